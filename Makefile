@@ -1,0 +1,68 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help run token demo test check format requirements clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+run: $(VENV)/.runtime ## start the service on SQLite (or what .env says) at http://127.0.0.1:8000
+	@echo
+	@echo "  Sync Service   http://$(HOST):$(PORT)"
+	@echo "  Documentation  http://$(HOST):$(PORT)/docs"
+	@echo "  A token        make -s token     (in another terminal)"
+	@echo "  Stop           Ctrl-C"
+	@echo
+	@exec $(BIN)/uvicorn app.main:app --host $(HOST) --port $(PORT)
+
+token: $(VENV)/.runtime ## print a token for local mode
+	@$(BIN)/python -m app token
+
+demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being processed
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL that it starts itself
+	$(BIN)/pytest tests/ -v --cov=app
+
+check: $(VENV)/.dev ## lint, types, dependency rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'
+requirements: $(VENV)/.dev ## compile the pinned requirements from the loose ones (add COMPILE_FLAGS=--upgrade for newer ones)
+	$(COMPILE) $(COMPILE_FLAGS) requirements/runtime.in -o requirements/runtime.txt
+	$(COMPILE) $(COMPILE_FLAGS) requirements/test.in -o requirements.txt
+	$(COMPILE) $(COMPILE_FLAGS) requirements/dev.in -o requirements/dev.txt
+
+clean: ## remove what the targets above made, except the database
+	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: requirements/runtime.txt $(VENV)/.created
+	@echo "Installing what the service needs into $(VENV) …"
+	@$(PIP) -r $< && touch $@
+
+$(VENV)/.test: requirements.txt $(VENV)/.created
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(PIP) -r $< && touch $@ $(VENV)/.runtime
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.created
+	@echo "Installing what the checks need into $(VENV) …"
+	@$(PIP) -r $< && touch $@ $(VENV)/.test $(VENV)/.runtime

@@ -1,0 +1,1 @@
+"""Sync Service: the event backbone of a distributed file system."""

@@ -1,0 +1,1 @@
+"""Who is calling: JSON Web Tokens from Auth0 or from this machine."""

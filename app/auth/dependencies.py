@@ -1,0 +1,80 @@
+"""Authentication and permissions as FastAPI dependencies."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from structlog.contextvars import bind_contextvars
+
+from app.auth.errors import Reason, ScopeMissing, TokenRejected
+from app.auth.principal import Principal, Scope
+from app.auth.verifier import TokenVerifier
+from app.config import Settings
+
+_documented_scheme = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    scheme_name="bearer",
+    description="A JSON Web Token, from Auth0 or, in local mode, from `python -m app token`.",
+)
+
+
+async def authenticate(request: Request) -> Principal:
+    """Who sent `request`, by the verifier on `request.state.verifier`.
+
+    The answer is kept on `request.state.principal`, and the log lines that follow carry `subject`.
+
+    Raises:
+        TokenRejected: 401.
+        KeysUnavailable: 503.
+    """
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is not None:
+        return known
+    verifier: TokenVerifier = request.state.verifier
+    principal = await verifier.verify(_bearer_token(request.headers.getlist("Authorization")))
+    request.state.principal = principal
+    bind_contextvars(subject=principal.subject)
+    return principal
+
+
+def _bearer_token(headers: list[str]) -> str:
+    """The token of the one `Authorization: Bearer <token>` header (RFC 6750, section 2.1)."""
+    if len(headers) > 1:
+        raise TokenRejected(Reason.AMBIGUOUS)
+    scheme, _, token = (headers[0] if headers else "").partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise TokenRejected(Reason.MISSING)
+    return token
+
+
+class Permission:
+    """A dependency that gives the principal if its token has `scope`.
+
+    Unless `always`, the scope matters only with `AUTH_ENFORCE_SCOPES=true`. Expects the settings on
+    `request.state.settings`.
+    """
+
+    def __init__(self, scope: Scope, *, always: bool = False) -> None:
+        self._scope = scope
+        self._always = always
+
+    async def __call__(self, request: Request, _scheme: Annotated[object, Depends(_documented_scheme)]) -> Principal:
+        """The principal.
+
+        Raises:
+            TokenRejected: 401.
+            ScopeMissing: 403.
+            KeysUnavailable: 503.
+        """
+        principal = await authenticate(request)
+        settings: Settings = request.state.settings
+        if (self._always or settings.auth_enforce_scopes) and self._scope not in principal.scopes:
+            raise ScopeMissing(self._scope)
+        return principal
+
+
+Reader = Annotated[Principal, Security(Permission(Scope.READ), scopes=[Scope.READ])]
+Writer = Annotated[Principal, Security(Permission(Scope.WRITE), scopes=[Scope.WRITE])]
+Operator = Annotated[Principal, Security(Permission(Scope.ADMIN, always=True), scopes=[Scope.ADMIN])]

@@ -1,0 +1,155 @@
+"""The signing keys of the issuer: fetched, cached and kept fresh without holding up those who have a key."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+import httpx
+import structlog
+from jose.backends.base import Key
+
+from app.auth.errors import KeysUnavailable
+from app.auth.key_set import parse_key_set
+from app.config import Settings
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+_RETRY_SECONDS = 2.0  # between fetches while there is no key at all, so that an outage at start ends soon
+
+log = structlog.get_logger(__name__)
+
+
+class KeyFetchError(Exception):
+    """The answer of the key server can not be used."""
+
+
+class KeyStore:
+    """The keys of one JSON Web Key Set, found by key id.
+
+    Each document that is fetched replaces all keys at once. `refresh` fetches one, and so does an unknown key
+    id, but at most once per `JWKS_COOLDOWN_SECONDS`, unless that brought the key. Whoever needs a fetch while
+    one is under way waits for that one. A fetch that fails changes nothing, and keys that no fetch has
+    confirmed for `JWKS_MAX_AGE_SECONDS` are dropped.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = f"https://{settings.auth0_domain}/.well-known/jwks.json"
+        self._algorithms = frozenset(settings.algorithms)
+        self._max_age = settings.jwks_max_age_seconds
+        self._cooldown = settings.jwks_cooldown_seconds
+        self._retry = min(_RETRY_SECONDS, settings.jwks_cooldown_seconds)
+        self._timeout = settings.jwks_timeout_seconds
+        self._clock = clock
+        self._client = httpx.AsyncClient(
+            follow_redirects=False,
+            timeout=settings.jwks_timeout_seconds,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            # Compression would let a small answer grow beyond the size limit in a single step.
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "sync-service",
+            },
+        )
+        self._keys: dict[tuple[str, str], Key] = {}
+        self._generation = 0
+        self._confirmed_at = self._cooldown_until = self._retry_at = clock()
+        self._fetch: asyncio.Task[bool] | None = None
+
+    def generation(self) -> int:
+        """See `KeySource`. A document with the same keys as before keeps the number."""
+        self._drop_aged()
+        return self._generation
+
+    def ready(self) -> bool:
+        """Whether there is any key to verify tokens with."""
+        self._drop_aged()
+        return bool(self._keys)
+
+    async def find(self, key_id: str, algorithm: str) -> Key | None:
+        """See `KeySource`. Waits, for `JWKS_TIMEOUT_SECONDS` at most, only when the key is not here.
+
+        Raises:
+            KeysUnavailable: no fetch ever succeeded, or none within `JWKS_MAX_AGE_SECONDS`.
+        """
+        self._drop_aged()
+        wanted = (key_id, algorithm)
+        if wanted not in self._keys and self._may_fetch():
+            await self._fetched()
+            if wanted in self._keys:
+                self._cooldown_until = self._clock()
+        if not self.ready():
+            raise KeysUnavailable(retry_after_seconds=max(1, math.ceil(self._retry_at - self._clock())))
+        return self._keys.get(wanted)
+
+    async def refresh(self) -> bool:
+        """Fetch the keys now, or wait for the fetch that is under way.
+
+        A failure is logged, and returned as False.
+        """
+        return await self._fetched()
+
+    async def close(self) -> None:
+        """Stop a fetch that is under way, and close the connections."""
+        if self._fetch is not None:
+            self._fetch.cancel()
+            await asyncio.wait((self._fetch,))
+        await self._client.aclose()
+
+    def _may_fetch(self) -> bool:
+        """Whether a caller without its key may wait for a fetch; if it starts one, the cool-down begins."""
+        if self._fetch is not None and not self._fetch.done():
+            return True
+        now = self._clock()
+        if now < (self._cooldown_until if self._keys else self._retry_at):
+            return False
+        self._cooldown_until = now + self._cooldown
+        return True
+
+    async def _fetched(self) -> bool:
+        """Wait for the one shared fetch; the caller's cancellation leaves it running."""
+        if self._fetch is None or self._fetch.done():
+            self._fetch = asyncio.create_task(self._replace_keys(), name="jwks-fetch")
+        fetch = self._fetch
+        # Like shield(), wait() keeps the caller's cancellation from the fetch, and also the other way round.
+        await asyncio.wait((fetch,))
+        return not fetch.cancelled() and fetch.result()
+
+    async def _replace_keys(self) -> bool:
+        started_at = self._clock()
+        try:
+            async with asyncio.timeout(self._timeout):
+                document = await self._download()
+            keys = parse_key_set(document, self._algorithms)
+        except Exception as error:  # noqa: BLE001 - whatever the other side sent, good keys stay
+            self._retry_at = self._clock() + self._retry
+            log.warning("jwks_fetch_failed", url=self._url, error=repr(error)[:200])
+            return False
+        if _public(keys) != _public(self._keys):
+            self._generation += 1
+            log.info("jwks_keys_changed", keys=len(keys))
+        self._keys, self._confirmed_at = keys, started_at
+        return True
+
+    async def _download(self) -> bytes:
+        async with self._client.stream("GET", self._url) as response:
+            if response.status_code != httpx.codes.OK:
+                raise KeyFetchError(f"status {response.status_code}")
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise KeyFetchError("compressed against our wish")
+            document = bytearray()
+            async for chunk in response.aiter_raw():
+                document += chunk
+                if len(document) > MAX_DOCUMENT_BYTES:
+                    raise KeyFetchError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+        return bytes(document)
+
+    def _drop_aged(self) -> None:
+        if self._keys and self._clock() - self._confirmed_at >= self._max_age:
+            self._keys = {}
+            self._generation += 1
+            log.error("jwks_keys_aged_out", url=self._url)
+
+
+def _public(keys: dict[tuple[str, str], Key]) -> dict[tuple[str, str], object]:
+    return {name: key.to_dict() for name, key in keys.items()}

@@ -1,0 +1,133 @@
+"""Local mode: the secret of this machine, and tokens signed with it."""
+
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from jose import jwk, jws
+from jose.backends.base import Key
+from jose.exceptions import JOSEError
+
+from app.auth.claims import is_subject
+from app.config import PLACEHOLDERS, Settings
+
+LOCAL_ISSUER = "sync-service-local"
+LOCAL_ALGORITHM = "HS256"
+MIN_SECRET_LENGTH = 32
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749, section 3.3
+
+log = structlog.get_logger(__name__)
+
+
+class LocalSecretError(ValueError):
+    """The secret can not be used; the message names the variable to look at, and never the secret."""
+
+
+class LocalKey:
+    """The one key of local mode, as a `KeySource`.
+
+    Raises:
+        LocalSecretError: there is no usable secret.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = _construct(load_secret(settings))
+
+    def generation(self) -> int:
+        """See `KeySource`; this key never changes."""
+        return 0
+
+    async def find(self, key_id: str, algorithm: str) -> Key | None:  # noqa: ARG002 - there is just one
+        """See `KeySource`."""
+        return self._key if algorithm == LOCAL_ALGORITHM else None
+
+
+def load_secret(settings: Settings) -> str:
+    """`SECRET_KEY`, else the content of `SECRET_KEY_FILE`, which is written first if it does not exist.
+
+    A placeholder, which everybody knows, counts as no `SECRET_KEY`.
+
+    Raises:
+        LocalSecretError: the file can not be read or written, or has no secret of at least 32 characters.
+    """
+    if settings.secret_key in PLACEHOLDERS:
+        log.warning("secret_key_is_a_placeholder", used_instead=str(settings.secret_key_file))
+    elif settings.secret_key:
+        return settings.secret_key
+    path = settings.secret_key_file
+    try:
+        if not path.exists():
+            _create(path)
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise LocalSecretError(f"SECRET_KEY_FILE: can not use {path}: {reason}; or set SECRET_KEY") from None
+    if len(secret) < MIN_SECRET_LENGTH:
+        raise LocalSecretError(
+            f"SECRET_KEY_FILE: {path} has no secret of at least {MIN_SECRET_LENGTH} characters; "
+            "delete the file to have one generated, or set SECRET_KEY"
+        )
+    return secret
+
+
+def mint_local_token(
+    settings: Settings, subject: str, scopes: Sequence[str], lifetime: timedelta | None, now: datetime
+) -> str:
+    """A token of local mode for `subject`, good from `now` for `lifetime`.
+
+    Without a `lifetime` it is `ACCESS_TOKEN_EXPIRE_MINUTES`.
+
+    Raises:
+        LocalSecretError: there is no usable secret.
+        ValueError: the subject, a scope or the lifetime makes no sense, or `now` has no time zone.
+    """
+    lifetime = timedelta(minutes=settings.access_token_expire_minutes) if lifetime is None else lifetime
+    if not is_subject(subject):
+        raise ValueError("the subject must have 1 to 255 characters that print")
+    if not all(_SCOPE.fullmatch(scope) for scope in scopes):
+        raise ValueError("a scope must be printable ASCII without spaces, quotes and backslashes (RFC 6749)")
+    if lifetime < timedelta(seconds=1):
+        raise ValueError("the lifetime must be at least a second")
+    if now.tzinfo is None:
+        raise ValueError("`now` must have a time zone")
+    issued_at = int(now.timestamp())
+    claims = {
+        "iss": LOCAL_ISSUER,
+        "aud": settings.api_audience,
+        "sub": subject,
+        "scope": " ".join(scopes),
+        "iat": issued_at,
+        "exp": issued_at + int(lifetime.total_seconds()),
+    }
+    return jws.sign(claims, _construct(load_secret(settings)), algorithm=LOCAL_ALGORITHM)
+
+
+def _construct(secret: str) -> Key:
+    try:
+        return jwk.construct(secret, LOCAL_ALGORITHM)
+    except (JOSEError, UnicodeError):
+        raise LocalSecretError("SECRET_KEY: must be a random text, not a PEM or SSH key") from None
+
+
+def _create(path: Path) -> None:
+    """Write a new secret that only its owner can read, unless another process was first.
+
+    The file gets its name only once it is complete, and link() refuses an existing name as O_EXCL does: so no
+    process reads half a secret, and all processes agree on one.
+    """
+    descriptor, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        Path(draft).unlink()

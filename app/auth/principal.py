@@ -1,0 +1,20 @@
+"""The caller, once its token has been verified."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What a token can allow."""
+
+    READ = "read:sync"
+    WRITE = "write:sync"
+    ADMIN = "admin:sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling (`subject`, 1 to 255 printable characters) and what the token allows (`scopes`)."""
+
+    subject: str
+    scopes: frozenset[str]

@@ -1,0 +1,81 @@
+"""Decides whether a token is good, and remembers those that are."""
+
+import hashlib
+import time
+from collections.abc import Callable
+
+from cachetools import TLRUCache
+from jose import jws
+from jose.backends.base import Key
+from jose.exceptions import JOSEError
+
+from app.auth.claims import ClaimRules, VerifiedToken, judge_claims
+from app.auth.compact import read_header
+from app.auth.errors import Reason, TokenRejected
+from app.auth.key_source import KeySource
+from app.auth.local import LOCAL_ALGORITHM, LOCAL_ISSUER
+from app.auth.principal import Principal
+from app.config import Settings
+
+
+class TokenVerifier:
+    """Verifies bearer tokens with the keys of `keys`; `now` tells the seconds since the epoch.
+
+    A verified token is remembered, by its digest, until it expires or any key changes. There is room for
+    `AUTH_TOKEN_CACHE_SIZE` of them; the least recently used goes first.
+    """
+
+    def __init__(self, settings: Settings, keys: KeySource, *, now: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._now = now
+        self._needs_key_id = not settings.local_mode
+        self._algorithms = frozenset({LOCAL_ALGORITHM} if settings.local_mode else settings.algorithms)
+        self._rules = ClaimRules(
+            issuer=LOCAL_ISSUER if settings.local_mode else f"https://{settings.auth0_domain}/",
+            audience=settings.api_audience,
+            leeway_seconds=settings.auth_leeway_seconds,
+        )
+        self._cache: TLRUCache[bytes, VerifiedToken, float] = TLRUCache(
+            settings.auth_token_cache_size, ttu=lambda _digest, token, _now: token.expires_at, timer=now
+        )
+        self._cached_generation = keys.generation()
+
+    async def verify(self, token: str) -> Principal:
+        """The principal that `token` proves.
+
+        Raises:
+            TokenRejected: 401, whatever is wrong with the token.
+            KeysUnavailable: 503, there are no keys to judge it with.
+        """
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        generation = self._keys.generation()
+        remembered = self._recall(digest, generation)
+        if remembered is not None:
+            return remembered.principal
+        header = read_header(token, algorithms=self._algorithms, needs_key_id=self._needs_key_id)
+        key = await self._keys.find(header.key_id, header.algorithm)
+        if key is None:
+            raise TokenRejected(Reason.UNKNOWN_KEY)
+        verified = judge_claims(_signed_payload(token, key, header.algorithm), self._rules, self._now())
+        # Had the keys changed meanwhile, nothing here would say of which keys the token was proved with.
+        if self._keys.generation() == generation:
+            self._remember(digest, verified)
+        return verified.principal
+
+    def _recall(self, digest: bytes, generation: int) -> VerifiedToken | None:
+        if generation != self._cached_generation:
+            self._cache.clear()
+            self._cached_generation = generation
+        token = self._cache.get(digest)
+        return token if token is not None and token.valid_from <= self._now() else None
+
+    def _remember(self, digest: bytes, token: VerifiedToken) -> None:
+        if self._cache.maxsize:
+            self._cache[digest] = token
+
+
+def _signed_payload(token: str, key: Key, algorithm: str) -> bytes:
+    try:
+        return jws.verify(token, key, [algorithm])
+    except JOSEError:
+        raise TokenRejected(Reason.SIGNATURE) from None

@@ -1,0 +1,201 @@
+"""Settings: every knob of the service, read from the environment or `.env` and checked at start-up."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.database_url import DatabaseUrl, parse_database_url
+
+ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
+PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth0.com"})
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def _host_with_optional_port(value: str) -> str:
+    host, _, port = value.partition(":")
+    if not host or any(c in value for c in "/@?# \\") or (port and not port.isdigit()):
+        raise ValueError("must be a host name, optionally with a port, without https:// or a path")
+    return value
+
+
+class Settings(BaseSettings):
+    """All settings. Field names, upper-cased, are the names of the environment variables."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True)
+
+    # Database
+    database_url: str = Field("sqlite:///./sync.db", description="SQLite or PostgreSQL, in any usual form")
+    database_pool_size: int = Field(10, ge=1, le=500, description="Connections kept open per process")
+    database_max_overflow: int = Field(
+        10, ge=0, le=500, description="Further connections opened under load and closed after it"
+    )
+    database_pool_timeout: Seconds = Field(3, description="Seconds to wait for a free connection before a 503")
+    database_connect_timeout: Seconds = Field(3, description="Seconds to wait for a new connection")
+    database_statement_timeout: Seconds = Field(10, description="Seconds one statement may take")
+    database_lock_timeout: Seconds = Field(
+        5, description="Seconds to wait for a lock (PostgreSQL) or for another writer (SQLite)"
+    )
+    database_idle_transaction_timeout: Seconds = Field(
+        10, description="Seconds after which PostgreSQL ends the transaction of a replica that stalled"
+    )
+    database_prepared_statements: bool = Field(
+        True, description="false when PgBouncer in transaction mode stands between"
+    )
+
+    # API
+    api_title: str = Field("Synchronization Service API", description="Title in / and in the API documentation")
+    api_version: str = Field("1.0.0", description="Version in / and in the API documentation")
+    api_description: str = Field(
+        "Service for handling synchronization events", description="Description in / and in the documentation"
+    )
+    max_event_bytes: int = Field(
+        131_072, ge=1024, le=2**30, description="Largest body of one POSTed event, in bytes; larger gets 413"
+    )
+    max_batch_bytes: int = Field(
+        20_971_520, ge=1024, le=2**30, description="Largest body of a POSTed batch, in bytes; larger gets 413"
+    )
+
+    # Security
+    secret_key: str = Field("", description="Signs local-mode tokens (HS256); at least 32 characters")
+    secret_key_file: Path = Field(
+        Path(".secret_key"),
+        description="Where local mode keeps the key it generates when SECRET_KEY is empty",
+    )
+    access_token_expire_minutes: int = Field(
+        60, ge=1, le=525_600, description="Life of tokens minted by `python -m app token`, in minutes"
+    )
+
+    # Auth0
+    auth0_domain: Annotated[str, AfterValidator(_host_with_optional_port)] | Literal[""] = Field(
+        "", description="Auth0 tenant, e.g. example.eu.auth0.com; empty means local mode"
+    )
+    api_audience: str = Field("https://cloud-api.rakai/", min_length=1, description="The `aud` that a token must carry")
+    algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("RS256",), description="Accepted signature algorithms, comma-separated, asymmetric ones only"
+    )
+    auth_enforce_scopes: bool = Field(
+        False, description="true: event routes also need the scopes read:sync and write:sync"
+    )
+    auth_leeway_seconds: int = Field(10, ge=0, le=300, description="Clock difference allowed in exp, nbf and iat")
+    auth_token_cache_size: int = Field(
+        10_000,
+        ge=0,
+        le=1_000_000,
+        description="Verified tokens remembered per process; 0 turns the cache off",
+    )
+    jwks_refresh_seconds: Seconds = Field(600, description="Signing keys are fetched anew this often")
+    jwks_max_age_seconds: Seconds = Field(
+        86_400, description="Keys not confirmed for this long stop working, e.g. in a long outage of Auth0"
+    )
+    jwks_cooldown_seconds: Seconds = Field(30, description="An unknown key id causes at most one fetch in this time")
+    jwks_timeout_seconds: Seconds = Field(5, description="Time-out of one fetch of the keys")
+
+    # Ledger
+    ledger_group_size: int = Field(500, ge=1, le=10_000, description="Most events written in one group commit")
+    ledger_queue_size: int = Field(
+        10_000, ge=1, le=1_000_000, description="Events that may wait for a commit; more get 503"
+    )
+    ledger_append_timeout: Seconds = Field(10, description="Seconds a POST may wait for its commit before a 503")
+
+    # Sweep
+    sync_event_process_interval: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(
+        5, description="How often pending events are processed, in seconds; fractions are fine"
+    )
+    sync_event_batch_size: int = Field(1000, ge=1, le=10_000, description="Events processed in one transaction")
+    sync_event_max_attempts: int = Field(
+        5, ge=1, le=100, description="Attempts before an event that keeps failing is set aside"
+    )
+
+    # Operation
+    environment: Literal["development", "production"] = Field(
+        "development", description="production refuses local mode, placeholder secrets and unsafe set-ups"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto: json in production, text in development"
+    )
+    shutdown_timeout: Seconds = Field(
+        10, description="Seconds for open commits and the running sweep batch to finish at shutdown"
+    )
+    web_concurrency: int = Field(1, ge=1, le=256, description="Worker processes; uvicorn reads the same variable")
+
+    @field_validator("algorithms", mode="before")
+    @classmethod
+    def _split_algorithms(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("algorithms")
+    @classmethod
+    def _only_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
+            raise ValueError(f"only asymmetric algorithms are accepted: {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        parse_database_url(value)
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough_secret(cls, value: str) -> str:
+        if value and value not in PLACEHOLDERS and len(value) < 32:
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_outlive_their_refresh(self) -> Self:
+        if self.jwks_refresh_seconds > self.jwks_max_age_seconds:
+            raise ValueError("JWKS_REFRESH_SECONDS must not be longer than JWKS_MAX_AGE_SECONDS")
+        return self
+
+    @model_validator(mode="after")
+    def _fit_for_production(self) -> Self:
+        if self.environment != "production":
+            return self
+        if not self.auth0_domain:
+            raise ValueError("AUTH0_DOMAIN must be set when ENVIRONMENT=production (local mode is for development)")
+        for name in ("auth0_domain", "secret_key"):
+            if getattr(self, name) in PLACEHOLDERS:
+                raise ValueError(f"{name.upper()} still has its placeholder value; ENVIRONMENT=production refuses it")
+        if self.database.is_sqlite and self.web_concurrency > 1:
+            raise ValueError(
+                "DATABASE_URL names SQLite, which serves one worker; set WEB_CONCURRENCY=1 or use PostgreSQL"
+            )
+        return self
+
+    @property
+    def database(self) -> DatabaseUrl:
+        """The parsed `DATABASE_URL`."""
+        return parse_database_url(self.database_url)
+
+    @property
+    def local_mode(self) -> bool:
+        """Whether tokens are our own (HS256) instead of Auth0's."""
+        return not self.auth0_domain
+
+    @property
+    def log_json(self) -> bool:
+        """Whether log lines are JSON objects."""
+        return self.log_format == "json" or (self.log_format == "auto" and self.environment == "production")
+
+
+def load_settings() -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        SystemExit: with one line per wrong variable, naming it and never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"  {'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
+            f"{item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise SystemExit("Sync Service can not start, its settings make no sense:\n" + "\n".join(lines)) from None

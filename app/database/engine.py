@@ -1,0 +1,140 @@
+"""The connection pool and the three ways to use it: read, append, transact."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from app.config import Settings
+from app.database.errors import database_errors
+
+_BEGIN = "sqlite_begin"
+_READ_ONLY_SERVER = "25006"
+
+
+class Database:
+    """One connection pool. Every method raises `DatabaseUnavailable` when the database can not serve now."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = create_engine(settings)
+        self.is_sqlite = settings.database.is_sqlite
+        # PostgreSQL: one statement is its own transaction, one round trip. SQLite needs its BEGIN in either case.
+        single = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._single = self.engine.execution_options(**single)
+        self._append = self.engine.execution_options(**single, **{_BEGIN: "BEGIN IMMEDIATE"})
+        self._write = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        self._readers = async_sessionmaker(self._single, expire_on_commit=False)
+        self._writers = async_sessionmaker(self._write, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session whose statements are each a snapshot of their own."""
+        with database_errors():
+            async with self._readers() as session:
+                yield session
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session in one writing transaction, committed at the end of the block and rolled back on an error."""
+        with database_errors():
+            async with self._writers.begin() as session:
+                yield session
+
+    @asynccontextmanager
+    async def append(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for the ledger: autocommit on PostgreSQL, one writing transaction on SQLite."""
+        with database_errors():
+            async with self._append.begin() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Build the engine that `settings` ask for; no connection is opened yet."""
+    target = settings.database
+    connect_args = dict(target.connect_args)
+    connect_args |= _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
+    engine = create_async_engine(
+        target.url,
+        connect_args=connect_args,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_use_lifo=True,
+        hide_parameters=True,
+    )
+    if target.is_sqlite:
+        _prepare_sqlite(engine, settings)
+    event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
+    return engine
+
+
+def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
+    return {"timeout": settings.database_lock_timeout, "isolation_level": None}
+
+
+def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "timeout": settings.database_connect_timeout,
+        # The server's own time-out fires first; this one is for a server that no longer answers.
+        "command_timeout": settings.database_statement_timeout + 1,
+    }
+    if not settings.database_prepared_statements:
+        # PgBouncer hands each transaction another server connection, and refuses unknown start-up parameters.
+        return arguments | {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
+        }
+    milliseconds = {
+        "statement_timeout": settings.database_statement_timeout,
+        "lock_timeout": settings.database_lock_timeout,
+        "idle_in_transaction_session_timeout": settings.database_idle_transaction_timeout,
+    }
+    return arguments | {
+        "server_settings": {
+            "application_name": "sync-service",
+            "timezone": "UTC",
+            **{name: str(int(seconds * 1000)) for name, seconds in milliseconds.items()},
+        }
+    }
+
+
+def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
+    """WAL and full synchronisation on every connection, and an explicit BEGIN of the right kind."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {int(settings.database_lock_timeout * 1000)}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+def _treat_read_only_as_lost(context: ExceptionContext) -> None:
+    # After a failover the pool still holds connections to the old primary, now a read-only standby.
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
+        context.is_disconnect = True

@@ -1,0 +1,117 @@
+"""Column types and SQL constructs that mean the same on SQLite and PostgreSQL."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Text,
+    TypeDecorator,
+    bindparam,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: refuses naive datetimes, always comes back in UTC, microseconds kept on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware datetime into UTC; SQLite stores it without an offset, so that text order is time order."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a timestamp needs a time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Attach or convert to UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class database_now(GenericFunction[datetime]):  # noqa: N801 - named as the SQL function that it is
+    """The database's clock at the moment of evaluation (not of the transaction's start)."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(database_now, "postgresql")
+def _now_postgresql(_element: database_now, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(database_now, "sqlite")
+def _now_sqlite(_element: database_now, _compiler: SQLCompiler, **_kw: Any) -> str:
+    # Milliseconds are all that SQLite's clock gives; the zeros keep the width of SQLAlchemy's own format.
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+class latest(GenericFunction[datetime]):  # noqa: N801
+    """The later of two instants."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(latest, "postgresql")
+def _latest_postgresql(element: latest, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(latest, "sqlite")
+def _latest_sqlite(element: latest, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"max({compiler.process(element.clauses, **kw)})"
+
+
+class _Positions(TypeDecorator[Sequence[int]]):
+    """A set of positions as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(ARRAY(BigInteger) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        return list(value) if dialect.name == "postgresql" else json.dumps(list(value))
+
+
+class _among(GenericFunction[bool]):  # noqa: N801
+    type = Boolean()
+    inherit_cache = True
+    name = "among"
+
+
+@compiles(_among, "postgresql")
+def _among_postgresql(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, positions = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} = ANY ({positions})"
+
+
+@compiles(_among, "sqlite")
+def _among_sqlite(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, positions = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({positions}))"  # noqa: S608 - compiled clauses
+
+
+def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
+    """`column` is one of `positions`: one bound value whatever their number, so the statement is prepared once."""
+    return _among(column, bindparam(None, positions, type_=_Positions()))

@@ -1,0 +1,172 @@
+"""Errors as RFC 9457 problem details, rendered by one set of handlers."""
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+PROBLEM_JSON = "application/problem+json"
+TYPE_PREFIX = "urn:sync-service:problem:"
+
+
+class FieldError(BaseModel):
+    """One thing wrong with the input: where (`loc`), what (`msg`) and its kind (`type`); never the input itself."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": True})
+
+    type: str = Field(
+        description="A URI reference that names the kind of problem; `about:blank` when the status says all."
+    )
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(
+        description="`urn:request:` and the `X-Request-ID` of the request, as its log lines carry it."
+    )
+
+
+class ValidationProblem(Problem):
+    """Problem details of a request that could not be understood."""
+
+    errors: list[FieldError]
+
+
+class ProblemError(Exception):
+    """An error that knows its HTTP answer. Subclasses set the class attributes."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = ""
+    detail: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        errors: list[FieldError] | None = None,
+    ) -> None:
+        super().__init__(detail or self.detail)
+        self.headers = headers or {}
+        self.errors = errors
+
+
+class NotFound(ProblemError):
+    """404."""
+
+    status, code, detail = 404, "not-found", "There is no such resource."
+
+
+class Conflict(ProblemError):
+    """409."""
+
+    status, code, detail = 409, "conflict", "The resource is not in a state that allows this."
+
+
+class Unprocessable(ProblemError):
+    """422 that is about the meaning of the request."""
+
+    status, code = 422, "invalid-request"
+
+
+class Unavailable(ProblemError):
+    """503; the same request may succeed after `Retry-After` seconds."""
+
+    status, code, detail = 503, "unavailable", "The service can not answer this now; try again."
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    code: str = "",
+    headers: dict[str, str] | None = None,
+    errors: list[FieldError] | None = None,
+) -> JSONResponse:
+    """Render problem details for `request`."""
+    content: dict[str, Any] = {
+        "type": TYPE_PREFIX + code if code else "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:request:{getattr(request.state, 'request_id', 'unknown')}",
+    }
+    if errors is not None:
+        content["errors"] = [error.model_dump() for error in errors]
+    return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
+
+
+async def _on_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)  # noqa: S101 - the handler is registered for this class alone
+    return problem_response(
+        request, error.status, str(error), code=error.code, headers=error.headers, errors=error.errors
+    )
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return problem_response(
+        request,
+        error.status_code,
+        error.detail or HTTPStatus(error.status_code).phrase,
+        headers=dict(error.headers or {}),
+    )
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    errors = [_field_error(item) for item in error.errors()]
+    return problem_response(
+        request,
+        422,
+        "The request is not valid; `errors` says where and why.",
+        code="invalid-request",
+        errors=errors,
+    )
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    known = item["loc"] if item["type"] != "extra_forbidden" else (*item["loc"][:-1], "(unknown field)")
+    return FieldError(loc=list(known), msg=item["msg"], type=item["type"])
+
+
+async def _on_bug(request: Request, _error: Exception) -> JSONResponse:
+    return problem_response(request, 500, "An unexpected error; the log has it under this request id.")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the error `statuses` a route can answer."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                PROBLEM_JSON: {
+                    "schema": {"$ref": f"#/components/schemas/{'ValidationProblem' if status == 422 else 'Problem'}"}
+                }
+            },
+        }
+        for status in statuses
+    }

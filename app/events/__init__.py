@@ -1,0 +1,1 @@
+"""The ledger: the only source of truth, in one total order."""

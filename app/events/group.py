@@ -1,0 +1,105 @@
+"""Decides what a group of appends writes, given what the ledger already knows. Pure policy, no I/O."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.errors import Unprocessable
+from app.events.record import EventRecord
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """422."""
+
+    code = "idempotency-key-reused"
+    detail = "This idempotency key was used before for a different event; use a new key for a new event."
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an event is recorded, and whether an earlier request had recorded it."""
+
+    event_id: UUID
+    replayed: bool
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """Events that one caller wants written together, all or nothing, and the caller's answer."""
+
+    records: Sequence[EventRecord]
+    answer: asyncio.Future[list[Receipt]]
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.answer.done()
+
+    def resolve(self, receipts: list[Receipt]) -> None:
+        """Answer, unless the caller has gone away."""
+        if not self.answer.done():
+            self.answer.set_result(receipts)
+
+    def refuse(self, error: Exception) -> None:
+        """Answer with an error, unless the caller has gone away."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(slots=True)
+class GroupPlan:
+    """What to write, and what to answer once it is written."""
+
+    records: list[EventRecord] = field(default_factory=list)
+    accepted: list[tuple[Append, list[Receipt]]] = field(default_factory=list)
+    refused: list[Append] = field(default_factory=list)
+
+
+class KnownEvents:
+    """Events that are recorded, by id and by scoped key."""
+
+    def __init__(self, records: Iterable[EventRecord] = ()) -> None:
+        self.ids: set[UUID] = set()
+        self.by_key: dict[tuple[str, str], EventRecord] = {}
+        self.add(records)
+
+    def add(self, records: Iterable[EventRecord]) -> None:
+        """Learn of `records`."""
+        for record in records:
+            self.ids.add(record.id)
+            if key := record.scoped_key:
+                self.by_key[key] = record
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def plan_group(appends: Iterable[Append], known: KnownEvents) -> GroupPlan:
+    """Sort `appends` into records to write and receipts to give; an append is refused as a whole or not at all."""
+    plan = GroupPlan()
+    claimed = KnownEvents()
+    for append in appends:
+        receipts: list[Receipt] = []
+        own = KnownEvents()
+        records: list[EventRecord] = []
+        for record in append.records:
+            key = record.scoped_key
+            earlier = key and (known.by_key.get(key) or claimed.by_key.get(key) or own.by_key.get(key))
+            if earlier and not earlier.same_content(record):
+                plan.refused.append(append)
+                break
+            receipts.append(Receipt(earlier.id if earlier else record.id, replayed=_is_replay(earlier, record)))
+            if not earlier and record.id not in known.ids:
+                records.append(record)
+                own.add([record])
+        else:
+            claimed.add(records)
+            plan.records += records
+            plan.accepted.append((append, receipts))
+    return plan
+
+
+def _is_replay(earlier: EventRecord | None, record: EventRecord) -> bool:
+    # The same id means that our own write had arrived although its answer was lost: to the caller it is the first.
+    return earlier is not None and earlier.id != record.id

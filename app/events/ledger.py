@@ -1,0 +1,154 @@
+"""The one way into the ledger: group commit."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
+from app.errors import Unavailable
+from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
+from app.events.ledger_repository import LedgerRepository
+from app.events.record import EventRecord
+
+log = structlog.get_logger(__name__)
+
+
+class LedgerBusy(Unavailable):
+    """503: too many events wait for their commit; nothing of this request is written."""
+
+    detail = "Too many events wait to be written; try again."
+
+
+class CommitTooLate(Unavailable):
+    """503: the commit did not come in time; it may still come."""
+
+    detail = "The event was not committed in time, and may still be; try again with the same Idempotency-Key."
+
+
+class Ledger:
+    """Appends events durably and in order.
+
+    Callers that arrive while a commit is under way are written together by the next one. A task writes the groups and
+    lives only while somebody waits; callers only await their answers, so a caller that is cancelled takes nobody along.
+    """
+
+    def __init__(self, database: Database, *, group_size: int, queue_size: int, append_timeout_seconds: float) -> None:
+        self._database = database
+        self._group_size = group_size
+        self._queue_size = queue_size
+        self._append_timeout_seconds = append_timeout_seconds
+        self._queue: deque[Append] = deque()
+        self._waiting_events = 0
+        self._writer: asyncio.Task[None] | None = None
+
+    async def append(self, records: Sequence[EventRecord]) -> list[Receipt]:
+        """Append `records` in their order, all or nothing, and return once they are committed and flushed.
+
+        Raises:
+            IdempotencyKeyReused: when a key was used before for other content; nothing is written.
+            LedgerBusy: when too many wait already; nothing is written.
+            DatabaseUnavailable, CommitTooLate: the outcome is unknown; a retry with the same key finds out.
+        """
+        if self._queue and self._waiting_events + len(records) > self._queue_size:
+            raise LedgerBusy
+        append = Append(records, asyncio.get_running_loop().create_future())
+        self._queue.append(append)
+        self._waiting_events += len(records)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_groups(), name="ledger-writer")
+        try:
+            async with asyncio.timeout(self._append_timeout_seconds):
+                return await append.answer
+        except TimeoutError:
+            raise CommitTooLate from None
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Wait until everything that was accepted is answered; give up after `timeout_seconds`."""
+        if self._writer is not None:
+            _done, late = await asyncio.wait({self._writer}, timeout=timeout_seconds)
+            for task in late:
+                task.cancel()
+                log.error("ledger closed before every append was answered", waiting=self._waiting_events)
+
+    async def _write_groups(self) -> None:
+        try:
+            while group := self._take_group():
+                await self._answer(group)
+        finally:
+            self._writer = None
+
+    def _take_group(self) -> list[Append]:
+        """Appends for one transaction: at least one, at most `group_size` events unless the first alone has more."""
+        group: list[Append] = []
+        size = 0
+        while self._queue and (not group or size + len(self._queue[0].records) <= self._group_size):
+            append = self._queue.popleft()
+            self._waiting_events -= len(append.records)
+            if not append.abandoned:
+                group.append(append)
+                size += len(append.records)
+        return group
+
+    async def _answer(self, group: list[Append]) -> None:
+        """Write `group` together, or one by one when the database refuses something in it."""
+        try:
+            await self._write(group)
+        except DBAPIError as error:
+            if len(group) == 1:
+                group[0].refuse(error)
+                return
+            log.warning(
+                "group refused, writing its appends one by one",
+                appends=len(group),
+                error=type(error.orig).__name__,
+            )
+            for append in group:
+                await self._answer([append])
+        except asyncio.CancelledError:
+            for append in group:
+                append.refuse(CommitTooLate())
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, every caller gets an answer
+            for append in group:
+                append.refuse(error)
+
+    async def _write(self, group: list[Append]) -> None:
+        known = KnownEvents()
+        while True:
+            plan = plan_group(group, known)
+            for append in plan.refused:
+                append.refuse(IdempotencyKeyReused())
+            try:
+                await self._commit(plan.records)
+            except IntegrityError:
+                seen = len(known)
+                known.add(await self._list_known(plan.records))
+                if len(known) == seen:
+                    raise
+            else:
+                for append, receipts in plan.accepted:
+                    append.resolve(receipts)
+                return
+
+    async def _commit(self, records: list[EventRecord]) -> None:
+        if not records:
+            return
+        try:
+            await self._add_events(records)
+        except DatabaseUnavailable as error:
+            if not error.connection_lost:
+                raise
+            # The commit may have arrived. The ids would tell, so writing the same records again is safe.
+            await self._add_events(records)
+
+    async def _add_events(self, records: list[EventRecord]) -> None:
+        async with self._database.append() as connection:
+            await LedgerRepository(connection).add_events(records)
+
+    async def _list_known(self, records: list[EventRecord]) -> list[EventRecord]:
+        async with self._database.append() as connection:
+            return await LedgerRepository(connection).list_known(records)

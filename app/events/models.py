@@ -1,0 +1,122 @@
+"""Tables of the ledger: its events, its head, and how far the sweep has read it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Index,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base
+
+
+class EventType(StrEnum):
+    """What happened to a file."""
+
+    UPLOAD = "upload"
+    DELETE = "delete"
+    UPDATE = "update"
+
+
+class RetryState(StrEnum):
+    """Why the sweep has passed an event without processing it."""
+
+    RETRYING = "retrying"  # it failed and gets another attempt at `retry_at`
+    WAITING = "waiting"  # an earlier event of the same file is being retried
+    FAILED = "failed"  # it used up its attempts and is set aside until an operator requeues it
+
+
+class SyncEvent(Base):
+    """One event. Rows are never deleted; only the processing columns (below `idempotency_key`) ever change.
+
+    `processed` is in no index on purpose: marking a batch processed then rewrites no index entry (on PostgreSQL
+    the row moves within its page, which `fillfactor` keeps half free for it). `sweep_cursor` bounds the search
+    for unprocessed events instead.
+    """
+
+    __tablename__ = "sync_events"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    file_id: Mapped[UUID]
+    event_type: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    event_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON(none_as_null=True))
+    created_by: Mapped[str] = mapped_column(String(255))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+
+    processed: Mapped[bool] = mapped_column(server_default=false())
+    processed_at: Mapped[datetime | None]
+    anomaly: Mapped[str | None] = mapped_column(String(64))
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    retry_state: Mapped[str | None] = mapped_column(String(16))
+    retry_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        UniqueConstraint("position"),
+        CheckConstraint("position > 0", name="position_positive"),
+        CheckConstraint("event_type IN ('upload', 'delete', 'update')", name="event_type_known"),
+        CheckConstraint("retry_state IN ('retrying', 'waiting', 'failed')", name="retry_state_known"),
+        CheckConstraint("NOT (processed AND retry_state IS NOT NULL)", name="processed_is_settled"),
+        Index("ix_sync_events_file_id_position", "file_id", "position"),
+        Index("ix_sync_events_event_type_position", "event_type", "position"),
+        Index("ix_sync_events_created_at_position", "created_at", "position"),
+        Index(
+            "uq_sync_events_created_by_idempotency_key",
+            "created_by",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "ix_sync_events_retry_state_position",
+            "retry_state",
+            "position",
+            postgresql_where=text("retry_state IS NOT NULL"),
+            sqlite_where=text("retry_state IS NOT NULL"),
+        ),
+        Index(
+            "ix_sync_events_anomaly_position",
+            "position",
+            postgresql_where=text("anomaly IS NOT NULL"),
+            sqlite_where=text("anomaly IS NOT NULL"),
+        ),
+        {"postgresql_with": {"fillfactor": 50}},
+    )
+
+
+class LedgerHead(Base):
+    """One row: the last position given out and its time. Its lock puts every append of every replica in order."""
+
+    __tablename__ = "ledger_head"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+class SweepCursor(Base):
+    """One row: every event up to `position` is processed or has a `retry_state`. Its lock elects who sweeps."""
+
+    __tablename__ = "sweep_cursor"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

@@ -1,0 +1,128 @@
+"""Queries over the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select, union_all, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.types import database_now
+from app.errors import NotFound
+from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events; `None` means any. Times are exclusive bounds."""
+
+    event_type: str | None = None
+    processed: bool | None = None
+    file_id: UUID | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    anomaly: bool | None = None
+    state: str | None = None
+
+
+EVERYTHING = EventFilter()
+
+
+class EventRepository:
+    """Reads events, and gives set-aside ones back to the sweep."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, event_id: UUID) -> SyncEvent:
+        """The event with this id.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        event = await self._session.get(SyncEvent, event_id)
+        if event is None:
+            raise NotFound("There is no event with this id.")
+        return event
+
+    async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[SyncEvent]:
+        """Events by falling position. Without filters, any offset is one index seek: positions have no gaps."""
+        query = select(SyncEvent).order_by(SyncEvent.position.desc()).limit(limit)
+        if wanted == EVERYTHING:
+            query = query.where(SyncEvent.position <= _head() - offset)
+        else:
+            query = query.where(*_conditions(wanted)).offset(offset)
+        return (await self._session.scalars(query)).all()
+
+    async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[SyncEvent]:
+        """Events of one file by rising position."""
+        query = select(SyncEvent).where(SyncEvent.file_id == file_id).order_by(SyncEvent.position)
+        return (await self._session.scalars(query.limit(limit).offset(offset))).all()
+
+    async def file_is_known(self, file_id: UUID) -> bool:
+        """Whether any event names the file."""
+        query = select(SyncEvent.position).where(SyncEvent.file_id == file_id).limit(1)
+        return (await self._session.scalar(query)) is not None
+
+    async def count_unprocessed(self, file_id: UUID) -> int:
+        """How many events of the file still wait for the sweep or are set aside."""
+        query = select(func.count()).where(SyncEvent.file_id == file_id, SyncEvent.position.in_(_unprocessed()))
+        return await self._session.scalar(query) or 0
+
+    async def requeue(self, event_id: UUID) -> bool:
+        """Give a set-aside event to the next sweep, with all its attempts anew; false when it was not set aside."""
+        query = (
+            update(SyncEvent)
+            .where(SyncEvent.id == event_id, SyncEvent.retry_state == RetryState.FAILED)
+            .values(retry_state=RetryState.RETRYING, retry_at=database_now(), attempts=0)
+            .returning(SyncEvent.position)
+        )
+        return (await self._session.scalar(query)) is not None
+
+
+def _head() -> ColumnElement[int]:
+    return select(LedgerHead.position).scalar_subquery()
+
+
+def _unprocessed() -> Select[tuple[int]]:
+    """Positions of unprocessed events: those after the sweep's cursor, and those it passed with a retry state."""
+    fresh = select(SyncEvent.position).where(SyncEvent.position > select(SweepCursor.position).scalar_subquery())
+    passed = select(SyncEvent.position).where(SyncEvent.retry_state.is_not(None))
+    return select(union_all(fresh, passed).subquery().c.position)
+
+
+def _last_position(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    # `created_at` never falls while `position` rises, so a bound on time is a bound on position.
+    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
+    return select(SyncEvent.position).where(*conditions).order_by(*newest_first).limit(1).scalar_subquery()
+
+
+def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.event_type is not None:
+        conditions.append(SyncEvent.event_type == wanted.event_type)
+    if wanted.file_id is not None:
+        conditions.append(SyncEvent.file_id == wanted.file_id)
+    if wanted.created_after is not None:
+        bound = _last_position(SyncEvent.created_at <= wanted.created_after)
+        conditions.append(SyncEvent.position > func.coalesce(bound, 0))
+    if wanted.created_before is not None:
+        conditions.append(SyncEvent.position <= _last_position(SyncEvent.created_at < wanted.created_before))
+    if wanted.anomaly is not None:
+        conditions.append(SyncEvent.anomaly.is_not(None) if wanted.anomaly else SyncEvent.anomaly.is_(None))
+    if wanted.processed is not None:
+        conditions.append(SyncEvent.processed.is_(True) if wanted.processed else SyncEvent.position.in_(_unprocessed()))
+    if wanted.state is not None:
+        conditions += _state_conditions(wanted.state)
+    return conditions
+
+
+def _state_conditions(state: str) -> list[ColumnElement[bool]]:
+    match state:
+        case "processed":
+            return [SyncEvent.processed.is_(True)]
+        case "pending":
+            return [SyncEvent.position.in_(_unprocessed()), SyncEvent.retry_state.is_(None)]
+        case _:
+            return [SyncEvent.retry_state == state]

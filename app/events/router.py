@@ -1,0 +1,132 @@
+"""Events in, events out."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response, status
+from uuid_utils.compat import uuid7
+
+from app.auth.dependencies import Operator, Reader, Writer
+from app.auth.principal import Principal
+from app.auth.route import AuthenticatedRoute
+from app.errors import Conflict, problems
+from app.events.dependencies import CurrentLedger, IdempotencyKey
+from app.events.record import EventRecord, encode_metadata
+from app.events.repository import EventFilter, EventRepository
+from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
+from app.http.dependencies import ReadSession, WriteSession
+from app.http.paging import LINK_HEADER, page_links
+from app.http.types import Uuid
+
+REPLAYED = "Idempotency-Replayed"
+CREATED_HEADERS: dict[str, Any] = {
+    "Location": {"description": "Where the event is.", "schema": {"type": "string"}},
+    REPLAYED: {
+        "description": "`true` when an earlier request had recorded it.",
+        "schema": {"type": "string"},
+    },
+}
+ANY_ROUTE = problems(401, 403, 422, 503)
+
+router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute, responses=ANY_ROUTE)
+batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute, responses=ANY_ROUTE)
+
+
+@router.post(
+    "",
+    operation_id="createSyncEvent",
+    summary="Record an event",
+    status_code=status.HTTP_201_CREATED,
+    responses={**problems(413, 415), 201: {"headers": CREATED_HEADERS}},
+)
+async def create_event(
+    event: NewEvent,
+    sender: Writer,
+    ledger: CurrentLedger,
+    idempotency_key: IdempotencyKey,
+    response: Response,
+) -> EventCreated:
+    """Record one event. The answer comes after the event is committed and flushed to disk.
+
+    Send an `Idempotency-Key` and repeat the request as often as needed: the event is recorded once.
+    """
+    [receipt] = await ledger.append([_record(event, sender, idempotency_key)])
+    response.headers["Location"] = f"/sync-events/{receipt.event_id}"
+    if receipt.replayed:
+        response.headers[REPLAYED] = "true"
+    return EventCreated(event_id=receipt.event_id)
+
+
+@batch_router.post(
+    "/batch",
+    operation_id="createSyncEvents",
+    summary="Record many events at once",
+    status_code=status.HTTP_201_CREATED,
+    responses={**problems(413, 415), 201: {"headers": {REPLAYED: CREATED_HEADERS[REPLAYED]}}},
+)
+async def create_events(batch: NewBatch, sender: Writer, ledger: CurrentLedger, response: Response) -> BatchCreated:
+    """Record 1 to 1000 events in one transaction, in the order given: all of them or none.
+
+    Events whose `idempotency_key` is known already are not recorded again; their ids are the first ones.
+    """
+    receipts = await ledger.append([_record(event, sender, event.idempotency_key) for event in batch.events])
+    if all(receipt.replayed for receipt in receipts):
+        response.headers[REPLAYED] = "true"
+    return BatchCreated(event_ids=[receipt.event_id for receipt in receipts])
+
+
+@router.get(
+    "",
+    operation_id="listSyncEvents",
+    summary="List events",
+    responses={200: {"headers": LINK_HEADER}},
+)
+async def list_events(
+    request: Request,
+    query: Annotated[EventQuery, Query()],
+    _reader: Reader,
+    session: ReadSession,
+    response: Response,
+) -> list[EventView]:
+    """Events, newest first. The `Link` header leads to the next and the previous page."""
+    wanted = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
+    events = await EventRepository(session).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
+    has_next = len(events) > query.limit
+    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
+    return [EventView.of(event) for event in events[: query.limit]]
+
+
+@router.get("/{event_id}", operation_id="getSyncEvent", summary="Get an event", responses=problems(404))
+async def get_event(event_id: Uuid, _reader: Reader, session: ReadSession) -> EventView:
+    """One event by its id."""
+    return EventView.of(await EventRepository(session).get(event_id))
+
+
+@router.post(
+    "/{event_id}/requeue",
+    operation_id="requeueSyncEvent",
+    summary="Requeue a set-aside event",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(404, 409),
+)
+async def requeue_event(event_id: Uuid, _operator: Operator, session: WriteSession) -> EventView:
+    """Give an event that the sweep set aside to the next sweep, with all its attempts anew.
+
+    It is processed then, after later events of its file if there are any; the file's state stays that of the latest.
+    """
+    repository = EventRepository(session)
+    requeued = await repository.requeue(event_id)
+    event = await repository.get(event_id)
+    if not requeued:
+        raise Conflict("The event is not set aside, so there is nothing to requeue.")
+    return EventView.of(event)
+
+
+def _record(event: NewEvent, sender: Principal, idempotency_key: str | None) -> EventRecord:
+    return EventRecord(
+        id=uuid7(),
+        file_id=event.file_id,
+        event_type=event.event_type,
+        metadata=None if event.metadata is None else encode_metadata(event.metadata),
+        created_by=sender.subject,
+        idempotency_key=idempotency_key,
+    )

@@ -1,0 +1,183 @@
+"""What clients send and get: events as JSON."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from app.events.models import EventType, SyncEvent
+from app.events.record import encode_metadata
+from app.http.types import QueryBoolean, Uuid
+
+METADATA_MAX_BYTES = 16_384
+METADATA_MAX_LEVELS = 32
+BATCH_MAX_EVENTS = 1000
+PAGE_MAX_EVENTS = 1000
+MAX_OFFSET = 2**53
+
+EVENT_EXAMPLE: dict[str, JsonValue] = {
+    "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
+    "event_type": "upload",
+    "metadata": {"path": "reports/2026.pdf", "size": 5242880},
+}
+VIEW_EXAMPLE: dict[str, JsonValue] = {
+    "event_id": "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d",
+    "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
+    "event_type": "upload",
+    "created_at": "2026-01-15T10:30:00Z",
+    "processed": True,
+    "processed_at": "2026-01-15T10:30:04.212Z",
+    "metadata": {"path": "reports/2026.pdf", "size": 5242880},
+    "position": 1,
+    "created_by": "chunker@clients",
+    "anomaly": None,
+    "state": "processed",
+    "attempts": 0,
+    "last_error": None,
+}
+
+
+def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    if _levels(metadata) > METADATA_MAX_LEVELS:
+        raise PydanticCustomError("metadata_depth", "Metadata may be nested at most 32 levels deep")
+    if len(encode_metadata(metadata).encode()) > METADATA_MAX_BYTES:
+        raise PydanticCustomError("metadata_size", "Metadata may take at most 16384 bytes as compact JSON")
+    return metadata
+
+
+def _levels(value: dict[str, Any]) -> int:
+    """How deep containers nest: `{}` is 1, `{"a": [1]}` is 2. Looks one level beyond the limit at the most."""
+    level = 0
+    containers: list[Any] = [value]
+    while containers and level <= METADATA_MAX_LEVELS:
+        level += 1
+        inner = [item for one in containers for item in (one.values() if isinstance(one, dict) else one)]
+        containers = [item for item in inner if isinstance(item, (dict, list))]
+    return level
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_bounded_metadata),
+    Field(description="Free JSON object kept with the event: at most 16 KiB as compact JSON, 32 levels."),
+]
+IdempotencyKeyText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7E]{1,255}$")]
+
+
+class NewEvent(BaseModel):
+    """One event to record."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EVENT_EXAMPLE]})
+
+    file_id: Uuid = Field(description="The file that the event is about.")
+    event_type: EventType = Field(
+        description="`upload`: upload completed; `update`: content or metadata changed; `delete`: deletion requested."
+    )
+    metadata: Metadata | None = None
+
+
+class NewBatchEvent(NewEvent):
+    """One event of a batch, with its own idempotency key."""
+
+    idempotency_key: IdempotencyKeyText | None = Field(
+        None,
+        description="As the header `Idempotency-Key` of a single event: 1 to 255 visible ASCII characters.",
+    )
+
+
+class NewBatch(BaseModel):
+    """Events to record together, all or nothing."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"events": [EVENT_EXAMPLE | {"idempotency_key": "upload-7d3e1f58-1"}]}]},
+    )
+
+    events: list[NewBatchEvent] = Field(min_length=1, max_length=BATCH_MAX_EVENTS)
+
+
+class EventCreated(BaseModel):
+    """The event is committed and flushed to disk."""
+
+    message: Literal["Sync event created successfully"] = "Sync event created successfully"
+    event_id: UUID
+
+
+class BatchCreated(BaseModel):
+    """All events are committed and flushed to disk; ids are in the order of the request."""
+
+    message: Literal["Sync events created successfully"] = "Sync events created successfully"
+    event_ids: list[UUID]
+
+
+ProcessingState = Literal["pending", "processed", "retrying", "waiting", "failed"]
+
+
+class EventView(BaseModel):
+    """One recorded event."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VIEW_EXAMPLE]})
+
+    event_id: UUID
+    file_id: UUID
+    event_type: EventType
+    created_at: datetime = Field(description="Never earlier than that of a lower position.")
+    processed: bool
+    processed_at: datetime | None
+    metadata: dict[str, Any] | None
+    position: int = Field(description="Place in the ledger: 1, 2, 3, … without a gap.")
+    created_by: str = Field(description="Subject of the token that posted the event.")
+    anomaly: str | None = Field(
+        description="What the order of events makes impossible: `update_of_unknown_file`, `delete_of_unknown_file`, "
+        "`update_of_deleted_file` or `delete_of_deleted_file`. Known once the event is processed."
+    )
+    state: ProcessingState = Field(
+        description="`pending`: not yet swept; `processed`; `retrying`: failed, gets another attempt; `waiting`: for "
+        "an earlier event of its file that is being retried; `failed`: set aside until it is requeued."
+    )
+    attempts: int = Field(description="Failed attempts to process the event.")
+    last_error: str | None = Field(description="Why the last attempt failed.")
+
+    @classmethod
+    def of(cls, event: SyncEvent) -> "EventView":
+        """The view of a stored event."""
+        return cls.model_construct(
+            event_id=event.id,
+            file_id=event.file_id,
+            event_type=EventType(event.event_type),
+            created_at=event.created_at,
+            processed=event.processed,
+            processed_at=event.processed_at,
+            metadata=event.event_metadata,
+            position=event.position,
+            created_by=event.created_by,
+            anomaly=event.anomaly,
+            state=cast("ProcessingState", "processed" if event.processed else event.retry_state or "pending"),
+            attempts=event.attempts,
+            last_error=event.last_error,
+        )
+
+
+class PageQuery(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(10, ge=1, le=PAGE_MAX_EVENTS, description="Number of events to return.")
+    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Number of events to skip.")
+
+
+class EventQuery(PageQuery):
+    """Which events, newest first."""
+
+    event_type: EventType | None = Field(None, description="Only events of this type.")
+    processed: QueryBoolean | None = Field(None, description="Only events that are, or are not yet, processed.")
+    file_id: Uuid | None = Field(None, description="Only events of this file.")
+    created_after: AwareDatetime | None = Field(None, description="Only events later than this RFC 3339 time.")
+    created_before: AwareDatetime | None = Field(None, description="Only events earlier than this RFC 3339 time.")
+    anomaly: QueryBoolean | None = Field(None, description="Only events that have, or do not have, an anomaly.")
+    state: ProcessingState | None = Field(
+        None, description="Only events in this state; `failed`: set aside by the sweep."
+    )

@@ -1,0 +1,1 @@
+"""The state of each file, as the processed events tell it."""

@@ -1,0 +1,58 @@
+"""Files as their events tell them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.auth.dependencies import Reader
+from app.auth.route import AuthenticatedRoute
+from app.errors import NotFound, problems
+from app.events.repository import EventRepository
+from app.events.schemas import EventView, PageQuery
+from app.files.repository import FileRepository
+from app.files.schemas import FileView
+from app.http.dependencies import ReadSession
+from app.http.paging import LINK_HEADER, page_links
+from app.http.types import Uuid
+
+router = APIRouter(
+    prefix="/files",
+    tags=["files"],
+    route_class=AuthenticatedRoute,
+    responses=problems(401, 403, 404, 422, 503),
+)
+
+
+@router.get("/{file_id}", operation_id="getFile", summary="Get the state of a file")
+async def get_file(file_id: Uuid, _reader: Reader, session: ReadSession) -> FileView:
+    """The file as its processed events tell it, and how many events are still to come."""
+    events = EventRepository(session)
+    pending = await events.count_unprocessed(file_id)
+    state = await FileRepository(session).find(file_id)
+    if state is None and not pending and not await events.file_is_known(file_id):
+        raise NotFound("No event names this file.")
+    return FileView.of(file_id, state, pending)
+
+
+@router.get(
+    "/{file_id}/events",
+    operation_id="listFileEvents",
+    summary="List the history of a file",
+    responses={200: {"headers": LINK_HEADER}},
+)
+async def list_file_events(
+    request: Request,
+    file_id: Uuid,
+    query: Annotated[PageQuery, Query()],
+    _reader: Reader,
+    session: ReadSession,
+    response: Response,
+) -> list[EventView]:
+    """Everything that happened to the file, oldest first."""
+    repository = EventRepository(session)
+    events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
+    if not events and not await repository.file_is_known(file_id):
+        raise NotFound("No event names this file.")
+    has_next = len(events) > query.limit
+    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
+    return [EventView.of(event) for event in events[: query.limit]]

@@ -1,0 +1,63 @@
+"""A file's state as JSON."""
+
+from datetime import datetime
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from app.events.models import EventType
+from app.files.models import FileState
+
+VIEW_EXAMPLE: dict[str, JsonValue] = {
+    "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
+    "state": "present",
+    "revision": 1,
+    "last_event_id": "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d",
+    "last_event_type": "upload",
+    "last_position": 1,
+    "pending_events": 0,
+    "updated_at": "2026-01-15T10:30:00Z",
+}
+
+
+class FileView(BaseModel):
+    """A file as the processed events tell it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VIEW_EXAMPLE]})
+
+    file_id: UUID
+    state: Literal["present", "deleted", "unknown"] = Field(
+        description="`unknown` while the file's first event is unprocessed."
+    )
+    revision: int = Field(description="Number of processed events of the file.")
+    last_event_id: UUID | None = Field(description="The processed event of the highest position.")
+    last_event_type: EventType | None
+    last_position: int | None
+    pending_events: int = Field(description="Events of the file that are not processed yet, or set aside.")
+    updated_at: datetime | None = Field(description="When the last processed event was recorded.")
+
+    @classmethod
+    def of(cls, file_id: UUID, state: FileState | None, pending_events: int) -> Self:
+        """The view of a file; `state` is None while none of its events is processed."""
+        if state is None:
+            return cls(
+                file_id=file_id,
+                state="unknown",
+                revision=0,
+                last_event_id=None,
+                last_event_type=None,
+                last_position=None,
+                pending_events=pending_events,
+                updated_at=None,
+            )
+        return cls(
+            file_id=file_id,
+            state="deleted" if state.last_event_type == EventType.DELETE else "present",
+            revision=state.revision,
+            last_event_id=state.last_event_id,
+            last_event_type=EventType(state.last_event_type),
+            last_position=state.last_position,
+            pending_events=pending_events,
+            updated_at=state.updated_at,
+        )

@@ -1,0 +1,31 @@
+"""Sessions for routers: the transaction begins and ends here."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.engine import Database
+
+
+def get_database(request: Request) -> Database:
+    """The process's database, built by the lifespan."""
+    database: Database = request.state.database
+    return database
+
+
+async def read_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
+    """A session for reading."""
+    async with database.read() as session:
+        yield session
+
+
+async def write_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
+    """A session in one transaction, committed before the answer is sent."""
+    async with database.transaction() as session:
+        yield session
+
+
+ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
+WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]

@@ -1,0 +1,64 @@
+"""Pure ASGI middleware around every request: its id, its log line, and its last resort."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from uuid_utils.compat import uuid7
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+QUIET_PATHS = frozenset({"/health", "/metrics"})
+
+log = structlog.get_logger("app.access")
+
+
+class RequestContext:
+    """Gives every request an id (the caller's if it is sane), in the answer and in every log line; logs one line."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = sane_request_id(Headers(scope=scope).get("x-request-id"))
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            write = log.debug if scope["path"] in QUIET_PATHS and status < 500 else log.info
+            write(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+            )
+
+
+def sane_request_id(given: str | None) -> str:
+    """The caller's id when it is short and plain, else a new one."""
+    return given if given and SANE_ID.fullmatch(given) else str(uuid7())

@@ -1,0 +1,1 @@
+"""The sweep: runs every handler over every event, exactly once."""

