@@ -4,13 +4,21 @@ import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
-from app.auth.local import mint_local_token
+from app.auth.claims import is_subject
+from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import load_settings
+from app.log import configure_logging
+
+MAX_MINUTES = 525_600
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+    """Run one command and return its exit status.
+
+    Raises:
+        SystemExit: 2 when the arguments make no sense; with a message when the settings do not.
+    """
     parser = argparse.ArgumentParser(prog="python -m app", description="Sync Service")
     commands = parser.add_subparsers(dest="command", required=True)
     token = commands.add_parser("token", help="mint a token for local mode (AUTH0_DOMAIN empty)")
@@ -18,43 +26,51 @@ def main(arguments: list[str] | None = None) -> int:
     token.add_argument(
         "--scope",
         nargs="+",
-        choices=[scope.value for scope in Scope],
-        default=[scope.value for scope in Scope],
-        help="what it allows (default: everything)",
+        type=_scopes,
+        default=[list(Scope)],
+        metavar="SCOPE",
+        help=f"what it allows, any of {' '.join(Scope)} (default: everything)",
     )
-    token.add_argument("--minutes", type=_minutes, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
+    token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
     return _token(parser.parse_args(arguments))
 
 
 def _subject(text: str) -> str:
-    if not 1 <= len(text) <= 255 or not text.isprintable():
+    if not is_subject(text):
         raise argparse.ArgumentTypeError("must be 1 to 255 printable characters")
     return text
 
 
-def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not 0 < minutes <= 525_600:
-        raise argparse.ArgumentTypeError("must be more than 0 and at most 525600 (a year)")
-    return minutes
+def _scopes(text: str) -> list[Scope]:
+    try:
+        return [Scope(name) for name in text.split()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be any of {' '.join(Scope)}") from None
+
+
+def _lifetime(text: str) -> timedelta:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0
+    if not 1 / 60 <= minutes <= MAX_MINUTES:
+        raise argparse.ArgumentTypeError(f"must be a number from a second (0.017) to {MAX_MINUTES} (a year)")
+    return timedelta(minutes=minutes)
 
 
 def _token(options: argparse.Namespace) -> int:
     settings = load_settings()
+    # Standard output is for the token alone.
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
     if not settings.local_mode:
-        print(
-            f"AUTH0_DOMAIN is set, so tokens come from {settings.auth0_domain}; leave it empty for local mode.",
-            file=sys.stderr,
-        )
+        domain = settings.auth0_domain
+        print(f"AUTH0_DOMAIN is set, so tokens come from {domain}; leave it empty for local mode.", file=sys.stderr)
         return 1
-    minutes = options.minutes or settings.access_token_expire_minutes
-    print(
-        mint_local_token(
-            settings,
-            subject=options.subject,
-            scopes=options.scope,
-            lifetime=timedelta(minutes=minutes),
-            now=datetime.now(UTC),
-        )
-    )
+    scopes = [scope for scopes in options.scope for scope in scopes]
+    try:
+        token = mint_local_token(settings, options.subject, scopes, options.minutes, datetime.now(UTC))
+    except LocalSecretError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(token)
     return 0

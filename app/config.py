@@ -1,5 +1,6 @@
 """Settings: every knob of the service, read from the environment or `.env` and checked at start-up."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,12 +12,15 @@ from app.database_url import DatabaseUrl, parse_database_url
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
 PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth0.com"})
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
+
+# At least a millisecond: databases count in those, and none of them would mean no limit at all.
+Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 
 
 def _host_with_optional_port(value: str) -> str:
-    host, _, port = value.partition(":")
-    if not host or any(c in value for c in "/@?# \\") or (port and not port.isdigit()):
+    match = _HOST.fullmatch(value)
+    if value and (not match or not 1 <= int(match["port"] or 443) <= 65_535):
         raise ValueError("must be a host name, optionally with a port, without https:// or a path")
     return value
 
@@ -27,7 +31,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True)
 
     # Database
-    database_url: str = Field("sqlite:///./sync.db", description="SQLite or PostgreSQL, in any usual form")
+    database_url: str = Field("sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form")
     database_pool_size: int = Field(10, ge=1, le=500, description="Connections kept open per process")
     database_max_overflow: int = Field(
         10, ge=0, le=500, description="Further connections opened under load and closed after it"
@@ -59,7 +63,7 @@ class Settings(BaseSettings):
     )
 
     # Security
-    secret_key: str = Field("", description="Signs local-mode tokens (HS256); at least 32 characters")
+    secret_key: str = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
     secret_key_file: Path = Field(
         Path(".secret_key"),
         description="Where local mode keeps the key it generates when SECRET_KEY is empty",
@@ -69,7 +73,7 @@ class Settings(BaseSettings):
     )
 
     # Auth0
-    auth0_domain: Annotated[str, AfterValidator(_host_with_optional_port)] | Literal[""] = Field(
+    auth0_domain: Annotated[str, AfterValidator(_host_with_optional_port)] = Field(
         "", description="Auth0 tenant, e.g. example.eu.auth0.com; empty means local mode"
     )
     api_audience: str = Field("https://cloud-api.rakai/", min_length=1, description="The `aud` that a token must carry")
@@ -192,6 +196,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except UnicodeDecodeError:
+        raise SystemExit("Sync Service can not start, its settings make no sense:\n  .env: is not UTF-8 text") from None
     except ValidationError as error:
         lines = [
             f"  {'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 _SQLITE = frozenset({"sqlite", "sqlite+aiosqlite", "sqlite+pysqlite"})
 _POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"})
 _POSTGRESQL_OPTIONS = frozenset({"sslmode", "ssl", "host", "port"})
+_SQLITE_OPTIONS = frozenset({"check_same_thread"})  # often seen with FastAPI; the async driver needs no such thing
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 
 
@@ -43,19 +44,26 @@ def parse_database_url(text: str) -> DatabaseUrl:
 
 
 def _sqlite(url: URL) -> URL:
-    if not url.database or url.database == ":memory:" or url.query.get("mode") == "memory":
-        raise ValueError("must name a file: an in-memory database would forget its events")
-    return url.set(drivername="sqlite+aiosqlite")
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        raise ValueError("must name a file by its path: an in-memory database would forget its events")
+    if url.host or "\0" in url.database:
+        raise ValueError("must have three slashes and a path (sqlite:///./sync.db), or four before an absolute one")
+    if set(url.query) - _SQLITE_OPTIONS:
+        raise ValueError("has an option that is not known; for SQLite the URL takes none")
+    return url.set(drivername="sqlite+aiosqlite", query={})
 
 
 def _postgresql(url: URL) -> DatabaseUrl:
     if not url.database:
         raise ValueError("must name a database: postgresql://user:password@host/database")
-    if unknown := set(url.query) - _POSTGRESQL_OPTIONS:
+    if set(url.query) - _POSTGRESQL_OPTIONS:
+        # It is not named: what stands there may be the rest of a password that has a question mark.
         raise ValueError(
-            f"option {', '.join(sorted(unknown))} is not known; the URL takes sslmode, host and port, "
+            "has an option that is not known; the URL takes sslmode, host and port, "
             "certificates are named by PGSSLROOTCERT, PGSSLCERT and PGSSLKEY"
         )
+    if not all(_is_port(port) for port in (url.port, *url.normalized_query.get("port", ())) if port is not None):
+        raise ValueError("must have a port from 1 to 65535")
     connect_args: dict[str, Any] = {}
     mode = url.query.get("sslmode") or url.query.get("ssl")
     if mode is not None:
@@ -64,3 +72,7 @@ def _postgresql(url: URL) -> DatabaseUrl:
         connect_args["ssl"] = mode
     url = url.difference_update_query(["sslmode", "ssl"])
     return DatabaseUrl(url.set(drivername="postgresql+asyncpg"), connect_args)
+
+
+def _is_port(text: int | str) -> bool:
+    return str(text).isdecimal() and 1 <= int(text) <= 65_535

@@ -3,14 +3,21 @@
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sync-service:problem:"
+MAX_FIELD_ERRORS = 100
+MAX_ERROR_CHARACTERS = 500
+log = structlog.get_logger(__name__)
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 class FieldError(BaseModel):
@@ -75,9 +82,13 @@ class Conflict(ProblemError):
 
 
 class Unprocessable(ProblemError):
-    """422 that is about the meaning of the request."""
+    """422 that is about the meaning of the request; unless `errors` say more, it is about the request as a whole."""
 
     status, code = 422, "invalid-request"
+
+    def __init__(self, detail: str | None = None, *, errors: list[FieldError] | None = None) -> None:
+        whole = FieldError(loc=[], msg=detail or self.detail, type=self.code.replace("-", "_"))
+        super().__init__(detail, errors=errors or [whole])
 
 
 class Unavailable(ProblemError):
@@ -87,6 +98,13 @@ class Unavailable(ProblemError):
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+def describe(error: BaseException) -> str:
+    """`Type: message`, the message's first line, in at most 500 printable characters."""
+    lines = str(error).splitlines() or [""]
+    text = f"{type(error).__name__}: {lines[0]}"
+    return "".join(c if c.isprintable() else " " for c in text)[:MAX_ERROR_CHARACTERS]
 
 
 def problem_response(
@@ -113,6 +131,8 @@ def problem_response(
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 - the handler is registered for this class alone
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request not served", status=error.status, reason=describe(error.__cause__ or error))
     return problem_response(
         request, error.status, str(error), code=error.code, headers=error.headers, errors=error.errors
     )
@@ -120,33 +140,54 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
     return problem_response(
-        request,
-        error.status_code,
-        error.detail or HTTPStatus(error.status_code).phrase,
-        headers=dict(error.headers or {}),
+        request, error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=headers
     )
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Every method that some route takes at this path; the router knows only those of the first route."""
+
+    def is_taken(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in _METHODS if is_taken(method)]
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [_field_error(item) for item in error.errors()]
+    items = error.errors()
+    some = "" if len(items) <= MAX_FIELD_ERRORS else f" first, of {len(items)} errors"
+    errors = [_field_error(item) for item in items[:MAX_FIELD_ERRORS]]
     return problem_response(
         request,
         422,
-        "The request is not valid; `errors` says where and why.",
+        f"The request is not valid; `errors` says where and why{some}.",
         code="invalid-request",
         errors=errors,
     )
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:
-    known = item["loc"] if item["type"] != "extra_forbidden" else (*item["loc"][:-1], "(unknown field)")
-    return FieldError(loc=list(known), msg=item["msg"], type=item["type"])
+    loc, message = list(item["loc"]), item["msg"]
+    if item["type"] == "extra_forbidden":
+        loc[-1] = "(unknown field)"
+    if item["type"] == "json_invalid":
+        message = f"This is not JSON as the service reads it: {item['ctx']['error'].rstrip(': ')}"
+    return FieldError(loc=loc, msg=message, type=item["type"])
+
+
+def bug_response(request: Request) -> JSONResponse:
+    """The answer to a request that met a bug."""
+    return problem_response(request, 500, "An unexpected error; the log has it under this request id.")
 
 
 async def _on_bug(request: Request, _error: Exception) -> JSONResponse:
-    return problem_response(request, 500, "An unexpected error; the log has it under this request id.")
+    return bug_response(request)
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -21,6 +21,7 @@ from app.files.handler import FileStateHandler
 from app.log import configure_logging
 from app.processing.periodic import PeriodicTask
 from app.processing.sweeper import Sweeper
+from app.startup import clear_refusals
 
 log = structlog.get_logger(__name__)
 
@@ -45,9 +46,11 @@ def create_lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncCont
         async with AsyncExitStack() as stack:
             database = Database(settings)
             stack.push_async_callback(database.close)
-            await prepare_schema(database)
-            await check_durability(database)
-            verifier = TokenVerifier(settings, await _open_keys(settings, stack))
+            with clear_refusals():
+                await prepare_schema(database)
+                await check_durability(database)
+                keys = await _open_keys(settings, stack)
+            verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
                 group_size=settings.ledger_group_size,
@@ -77,12 +80,11 @@ def _create_sweep(settings: Settings, database: Database) -> PeriodicTask:
 
 
 async def _open_keys(settings: Settings, stack: AsyncExitStack) -> KeySource:
-    """The keys that tokens are checked with; in Auth0 mode fetched before the first request and then ever again."""
+    """The keys that tokens are checked with; in Auth0 mode fetched at once and then again and again."""
     if settings.local_mode:
         return LocalKey(settings)
     store = KeyStore(settings)
     stack.push_async_callback(store.close)
-    await store.refresh()
     refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh(), settings.jwks_refresh_seconds)
     stack.push_async_callback(refresh.stop, settings.jwks_timeout_seconds)
     refresh.start()

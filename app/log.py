@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 SILENCED = ("uvicorn.access",)
 OURS = ("uvicorn", "uvicorn.error", "alembic", "sqlalchemy")
 
+# Without local variables: they hold tokens and passwords.
+_TRACEBACK_AS_DICT = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send every log line of the process to stderr, one line each: whatever a value holds, it is quoted."""
@@ -24,7 +29,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
         if as_json
         else [
             structlog.processors.format_exc_info,

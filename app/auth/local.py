@@ -56,7 +56,7 @@ def load_secret(settings: Settings) -> str:
         LocalSecretError: the file can not be read or written, or has no secret of at least 32 characters.
     """
     if settings.secret_key in PLACEHOLDERS:
-        log.warning("secret_key_is_a_placeholder", used_instead=str(settings.secret_key_file))
+        log.warning("SECRET_KEY is a placeholder and is not used", used_instead=str(settings.secret_key_file))
     elif settings.secret_key:
         return settings.secret_key
     path = settings.secret_key_file

@@ -48,21 +48,20 @@ class TokenVerifier:
             KeysUnavailable: 503, there are no keys to judge it with.
         """
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        generation = self._keys.generation()
-        remembered = self._recall(digest, generation)
+        remembered = self._recall(digest)
         if remembered is not None:
             return remembered.principal
         header = read_header(token, algorithms=self._algorithms, needs_key_id=self._needs_key_id)
         key = await self._keys.find(header.key_id, header.algorithm)
         if key is None:
             raise TokenRejected(Reason.UNKNOWN_KEY)
+        # Nothing is awaited from here on, so that what is remembered was proved with the keys of this moment.
         verified = judge_claims(_signed_payload(token, key, header.algorithm), self._rules, self._now())
-        # Had the keys changed meanwhile, nothing here would say of which keys the token was proved with.
-        if self._keys.generation() == generation:
-            self._remember(digest, verified)
+        self._remember(digest, verified)
         return verified.principal
 
-    def _recall(self, digest: bytes, generation: int) -> VerifiedToken | None:
+    def _recall(self, digest: bytes) -> VerifiedToken | None:
+        generation = self._keys.generation()
         if generation != self._cached_generation:
             self._cache.clear()
             self._cached_generation = generation

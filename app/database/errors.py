@@ -35,7 +35,7 @@ def is_unavailable(error: BaseException) -> bool:
         if isinstance(state, str):
             return state in _UNAVAILABLE_STATES or state.startswith(_UNAVAILABLE_CLASSES)
         return isinstance(error, OperationalError) or isinstance(error.orig, (OSError, sqlite3.OperationalError))
-    return isinstance(error, (PoolTimeoutError, OSError, TimeoutError))
+    return isinstance(error, (DatabaseUnavailable, PoolTimeoutError, OSError, TimeoutError))
 
 
 @contextmanager
@@ -43,6 +43,8 @@ def database_errors() -> Iterator[None]:
     """Turn every error that means "not now" into `DatabaseUnavailable`; the rest pass as they are."""
     try:
         yield
+    except DatabaseUnavailable:
+        raise
     except Exception as error:
         if is_unavailable(error):
             raise DatabaseUnavailable from error

@@ -67,12 +67,17 @@ class Ledger:
             raise CommitTooLate from None
 
     async def close(self, timeout_seconds: float) -> None:
-        """Wait until everything that was accepted is answered; give up after `timeout_seconds`."""
-        if self._writer is not None:
-            _done, late = await asyncio.wait({self._writer}, timeout=timeout_seconds)
-            for task in late:
-                task.cancel()
-                log.error("ledger closed before every append was answered", waiting=self._waiting_events)
+        """Wait until everything that was accepted is answered; after `timeout_seconds` refuse what is left."""
+        if self._writer is None:
+            return
+        _done, late = await asyncio.wait({self._writer}, timeout=timeout_seconds)
+        for writer in late:
+            log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
+            writer.cancel()
+            await asyncio.wait({writer})
+        while group := self._take_group():
+            for append in group:
+                append.refuse(CommitTooLate())
 
     async def _write_groups(self) -> None:
         try:
@@ -120,8 +125,6 @@ class Ledger:
         known = KnownEvents()
         while True:
             plan = plan_group(group, known)
-            for append in plan.refused:
-                append.refuse(IdempotencyKeyReused())
             try:
                 await self._commit(plan.records)
             except IntegrityError:
@@ -130,6 +133,9 @@ class Ledger:
                 if len(known) == seen:
                     raise
             else:
+                # Only now: what a refused append conflicts with may have been a neighbour that was itself not written.
+                for append in plan.refused:
+                    append.refuse(IdempotencyKeyReused())
                 for append, receipts in plan.accepted:
                     append.resolve(receipts)
                 return

@@ -4,12 +4,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.events.models import EventType, SyncEvent
 from app.events.record import encode_metadata
-from app.http.types import QueryBoolean, Uuid
+from app.http.types import QueryBoolean, QueryInteger, QueryTimestamp, Uuid
 
 METADATA_MAX_BYTES = 16_384
 METADATA_MAX_LEVELS = 32
@@ -66,10 +74,27 @@ Metadata = Annotated[
 IdempotencyKeyText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7E]{1,255}$")]
 
 
-class NewEvent(BaseModel):
+class _Input(BaseModel):
+    """An object without unknown fields.
+
+    Of one with more members than there are fields that alone is said: a body can hold a million unknown fields, and
+    an error for each of them would take seconds and gigabytes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_members(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > len(cls.model_fields):
+            raise PydanticCustomError("unknown_fields", "The object has unknown fields")
+        return data
+
+
+class NewEvent(_Input):
     """One event to record."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EVENT_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EVENT_EXAMPLE]})
 
     file_id: Uuid = Field(description="The file that the event is about.")
     event_type: EventType = Field(
@@ -87,12 +112,11 @@ class NewBatchEvent(NewEvent):
     )
 
 
-class NewBatch(BaseModel):
+class NewBatch(_Input):
     """Events to record together, all or nothing."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"events": [EVENT_EXAMPLE | {"idempotency_key": "upload-7d3e1f58-1"}]}]},
+        json_schema_extra={"examples": [{"events": [EVENT_EXAMPLE | {"idempotency_key": "upload-7d3e1f58-1"}]}]}
     )
 
     events: list[NewBatchEvent] = Field(min_length=1, max_length=BATCH_MAX_EVENTS)
@@ -165,8 +189,8 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(10, ge=1, le=PAGE_MAX_EVENTS, description="Number of events to return.")
-    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Number of events to skip.")
+    limit: QueryInteger = Field(10, ge=1, le=PAGE_MAX_EVENTS, description="Number of events to return.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of events to skip.")
 
 
 class EventQuery(PageQuery):
@@ -175,8 +199,8 @@ class EventQuery(PageQuery):
     event_type: EventType | None = Field(None, description="Only events of this type.")
     processed: QueryBoolean | None = Field(None, description="Only events that are, or are not yet, processed.")
     file_id: Uuid | None = Field(None, description="Only events of this file.")
-    created_after: AwareDatetime | None = Field(None, description="Only events later than this RFC 3339 time.")
-    created_before: AwareDatetime | None = Field(None, description="Only events earlier than this RFC 3339 time.")
+    created_after: QueryTimestamp | None = Field(None, description="Only events later than this RFC 3339 time.")
+    created_before: QueryTimestamp | None = Field(None, description="Only events earlier than this RFC 3339 time.")
     anomaly: QueryBoolean | None = Field(None, description="Only events that have, or do not have, an anomaly.")
     state: ProcessingState | None = Field(
         None, description="Only events in this state; `failed`: set aside by the sweep."

@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from uuid_utils.compat import uuid7
+
+from app.errors import bug_response
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,7 +25,10 @@ log = structlog.get_logger("app.access")
 
 
 class RequestContext:
-    """Gives every request an id (the caller's if it is sane), in the answer and in every log line; logs one line."""
+    """Gives every request an id (the caller's if it is sane), in the answer and in every log line; logs one line.
+
+    A bug is logged and answered here, where its answer still gets the id and the connection lives on.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -37,7 +43,7 @@ class RequestContext:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
-        status = 500
+        status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -48,13 +54,18 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            log.exception("request failed", exc_info=error)
+            if status:
+                raise  # the answer has begun, so only the server can end it: by closing the connection
+            await bug_response(Request(scope))(scope, receive, send_with_id)
         finally:
             write = log.debug if scope["path"] in QUIET_PATHS and status < 500 else log.info
             write(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
-                status=status,
+                status=status or None,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
             )
 

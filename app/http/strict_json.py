@@ -1,10 +1,12 @@
 """JSON as RFC 8259 with the promises of I-JSON (RFC 7493): one meaning for every reader, or a refusal."""
 
 import json
+from collections.abc import AsyncGenerator
 from email.message import Message
 from typing import Any, NoReturn
 
-from fastapi import Request
+from fastapi import HTTPException, Request
+from starlette.types import Receive, Scope
 
 from app.errors import ProblemError
 
@@ -15,7 +17,14 @@ class UnsupportedMediaType(ProblemError):
     """415."""
 
     status, code = 415, "unsupported-media-type"
-    detail = "Send JSON in UTF-8, with the header `Content-Type: application/json`."
+    detail = "Send JSON in UTF-8, not compressed, with one header `Content-Type: application/json`."
+
+
+class ContentTooLarge(HTTPException):
+    """413. An `HTTPException`, since FastAPI answers 400 to any other that comes while it reads a body."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(413, f"The body is larger than {limit_bytes} bytes.")
 
 
 class _Refusal(ValueError):
@@ -92,7 +101,27 @@ def _check_strings(value: Any) -> None:
 
 
 class StrictRequest(Request):
-    """A request whose JSON body is read by `parse_json`."""
+    """A request whose JSON body is read by `parse_json`, as long as it has at most `max_body_bytes`."""
+
+    def __init__(self, scope: Scope, receive: Receive, *, max_body_bytes: int | None = None) -> None:
+        super().__init__(scope, receive)
+        self._max_body_bytes = max_body_bytes
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in chunks; nothing is read of one whose declared length is too large.
+
+        Raises:
+            ContentTooLarge: 413.
+        """
+        limit = self._max_body_bytes
+        if limit is not None and _declared_bytes(self) > limit:
+            raise ContentTooLarge(limit)
+        size = 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            if limit is not None and size > limit:
+                raise ContentTooLarge(limit)
+            yield chunk
 
     async def json(self) -> Any:
         """The body as JSON.
@@ -104,14 +133,22 @@ class StrictRequest(Request):
 
 
 def require_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON in UTF-8.
+    """Refuse a body that is not declared as JSON in UTF-8, without a content coding.
 
     Raises:
         UnsupportedMediaType: 415.
     """
+    declared = request.headers.getlist("content-type")
+    if len(declared) != 1 or request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType
     header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
+    header["content-type"] = declared[0]
     subtype = header.get_content_subtype()
     is_json = header.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
     if not is_json or str(header.get_param("charset", "utf-8")).lower() not in {"utf-8", "utf8"}:
         raise UnsupportedMediaType
+
+
+def _declared_bytes(request: Request) -> int:
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isascii() and declared.isdigit() else 0

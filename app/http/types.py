@@ -1,13 +1,19 @@
 """Input types with one spelling each, shared by paths, queries and bodies."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,19})")
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 def _hyphenated(value: Any) -> UUID:
@@ -26,5 +32,26 @@ def _lower_case_boolean(value: Any) -> Any:
     return value
 
 
+def _plain_integer(value: Any) -> Any:
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise PydanticCustomError("integer_format", "Input should be an integer in plain decimal digits")
+    return value
+
+
+def _rfc_3339(value: Any) -> Any:
+    if isinstance(value, str) and not _TIMESTAMP.fullmatch(value):
+        raise PydanticCustomError("timestamp_format", "Input should be an RFC 3339 time: 2026-01-15T10:30:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("timestamp_range", "Input should be a time of the years 1 to 9999, UTC") from None
+
+
 Uuid = Annotated[UUID, BeforeValidator(_hyphenated)]
 QueryBoolean = Annotated[bool, BeforeValidator(_lower_case_boolean), WithJsonSchema({"type": "boolean"})]
+QueryInteger = Annotated[int, BeforeValidator(_plain_integer)]
+QueryTimestamp = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from app.errors import Unavailable, describe
+
 log = structlog.get_logger(__name__)
 
 
@@ -36,8 +38,10 @@ class PeriodicTask:
         while not self._stopping.is_set():
             try:
                 await self._run(self._stopping)
-            except Exception as error:
-                log.warning("pass failed", task=self._name, exc_info=error)
+            except Unavailable as error:
+                log.warning("pass put off", task=self._name, reason=describe(error.__cause__ or error))
+            except Exception:
+                log.exception("pass failed", task=self._name)
             try:
                 async with asyncio.timeout(self._interval_seconds):
                     await self._stopping.wait()

@@ -42,7 +42,7 @@ class SweepRepository:
 
     async def _list(self, condition: ColumnElement[bool], limit: int) -> list[SweptEvent]:
         query = select(*_COLUMNS).where(condition).order_by(SyncEvent.position).limit(limit)
-        return [SweptEvent(*row) for row in (await self._session.execute(query)).tuples()]
+        return [SweptEvent(*row) for row in await self._session.execute(query)]
 
     async def list_held_files(self, positions: Sequence[int], now: datetime) -> set[UUID]:
         """Files of the events at `positions` that have an earlier event whose next attempt is not due yet."""

@@ -3,15 +3,8 @@
 from datetime import datetime, timedelta
 
 MAX_DELAY = timedelta(minutes=5)
-MAX_ERROR_CHARACTERS = 500
 
 
 def next_attempt(now: datetime, failed_attempts: int, interval: timedelta) -> datetime:
     """One sweep interval after the first failure, doubling with each further one, up to five minutes."""
     return now + min(interval * float(2 ** min(failed_attempts - 1, 30)), MAX_DELAY)
-
-
-def describe(error: BaseException) -> str:
-    """`Type: message`, one line of printable characters, bounded."""
-    text = f"{type(error).__name__}: {error}"
-    return "".join(c if c.isprintable() else " " for c in text)[:MAX_ERROR_CHARACTERS]

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.database.errors import is_unavailable
+from app.errors import describe
 from app.processing.handler import Handler, SweptEvent
 from app.processing.repository import SweepRepository
-from app.processing.retry import describe, next_attempt
+from app.processing.retry import next_attempt
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +102,7 @@ class Sweeper:
             if is_unavailable(error):
                 raise
             if len(ready) == 1:
-                outcome.failed.append((ready[0], error))
-                outcome.held_files.add(ready[0].file_id)
+                self._note_failure(ready[0], error, outcome)
                 return
             middle = len(ready) // 2
             await self._apply(session, ready[:middle], outcome)
@@ -110,23 +110,26 @@ class Sweeper:
         else:
             outcome.processed += [event.position for event in ready]
 
+    def _note_failure(self, event: SweptEvent, error: Exception, outcome: _Outcome) -> None:
+        outcome.failed.append((event, error))
+        if event.attempts + 1 < self._max_attempts:
+            outcome.held_files.add(event.file_id)
+
     async def _mark(self, repository: SweepRepository, outcome: _Outcome, now: datetime) -> None:
         if outcome.processed:
             await repository.mark_processed(outcome.processed)
         if outcome.waiting:
             await repository.mark_waiting(outcome.waiting)
         for event, error in outcome.failed:
-            attempts = event.attempts + 1
-            exhausted = attempts >= self._max_attempts
-            retry_at = None if exhausted else next_attempt(now, attempts, self._retry_interval)
-            await repository.mark_failed_attempt(
-                event.position, attempts=attempts, error=describe(error), retry_at=retry_at
-            )
-            log.log(
-                40 if exhausted else 30,
-                "event set aside" if exhausted else "event failed and will be retried",
-                event_id=str(event.id),
-                position=event.position,
-                attempts=attempts,
-                error=describe(error),
-            )
+            await self._mark_failure(repository, event, describe(error), now)
+
+    async def _mark_failure(self, repository: SweepRepository, event: SweptEvent, error: str, now: datetime) -> None:
+        attempts = event.attempts + 1
+        details = {"event_id": str(event.id), "position": event.position, "attempts": attempts, "error": error}
+        retry_at = None
+        if attempts < self._max_attempts:
+            retry_at = next_attempt(now, attempts, self._retry_interval)
+            log.warning("event failed and will be retried", **details)
+        else:
+            log.error("event set aside", **details)
+        await repository.mark_failed_attempt(event.position, attempts=attempts, error=error, retry_at=retry_at)

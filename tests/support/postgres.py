@@ -9,7 +9,11 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 ORDINARY_USER = "nobody"  # PostgreSQL refuses to run as root
 START_DEADLINE_SECONDS = 30
@@ -136,6 +140,20 @@ class PostgresServer:
             self._process.wait(START_DEADLINE_SECONDS)
             self._process = None
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Nothing of the server moves while the block runs, as on a host that hangs; its sockets stay open."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
     def remove(self) -> None:
         """Stop and delete everything."""
         self.stop()
@@ -147,4 +165,6 @@ class PostgresServer:
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql and return its bare output."""
-        return self._run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", statement).strip()
+        # Even a database that a test has made read-only can be mended.
+        url = f"{self.url(database)}?options=-c%20default_transaction_read_only%3Doff"
+        return self._run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement).strip()

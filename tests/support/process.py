@@ -1,6 +1,7 @@
 """The service as a real process: uvicorn on a loopback port."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -46,6 +47,10 @@ class ServiceProcess:
     def output(self) -> str:
         """Everything the process has printed."""
         return self._log.read_text()
+
+    def limit_file_size(self, size_bytes: int) -> None:
+        """Let the process write no file beyond this size, as on a full disk."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def send(self, signal_number: signal.Signals) -> None:
         """Send a signal."""

@@ -1,0 +1,106 @@
+"""One history of migrations, up and down on both databases, in agreement with the models."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from app.database.durability import NotDurable, check_durability
+from app.database.engine import Database
+from app.database.migrations import NotMigrated, alembic_config, prepare_schema
+from app.main import create_app
+from tests.conftest import ROOT, MakeSettings, alembic
+from tests.support.application import serve_in_process
+from tests.support.postgres import PostgresServer
+
+DOCUMENTED_COLUMNS = {"id", "file_id", "event_type", "created_at", "processed", "processed_at", "metadata"}
+
+
+async def tables(database: Database) -> set[str]:
+    async with database.read() as session:
+        connection = await session.connection()
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+
+
+async def test_the_history_goes_down_and_up_again(database: Database, database_url: str) -> None:
+    assert await tables(database) == {"alembic_version", "files", "ledger_head", "sweep_cursor", "sync_events"}
+    alembic(database_url, "downgrade", "base")
+    assert await tables(database) == {"alembic_version"}
+    alembic(database_url, "upgrade", "head")
+    alembic(database_url, "downgrade", "-1")
+    alembic(database_url, "upgrade", "head")
+    assert "sync_events" in await tables(database)
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    assert "No new upgrade operations detected" in alembic(database_url, "check").stdout
+
+
+async def test_a_missing_migration_would_be_noticed(database: Database, database_url: str) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("DROP INDEX ix_sync_events_file_id_position"))
+    with pytest.raises(subprocess.CalledProcessError):
+        alembic(database_url, "check")
+
+
+def test_a_revision_can_be_generated_and_applied(database_url: str, tmp_path: Path) -> None:
+    for name in ("alembic", "app", "alembic.ini"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    models = tmp_path / "app" / "files" / "models.py"
+    column = "    revision: Mapped[int]\n"
+    models.write_text(models.read_text().replace(column, column + "    size: Mapped[int | None]\n"))
+    command = [sys.executable, "-m", "alembic"]
+    environment = {**os.environ, "DATABASE_URL": database_url}
+    for arguments in (["revision", "--autogenerate", "-m", "File sizes"], ["upgrade", "head"], ["check"]):
+        subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    [revision] = (tmp_path / "alembic" / "versions").glob("*file_sizes.py")
+    assert "sa.Column('size', sa.BigInteger(), nullable=True)" in revision.read_text()
+
+
+async def test_the_documented_columns_are_there(database: Database) -> None:
+    async with database.read() as session:
+        connection = await session.connection()
+        columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("sync_events"))
+    assert {column["name"] for column in columns} >= DOCUMENTED_COLUMNS
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_sqlite_migrates_itself(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings(database_url=f"sqlite:///{tmp_path}/new.db")
+    async with serve_in_process(create_app(settings)) as client:
+        assert (await client.get("/health")).json()["status"] == "healthy"
+    with closing(sqlite3.connect(tmp_path / "new.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_postgresql_that_is_not_migrated_is_refused(make_settings: MakeSettings, database_url: str) -> None:
+    alembic(database_url, "downgrade", "base")
+    database = Database(make_settings())
+    with pytest.raises(NotMigrated, match="run `alembic upgrade head`"):
+        await prepare_schema(database)
+    await database.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_postgresql_that_could_lose_a_commit_is_refused(
+    make_settings: MakeSettings, postgres: PostgresServer, database_url: str
+) -> None:
+    name = database_url.rpartition("/")[2]
+    postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    database = Database(make_settings())
+    with pytest.raises(NotDurable, match="synchronous_commit"):
+        await check_durability(database)
+    await database.close()
+
+
+def test_the_configuration_is_found_from_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(str(alembic_config().get_main_option("script_location"))) == ROOT / "alembic"

@@ -1,0 +1,79 @@
+"""Start-up and shutdown of real processes, on both databases."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from app.database.engine import Database
+from app.files.models import FileState
+from tests.events.support import add_events, read_ledger
+from tests.support.load import Load, run_load
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
+
+Start = Callable[..., ServiceProcess]
+GRACE_SECONDS = 20
+
+
+async def expect_clean_end(service: ServiceProcess) -> None:
+    """The process ends within the grace period after an orderly shutdown; uvicorn then passes on the signal."""
+    assert await asyncio.to_thread(service.wait, GRACE_SECONDS) == -signal.SIGTERM
+    assert "Application shutdown complete" in service.output()
+    assert "cancelled" not in service.output()
+
+
+async def test_the_sweep_runs_by_itself(start_service: Start, tokens: TokenFactory) -> None:
+    service = start_service(SYNC_EVENT_PROCESS_INTERVAL="0.1")
+    async with httpx.AsyncClient(base_url=service.url, headers={"Authorization": f"Bearer {tokens.token()}"}) as client:
+        created = await client.post("/sync-events", json={"file_id": str(uuid4()), "event_type": "upload"})
+
+        async def is_processed() -> bool:
+            return bool((await client.get(created.headers["Location"])).json()["processed"])
+
+        await until(is_processed)
+
+
+async def test_sigterm_under_load_answers_everybody_and_exits_in_time(
+    start_service: Start, database: Database, tokens: TokenFactory
+) -> None:
+    service, load, stop = start_service(LOG_LEVEL="INFO"), Load(), asyncio.Event()
+    task = asyncio.create_task(run_load(load, service.url, tokens.token(), clients=16, until=stop))
+    await until(lambda: len(load.answered) >= 100)
+    service.send(signal.SIGTERM)
+    await expect_clean_end(service)
+    stop.set()
+    await task
+    events = await read_ledger(database)
+    assert set(load.answered) == {event.id for event in events}, "an event was written whose request was not answered"
+    assert [event.position for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start, database: Database) -> None:
+    await add_events(database, *((uuid4(), "upload") for _ in range(3000)))
+    service = start_service(SYNC_EVENT_BATCH_SIZE="1", LOG_LEVEL="INFO")
+    service.send(signal.SIGTERM)
+    await expect_clean_end(service)
+    processed = [event.processed for event in await read_ledger(database)]
+    assert processed == sorted(processed, reverse=True), "the sweep skipped an event"
+    assert not processed[-1], "the backlog was too small to be interrupted"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_several_processes_sweep_each_event_once(start_service: Start, database: Database) -> None:
+    file_ids = [uuid4() for _ in range(50)]
+    await add_events(database, *((file_id, "upload") for file_id in file_ids for _ in range(10)))
+    for _ in range(3):
+        start_service(SYNC_EVENT_BATCH_SIZE="7", SYNC_EVENT_PROCESS_INTERVAL="0.01")
+
+    async def is_swept() -> bool:
+        return all(event.processed for event in await read_ledger(database))
+
+    await until(is_swept)
+    async with database.read() as session:
+        assert (await session.scalars(select(FileState.revision).distinct())).all() == [10]
