@@ -29,8 +29,10 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.engine = create_engine(settings)
         self.is_sqlite = settings.database.is_sqlite
-        # PostgreSQL: one statement is its own transaction, one round trip. SQLite needs its BEGIN in either case.
-        single = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        # PostgreSQL: one statement is its own transaction, one round trip. A transaction pooler needs a BEGIN all the
+        # same, to keep preparing and executing on one server connection; and so does SQLite.
+        pooled = not settings.database_prepared_statements
+        single = {} if self.is_sqlite or pooled else {"isolation_level": "AUTOCOMMIT"}
         self._single = self.engine.execution_options(**single)
         self._append = self.engine.execution_options(**single, **{_BEGIN: "BEGIN IMMEDIATE"})
         self._write = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
@@ -79,6 +81,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
     )
     if target.is_sqlite:
         _prepare_sqlite(engine, settings)
+    elif not settings.database_prepared_statements:
+        _limit_each_transaction(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     return engine
 
@@ -100,18 +104,29 @@ def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
         }
-    milliseconds = {
+    return arguments | {
+        "server_settings": {"application_name": "sync-service", "timezone": "UTC", **_server_timeouts(settings)}
+    }
+
+
+def _server_timeouts(settings: Settings) -> dict[str, str]:
+    """PostgreSQL's own time-outs, in milliseconds, by the name of its setting."""
+    seconds = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,
         "idle_in_transaction_session_timeout": settings.database_idle_transaction_timeout,
     }
-    return arguments | {
-        "server_settings": {
-            "application_name": "sync-service",
-            "timezone": "UTC",
-            **{name: str(int(seconds * 1000)) for name, seconds in milliseconds.items()},
-        }
-    }
+    return {name: str(int(value * 1000)) for name, value in seconds.items()}
+
+
+def _limit_each_transaction(engine: AsyncEngine, settings: Settings) -> None:
+    """Behind a transaction pooler the time-outs can only be set for one transaction at a time."""
+    calls = (f"set_config('{name}', '{value}', true)" for name, value in _server_timeouts(settings).items())
+    statement = f"SELECT {', '.join(calls)}"
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _limit(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
 
 
 def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
