@@ -1,0 +1,153 @@
+"""Starts and stops the programs that the demo shows."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+EXAMPLES = Path(__file__).resolve().parent
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+# A demo must not depend on the settings of whoever runs it, so that little of the environment is handed on.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMPDIR", "VIRTUAL_ENV")
+
+
+class DemoFailed(Exception):
+    """Something did not come out as expected; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, and a token for it."""
+
+    url: str
+    token: str
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that every request needs."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@dataclass(slots=True)
+class WatcherOutput:
+    """What the watcher has printed so far: `processed` counts the events that it saw processed."""
+
+    processed: int = 0
+
+    def show(self, line: str) -> None:
+        """Pass on one line."""
+        print(f"  watcher | {line}", end="", flush=True)
+        self.processed += line.split()[1:2] == ["processed"]
+
+
+@contextmanager
+def running_service(work: Path) -> Iterator[Service]:
+    """A real service with its own SQLite database in the folder `work`, in local mode.
+
+    Raises:
+        DemoFailed: it does not start.
+    """
+    settings = {
+        "DATABASE_URL": f"sqlite:///{work / 'demo.db'}",
+        "AUTH0_DOMAIN": "",
+        "SECRET_KEY_FILE": str(work / "secret_key"),
+        "SYNC_EVENT_PROCESS_INTERVAL": "0.5",
+        "PYTHONPATH": str(EXAMPLES.parent),
+    }
+    environment = _inherited() | settings
+    port = _free_port()
+    log = work / "service.log"
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(  # noqa: S603 - the command is ours
+            command, env=environment, cwd=work, stdout=stream, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _await_health(url, process, log)
+            yield Service(url, _mint_token(environment, work))
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def running_watcher(folder: Path, service: Service, output: WatcherOutput) -> Iterator[None]:
+    """A watcher of `folder`, which prints what it does.
+
+    Raises:
+        DemoFailed: it did not end well after it was asked to.
+    """
+    command = [sys.executable, str(EXAMPLES / "watch_folder.py"), str(folder), "--url", service.url, "--settle", "0.3"]
+    with subprocess.Popen(  # noqa: S603 - the command is ours
+        command,
+        env=_inherited() | {"SYNC_TOKEN": service.token, "PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    ) as process:
+        printer = threading.Thread(target=_print_lines, args=(process, output))
+        printer.start()
+        try:
+            yield
+        finally:
+            status = _stop(process)
+            printer.join()
+    if status and os.name == "posix":
+        raise DemoFailed(f"the watcher ended with status {status}")
+
+
+def _inherited() -> dict[str, str]:
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def _await_health(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health", timeout=2.0).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise DemoFailed(f"the service does not start:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+def _mint_token(environment: dict[str, str], work: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "app", "token"], env=environment, cwd=work, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise DemoFailed(f"no token could be minted:\n{result.stderr}")
+    return result.stdout.strip()
+
+
+def _print_lines(process: "subprocess.Popen[str]", output: WatcherOutput) -> None:
+    for line in process.stdout or ():
+        output.show(line)
+
+
+def _stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> int:
+    """End a process in good order, and with force when that takes too long; returns its exit status."""
+    process.terminate()
+    try:
+        return process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

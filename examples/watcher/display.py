@@ -1,0 +1,69 @@
+"""What a person gets to see: the events of this run, one row each."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from watcher.client import EventStatus, Receipt
+from watcher.state import Intent
+
+KIBI = 1024
+
+
+@dataclass(slots=True)
+class Row:
+    """One posted event. `time` is local; `position` and `state` follow what the service tells later."""
+
+    intent: Intent
+    receipt: Receipt
+    time: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    position: int | None = None
+    state: str = "accepted"
+    anomaly: str | None = None
+
+    def update(self, status: EventStatus) -> bool:
+        """Take over `status`; returns whether that changed what is shown."""
+        before = (self.position, self.state, self.anomaly)
+        self.position, self.state, self.anomaly = status.position, status.state, status.anomaly
+        return before != (self.position, self.state, self.anomaly)
+
+
+class Display(Protocol):
+    """Where progress is shown. `hashed` is called from another thread."""
+
+    def hashing(self, path: str, size: int) -> None:
+        """The file at `path`, of `size` bytes, is being read now."""
+
+    def hashed(self, size: int) -> None:
+        """`size` more bytes of it are done."""
+
+    def hashing_done(self) -> None:
+        """It is read, or was given up."""
+
+    def posted(self, row: Row) -> None:
+        """The service has taken an event."""
+
+    def updated(self, row: Row) -> None:
+        """The service is further with an event."""
+
+    def note(self, message: str) -> None:
+        """Anything else worth a line."""
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that could steer a terminal, or that stands for a byte of no character."""
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python carries a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def readable_size(size: int) -> str:
+    """A number of bytes for people, in binary units."""
+    amount, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= KIBI and len(units) > 1:
+        amount, units = amount / KIBI, units[1:]
+    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"

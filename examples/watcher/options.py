@@ -1,0 +1,140 @@
+"""The command line of the watcher."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from watcher.retry import RetryPolicy
+from watcher.scanner import TEMPORARY_PATTERNS
+
+DESCRIPTION = """Watches FOLDER, cuts each file into 4 MiB blocks with their SHA-256, and tells Sync Service
+of every file that is new, changed or gone. What the service knows is remembered in a state file, so a restart
+tells it only what changed meanwhile. A token of local mode comes from `python -m app token`."""
+EPILOG = """Exit status: 0 everything was posted; 1 something could not be read or posted, the next run tries
+again; 2 wrong usage; 3 the service refuses the token or is not there at this address, or the folder or state
+file can not be used; 130 interrupted before --once was done. Watching ends with Ctrl-C or SIGTERM."""
+MAX_SECONDS = 86_400
+MAX_ATTEMPTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to watch, where to post, and how."""
+
+    folder: Path
+    url: str
+    token: str
+    state: Path
+    once: bool = False
+    ignore: tuple[str, ...] = ()
+    settle_seconds: float = 1.0
+    rescan_seconds: float = 30.0
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line, by default that of this process.
+
+    Raises:
+        SystemExit: 2, after a message, when it makes no sense.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    folder: Path = given.folder.resolve()
+    if not folder.is_dir():
+        parser.error(f"{given.folder} is not a folder")
+    if not given.token:
+        parser.error("a token is needed: --token, or better the variable SYNC_TOKEN")
+    if not (given.token.isascii() and given.token.isprintable() and " " not in given.token):
+        parser.error("the token has characters that no token has")
+    temporary = TEMPORARY_PATTERNS if given.ignore_temporary else ()
+    return Options(
+        folder=folder,
+        url=given.url,
+        token=given.token,
+        state=(given.state or folder / ".sync-watch.json").resolve(),
+        once=given.once,
+        ignore=(*given.ignore, *temporary),
+        settle_seconds=given.settle,
+        rescan_seconds=given.rescan,
+        policy=RetryPolicy(attempts=given.attempts),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="watch_folder.py", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder to watch, with all below it")
+    parser.add_argument("--url", type=_url, default="http://127.0.0.1:8000", help="the service (%(default)s)")
+    parser.add_argument(
+        "--token",
+        type=str.strip,
+        default=os.environ.get("SYNC_TOKEN", "").strip(),
+        help="bearer token; the variable SYNC_TOKEN keeps it out of the process list",
+    )
+    parser.add_argument("--once", action="store_true", help="post what is new and exit instead of watching")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="state file, one per folder and service (FOLDER/.sync-watch.json)",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out paths, or parts of paths, that match this glob pattern; may be repeated",
+    )
+    parser.add_argument("--ignore-temporary", action="store_true", help="leave out what editors and browsers drop")
+    parser.add_argument(
+        "--settle",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long a file must hold still (%(default)s)",
+    )
+    parser.add_argument(
+        "--rescan",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="look at everything at least this often, for what the system did not tell (%(default)s)",
+    )
+    parser.add_argument(
+        "--attempts",
+        type=_count,
+        default=6,
+        metavar="N",
+        help="tries to post an event in one go (%(default)s)",
+    )
+    return parser
+
+
+def _url(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise argparse.ArgumentTypeError("must begin with http:// or https:// and name a host")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError("must be a number of seconds above 0, at most a day")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_ATTEMPTS:
+        raise argparse.ArgumentTypeError("must be a number from 1 to 1000")
+    return int(text)

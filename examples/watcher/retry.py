@@ -1,0 +1,46 @@
+"""When to try a request again."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+# Time-out, too early and too many requests say "later"; so does every 5xx.
+_LATER = frozenset({408, 425, 429})
+_SERVER_ERRORS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff: `attempts` in all, waits doubling from `base_seconds` up to `cap_seconds`.
+
+    A server that asks to wait longer than `patience_seconds` is taken to be down.
+    """
+
+    attempts: int = 6
+    base_seconds: float = 0.5
+    cap_seconds: float = 15.0
+    patience_seconds: float = 60.0
+
+    def wait_seconds(self, attempt: int, jitter: float) -> float:
+        """The wait after failed attempt `attempt`, from 1; `jitter`, 0 to 1, spreads it over its upper half."""
+        longest: float = min(self.cap_seconds, self.base_seconds * 2 ** (attempt - 1))
+        return longest * (1 + jitter) / 2
+
+
+def is_temporary(status: int) -> bool:
+    """Whether the same request may succeed later, going by the HTTP status of its answer."""
+    return status in _LATER or status >= _SERVER_ERRORS
+
+
+def retry_after_seconds(header: str | None, now: datetime) -> float:
+    """What `Retry-After` (RFC 9110 section 10.2.3: seconds or a date) asks for; 0 if nothing."""
+    if not header:
+        return 0.0
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())

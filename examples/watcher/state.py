@@ -1,0 +1,200 @@
+"""Remembers on disk what the service has been told, so that a restart tells it only what is new.
+
+One JSON object: `version`, `folder_id` (UUID), `files` (by path: `file_id`, `digest`, `revision`,
+`fingerprint`) and `pending` (by path: the events that were about to be posted). An event is written here before
+it is posted, and its idempotency key with it: when the answer is lost, the next run posts the same event again
+and makes no second one.
+"""
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote_from_bytes
+
+from watcher.scanner import Fingerprint
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+VERSION = 1
+EventType = Literal["upload", "update", "delete"]
+
+
+class StateError(Exception):
+    """The state file can not be used; the message says why and what to do."""
+
+
+class FileRecord(NamedTuple):
+    """A file as the service knows it: `digest` names its content, `revision` its events since it appeared."""
+
+    file_id: str
+    digest: str
+    revision: int
+    fingerprint: Fingerprint
+
+
+class Intent(NamedTuple):
+    """An event to post. `record` is what is known of the file afterwards, None after a delete."""
+
+    path: str
+    idempotency_key: str
+    file_id: str
+    event_type: EventType
+    metadata: dict[str, Any]
+    record: FileRecord | None
+
+
+@dataclass(slots=True)
+class State:
+    """Everything remembered about one folder."""
+
+    folder_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    pending: dict[str, Intent] = field(default_factory=dict)
+
+    def file_id(self, path: str) -> str:
+        """The id of the file at `path`, for ever: UUIDv5 of the folder's id and the percent-encoded path."""
+        return str(uuid.uuid5(uuid.UUID(self.folder_id), quote_from_bytes(os.fsencode(path))))
+
+    def accept(self, intent: Intent) -> None:
+        """The service has the event."""
+        self.pending.pop(intent.path, None)
+        if intent.record is None:
+            self.files.pop(intent.path, None)
+        else:
+            self.files[intent.path] = intent.record
+
+
+class StateFile:
+    """The file that holds a `State`. It is replaced as a whole: a crash leaves the old or the new one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._new = path.with_name(path.name + ".new")
+        self._lock = path.with_name(path.name + ".lock")
+        self._was_saved = False
+        self._writing = threading.Lock()
+
+    def names_below(self, folder: Path) -> frozenset[str]:
+        """The paths of this file and its companions relative to `folder`, those that are inside it."""
+        paths = (self.path, self._new, self._lock)
+        return frozenset(path.relative_to(folder).as_posix() for path in paths if path.is_relative_to(folder))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second watcher away.
+
+        Raises:
+            StateError: there is one already, or the lock file can not be written.
+        """
+        try:
+            stream = self._lock.open("w")
+        except OSError as error:
+            raise StateError(f"{self._lock} can not be written ({error.strerror}); see --state") from error
+        with stream:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StateError(f"another watcher is using {self.path}") from error
+            yield
+
+    def load(self) -> State:
+        """The remembered state, or a new one when there is no file yet.
+
+        Raises:
+            StateError: the file can not be read or is not one of ours.
+        """
+        try:
+            return _decode(json.loads(self.path.read_bytes()))
+        except FileNotFoundError:
+            return State()
+        except OSError as error:
+            raise StateError(f"{self.path} can not be read ({error.strerror})") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StateError(
+                f"{self.path} is not a state file of this watcher; move it away to start anew "
+                "(every file then counts as a new one)"
+            ) from error
+
+    def check(self) -> None:
+        """Make sure that the file is still where it was saved.
+
+        Raises:
+            StateError: it is not. If it lay in the folder, that is not the folder any more: going on would report
+                every file as deleted.
+        """
+        if self._was_saved and not self.path.exists():
+            raise StateError(f"{self.path} has gone; was the folder unmounted?")
+
+    def save(self, state: State) -> None:
+        """Write `state` and flush it to disk.
+
+        Raises:
+            StateError: the file can not be written, or has gone since it was last saved.
+        """
+        # A save that is cancelled goes on in its thread, and another may follow.
+        with self._writing:
+            self.check()
+            self._write(json.dumps(_encode(state)))
+
+    def _write(self, text: str) -> None:
+        try:
+            with self._new.open("w", encoding="ascii") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._new.replace(self.path)
+            _flush_directory(self.path.parent)
+            self._was_saved = True
+        except OSError as error:
+            raise StateError(f"{self.path} can not be written ({error.strerror}); see --state") from error
+
+
+def _flush_directory(directory: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _encode(state: State) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "folder_id": state.folder_id,
+        "files": {path: record._asdict() for path, record in state.files.items()},
+        "pending": {path: _encode_intent(intent) for path, intent in state.pending.items()},
+    }
+
+
+def _encode_intent(intent: Intent) -> dict[str, Any]:
+    return intent._asdict() | {"record": intent.record._asdict() if intent.record else None}
+
+
+def _decode(content: dict[str, Any]) -> State:
+    if content["version"] != VERSION:
+        raise ValueError("unknown version")
+    return State(
+        str(uuid.UUID(content["folder_id"])),
+        {path: _decode_record(record) for path, record in content["files"].items()},
+        {path: _decode_intent(intent) for path, intent in content["pending"].items()},
+    )
+
+
+def _decode_record(record: dict[str, Any]) -> FileRecord:
+    return FileRecord(**record | {"fingerprint": Fingerprint(*record["fingerprint"])})
+
+
+def _decode_intent(intent: dict[str, Any]) -> Intent:
+    return Intent(**intent | {"record": _decode_record(intent["record"]) if intent["record"] else None})
