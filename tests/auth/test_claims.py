@@ -68,7 +68,7 @@ def test_the_payload_is_strict_json(payload: bytes) -> None:
     assert rejected.value.reason == Reason.MALFORMED
 
 
-WRONG_NUMBERS = [None, "1800000060", True, [], {}, -1, 253_402_300_800, 1e300, -0.5]
+WRONG_NUMBERS: list[Any] = [None, "1800000060", True, [], {}, -1, 253_402_300_800, 1e300, -0.5]
 
 
 @pytest.mark.parametrize("value", WRONG_NUMBERS, ids=repr)

@@ -1,6 +1,7 @@
 """What the verifier remembers, and when it forgets."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from jose.backends.base import Key
@@ -138,7 +139,8 @@ async def test_a_clock_set_back_makes_a_remembered_token_too_early(
     claim: str, make_counted: MakeVerifier, tokens: TokenFactory, clock: FakeClock
 ) -> None:
     verifier = make_counted(auth_leeway_seconds=10)
-    token = tokens.token(now=clock(), **{"iat": clock() - 99, "nbf": clock() - 99, claim: clock() + 10})
+    times: dict[str, Any] = {"iat": clock() - 99, "nbf": clock() - 99, claim: clock() + 10}
+    token = tokens.token(now=clock(), **times)
     await verifier.verify(token)
     clock.advance(-0.1)
     with pytest.raises(TokenRejected) as rejected:

@@ -107,8 +107,8 @@ async def test_well_signed_nonsense_is_judged(
 async def test_well_signed_bytes_are_refused(
     raw: bytes, spoil_header: bool, verifier: TokenVerifier, tokens: TokenFactory, clock: FakeClock
 ) -> None:
-    parts = (raw, tokens.claims(now=clock())) if spoil_header else (tokens.header(), raw)
-    assert await outcome(verifier, sign(*parts, tokens.key.signer())) is None
+    header, payload = (raw, tokens.claims(now=clock())) if spoil_header else (tokens.header(), raw)
+    assert await outcome(verifier, sign(header, payload, tokens.key.signer())) is None
 
 
 @fuzz

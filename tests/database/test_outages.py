@@ -88,6 +88,7 @@ async def expect_unavailable(request: Callable[[], Awaitable[httpx.Response]]) -
 
 async def expect_recovery(client: httpx.AsyncClient) -> None:
     """A broken connection in the pool may cost one answer each; a client that retries gets through."""
+    answers: list[httpx.Response] = []
     for _ in range(QUICK["database_pool_size"] + 1):
         answers = [await post(client), await client.get("/sync-events")]
         if [answer.status_code for answer in answers] == [201, 200]:

@@ -35,6 +35,11 @@ async def follow(database: Database, until: asyncio.Event) -> list[tuple[int, UU
         await asyncio.sleep(0)
 
 
+def more_than(load: Load, answered: int) -> Callable[[], bool]:
+    """Whether that many requests and more have been answered."""
+    return lambda: len(load.answered) > answered
+
+
 @on_postgresql
 async def test_three_processes_append_and_a_reader_misses_nothing(
     start_service: Start, database: Database, tokens: TokenFactory
@@ -63,7 +68,7 @@ async def test_kill_under_load_loses_no_answered_event(
     for _ in range(3):
         service, stop, before = start_service(), asyncio.Event(), len(load.answered)
         task = asyncio.create_task(run_load(load, service.url, tokens.token(), clients=32, until=stop))
-        await until(lambda before=before: len(load.answered) >= before + 100)
+        await until(more_than(load, before + 100))
         service.kill()
         stop.set()
         await task
@@ -89,10 +94,10 @@ async def test_a_stopped_replica_holds_up_nobody(
         group.create_task(run_load(load, running.url, tokens.token(), clients=16, until=stop))
         for _ in range(10):
             before = len(stalled_load.answered)
-            await until(lambda before=before: len(stalled_load.answered) > before + 20)
+            await until(more_than(stalled_load, before + 20))
             stalling.send(signal.SIGSTOP)
             answered = len(load.answered)
-            await until(lambda answered=answered: len(load.answered) > answered + 50)
+            await until(more_than(load, answered + 50))
             stalling.send(signal.SIGCONT)
         stop.set()
     assert load.slowest_seconds < 2

@@ -47,6 +47,8 @@ class PostgresServer:
         self._installation = installation(version)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self._user: int | None = None
+        self._group: int | None = None
         if os.geteuid() == 0:
             self._prepare_for_ordinary_user()
         self._run(
@@ -73,17 +75,12 @@ class PostgresServer:
             shutil.copytree(libraries, self._root / libraries.name, symlinks=True)
         self._installation = copy
         user = pwd.getpwnam(ORDINARY_USER)
+        self._user, self._group = user.pw_uid, user.pw_gid
         self._data.mkdir()
         os.chown(self._data, user.pw_uid, user.pw_gid)
 
     def _command(self, name: str, *arguments: str) -> list[str]:
         return [str(self._installation / "bin" / name), *arguments]
-
-    def _user(self) -> dict[str, str | int]:
-        if os.geteuid() != 0:
-            return {}
-        user = pwd.getpwnam(ORDINARY_USER)
-        return {"user": user.pw_uid, "group": user.pw_gid}
 
     def _run(self, name: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -92,7 +89,8 @@ class PostgresServer:
             text=True,
             cwd="/",
             check=False,
-            **self._user(),
+            user=self._user,
+            group=self._group,
         )
         if done.returncode:
             raise RuntimeError(f"{name} failed: {done.stderr}")
@@ -114,7 +112,8 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                **self._user(),
+                user=self._user,
+                group=self._group,
             )
         deadline = time.monotonic() + START_DEADLINE_SECONDS
         while not self._accepts():
@@ -124,7 +123,12 @@ class PostgresServer:
 
     def _accepts(self) -> bool:
         probe = self._command("pg_isready", "-h", "127.0.0.1", "-p", str(self.port))
-        return subprocess.run(probe, capture_output=True, check=False, cwd="/", **self._user()).returncode == 0
+        return (
+            subprocess.run(
+                probe, capture_output=True, check=False, cwd="/", user=self._user, group=self._group
+            ).returncode
+            == 0
+        )
 
     def stop(self) -> None:
         """Stop at once but cleanly, as an operator's restart does; open connections are cut."""

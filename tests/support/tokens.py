@@ -31,7 +31,8 @@ class SigningKey:
 
     def public_jwk(self, **changes: Any) -> dict[str, Any]:
         """The public key as a JWK with `changes`; a change to None takes the member away."""
-        numbers = jwk.construct(self.private.public_key(), self.algorithm).to_dict()
+        public = jwk.construct(self.private.public_key(), self.algorithm)  # type: ignore[arg-type]  # the stubs do not know cryptography's keys
+        numbers = public.to_dict()
         texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in numbers.items()}
         members = {"kid": self.key_id, "use": "sig", **texts, **changes}
         return {name: value for name, value in members.items() if value is not None}
@@ -42,7 +43,7 @@ class SigningKey:
 
     def signer(self) -> Key:
         """The private key as python-jose wants it."""
-        return jwk.construct(self.private, self.algorithm)
+        return jwk.construct(self.private, self.algorithm)  # type: ignore[arg-type]  # the stubs do not know cryptography's keys
 
 
 def base64url(raw: bytes) -> str:
