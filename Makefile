@@ -28,7 +28,7 @@ demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL that it starts itself
-	$(BIN)/pytest tests/ -v --cov=app
+	$(BIN)/pytest tests/ -v --cov=app --cov-fail-under=95
 
 check: $(VENV)/.dev ## lint, types, dependency rules
 	$(BIN)/ruff format --check .
@@ -56,13 +56,13 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.runtime: requirements/runtime.txt $(VENV)/.created
-	@echo "Installing what the service needs into $(VENV) …"
+	@echo "Installing what the service needs into $(VENV) …" >&2
 	@$(PIP) -r $< && touch $@
 
 $(VENV)/.test: requirements.txt $(VENV)/.created
-	@echo "Installing what the tests need into $(VENV) …"
+	@echo "Installing what the tests need into $(VENV) …" >&2
 	@$(PIP) -r $< && touch $@ $(VENV)/.runtime
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.created
-	@echo "Installing what the checks need into $(VENV) …"
+	@echo "Installing what the checks need into $(VENV) …" >&2
 	@$(PIP) -r $< && touch $@ $(VENV)/.test $(VENV)/.runtime

@@ -9,13 +9,13 @@ from app.events.ledger import Ledger
 from app.events.schemas import IdempotencyKeyText
 
 
-def get_ledger(request: Request) -> Ledger:
+async def get_ledger(request: Request) -> Ledger:
     """The process's ledger, built by the lifespan."""
     ledger: Ledger = request.state.ledger
     return ledger
 
 
-def get_idempotency_key(
+async def get_idempotency_key(
     request: Request,
     idempotency_key: Annotated[
         IdempotencyKeyText | None,

@@ -1,4 +1,7 @@
-"""Sessions for routers: the transaction begins and ends here."""
+"""Sessions for routers: the transaction begins and ends here.
+
+Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plain functions in a thread each.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -9,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     """The process's database, built by the lifespan."""
     database: Database = request.state.database
     return database
