@@ -14,8 +14,8 @@ COPY alembic.ini /app/
 COPY alembic /app/alembic
 COPY app /app/app
 # The working directory is the only place the service writes to, and only with SQLite or in local mode.
-RUN useradd --system --uid 10001 --no-create-home sync \
- && install --directory --owner sync /data
+RUN useradd --system --uid 10001 --no-create-home app \
+ && install --directory --owner app /data
 WORKDIR /data
 VOLUME /data
 USER 10001
