@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # uvicorn's own access log would repeat ours, without the request id.
 SILENCED = ("uvicorn.access",)
+# Theirs would be every statement with what is bound to it, and every byte on its way to the key server.
+CHATTY = ("aiosqlite", "httpcore", "httpx")
 OURS = ("uvicorn", "uvicorn.error", "alembic", "sqlalchemy")
 
 # Without local variables: they hold tokens and passwords.
@@ -64,4 +66,5 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     for name in SILENCED:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], False
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -59,6 +59,8 @@ def upgrade() -> None:
         "uq_sync_events_created_by_idempotency_key", ["created_by", "idempotency_key"], "idempotency_key", unique=True
     )
     _create_partial_index("ix_sync_events_retry_state_position", ["retry_state", "position"], "retry_state")
+    _create_partial_index("ix_sync_events_retry_at", ["retry_at"], "retry_at")
+    _create_partial_index("ix_sync_events_retry_file_id_position", ["file_id", "position"], "retry_at")
     _create_partial_index("ix_sync_events_anomaly_position", ["position"], "anomaly")
     head = op.create_table(
         "ledger_head",

@@ -4,14 +4,28 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
 
-# PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; time-outs, lost races.
-_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
-_UNAVAILABLE_STATES = frozenset({"25006", "25P02", "25P03", "40001", "40P01", "55P03", "3D000", "28000", "28P01"})
+# PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races.
+_FAILED_CLASSES = ("08", "53", "57P", "58")
+_FAILED_STATES = frozenset({"25006", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
+_TIMEOUT_STATES = frozenset({"55P03", "57014"})
+_SQLITE_FAILED = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+_PRIMARY_CODE = 0xFF  # SQLite's extended codes carry the primary one in their low byte
 
 
 class DatabaseUnavailable(Unavailable):
@@ -26,26 +40,39 @@ class DatabaseUnavailable(Unavailable):
         return isinstance(cause, DBAPIError) and (cause.connection_invalidated or isinstance(cause, InterfaceError))
 
 
-def is_unavailable(error: BaseException) -> bool:
-    """Whether `error` says that the database can not serve now, as opposed to refusing this one statement."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated or isinstance(error, InterfaceError):
-            return True
-        state = getattr(error.orig, "sqlstate", None)
-        if isinstance(state, str):
-            return state in _UNAVAILABLE_STATES or state.startswith(_UNAVAILABLE_CLASSES)
-        return isinstance(error, OperationalError) or isinstance(error.orig, (OSError, sqlite3.OperationalError))
-    return isinstance(error, (DatabaseUnavailable, PoolTimeoutError, OSError, TimeoutError))
+def connection_failed(error: BaseException) -> bool:
+    """Whether `error` is the database's own and would meet any statement now."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    state = _sqlstate(error)
+    if state is not None:
+        return state in _FAILED_STATES or state.startswith(_FAILED_CLASSES)
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY_CODE in _SQLITE_FAILED
+
+
+def ran_out_of_time(error: BaseException) -> bool:
+    """Whether `error` is a time-out that the database set for this statement or its locks."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) in _TIMEOUT_STATES
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn every error that means "not now" into `DatabaseUnavailable`; the rest pass as they are."""
+    """Turn every error that means "not now" into `DatabaseUnavailable`; the rest pass as they are.
+
+    Connecting raises the bare errors of the socket.
+    """
     try:
         yield
     except DatabaseUnavailable:
         raise
     except Exception as error:
-        if is_unavailable(error):
+        if connection_failed(error) or ran_out_of_time(error) or isinstance(error, (OSError, TimeoutError)):
             raise DatabaseUnavailable from error
         raise

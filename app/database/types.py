@@ -1,9 +1,10 @@
 """Column types and SQL constructs that mean the same on SQLite and PostgreSQL."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Dialect,
     Text,
     TypeDecorator,
+    Uuid,
     bindparam,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -79,19 +81,25 @@ def _latest_sqlite(element: latest, compiler: SQLCompiler, **kw: Any) -> str:
     return f"max({compiler.process(element.clauses, **kw)})"
 
 
-class _Positions(TypeDecorator[Sequence[int]]):
-    """A set of positions as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
+class _ValueSet(TypeDecorator[Sequence[Any]]):
+    """Many values as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(ARRAY(BigInteger) if dialect.name == "postgresql" else Text())
+    def __init__(self, item: type[BigInteger | Uuid[UUID]]) -> None:
+        super().__init__()
+        self.item = item
 
-    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        return list(value) if dialect.name == "postgresql" else json.dumps(list(value))
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """The type that the driver sees."""
+        return dialect.type_descriptor(ARRAY(self.item()) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
+        """The value that the driver sees; SQLite keeps UUIDs as their hexadecimal digits."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return json.dumps([one.hex if isinstance(one, UUID) else one for one in value])
 
 
 class _among(GenericFunction[bool]):  # noqa: N801
@@ -102,16 +110,21 @@ class _among(GenericFunction[bool]):  # noqa: N801
 
 @compiles(_among, "postgresql")
 def _among_postgresql(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
-    column, positions = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} = ANY ({positions})"
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} = ANY ({values})"
 
 
 @compiles(_among, "sqlite")
 def _among_sqlite(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
-    column, positions = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({positions}))"  # noqa: S608 - compiled clauses
+    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled clauses
 
 
-def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
+def among(column: InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
     """`column` is one of `positions`: one bound value whatever their number, so the statement is prepared once."""
-    return _among(column, bindparam(None, positions, type_=_Positions()))
+    return _among(column, bindparam(None, list(positions), type_=_ValueSet(BigInteger)))
+
+
+def among_ids(column: InstrumentedAttribute[UUID], ids: Iterable[UUID]) -> ColumnElement[bool]:
+    """The same for UUIDs."""
+    return _among(column, bindparam(None, list(ids), type_=_ValueSet(Uuid)))

@@ -34,7 +34,7 @@ class RetryState(StrEnum):
     """Why the sweep has passed an event without processing it."""
 
     RETRYING = "retrying"  # it failed and gets another attempt at `retry_at`
-    WAITING = "waiting"  # an earlier event of the same file is being retried
+    WAITING = "waiting"  # an earlier event of the same file is retried at `retry_at`
     FAILED = "failed"  # it used up its attempts and is set aside until an operator requeues it
 
 
@@ -88,6 +88,19 @@ class SyncEvent(Base):
             "position",
             postgresql_where=text("retry_state IS NOT NULL"),
             sqlite_where=text("retry_state IS NOT NULL"),
+        ),
+        Index(
+            "ix_sync_events_retry_at",
+            "retry_at",
+            postgresql_where=text("retry_at IS NOT NULL"),
+            sqlite_where=text("retry_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_sync_events_retry_file_id_position",
+            "file_id",
+            "position",
+            postgresql_where=text("retry_at IS NOT NULL"),
+            sqlite_where=text("retry_at IS NOT NULL"),
         ),
         Index(
             "ix_sync_events_anomaly_position",

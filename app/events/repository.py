@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import add
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
 
@@ -51,6 +52,8 @@ class EventRepository:
         query = select(SyncEvent).order_by(SyncEvent.position.desc()).limit(limit)
         if wanted == EVERYTHING:
             query = query.where(SyncEvent.position <= _head() - offset)
+        elif wanted.processed is False:
+            query = query.where(SyncEvent.position.in_(_unprocessed_page(_conditions(wanted), limit, offset)))
         else:
             query = query.where(*_conditions(wanted)).offset(offset)
         return (await self._session.scalars(query)).all()
@@ -65,17 +68,14 @@ class EventRepository:
         query = select(SyncEvent.position).where(SyncEvent.file_id == file_id).limit(1)
         return (await self._session.scalar(query)) is not None
 
-    async def count_unprocessed(self, file_id: UUID) -> int:
-        """How many events of the file still wait for the sweep or are set aside."""
-        query = select(func.count()).where(SyncEvent.file_id == file_id, SyncEvent.position.in_(_unprocessed()))
-        return await self._session.scalar(query) or 0
-
     async def requeue(self, event_id: UUID) -> bool:
         """Give a set-aside event to the next sweep, with all its attempts anew; false when it was not set aside."""
         query = (
             update(SyncEvent)
             .where(SyncEvent.id == event_id, SyncEvent.retry_state == RetryState.FAILED)
-            .values(retry_state=RetryState.RETRYING, retry_at=database_now(), attempts=0)
+            .values(
+                retry_state=RetryState.RETRYING, retry_at=SyncEvent.created_at, attempts=0
+            )  # a time past on any clock
             .returning(SyncEvent.position)
         )
         return (await self._session.scalar(query)) is not None
@@ -85,11 +85,35 @@ def _head() -> ColumnElement[int]:
     return select(LedgerHead.position).scalar_subquery()
 
 
-def _unprocessed() -> Select[tuple[int]]:
-    """Positions of unprocessed events: those after the sweep's cursor, and those it passed with a retry state."""
-    fresh = select(SyncEvent.position).where(SyncEvent.position > select(SweepCursor.position).scalar_subquery())
-    passed = select(SyncEvent.position).where(SyncEvent.retry_state.is_not(None))
-    return select(union_all(fresh, passed).subquery().c.position)
+def _cursor() -> ColumnElement[int]:
+    return select(SweepCursor.position).scalar_subquery()
+
+
+def unprocessed_arms() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The two disjoint places where unprocessed events are: after the sweep's cursor, and passed with a retry state."""
+    return SyncEvent.position > _cursor(), SyncEvent.retry_state.is_not(None)
+
+
+def unprocessed_count(file_id: UUID) -> ColumnElement[int]:
+    """How many events of the file still wait for the sweep or are set aside, as an expression: two index ranges."""
+    counts = (
+        select(func.count()).where(SyncEvent.file_id == file_id, arm).scalar_subquery() for arm in unprocessed_arms()
+    )
+    return reduce(add, counts)
+
+
+def _unprocessed_page(conditions: list[ColumnElement[bool]], limit: int, offset: int) -> Select[tuple[int]]:
+    """Positions of a page of unprocessed events: each arm gives its newest ones in order, then they are merged."""
+    arms = (
+        select(SyncEvent.position)
+        .where(*conditions, arm)
+        .order_by(SyncEvent.position.desc())
+        .limit(limit + offset)
+        .subquery()
+        for arm in unprocessed_arms()
+    )
+    merged = union_all(*(select(arm.c.position) for arm in arms)).subquery()
+    return select(merged.c.position).order_by(merged.c.position.desc()).limit(limit).offset(offset)
 
 
 def _last_position(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
@@ -111,8 +135,8 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
         conditions.append(SyncEvent.position <= _last_position(SyncEvent.created_at < wanted.created_before))
     if wanted.anomaly is not None:
         conditions.append(SyncEvent.anomaly.is_not(None) if wanted.anomaly else SyncEvent.anomaly.is_(None))
-    if wanted.processed is not None:
-        conditions.append(SyncEvent.processed.is_(True) if wanted.processed else SyncEvent.position.in_(_unprocessed()))
+    if wanted.processed:
+        conditions += _state_conditions("processed")
     if wanted.state is not None:
         conditions += _state_conditions(wanted.state)
     return conditions
@@ -121,8 +145,8 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
 def _state_conditions(state: str) -> list[ColumnElement[bool]]:
     match state:
         case "processed":
-            return [SyncEvent.processed.is_(True)]
+            return [SyncEvent.processed.is_(True), SyncEvent.position <= _cursor()]
         case "pending":
-            return [SyncEvent.position.in_(_unprocessed()), SyncEvent.retry_state.is_(None)]
+            return [SyncEvent.position > _cursor()]
         case _:
             return [SyncEvent.retry_state == state]

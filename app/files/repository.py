@@ -11,7 +11,10 @@ from sqlalchemy.orm import aliased
 
 from app.database.types import among
 from app.events.models import EventType, SyncEvent
+from app.events.repository import unprocessed_count
 from app.files.models import FileState
+
+_UNKNOWN, _DELETED, _PRESENT = "unknown", "deleted", "present"
 
 
 class FileRepository:
@@ -20,9 +23,18 @@ class FileRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def find(self, file_id: UUID) -> FileState | None:
-        """The state of a file, or None while none of its events is processed."""
-        return await self._session.get(FileState, file_id)
+    async def find(self, file_id: UUID) -> tuple[FileState | None, int]:
+        """The state of a file, None while none of its events is processed, and how many are unprocessed.
+
+        One statement, so that both are of one moment.
+        """
+        query = (
+            select(FileState, unprocessed_count(file_id))
+            .select_from(select(literal(1)).subquery())
+            .outerjoin(FileState, FileState.file_id == file_id)
+        )
+        state, unprocessed = (await self._session.execute(query)).one()
+        return state, unprocessed
 
     async def add_events(self, positions: Sequence[int]) -> None:
         """Count the events at `positions` into the states of their files; the event of the highest position wins."""
@@ -45,30 +57,39 @@ class FileRepository:
         )
 
     async def mark_anomalies(self, positions: Sequence[int]) -> None:
-        """Flag updates and deletes whose predecessor in the ledger makes them impossible.
+        """Flag updates and deletes of files that were not uploaded, or not again since they were deleted.
 
-        The predecessor is the event of the same file with the next lower position, processed or not, so the flag
-        depends on the ledger's order alone.
+        What decides is the nearest earlier upload or delete of the file, processed or not, so the flag depends on the
+        ledger's order alone. A processed update on the way knows the answer already, which keeps the way short.
         """
         event, earlier = aliased(SyncEvent), aliased(SyncEvent)
-        predecessor = (
-            select(earlier.event_type)
-            .where(earlier.file_id == event.file_id, earlier.position < event.position)
+        condition_after = case(
+            (earlier.event_type == EventType.DELETE, _DELETED),
+            (earlier.event_type == EventType.UPLOAD, _PRESENT),
+            (earlier.anomaly.is_(None), _PRESENT),
+            (earlier.anomaly.endswith(f"_of_{_DELETED}_file"), _DELETED),
+            else_=_UNKNOWN,
+        )
+        condition_before = (
+            select(condition_after)
+            .where(
+                earlier.file_id == event.file_id,
+                earlier.position < event.position,
+                (earlier.event_type != EventType.UPDATE) | earlier.processed,
+            )
             .order_by(earlier.position.desc())
             .limit(1)
             .scalar_subquery()
         )
         followers = (
-            select(event.position, event.event_type, predecessor.label("after"))
+            select(event.position, event.event_type, func.coalesce(condition_before, _UNKNOWN).label("condition"))
             .where(among(event.position, positions), event.event_type != EventType.UPLOAD)
             .subquery()
         )
-        impossible = followers.c.after.is_(None) | (followers.c.after == EventType.DELETE)
-        of_what = case((followers.c.after.is_(None), "_of_unknown_file"), else_="_of_deleted_file")
         await self._session.execute(
             update(SyncEvent)
-            .where(SyncEvent.position == followers.c.position, impossible)
-            .values(anomaly=followers.c.event_type + of_what)
+            .where(SyncEvent.position == followers.c.position, followers.c.condition != _PRESENT)
+            .values(anomaly=followers.c.event_type + "_of_" + followers.c.condition + "_file")
             .execution_options(synchronize_session=False)
         )
 

@@ -26,10 +26,8 @@ router = APIRouter(
 @router.get("/{file_id}", operation_id="getFile", summary="Get the state of a file")
 async def get_file(file_id: Uuid, _reader: Reader, session: ReadSession) -> FileView:
     """The file as its processed events tell it, and how many events are still to come."""
-    events = EventRepository(session)
-    pending = await events.count_unprocessed(file_id)
-    state = await FileRepository(session).find(file_id)
-    if state is None and not pending and not await events.file_is_known(file_id):
+    state, pending = await FileRepository(session).find(file_id)
+    if state is None and not pending:
         raise NotFound("No event names this file.")
     return FileView.of(file_id, state, pending)
 

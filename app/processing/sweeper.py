@@ -1,32 +1,48 @@
 """The sweep: hands every unprocessed event to every handler, in order, exactly once."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.database.errors import is_unavailable
+from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_of_time
 from app.errors import describe
 from app.processing.handler import Handler, SweptEvent
-from app.processing.repository import SweepRepository
+from app.processing.repository import Hold, SweepRepository
 from app.processing.retry import next_attempt
 
 log = structlog.get_logger(__name__)
 
 
+class _Failure(NamedTuple):
+    event: SweptEvent
+    error: str
+    retry_at: datetime | None  # None: set aside
+
+
 @dataclass(slots=True)
 class _Outcome:
-    """What became of a batch. `held_files` have an event in retry; what follows it in the file must wait."""
+    """What became of a batch. `holds` are the files whose later events must wait."""
 
-    held_files: set[UUID]
+    holds: dict[UUID, Hold]
     processed: list[int] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)
-    failed: list[tuple[SweptEvent, Exception]] = field(default_factory=list)
+    waiting: defaultdict[datetime, list[int]] = field(default_factory=lambda: defaultdict(list))
+    failed: list[_Failure] = field(default_factory=list)
+
+    def hold_back(self, event: SweptEvent) -> bool:
+        """Whether the event must wait; if so, that is noted."""
+        hold = self.holds.get(event.file_id)
+        if hold is None or event.position <= hold.position:
+            return False
+        self.waiting[hold.retry_at].append(event.position)
+        return True
 
 
 class Sweeper:
@@ -51,6 +67,7 @@ class Sweeper:
         self._max_attempts = max_attempts
         self._retry_interval = retry_interval
         self._clock = clock
+        self._limit = batch_size
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> int:
         """Drain the backlog and return the number of events taken up; stops between batches once `stopping` is set.
@@ -60,76 +77,98 @@ class Sweeper:
         """
         total = 0
         while not (stopping and stopping.is_set()):
+            limit = self._limit
             taken = await self.sweep_batch()
             total += taken
-            if taken < self._batch_size:
+            if taken < limit:
                 break
         return total
 
     async def sweep_batch(self) -> int:
-        """Take up the next batch in one transaction and return its size; 0 when there is none or it is another's."""
+        """Take up the next batch in one transaction and return its size; 0 when there is none or it is another's.
+
+        A batch that runs into a time-out of the database is smaller the next time, down to one event.
+        """
         async with self._database.read() as session:
             if not await SweepRepository(session).has_work(self._clock()):
                 return 0
-        async with self._database.transaction() as session:
-            return await self._sweep(session, SweepRepository(session))
+        try:
+            async with self._database.transaction() as session:
+                taken = await self._sweep(session, SweepRepository(session))
+        except DatabaseUnavailable as error:
+            if error.__cause__ is not None and ran_out_of_time(error.__cause__):
+                self._limit = max(1, self._limit // 2)
+            raise
+        self._limit = min(self._batch_size, self._limit * 2)
+        return taken
 
     async def _sweep(self, session: AsyncSession, repository: SweepRepository) -> int:
         cursor = await repository.lock_cursor()
         if cursor is None:
             return 0
         now = self._clock()
-        due = await repository.list_due(now, self._batch_size)
-        fresh = await repository.list_after(cursor, self._batch_size - len(due))
-        outcome = _Outcome(await repository.list_held_files([event.position for event in fresh], now))
-        await self._apply(session, [*due, *fresh], outcome)
-        await self._mark(repository, outcome, now)
+        due = await repository.list_due(now, self._limit)
+        fresh = await repository.list_after(cursor, self._limit - len(due))
+        events = [*due, *fresh]
+        outcome = _Outcome(await repository.list_holds({event.file_id for event in events}, now))
+        await self._apply(session, events, outcome, now)
+        await self._mark(repository, outcome)
         if fresh:
             await repository.advance_cursor(fresh[-1].position)
-        return len(due) + len(fresh)
+        return len(events)
 
-    async def _apply(self, session: AsyncSession, events: Sequence[SweptEvent], outcome: _Outcome) -> None:
+    async def _apply(
+        self, session: AsyncSession, events: Sequence[SweptEvent], outcome: _Outcome, now: datetime
+    ) -> None:
         """Run the handlers over `events`; when they fail, over each half of them, down to the single culprits."""
-        ready = [event for event in events if event.file_id not in outcome.held_files]
-        outcome.waiting += [event.position for event in events if event.file_id in outcome.held_files]
+        ready = [event for event in events if not outcome.hold_back(event)]
         if not ready:
             return
-        try:
-            async with session.begin_nested():
-                for handler in self._handlers:
-                    await handler.handle(session, ready)
-        except Exception as error:
-            if is_unavailable(error):
-                raise
-            if len(ready) == 1:
-                self._note_failure(ready[0], error, outcome)
-                return
-            middle = len(ready) // 2
-            await self._apply(session, ready[:middle], outcome)
-            await self._apply(session, ready[middle:], outcome)
-        else:
+        error = await self._try_handlers(session, ready)
+        if error is None:
             outcome.processed += [event.position for event in ready]
+        elif len(ready) == 1:
+            self._note_failure(ready[0], error, outcome, now)
+        else:
+            middle = len(ready) // 2
+            await self._apply(session, ready[:middle], outcome, now)
+            await self._apply(session, ready[middle:], outcome, now)
 
-    def _note_failure(self, event: SweptEvent, error: Exception, outcome: _Outcome) -> None:
-        outcome.failed.append((event, error))
-        if event.attempts + 1 < self._max_attempts:
-            outcome.held_files.add(event.file_id)
+    async def _try_handlers(self, session: AsyncSession, events: Sequence[SweptEvent]) -> Exception | None:
+        """Run the handlers in a savepoint; if they fail for a reason of their own, take back all and return it."""
+        savepoint = await session.begin_nested()
+        try:
+            for handler in self._handlers:
+                await handler.handle(session, events)
+            await session.flush()
+        except Exception as error:
+            if connection_failed(error) or (ran_out_of_time(error) and self._limit > 1):
+                raise
+            await savepoint.rollback()
+            return error
+        await savepoint.commit()
+        return None
 
-    async def _mark(self, repository: SweepRepository, outcome: _Outcome, now: datetime) -> None:
-        if outcome.processed:
-            await repository.mark_processed(outcome.processed)
-        if outcome.waiting:
-            await repository.mark_waiting(outcome.waiting)
-        for event, error in outcome.failed:
-            await self._mark_failure(repository, event, describe(error), now)
-
-    async def _mark_failure(self, repository: SweepRepository, event: SweptEvent, error: str, now: datetime) -> None:
+    def _note_failure(self, event: SweptEvent, error: Exception, outcome: _Outcome, now: datetime) -> None:
         attempts = event.attempts + 1
-        details = {"event_id": str(event.id), "position": event.position, "attempts": attempts, "error": error}
         retry_at = None
         if attempts < self._max_attempts:
             retry_at = next_attempt(now, attempts, self._retry_interval)
-            log.warning("event failed and will be retried", **details)
-        else:
-            log.error("event set aside", **details)
-        await repository.mark_failed_attempt(event.position, attempts=attempts, error=error, retry_at=retry_at)
+            outcome.holds[event.file_id] = Hold(event.position, retry_at)
+        outcome.failed.append(_Failure(event, describe(error), retry_at))
+
+    async def _mark(self, repository: SweepRepository, outcome: _Outcome) -> None:
+        if outcome.processed:
+            await repository.mark_processed(outcome.processed)
+        for retry_at, positions in outcome.waiting.items():
+            await repository.mark_waiting(positions, retry_at)
+        for failure in outcome.failed:
+            event, attempts = failure.event, failure.event.attempts + 1
+            await repository.mark_failed_attempt(
+                event.position, attempts=attempts, error=failure.error, retry_at=failure.retry_at
+            )
+            details = {"event_id": str(event.id), "attempts": attempts, "error": failure.error}
+            if failure.retry_at is None:
+                log.error("event set aside", **details)
+            else:
+                log.warning("event failed and will be retried", **details)

@@ -108,9 +108,10 @@ async def test_the_history_is_oldest_first_and_paged(client: httpx.AsyncClient, 
 async def test_impossible_orders_are_flagged(client: httpx.AsyncClient, database: Database, batch_size: int) -> None:
     expected = {
         "upload update delete": [None, None, None],
-        "update upload": ["update_of_unknown_file", None],
+        "update update upload update": ["update_of_unknown_file"] * 2 + [None, None],
         "delete delete": ["delete_of_unknown_file", "delete_of_deleted_file"],
-        "upload delete update delete": [None, None, "update_of_deleted_file", None],
+        "upload delete update update": [None, None] + ["update_of_deleted_file"] * 2,
+        "update delete": ["update_of_unknown_file", "delete_of_unknown_file"],
         "upload upload": [None, None],
     }
     files = {order: uuid4() for order in expected}
@@ -120,10 +121,10 @@ async def test_impossible_orders_are_flagged(client: httpx.AsyncClient, database
     for order, file_id in files.items():
         history = (await client.get(f"/files/{file_id}/events")).json()
         assert [event["anomaly"] for event in history] == expected[order], order
-    assert (await read_file(client, files["update upload"]))["state"] == "present"
-    assert (await read_file(client, files["upload delete update delete"]))["state"] == "deleted"
+    assert (await read_file(client, files["upload delete update update"]))["state"] == "present"
+    assert (await read_file(client, files["delete delete"]))["state"] == "deleted"
     flagged = (await client.get("/sync-events?anomaly=true&limit=100")).json()
-    assert len(flagged) == 4
+    assert len(flagged) == 8
     assert all(event["anomaly"] for event in flagged)
     assert len((await client.get("/sync-events?anomaly=false&limit=100")).json()) == 9
 
