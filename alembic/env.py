@@ -12,6 +12,8 @@ from app.database.base import Base
 from app.database.engine import create_engine
 from app.database.migrations import MIGRATION_LOCK
 
+PATIENCE_SECONDS = 3600
+
 
 def run(connection: Connection) -> None:
     """Run the migrations in one transaction, one replica at a time."""
@@ -28,8 +30,9 @@ def run(connection: Connection) -> None:
 
 
 async def connect_and_run() -> None:
-    """Open a connection of our own and migrate."""
-    engine = create_engine(load_settings())
+    """Open a connection of our own and migrate, with time for large tables and for another migration to end."""
+    limits = dict.fromkeys(("database_statement_timeout", "database_lock_timeout"), PATIENCE_SECONDS)
+    engine = create_engine(load_settings().model_copy(update=limits))
     async with engine.connect() as connection:
         await connection.run_sync(run)
         await connection.commit()

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
         20_971_520, ge=1024, le=2**30, description="Largest body of a POSTed batch, in bytes; larger gets 413"
     )
 
+    body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
+
     # Security
     secret_key: str = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
     secret_key_file: Path = Field(
@@ -153,8 +155,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _keys_outlive_their_refresh(self) -> Self:
-        if self.jwks_refresh_seconds > self.jwks_max_age_seconds:
-            raise ValueError("JWKS_REFRESH_SECONDS must not be longer than JWKS_MAX_AGE_SECONDS")
+        if self.jwks_refresh_seconds * 2 > self.jwks_max_age_seconds:
+            raise ValueError("JWKS_REFRESH_SECONDS must be at most half of JWKS_MAX_AGE_SECONDS")
         return self
 
     @model_validator(mode="after")

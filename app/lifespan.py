@@ -85,7 +85,8 @@ async def _open_keys(settings: Settings, stack: AsyncExitStack) -> KeySource:
         return LocalKey(settings)
     store = KeyStore(settings)
     stack.push_async_callback(store.close)
-    refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh(), settings.jwks_refresh_seconds)
+    interval = min(settings.jwks_refresh_seconds, settings.jwks_cooldown_seconds)
+    refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh_if_due(), interval)
     stack.push_async_callback(refresh.stop, settings.jwks_timeout_seconds)
     refresh.start()
     return store

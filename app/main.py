@@ -28,13 +28,12 @@ def create_app(settings: Settings) -> FastAPI:
         description=settings.api_description,
         lifespan=create_lifespan(settings),
         openapi_tags=TAGS,
-        max_body_size=settings.max_event_bytes,
         separate_input_output_schemas=False,
     )
     add_error_handlers(app)
     app.add_middleware(RequestContext)
     app.include_router(operations_router)
-    app.include_router(event_batch_router, max_body_size=settings.max_batch_bytes)
+    app.include_router(event_batch_router)
     app.include_router(event_router)
     app.include_router(file_router)
     _describe_problems(app)

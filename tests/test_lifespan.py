@@ -54,6 +54,23 @@ async def test_sigterm_under_load_answers_everybody_and_exits_in_time(
     assert [event.position for event in events] == list(range(1, len(events) + 1))
 
 
+async def test_a_client_that_sends_its_body_slowly_does_not_hold_up_the_end(
+    start_service: Start, tokens: TokenFactory
+) -> None:
+    service = start_service(BODY_TIMEOUT="1", LOG_LEVEL="INFO")
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    head = f"POST /sync-events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens.token()}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+    await writer.drain()
+    await asyncio.to_thread(httpx.get, service.url)  # the request before has arrived
+    service.send(signal.SIGTERM)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    await expect_clean_end(service)
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start, database: Database) -> None:
     await add_events(database, *((uuid4(), "upload") for _ in range(3000)))
     service = start_service(SYNC_EVENT_BATCH_SIZE="1", LOG_LEVEL="INFO")

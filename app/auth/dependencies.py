@@ -61,6 +61,10 @@ class Permission:
         self._always = always
 
     async def __call__(self, request: Request, _scheme: Annotated[object, Depends(_documented_scheme)]) -> Principal:
+        """The principal, as a dependency; see `check`."""
+        return await self.check(request)
+
+    async def check(self, request: Request) -> Principal:
         """The principal.
 
         Raises:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextvars import Context
 
 import httpx
 import structlog
@@ -35,6 +36,7 @@ class KeyStore:
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = f"https://{settings.auth0_domain}/.well-known/jwks.json"
         self._algorithms = frozenset(settings.algorithms)
+        self._refresh_after = settings.jwks_refresh_seconds
         self._max_age = settings.jwks_max_age_seconds
         self._cooldown = settings.jwks_cooldown_seconds
         self._retry = min(_RETRY_SECONDS, settings.jwks_cooldown_seconds)
@@ -89,6 +91,11 @@ class KeyStore:
         """
         return await self._fetched()
 
+    async def refresh_if_due(self) -> None:
+        """Fetch the keys unless a fetch succeeded within `JWKS_REFRESH_SECONDS`. Meant to be called more often."""
+        if self._clock() - self._confirmed_at >= self._refresh_after:
+            await self.refresh()
+
     async def close(self) -> None:
         """Stop a fetch that is under way, and close the connections."""
         if self._fetch is not None:
@@ -109,7 +116,8 @@ class KeyStore:
     async def _fetched(self) -> bool:
         """Wait for the one shared fetch; the caller's cancellation leaves it running."""
         if self._fetch is None or self._fetch.done():
-            self._fetch = asyncio.create_task(self._replace_keys(), name="jwks-fetch")
+            # A context of its own, so that its log lines do not carry the id of the request that happened to start it.
+            self._fetch = asyncio.create_task(self._replace_keys(), name="jwks-fetch", context=Context())
         fetch = self._fetch
         # Like shield(), wait() keeps the caller's cancellation from the fetch, and also the other way round.
         await asyncio.wait((fetch,))

@@ -1,11 +1,12 @@
 """The connection pool and the three ways to use it: read, append, transact."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import (
@@ -36,6 +37,9 @@ class Database:
         self._single = self.engine.execution_options(**single)
         self._append = self.engine.execution_options(**single, **{_BEGIN: "BEGIN IMMEDIATE"})
         self._write = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        # SQLite's own wait for other writers is not fair: without a queue of ours a busy sweep would starve appends.
+        self._turn = asyncio.Lock() if self.is_sqlite else None
+        self._turn_timeout_seconds = settings.database_lock_timeout
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write, expire_on_commit=False)
 
@@ -50,15 +54,33 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A session in one writing transaction, committed at the end of the block and rolled back on an error."""
         with database_errors():
-            async with self._writers.begin() as session:
+            async with self._writing(), self._writers.begin() as session:
                 yield session
 
     @asynccontextmanager
     async def append(self) -> AsyncIterator[AsyncConnection]:
         """A connection for the ledger: autocommit on PostgreSQL, one writing transaction on SQLite."""
         with database_errors():
-            async with self._append.begin() as connection:
+            async with self._writing(), self._append.begin() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """Wait for our turn to write, in order of asking; PostgreSQL needs no turns."""
+        if self._turn is None:
+            yield
+            return
+        async with asyncio.timeout(self._turn_timeout_seconds):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def ping(self) -> None:
+        """Make sure that the ledger can be read."""
+        async with self.read() as session:
+            await session.execute(text("SELECT position FROM ledger_head"))
 
     async def close(self) -> None:
         """Close every pooled connection."""

@@ -87,7 +87,7 @@ class _ValueSet(TypeDecorator[Sequence[Any]]):
     impl = Text
     cache_ok = True
 
-    def __init__(self, item: type[BigInteger | Uuid[UUID]]) -> None:
+    def __init__(self, item: type[BigInteger | Text | Uuid[UUID]]) -> None:
         super().__init__()
         self.item = item
 
@@ -120,7 +120,7 @@ def _among_sqlite(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled clauses
 
 
-def among(column: InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
+def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
     """`column` is one of `positions`: one bound value whatever their number, so the statement is prepared once."""
     return _among(column, bindparam(None, list(positions), type_=_ValueSet(BigInteger)))
 
@@ -128,3 +128,31 @@ def among(column: InstrumentedAttribute[int], positions: Sequence[int]) -> Colum
 def among_ids(column: InstrumentedAttribute[UUID], ids: Iterable[UUID]) -> ColumnElement[bool]:
     """The same for UUIDs."""
     return _among(column, bindparam(None, list(ids), type_=_ValueSet(Uuid)))
+
+
+class _among_pairs(GenericFunction[bool]):  # noqa: N801
+    type = Boolean()
+    inherit_cache = True
+    name = "among_pairs"
+
+
+@compiles(_among_pairs, "postgresql")
+def _among_pairs_postgresql(element: _among_pairs, compiler: SQLCompiler, **kw: Any) -> str:
+    left, right, lefts, rights = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({left}, {right}) IN (SELECT * FROM unnest({lefts}, {rights}))"  # noqa: S608 - compiled clauses
+
+
+@compiles(_among_pairs, "sqlite")
+def _among_pairs_sqlite(element: _among_pairs, compiler: SQLCompiler, **kw: Any) -> str:
+    left, right, lefts, rights = (compiler.process(clause, **kw) for clause in element.clauses)
+    pairs = f"SELECT l.value, r.value FROM json_each({lefts}) AS l JOIN json_each({rights}) AS r USING (key)"  # noqa: S608
+    return f"({left}, {right}) IN ({pairs})"
+
+
+def among_pairs(
+    columns: tuple[InstrumentedAttribute[str], InstrumentedAttribute[str | None]], pairs: Sequence[tuple[str, str]]
+) -> ColumnElement[bool]:
+    """The two `columns` together are one of `pairs`."""
+    lefts, rights = ([pair[side] for pair in pairs] for side in (0, 1))
+    values = (bindparam(None, side, type_=_ValueSet(Text)) for side in (lefts, rights))
+    return _among_pairs(*columns, *values)

@@ -3,13 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextvars import Context
 
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.errors import Unavailable
+from app.errors import Unavailable, describe
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.record import EventRecord
@@ -59,7 +60,8 @@ class Ledger:
         self._queue.append(append)
         self._waiting_events += len(records)
         if self._writer is None:
-            self._writer = asyncio.create_task(self._write_groups(), name="ledger-writer")
+            # A context of its own: the writer serves many requests, so its log lines must not carry the first one's id.
+            self._writer = asyncio.create_task(self._write_groups(), name="ledger-writer", context=Context())
         try:
             async with asyncio.timeout(self._append_timeout_seconds):
                 return await append.answer
@@ -76,8 +78,7 @@ class Ledger:
             writer.cancel()
             await asyncio.wait({writer})
         while group := self._take_group():
-            for append in group:
-                append.refuse(CommitTooLate())
+            _refuse(group, CommitTooLate())
 
     async def _write_groups(self) -> None:
         try:
@@ -99,27 +100,24 @@ class Ledger:
         return group
 
     async def _answer(self, group: list[Append]) -> None:
-        """Write `group` together, or one by one when the database refuses something in it."""
+        """Write `group` together, or one by one when the database refuses something in it; answer everybody."""
+        try:
+            await self._write_or_split(group)
+        except asyncio.CancelledError:
+            _refuse(group, CommitTooLate())
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, every caller gets an answer
+            _refuse(group, error)
+
+    async def _write_or_split(self, group: list[Append]) -> None:
         try:
             await self._write(group)
         except DBAPIError as error:
             if len(group) == 1:
-                group[0].refuse(error)
-                return
-            log.warning(
-                "group refused, writing its appends one by one",
-                appends=len(group),
-                error=type(error.orig).__name__,
-            )
+                raise
+            log.warning("group refused, writing its appends one by one", appends=len(group), error=describe(error))
             for append in group:
                 await self._answer([append])
-        except asyncio.CancelledError:
-            for append in group:
-                append.refuse(CommitTooLate())
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, every caller gets an answer
-            for append in group:
-                append.refuse(error)
 
     async def _write(self, group: list[Append]) -> None:
         known = KnownEvents()
@@ -158,3 +156,8 @@ class Ledger:
     async def _list_known(self, records: list[EventRecord]) -> list[EventRecord]:
         async with self._database.append() as connection:
             return await LedgerRepository(connection).list_known(records)
+
+
+def _refuse(group: list[Append], error: Exception) -> None:
+    for append in group:
+        append.refuse(error)

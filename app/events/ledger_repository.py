@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, Uuid, bindparam, insert, or_, select, text, tuple_, update
+from sqlalchemy import ARRAY, Text, Uuid, bindparam, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.types import database_now, latest
+from app.database.types import among_ids, among_pairs, database_now, latest
 from app.events.models import LedgerHead, SyncEvent
 from app.events.record import EventRecord, encode_metadata
 
@@ -97,7 +97,7 @@ class LedgerRepository:
 
     async def list_known(self, records: Sequence[EventRecord]) -> list[EventRecord]:
         """What the ledger holds under the ids and the scoped keys of `records`."""
-        keys = [key for record in records if (key := record.scoped_key)]
+        keyed = [record for record in records if record.idempotency_key is not None]
         query = select(
             SyncEvent.id,
             SyncEvent.file_id,
@@ -105,13 +105,16 @@ class LedgerRepository:
             SyncEvent.event_metadata,
             SyncEvent.created_by,
             SyncEvent.idempotency_key,
-        ).where(
-            or_(
-                SyncEvent.id.in_([record.id for record in records]),
-                tuple_(SyncEvent.created_by, SyncEvent.idempotency_key).in_(keys),
+        )
+        by_id = query.where(among_ids(SyncEvent.id, [record.id for record in records]))
+        by_key = query.where(
+            among_pairs(
+                (SyncEvent.created_by, SyncEvent.idempotency_key),
+                [(record.created_by, str(record.idempotency_key)) for record in keyed],
             )
         )
+        rows = [*(await self._connection.execute(by_id)), *(await self._connection.execute(by_key))]
         return [
             EventRecord(id_, file_id, event_type, None if metadata is None else encode_metadata(metadata), by, key)
-            for id_, file_id, event_type, metadata, by, key in await self._connection.execute(query)
+            for id_, file_id, event_type, metadata, by, key in rows
         ]

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, HTTPException, Query, Request, Response, status
 from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Operator, Reader, Writer
 from app.auth.principal import Principal
-from app.auth.route import AuthenticatedRoute
+from app.auth.route import AuthenticatedRoute, BatchRoute
 from app.errors import Conflict, problems
 from app.events.dependencies import CurrentLedger, IdempotencyKey
-from app.events.record import EventRecord, encode_metadata
+from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
 from app.http.dependencies import ReadSession, WriteSession
@@ -28,7 +28,7 @@ CREATED_HEADERS: dict[str, Any] = {
 ANY_ROUTE = problems(401, 403, 422, 503)
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute, responses=ANY_ROUTE)
-batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute, responses=ANY_ROUTE)
+batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=BatchRoute, responses=ANY_ROUTE)
 
 
 @router.post(
@@ -36,7 +36,7 @@ batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Aut
     operation_id="createSyncEvent",
     summary="Record an event",
     status_code=status.HTTP_201_CREATED,
-    responses={**problems(413, 415), 201: {"headers": CREATED_HEADERS}},
+    responses={**problems(408, 413, 415), 201: {"headers": CREATED_HEADERS}},
 )
 async def create_event(
     event: NewEvent,
@@ -61,7 +61,7 @@ async def create_event(
     operation_id="createSyncEvents",
     summary="Record many events at once",
     status_code=status.HTTP_201_CREATED,
-    responses={**problems(413, 415), 201: {"headers": {REPLAYED: CREATED_HEADERS[REPLAYED]}}},
+    responses={**problems(408, 413, 415), 201: {"headers": {REPLAYED: CREATED_HEADERS[REPLAYED]}}},
 )
 async def create_events(batch: NewBatch, sender: Writer, ledger: CurrentLedger, response: Response) -> BatchCreated:
     """Record 1 to 1000 events in one transaction, in the order given: all of them or none.
@@ -72,6 +72,12 @@ async def create_events(batch: NewBatch, sender: Writer, ledger: CurrentLedger, 
     if all(receipt.replayed for receipt in receipts):
         response.headers[REPLAYED] = "true"
     return BatchCreated(event_ids=[receipt.event_id for receipt in receipts])
+
+
+@batch_router.get("/batch", include_in_schema=False)
+async def get_batch(_reader: Reader) -> None:
+    """There are no batches to get; without this route their path would be taken for the id of an event."""
+    raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED)
 
 
 @router.get(
@@ -126,7 +132,7 @@ def _record(event: NewEvent, sender: Principal, idempotency_key: str | None) -> 
         id=uuid7(),
         file_id=event.file_id,
         event_type=event.event_type,
-        metadata=None if event.metadata is None else encode_metadata(event.metadata),
+        metadata=event.metadata,
         created_by=sender.subject,
         idempotency_key=idempotency_key,
     )

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -47,12 +48,15 @@ VIEW_EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+def _encode(metadata: Any) -> str:
+    if not isinstance(metadata, dict):
+        raise PydanticCustomError("dict_type", "Input should be a valid dictionary")
     if _levels(metadata) > METADATA_MAX_LEVELS:
         raise PydanticCustomError("metadata_depth", "Metadata may be nested at most 32 levels deep")
-    if len(encode_metadata(metadata).encode()) > METADATA_MAX_BYTES:
+    text = encode_metadata(metadata)
+    if len(text.encode()) > METADATA_MAX_BYTES:
         raise PydanticCustomError("metadata_size", "Metadata may take at most 16384 bytes as compact JSON")
-    return metadata
+    return text
 
 
 def _levels(value: dict[str, Any]) -> int:
@@ -67,8 +71,9 @@ def _levels(value: dict[str, Any]) -> int:
 
 
 Metadata = Annotated[
-    dict[str, Any],
-    AfterValidator(_bounded_metadata),
+    str,
+    BeforeValidator(_encode),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
     Field(description="Free JSON object kept with the event: at most 16 KiB as compact JSON, 32 levels."),
 ]
 IdempotencyKeyText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7E]{1,255}$")]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.engine import Database
 from app.errors import Unavailable
@@ -34,8 +34,8 @@ async def check_health(database: Database) -> Health:
 
 async def _answers(database: Database) -> bool:
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS), database.read() as session:
-            await session.execute(text("SELECT 1"))
-    except (Unavailable, TimeoutError):
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            await database.ping()
+    except (Unavailable, SQLAlchemyError, TimeoutError):
         return False
     return True

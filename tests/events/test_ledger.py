@@ -1,10 +1,13 @@
 """The ledger's promises within one process, on both databases."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from uuid import uuid4
 
 import pytest
+import structlog
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
@@ -14,6 +17,8 @@ from app.events.group import IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, LedgerBusy
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import LedgerHead
+from app.files.handler import FileStateHandler
+from app.processing.sweeper import Sweeper
 from tests.events.support import open_ledger, read_head, read_ledger, record
 from tests.support.waiting import until
 
@@ -92,6 +97,46 @@ async def test_concurrent_duplicates_make_one_event(database: Database) -> None:
     assert len({receipt.event_id for [receipt] in answers}) == 1
     assert sum(not receipt.replayed for [receipt] in answers) == 1
     assert len(await read_ledger(database)) == await read_head(database) == 1
+
+
+async def test_a_large_group_of_replays_is_answered(database: Database) -> None:
+    ledger = open_ledger(database, group_size=10_000)
+    records = [record(idempotency_key=f"key-{number}") for number in range(5000)]
+    first = await ledger.append(records)
+    retried = [replace(one, id=uuid4()) for one in records]
+    again = await ledger.append(retried)
+    assert [receipt.event_id for receipt in again] == [receipt.event_id for receipt in first]
+    assert all(receipt.replayed for receipt in again)
+    assert await read_head(database) == 5000
+
+
+async def test_appends_take_their_turn_beside_a_busy_sweep(database: Database) -> None:
+    ledger = open_ledger(database)
+    await ledger.append([record() for _ in range(3000)])
+    sweeper = Sweeper(
+        database, [FileStateHandler()], batch_size=10, max_attempts=1, retry_interval=timedelta(seconds=1)
+    )
+    sweep = asyncio.create_task(sweeper.run_once())
+    appended = 0
+    while not sweep.done():
+        await ledger.append([record()])
+        appended += 1
+    assert await sweep >= 3000
+    assert appended >= 30, "appends starved"
+
+
+async def test_the_writer_does_not_log_as_the_request_that_started_it(database: Database) -> None:
+    ledger = open_ledger(database)
+    with (
+        structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines,
+        structlog.contextvars.bound_contextvars(request_id="the-first"),
+    ):
+        answers = await asyncio.gather(
+            ledger.append([record()]), ledger.append([record(event_type="rename")]), return_exceptions=True
+        )
+    assert isinstance(answers[1], IntegrityError)
+    assert [line["event"] for line in lines] == ["group refused, writing its appends one by one"]
+    assert "request_id" not in lines[0]
 
 
 async def test_a_reused_key_is_refused_within_a_group_too(database: Database) -> None:

@@ -101,6 +101,8 @@ async def test_a_stopped_replica_holds_up_nobody(
             stalling.send(signal.SIGCONT)
         stop.set()
     assert load.slowest_seconds < 2
+    assert not load.refused
+    assert not load.unanswered
     events = await read_ledger(database)
     assert [event.position for event in events] == list(range(1, len(events) + 1))
     assert set(stalled_load.answered) | set(load.answered) == {event.id for event in events}

@@ -1,20 +1,28 @@
 """Bodies: how they must be declared, and how much of them is read."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from fastapi import HTTPException, Request
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.http.strict_json import StrictRequest, UnsupportedMediaType, require_json
+from app.http.body import JsonRequest, UnsupportedMediaType, require_json
 
 
-def request(headers: list[tuple[bytes, bytes]], body: AsyncIterator[bytes], limit: int | None) -> StrictRequest:
+def receiver(body: AsyncIterator[bytes]) -> Callable[[], Awaitable[dict[str, Any]]]:
     async def receive() -> dict[str, Any]:
         chunk = await anext(body, None)
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
-    return StrictRequest({"type": "http", "headers": headers}, receive, max_body_bytes=limit)
+    return receive
+
+
+def request(headers: list[tuple[bytes, bytes]], body: AsyncIterator[bytes], limit: int) -> JsonRequest:
+    return JsonRequest({"type": "http", "headers": headers}, receiver(body), max_bytes=limit, timeout_seconds=5)
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -24,7 +32,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 async def test_a_body_up_to_the_limit_is_read() -> None:
     assert await request([(b"content-length", b"4")], chunks(b"[1", b"2]"), 4).json() == [12]
-    assert await request([], chunks(b"[1", b"2]"), None).json() == [12]
+    assert await request([], chunks(b"[1", b"2]"), 5).json() == [12]
 
 
 async def test_a_body_beyond_the_limit_is_refused_at_the_first_byte_too_much() -> None:
@@ -55,7 +63,16 @@ def test_json_is_taken_however_it_is_declared(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "json", "text/json", "application/jsonx", "application/json, text/plain", "application/json;charset=utf-16"],
+    [
+        "",
+        "json",
+        "charset*0=ut; charset*;1=f-8",
+        "application/json; charset*=0=ut; charset*1=f-8",
+        "text/json",
+        "application/jsonx",
+        "application/json, text/plain",
+        "application/json;charset=utf-16",
+    ],
 )
 def test_what_is_not_declared_as_json_is_refused(value: str) -> None:
     with pytest.raises(UnsupportedMediaType):
@@ -67,3 +84,20 @@ def test_missing_repeated_and_coded_content_types_are_refused() -> None:
     for headers in ([], [json_type, json_type], [json_type, (b"content-encoding", b"gzip")]):
         with pytest.raises(UnsupportedMediaType):
             require_json(declared(*headers))
+
+
+@given(value=st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"application/json;" + tail))
+def test_any_content_type_is_taken_or_refused(value: bytes) -> None:
+    with suppress(UnsupportedMediaType):
+        require_json(declared((b"content-type", value)))
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.Event().wait()
+
+    body = JsonRequest({"type": "http", "headers": []}, receiver(never()), max_bytes=9, timeout_seconds=0.01)
+    with pytest.raises(HTTPException) as refused:
+        await body.json()
+    assert (refused.value.status_code, refused.value.headers) == (408, {"Connection": "close"})

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from app.database.errors import DatabaseUnavailable
 from app.events.models import RetryState
 from app.processing.handler import Handler, SweptEvent
 from app.processing.sweeper import Sweeper
+from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
@@ -23,8 +25,9 @@ INTERVAL = timedelta(seconds=5)
 class Journal:
     """A handler that notes in the database what it was given, and fails for the events it is told to."""
 
-    def __init__(self, *failing: UUID) -> None:
+    def __init__(self, *failing: UUID, error: Exception | None = None) -> None:
         self.failing = set(failing)
+        self.error = error
 
     async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
         for event in events:
@@ -32,7 +35,7 @@ class Journal:
                 text("INSERT INTO journal (position) VALUES (:position)").bindparams(position=event.position)
             )
         if bad := [event for event in events if event.id in self.failing]:
-            raise ValueError(f"can not handle {bad[0].position}\nforged line")
+            raise self.error or ValueError(f"can not handle {bad[0].position}\nforged line")
 
 
 class Clock:
@@ -116,6 +119,35 @@ async def test_a_failing_event_is_isolated_retried_and_set_aside(database: Datab
     clock.now += timedelta(days=1)
     assert await sweeper.run_once() == 0
     assert sorted(await read_journal(database)) == [1, 2, 3, 4, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), TimeoutError("late"), KeyError("x")], ids=repr)
+async def test_whatever_a_handler_raises_costs_its_own_event_alone(
+    database: Database, journal: Journal, error: Exception
+) -> None:
+    ids = await add_events(database, *((uuid4(), "upload") for _ in range(5)))
+    await make_sweeper(database, Journal(ids[2], error=error)).run_once()
+    assert await read_states(database) == ["processed", "processed", "retrying", "processed", "processed"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_statement_that_takes_too_long_costs_its_own_event_alone(
+    make_settings: MakeSettings, journal: Journal
+) -> None:
+    class Slow(Journal):
+        async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
+            await super().handle(session, [])
+            if any(event.id in self.failing for event in events):
+                await session.execute(text("SELECT pg_sleep(5)"))
+
+    database = Database(make_settings(database_statement_timeout=0.1))
+    ids = await add_events(database, *((uuid4(), "upload") for _ in range(6)))
+    sweeper = make_sweeper(database, Slow(ids[1]), batch_size=4)
+    for _ in range(20):
+        with suppress(DatabaseUnavailable):
+            await sweeper.run_once()
+    assert await read_states(database) == ["processed", "retrying"] + ["processed"] * 4
+    await database.close()
 
 
 async def test_events_behind_a_failing_one_of_their_file_wait_their_turn(database: Database, journal: Journal) -> None:

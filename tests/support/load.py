@@ -9,11 +9,12 @@ import httpx
 
 @dataclass
 class Load:
-    """What the clients saw: the answered events by id, how many requests had no answer, and the slowest answer."""
+    """What the clients saw. `answered` are ids of events, `sent` ids of files, `refused` are statuses."""
 
     answered: list[UUID] = field(default_factory=list)
     sent: set[UUID] = field(default_factory=set)
     refused: list[int] = field(default_factory=list)
+    unanswered: int = 0
     slowest_seconds: float = 0.0
 
     async def post(self, client: httpx.AsyncClient, url: str) -> None:
@@ -28,6 +29,7 @@ class Load:
                 headers={"Idempotency-Key": str(file_id)},
             )
         except httpx.TransportError:
+            self.unanswered += 1
             return
         self.slowest_seconds = max(self.slowest_seconds, asyncio.get_running_loop().time() - started)
         if answer.status_code == httpx.codes.CREATED:

@@ -1,0 +1,94 @@
+"""`GET /` and `GET /health` as the original documents them, without a token, on both databases."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from app.main import create_app
+from tests.conftest import MakeSettings
+from tests.support.application import serve_in_process
+from tests.support.postgres import PostgresServer
+
+ORIGINAL_ROOT = {
+    "title": "Synchronization Service API",
+    "version": "1.0.0",
+    "description": "Service for handling synchronization events",
+}
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@on_sqlite
+async def test_the_root_tells_what_this_is(anonymous: httpx.AsyncClient) -> None:
+    answer = await anonymous.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert {name: body.pop(name) for name in ORIGINAL_ROOT} == ORIGINAL_ROOT
+    assert body.pop("status") == "running"
+    assert set(body) == {"links"}
+
+
+@on_sqlite
+async def test_the_roots_links_lead_somewhere(client: httpx.AsyncClient) -> None:
+    links = (await client.get("/")).json()["links"]
+    assert set(links) == {"documentation", "reference", "openapi", "health", "events"}
+    for link in links.values():
+        assert (await client.get(link)).status_code == 200, link
+
+
+@on_sqlite
+async def test_title_version_and_description_are_settings(make_settings: MakeSettings) -> None:
+    settings = make_settings(api_title="Events <ü>", api_version="2.1", api_description="Mine")
+    async with serve_in_process(create_app(settings)) as client:
+        root, information = (await client.get("/")).json(), (await client.get("/openapi.json")).json()["info"]
+    for body in (root, information):
+        assert (body["title"], body["version"], body["description"]) == ("Events <ü>", "2.1", "Mine")
+
+
+async def test_health_is_what_the_original_documents(anonymous: httpx.AsyncClient) -> None:
+    before = datetime.now(UTC)
+    answer = await anonymous.get("/health")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert "Retry-After" not in answer.headers
+    body = answer.json()
+    timestamp = body.pop("timestamp")
+    assert timestamp.endswith("Z")
+    assert timedelta(0) <= datetime.fromisoformat(timestamp) - before < timedelta(minutes=1)
+    assert body == {"status": "healthy", "service": "sync-service", "database": "connected"}
+
+
+async def test_a_token_changes_nothing_good_or_bad(anonymous: httpx.AsyncClient) -> None:
+    for url in ("/", "/health"):
+        answer = await anonymous.get(url, headers={"Authorization": "Bearer nonsense"})
+        assert answer.status_code == 200
+
+
+@on_postgresql
+async def test_health_is_503_while_the_database_is_away(
+    anonymous: httpx.AsyncClient, database_url: str, postgres: PostgresServer
+) -> None:
+    name = database_url.rpartition("/")[2]
+    assert (await anonymous.get("/health")).status_code == 200
+
+    async def rename(old: str, new: str) -> None:
+        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{old}'"  # noqa: S608 - our own names
+        await asyncio.to_thread(postgres.sql, cut)
+        await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {old} RENAME TO {new}")
+
+    await rename(name, f"{name}_away")
+    started = time.monotonic()
+    answer = await anonymous.get("/health")
+    assert time.monotonic() - started < 1
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    body = answer.json()
+    assert datetime.fromisoformat(body.pop("timestamp"))
+    assert body == {"status": "unhealthy", "service": "sync-service", "database": "disconnected"}
+
+    await rename(f"{name}_away", name)
+    assert (await anonymous.get("/health")).status_code == 200
