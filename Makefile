@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## start the service on SQLite (or what .env says) at http
 	@echo "  A token        make -s token     (in another terminal)"
 	@echo "  Stop           Ctrl-C"
 	@echo
-	@exec $(BIN)/uvicorn app.main:app --host $(HOST) --port $(PORT)
+	@exec $(BIN)/uvicorn app.main:app --host $(HOST) --port $(PORT) --timeout-graceful-shutdown 15
 
 token: $(VENV)/.runtime ## print a token for local mode
 	@$(BIN)/python -m app token

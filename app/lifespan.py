@@ -16,6 +16,7 @@ from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
 from app.database.migrations import prepare_schema
+from app.database.single_process import sole_process
 from app.events.ledger import Ledger
 from app.files.handler import FileStateHandler
 from app.log import configure_logging
@@ -47,6 +48,7 @@ def create_lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncCont
             database = Database(settings)
             stack.push_async_callback(database.close)
             with clear_refusals():
+                stack.enter_context(sole_process(settings))
                 await prepare_schema(database)
                 await check_durability(database)
                 keys = await _open_keys(settings, stack)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from app.auth.local import LocalSecretError
 from app.database.durability import NotDurable
 from app.database.migrations import NotMigrated
+from app.database.single_process import DatabaseShared
 from app.errors import Unavailable, describe
 
 _SERVER_LOGGER = "uvicorn.error"
@@ -23,7 +24,7 @@ def clear_refusals() -> Iterator[None]:
     server.addFilter(_keep_last_line)
     try:
         yield
-    except (NotMigrated, NotDurable, LocalSecretError) as error:
+    except (DatabaseShared, NotMigrated, NotDurable, LocalSecretError) as error:
         raise StartupRefused(str(error)) from None
     except Unavailable as error:
         raise StartupRefused(f"DATABASE_URL: {describe(error.__cause__ or error)}") from None

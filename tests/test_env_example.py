@@ -12,8 +12,8 @@ EXAMPLE = ROOT / ".env.example"
 
 
 def test_the_example_lists_every_setting_once_with_its_meaning_and_its_default() -> None:
-    blocks = re.findall(r"^# (.+)\n([A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
-    assignments = re.findall(r"^([A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
+    blocks = re.findall(r"^# (.+)\n(?:# )?([A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
+    assignments = re.findall(r"^(?:# )?([A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
     assert [name for _, name, _ in blocks] == assignments == [name.upper() for name in Settings.model_fields]
     for _meaning, name, text in blocks:
         default = Settings.model_fields[name.lower()].default

@@ -94,3 +94,12 @@ async def test_several_processes_sweep_each_event_once(start_service: Start, dat
     await until(is_swept)
     async with database.read() as session:
         assert (await session.scalars(select(FileState.revision).distinct())).all() == [10]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_second_process_on_sqlite_is_refused_in_production(start_service: Start) -> None:
+    first = start_service(ENVIRONMENT="production")
+    with pytest.raises(RuntimeError, match="another process has it"):
+        start_service(ENVIRONMENT="production")
+    first.kill()
+    start_service(ENVIRONMENT="production")
