@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Boolean,
     ColumnElement,
     DateTime,
     Dialect,
@@ -22,6 +21,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import NullType
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -102,8 +102,8 @@ class _ValueSet(TypeDecorator[Sequence[Any]]):
         return json.dumps([one.hex if isinstance(one, UUID) else one for one in value])
 
 
-class _among(GenericFunction[bool]):  # noqa: N801
-    type = Boolean()
+class _among(GenericFunction[Any]):  # noqa: N801
+    type = NullType()  # of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve
     inherit_cache = True
     name = "among"
 
@@ -130,8 +130,8 @@ def among_ids(column: InstrumentedAttribute[UUID], ids: Iterable[UUID]) -> Colum
     return _among(column, bindparam(None, list(ids), type_=_ValueSet(Uuid)))
 
 
-class _among_pairs(GenericFunction[bool]):  # noqa: N801
-    type = Boolean()
+class _among_pairs(GenericFunction[Any]):  # noqa: N801
+    type = NullType()
     inherit_cache = True
     name = "among_pairs"
 

@@ -74,7 +74,9 @@ class SweepRepository:
         await self._mark([position], attempts=attempts, last_error=error, retry_state=state, retry_at=retry_at)
 
     async def _mark(self, positions: Sequence[int], **values: Any) -> None:
-        await self._session.execute(update(SyncEvent).where(among(SyncEvent.position, positions)).values(**values))
+        statement = update(SyncEvent).where(among(SyncEvent.position, positions)).values(**values)
+        # The session holds no events that would have to learn of it; by default it would read back every row.
+        await self._session.execute(statement, execution_options={"synchronize_session": False})
 
     async def advance_cursor(self, position: int) -> None:
         """Every event up to `position` is processed or marked."""

@@ -1,0 +1,107 @@
+"""No hot query reads the whole ledger: every plan on both databases, with 20,000 events, is made of index seeks."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.engine import Database
+from app.events.repository import EVERYTHING, EventFilter, EventRepository
+from app.files.handler import FileStateHandler
+from app.files.repository import FileRepository
+from app.processing.repository import SweepRepository
+from app.processing.sweeper import Sweeper
+from tests.events.support import open_ledger, record
+
+EVENTS, BACKLOG = 20_000, 2_000
+FILE = uuid4()
+NOW = datetime(2026, 1, 15, tzinfo=UTC)
+PAST = NOW - timedelta(days=9999)
+
+Query = Callable[[AsyncSession], Awaitable[Any]]
+QUERIES: dict[str, Query] = {
+    "get": lambda session: EventRepository(session).list_history(FILE, limit=1, offset=0),
+    "first page": lambda session: _list(session, EVERYTHING),
+    "deep page": lambda session: _list(session, EVERYTHING, offset=15_000),
+    "file": lambda session: _list(session, EventFilter(file_id=FILE)),
+    "type": lambda session: _list(session, EventFilter(event_type="delete")),
+    "processed": lambda session: _list(session, EventFilter(processed=True)),
+    "unprocessed": lambda session: _list(session, EventFilter(processed=False)),
+    "unprocessed of a file": lambda session: _list(session, EventFilter(processed=False, file_id=FILE)),
+    "failed": lambda session: _list(session, EventFilter(state="failed")),
+    "pending": lambda session: _list(session, EventFilter(state="pending")),
+    "anomalies": lambda session: _list(session, EventFilter(anomaly=True)),
+    "before": lambda session: _list(session, EventFilter(created_before=PAST)),
+    "after": lambda session: _list(session, EventFilter(created_after=PAST)),
+    "file state": lambda session: FileRepository(session).find(FILE),
+    "has work": lambda session: SweepRepository(session).has_work(NOW),
+    "due": lambda session: SweepRepository(session).list_due(NOW, 1000),
+    "next batch": lambda session: SweepRepository(session).list_after(EVENTS - BACKLOG, 1000),
+    "holds": lambda session: SweepRepository(session).list_holds([FILE, uuid4()], NOW),
+    "mark": lambda session: SweepRepository(session).mark_processed([3, 1, 2]),
+    "project": lambda session: FileRepository(session).add_events([3, 1, 2]),
+    "flag": lambda session: FileRepository(session).mark_anomalies([3, 1, 2]),
+}
+
+
+def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaitable[Any]:
+    return EventRepository(session).list_newest(wanted, limit=11, offset=offset)
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    """A ledger with a backlog, some retries and one large file, and fresh statistics."""
+    ledger = open_ledger(database)
+    for start in range(0, EVENTS, 1000):
+        types = ["upload" if number % 7 else "delete" for number in range(start, start + 1000)]
+        await ledger.append([record(file_id=_file(n), event_type=t) for n, t in enumerate(types)])
+    sweeper = Sweeper(database, [FileStateHandler()], batch_size=1000, max_attempts=1, retry_interval=timedelta(1))
+    for _ in range((EVENTS - BACKLOG) // 1000):
+        await sweeper.sweep_batch()
+    async with database.transaction() as session:
+        late = "UPDATE sync_events SET processed = false, retry_state = 'waiting', retry_at = created_at"
+        await session.execute(text(f"{late} WHERE position BETWEEN 100 AND 300"))
+        await session.execute(text("ANALYZE"))
+    return database
+
+
+def _file(number: int) -> UUID:
+    return FILE if number % 10 == 0 else uuid4()
+
+
+async def plan_of(database: Database, query: Query) -> str:
+    """The plans of every statement that `query` sends."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        statements.append((statement, parameters))
+
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+    async with database.transaction() as session:
+        event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+        await query(session)
+        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+        connection = await session.connection()
+        plans = []
+        for statement, parameters in statements:
+            if not statement.startswith("BEGIN"):
+                rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
+                plans += [str(row[-1]) for row in rows]
+    assert plans
+    return "\n".join(plans)
+
+
+async def test_no_hot_query_scans_or_sorts_the_ledger(filled: Database) -> None:
+    for name, query in QUERIES.items():
+        plan = await plan_of(filled, query)
+        scans = [line for line in plan.splitlines() if _is_scan(line)]
+        assert not scans, f"{name}:\n{plan}"
+
+
+def _is_scan(line: str) -> bool:
+    """A full read of the events: PostgreSQL's sequential scan, or SQLite's scan without an index."""
+    return "Seq Scan on sync_events" in line or (line.startswith("SCAN sync_events") and "USING" not in line)
