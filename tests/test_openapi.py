@@ -13,8 +13,8 @@ from app.main import create_app
 STATUSES = {
     "getInformation": {200},
     "getHealth": {200, 503},
-    "createSyncEvent": {201, 401, 403, 413, 415, 422, 503},
-    "createSyncEvents": {201, 401, 403, 413, 415, 422, 503},
+    "createSyncEvent": {201, 401, 403, 408, 413, 415, 422, 503},
+    "createSyncEvents": {201, 401, 403, 408, 413, 415, 422, 503},
     "listSyncEvents": {200, 401, 403, 422, 503},
     "getSyncEvent": {200, 401, 403, 404, 422, 503},
     "requeueSyncEvent": {202, 401, 403, 404, 409, 422, 503},

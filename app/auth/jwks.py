@@ -93,7 +93,7 @@ class KeyStore:
 
     async def refresh_if_due(self) -> None:
         """Fetch the keys unless a fetch succeeded within `JWKS_REFRESH_SECONDS`. Meant to be called more often."""
-        if self._clock() - self._confirmed_at >= self._refresh_after:
+        if not self._keys or self._clock() - self._confirmed_at >= self._refresh_after:
             await self.refresh()
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response, status
+from fastapi import APIRouter, Query, Request, Response, status
 from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Operator, Reader, Writer
@@ -74,12 +74,6 @@ async def create_events(batch: NewBatch, sender: Writer, ledger: CurrentLedger, 
     return BatchCreated(event_ids=[receipt.event_id for receipt in receipts])
 
 
-@batch_router.get("/batch", include_in_schema=False)
-async def get_batch(_reader: Reader) -> None:
-    """There are no batches to get; without this route their path would be taken for the id of an event."""
-    raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED)
-
-
 @router.get(
     "",
     operation_id="listSyncEvents",
@@ -101,14 +95,14 @@ async def list_events(
     return [EventView.of(event) for event in events[: query.limit]]
 
 
-@router.get("/{event_id}", operation_id="getSyncEvent", summary="Get an event", responses=problems(404))
+@router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=problems(404))
 async def get_event(event_id: Uuid, _reader: Reader, session: ReadSession) -> EventView:
     """One event by its id."""
     return EventView.of(await EventRepository(session).get(event_id))
 
 
 @router.post(
-    "/{event_id}/requeue",
+    "/{event_id:uuid}/requeue",
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,

@@ -23,7 +23,7 @@ router = APIRouter(
 )
 
 
-@router.get("/{file_id}", operation_id="getFile", summary="Get the state of a file")
+@router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file")
 async def get_file(file_id: Uuid, _reader: Reader, session: ReadSession) -> FileView:
     """The file as its processed events tell it, and how many events are still to come."""
     state, pending = await FileRepository(session).find(file_id)
@@ -33,7 +33,7 @@ async def get_file(file_id: Uuid, _reader: Reader, session: ReadSession) -> File
 
 
 @router.get(
-    "/{file_id}/events",
+    "/{file_id:uuid}/events",
     operation_id="listFileEvents",
     summary="List the history of a file",
     responses={200: {"headers": LINK_HEADER}},

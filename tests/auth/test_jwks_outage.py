@@ -45,7 +45,7 @@ async def test_100_requests_in_an_outage_cause_one_fetch(make_store: MakeStore, 
 async def test_keys_that_nobody_confirms_stop_working(
     make_store: MakeStore, key_server: KeyServer, key: SigningKey, clock: FakeClock
 ) -> None:
-    store = make_store(jwks_max_age_seconds=1000, jwks_refresh_seconds=600)
+    store = make_store(jwks_max_age_seconds=1000, jwks_refresh_seconds=500)
     await store.refresh()
     key_server.fail()
     generation = store.generation()
@@ -65,7 +65,7 @@ async def test_keys_that_nobody_confirms_stop_working(
 
 
 async def test_a_confirmation_starts_the_age_anew(make_store: MakeStore, clock: FakeClock) -> None:
-    store = make_store(jwks_max_age_seconds=1000, jwks_refresh_seconds=600)
+    store = make_store(jwks_max_age_seconds=1000, jwks_refresh_seconds=500)
     for _ in range(3):
         assert await store.refresh() is True
         clock.advance(600)
@@ -84,3 +84,18 @@ async def test_closing_in_the_middle_of_a_fetch_is_503_for_those_who_wait(
         await waiting
     assert unavailable.value.headers == {"Retry-After": "1"}
     assert await store.refresh() is False
+
+
+async def test_a_refresh_that_failed_is_due_again_at_once(
+    make_store: MakeStore, key_server: KeyServer, key: SigningKey, clock: FakeClock
+) -> None:
+    store = make_store(jwks_refresh_seconds=600)
+    key_server.serve(key)
+    await store.refresh_if_due()
+    await store.refresh_if_due()
+    assert len(key_server.requests) == 1
+    clock.advance(600)
+    key_server.fail()
+    await store.refresh_if_due()
+    await store.refresh_if_due()
+    assert len(key_server.requests) == 3

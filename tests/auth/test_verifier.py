@@ -201,7 +201,7 @@ async def test_a_refresh_without_change_forgets_nothing(
 async def test_a_remembered_token_is_no_use_once_the_keys_have_aged_out(
     make_verifier: MakeVerifier, tokens: TokenFactory, clock: FakeClock, key_server: KeyServer
 ) -> None:
-    verifier = make_verifier(jwks_max_age_seconds=1000, jwks_refresh_seconds=600)
+    verifier = make_verifier(jwks_max_age_seconds=1000, jwks_refresh_seconds=500)
     token = tokens.token(now=clock())
     for _ in range(3):
         await verifier.verify(token)

@@ -88,7 +88,7 @@ async def test_a_file_follows_its_processed_events(client: httpx.AsyncClient, da
 @pytest.mark.parametrize("path", ["", "/events"])
 async def test_a_file_that_no_event_names_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(f"/files/{uuid4()}{path}")).status_code == 404
-    assert (await client.get(f"/files/42{path}")).status_code == 422
+    assert (await client.get(f"/files/42{path}")).status_code == 404
 
 
 async def test_the_history_is_oldest_first_and_paged(client: httpx.AsyncClient, database: Database) -> None:

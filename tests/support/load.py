@@ -15,13 +15,11 @@ class Load:
     sent: set[UUID] = field(default_factory=set)
     refused: list[int] = field(default_factory=list)
     unanswered: int = 0
-    slowest_seconds: float = 0.0
 
     async def post(self, client: httpx.AsyncClient, url: str) -> None:
         """Post one event of a file of its own; a request without an answer is counted as sent alone."""
         file_id = uuid4()
         self.sent.add(file_id)
-        started = asyncio.get_running_loop().time()
         try:
             answer = await client.post(
                 f"{url}/sync-events",
@@ -31,7 +29,6 @@ class Load:
         except httpx.TransportError:
             self.unanswered += 1
             return
-        self.slowest_seconds = max(self.slowest_seconds, asyncio.get_running_loop().time() - started)
         if answer.status_code == httpx.codes.CREATED:
             self.answered.append(UUID(answer.json()["event_id"]))
         else:
