@@ -1,0 +1,46 @@
+"""What is checked before a body is read, and which query parameters a route takes."""
+
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.main import create_app
+from tests.conftest import MakeSettings
+from tests.support.application import serve_in_process
+from tests.support.tokens import TokenFactory
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.mark.parametrize("path", ["/sync-events", "/sync-events/batch"])
+async def test_a_missing_scope_is_told_before_the_body_is_read(
+    make_settings: MakeSettings, tokens: TokenFactory, path: str
+) -> None:
+    headers = {"Authorization": f"Bearer {tokens.token(scope='read:sync')}"}
+    async with serve_in_process(create_app(make_settings(auth_enforce_scopes=True))) as client:
+        answer = await client.post(path, content=b"{not json", headers=headers)
+        assert answer.status_code == 403
+        assert 'scope="write:sync"' in answer.headers["WWW-Authenticate"]
+        assert (await client.get("/sync-events", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/sync-events", f"/sync-events/{uuid4()}", f"/files/{uuid4()}"])
+async def test_an_unknown_parameter_is_refused_and_not_echoed(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(f"{path}?limt=5")
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"loc": ["query"], "msg": "There is no such parameter", "type": "extra_forbidden"}
+    ]
+
+
+async def test_a_parameter_may_come_once(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/sync-events?processed=true&processed=false&limit=5")
+    assert answer.status_code == 422
+    assert [error["loc"] for error in answer.json()["errors"]] == [["query", "processed"]]
+
+
+async def test_a_post_takes_no_parameters(client: httpx.AsyncClient) -> None:
+    event = {"file_id": str(uuid4()), "event_type": "upload"}
+    assert (await client.post("/sync-events?x=1", json=event)).status_code == 422
+    assert (await client.get("/sync-events")).json() == []
