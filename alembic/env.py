@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 import app.events.models
 import app.files.models  # noqa: F401 - models register themselves with the metadata
-from app.config import load_settings
+from app.config import Settings, load_settings
 from app.database.base import Base
 from app.database.engine import create_engine
 from app.database.migrations import MIGRATION_LOCK
@@ -29,10 +29,15 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def settings() -> Settings:
+    """The settings, without the guards of production: a migration needs its database alone."""
+    return load_settings(environment="development")
+
+
 async def connect_and_run() -> None:
     """Open a connection of our own and migrate, with time for large tables and for another migration to end."""
     limits = dict.fromkeys(("database_statement_timeout", "database_lock_timeout"), PATIENCE_SECONDS)
-    engine = create_engine(load_settings().model_copy(update=limits))
+    engine = create_engine(settings().model_copy(update=limits))
     async with engine.connect() as connection:
         await connection.run_sync(run)
         await connection.commit()
@@ -42,7 +47,7 @@ async def connect_and_run() -> None:
 def run_offline() -> None:
     """Print the SQL instead of running it: `alembic upgrade head --sql`."""
     context.configure(
-        url=load_settings().database.url,
+        url=settings().database.url,
         target_metadata=Base.metadata,
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},

@@ -190,14 +190,14 @@ class Settings(BaseSettings):
         return self.log_format == "json" or (self.log_format == "auto" and self.environment == "production")
 
 
-def load_settings() -> Settings:
-    """Read the settings of this process.
+def load_settings(**overrides: str) -> Settings:
+    """Read the settings of this process; `overrides`, by field name, win over the environment.
 
     Raises:
         SystemExit: with one line per wrong variable, naming it and never its value.
     """
     try:
-        return Settings()
+        return Settings.model_validate(overrides)
     except UnicodeDecodeError:
         raise SystemExit("Sync Service can not start, its settings make no sense:\n  .env: is not UTF-8 text") from None
     except ValidationError as error:

@@ -49,6 +49,12 @@ async def test_a_missing_migration_would_be_noticed(database: Database, database
         alembic(database_url, "check")
 
 
+def test_a_migration_needs_its_database_alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("AUTH0_DOMAIN", "")
+    assert "No new upgrade operations detected" in alembic(database_url, "check").stdout
+
+
 def test_a_revision_can_be_generated_and_applied(database_url: str, tmp_path: Path) -> None:
     for name in ("alembic", "app", "alembic.ini"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
