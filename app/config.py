@@ -197,7 +197,7 @@ def load_settings(**overrides: str) -> Settings:
         SystemExit: with one line per wrong variable, naming it and never its value.
     """
     try:
-        return Settings.model_validate(overrides)
+        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic, like the environment
     except UnicodeDecodeError:
         raise SystemExit("Sync Service can not start, its settings make no sense:\n  .env: is not UTF-8 text") from None
     except ValidationError as error:
