@@ -2,13 +2,12 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 from itertools import pairwise
 from uuid import uuid4
 
 import pytest
 import structlog
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
@@ -17,8 +16,6 @@ from app.events.group import IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, LedgerBusy
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import LedgerHead
-from app.files.handler import FileStateHandler
-from app.processing.sweeper import Sweeper
 from tests.events.support import open_ledger, read_head, read_ledger, record
 from tests.support.waiting import until
 
@@ -110,19 +107,26 @@ async def test_a_large_group_of_replays_is_answered(database: Database) -> None:
     assert await read_head(database) == 5000
 
 
-async def test_appends_take_their_turn_beside_a_busy_sweep(database: Database) -> None:
-    ledger = open_ledger(database)
-    await ledger.append([record() for _ in range(600)])
-    sweeper = Sweeper(
-        database, [FileStateHandler()], batch_size=10, max_attempts=1, retry_interval=timedelta(seconds=1)
-    )
-    sweep = asyncio.create_task(sweeper.run_once())
-    appended = 0
-    while not sweep.done():
+async def test_appends_take_their_turn_beside_transactions_without_a_pause(database: Database) -> None:
+    ledger, done, transactions = open_ledger(database), asyncio.Event(), 0
+
+    async def write_without_a_pause() -> None:
+        nonlocal transactions
+        while not done.is_set():
+            async with database.transaction() as session:
+                await session.execute(text("UPDATE sweep_cursor SET position = 0"))
+                await asyncio.sleep(0.02)
+            transactions += 1
+
+    writer = asyncio.create_task(write_without_a_pause())
+    waited: list[int] = []
+    for _ in range(10):
+        before = transactions
         await ledger.append([record()])
-        appended += 1
-    assert await sweep >= 600
-    assert appended >= 20, "appends starved"
+        waited.append(transactions - before)
+    done.set()
+    await writer
+    assert max(waited) <= 2, "others were served first"
 
 
 async def test_the_writer_does_not_log_as_the_request_that_started_it(database: Database) -> None:
