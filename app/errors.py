@@ -100,6 +100,11 @@ class Unavailable(ProblemError):
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
 
 
+def phrase(status: int) -> str:
+    """What RFC 9110 calls `status`; Python before 3.13 has older names for two of them."""
+    return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status) or HTTPStatus(status).phrase
+
+
 def describe(error: BaseException) -> str:
     """`Type: message`, the message's first line, in at most 500 printable characters."""
     lines = str(error).splitlines() or [""]
@@ -119,7 +124,7 @@ def problem_response(
     """Render problem details for `request`."""
     content: dict[str, Any] = {
         "type": TYPE_PREFIX + code if code else "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": detail,
         "instance": f"urn:request:{getattr(request.state, 'request_id', 'unknown')}",
@@ -143,9 +148,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
-    return problem_response(
-        request, error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=headers
-    )
+    return problem_response(request, error.status_code, error.detail or phrase(error.status_code), headers=headers)
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -202,7 +205,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` for the error `statuses` a route can answer."""
     return {
         status: {
-            "description": HTTPStatus(status).phrase,
+            "description": phrase(status),
             "content": {
                 PROBLEM_JSON: {
                     "schema": {"$ref": f"#/components/schemas/{'ValidationProblem' if status == 422 else 'Problem'}"}

@@ -1,7 +1,6 @@
 """Every error is a problem document of the same shape (RFC 9457)."""
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -20,6 +19,7 @@ from app.errors import (
     Unprocessable,
     ValidationProblem,
     add_error_handlers,
+    phrase,
 )
 from app.http.middleware import RequestContext
 from tests.support.application import serve_in_process
@@ -88,7 +88,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
     assert body.pop("status") == status
-    assert body.pop("title") == HTTPStatus(status).phrase
+    assert body.pop("title") == phrase(status)
     assert body.pop("instance") == f"urn:request:{answer.headers['X-Request-ID']}"
     return body
 

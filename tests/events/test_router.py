@@ -215,7 +215,7 @@ async def test_times_bound_the_list_on_both_sides_exclusively(client: httpx.Asyn
     [
         "limit=0",
         "limit=1001",
-        "limit=ten",
+        "limit=a-dozen",
         "limit=-1",
         "offset=-1",
         "offset=99999999999999999999",
