@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test check format requirements clean
+.PHONY: help run token demo test check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## start the service on SQLite (or what .env says) at http
 	@echo "  A token        make -s token     (in another terminal)"
 	@echo "  Stop           Ctrl-C"
 	@echo
-	@exec $(BIN)/uvicorn app.main:app --host $(HOST) --port $(PORT) --timeout-graceful-shutdown 15
+	@exec $(BIN)/python -m app serve --host $(HOST) --port $(PORT)
 
 token: $(VENV)/.runtime ## print a token for local mode
 	@$(BIN)/python -m app token
@@ -30,11 +30,26 @@ demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being
 test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL that it starts itself
 	$(BIN)/pytest tests/ -v --cov=app --cov-fail-under=95
 
-check: $(VENV)/.dev ## lint, types, dependency rules
+check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
+
+lint: $(VENV)/.dev ## lint, types, dependency rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/*.yaml deploy/kubernetes/migration/*.yaml))
+deploycheck: $(VENV)/.dev ## Dockerfiles, compose file and Kubernetes manifests against their schemas
+	$(BIN)/hadolint Dockerfile Dockerfile.test
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.27 $(MANIFESTS)
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.37 $(MANIFESTS)
+
+apicheck: $(VENV)/.runtime .ci/spectral/node_modules ## the OpenAPI document against spectral's rules; needs npm
+	.ci/spectral/lint
+
+docs: $(VENV)/.runtime ## write the tables of settings into the documentation
+	$(BIN)/python -m docs.generate_settings
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
@@ -48,7 +63,11 @@ requirements: $(VENV)/.dev ## compile the pinned requirements from the loose one
 	$(COMPILE) $(COMPILE_FLAGS) requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets above made, except the database
-	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .ci/spectral/node_modules .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+.ci/spectral/node_modules: .ci/spectral/package-lock.json
+	npm ci --prefix .ci/spectral --no-audit --no-fund --silent
+	@touch $@
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'

@@ -11,6 +11,7 @@ from app.config import Settings, load_settings
 from app.database.base import Base
 from app.database.engine import create_engine
 from app.database.migrations import MIGRATION_LOCK
+from app.log import configure_logging
 
 PATIENCE_SECONDS = 3600
 
@@ -57,6 +58,8 @@ def run_offline() -> None:
 
 
 handed_over: Connection | None = context.config.attributes.get("connection")
+if handed_over is None:
+    configure_logging(level=settings().log_level, as_json=settings().log_json)
 if context.is_offline_mode():
     run_offline()
 elif handed_over is not None:

@@ -1,6 +1,8 @@
 """The command line: `python -m app …`."""
 
 import argparse
+import json
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +11,7 @@ from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import load_settings
 from app.log import configure_logging
+from app.server import serve
 
 MAX_MINUTES = 525_600
 
@@ -21,6 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m app", description="Sync Service")
     commands = parser.add_subparsers(dest="command", required=True)
+    server = commands.add_parser("serve", help="run the service")
+    server.add_argument("--host", help="address to listen on (default: SERVER_HOST)")
+    server.add_argument("--port", help="port to listen on (default: SERVER_PORT)")
+    server.set_defaults(run=_serve)
+    document = commands.add_parser("openapi", help="print the OpenAPI document as JSON")
+    document.set_defaults(run=_openapi)
     token = commands.add_parser("token", help="mint a token for local mode (AUTH0_DOMAIN empty)")
     token.add_argument("--subject", default="developer", type=_subject, help="who the token names (default: developer)")
     token.add_argument(
@@ -32,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"what it allows, any of {' '.join(Scope)} (default: everything)",
     )
     token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
-    return _token(parser.parse_args(arguments))
+    token.set_defaults(run=_token)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
 
 
 def _subject(text: str) -> str:
@@ -56,6 +68,22 @@ def _lifetime(text: str) -> timedelta:
     if not 1 / 60 <= minutes <= MAX_MINUTES:
         raise argparse.ArgumentTypeError(f"must be a number from a second (0.017) to {MAX_MINUTES} (a year)")
     return timedelta(minutes=minutes)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # Through the environment they reach the workers too, which read the settings again.
+    given = {"SERVER_HOST": options.host, "SERVER_PORT": options.port}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
+    settings = load_settings()
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    return serve(settings)
+
+
+def _openapi(_options: argparse.Namespace) -> int:
+    from app.main import app  # noqa: PLC0415 - importing builds the application; no other command wants that
+
+    print(json.dumps(app.openapi(), indent=2))
+    return 0
 
 
 def _token(options: argparse.Namespace) -> int:

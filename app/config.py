@@ -63,6 +63,19 @@ class Settings(BaseSettings):
     )
 
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
+    max_concurrent_requests: int = Field(
+        1000, ge=1, le=100_000, description="Requests under way at once per process; more get 503"
+    )
+    rate_limit_per_second: float = Field(
+        2000,
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Requests per second that one token subject may send to one process; more get 429; 0: no limit",
+    )
+    rate_limit_burst: int = Field(
+        10_000, ge=1, le=1_000_000, description="Requests that a subject which was quiet may send at once"
+    )
 
     # Security
     secret_key: str = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
@@ -115,6 +128,23 @@ class Settings(BaseSettings):
         5, ge=1, le=100, description="Attempts before an event that keeps failing is set aside"
     )
 
+    # Server
+    server_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that `python -m app serve` listens on; 0.0.0.0 for all"
+    )
+    server_port: int = Field(8000, ge=1, le=65_535, description="Port that `python -m app serve` listens on")
+    max_header_bytes: int = Field(
+        32_768, ge=1024, le=1_048_576, description="Largest request line with its headers, in bytes; larger gets 431"
+    )
+    header_timeout: Seconds = Field(10, description="Seconds a request's headers may take to arrive; slower gets 408")
+    keep_alive_timeout: int = Field(
+        75, ge=1, le=3600, description="Seconds an idle connection stays open; longer than the load balancer's own"
+    )
+    web_concurrency: int = Field(1, ge=1, le=256, description="Worker processes; uvicorn reads the same variable")
+    metrics_port: int = Field(
+        0, ge=0, le=65_535, description="A port of its own for /metrics; 0: the same port as the API"
+    )
+
     # Operation
     environment: Literal["development", "production"] = Field(
         "development", description="production refuses local mode, placeholder secrets and unsafe set-ups"
@@ -123,10 +153,19 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: json in production, text in development"
     )
-    shutdown_timeout: Seconds = Field(
-        10, description="Seconds for open commits and the running sweep batch to finish at shutdown"
+    shutdown_delay: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds between SIGTERM, which turns /health/ready red, and the end of accepting connections",
     )
-    web_concurrency: int = Field(1, ge=1, le=256, description="Worker processes; uvicorn reads the same variable")
+    shutdown_request_timeout: int = Field(
+        15, ge=1, le=3600, description="Seconds for requests under way to be answered at shutdown"
+    )
+    shutdown_timeout: Seconds = Field(
+        10, description="Seconds for the running sweep batch, and then for open commits, to finish at shutdown"
+    )
 
     @field_validator("algorithms", mode="before")
     @classmethod

@@ -3,19 +3,18 @@
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from structlog.contextvars import bind_contextvars
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sync-service:problem:"
 MAX_FIELD_ERRORS = 100
 MAX_ERROR_CHARACTERS = 500
-log = structlog.get_logger(__name__)
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -56,6 +55,7 @@ class ProblemError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = ""
     detail: ClassVar[str] = ""
+    reason: str | None = None  # what the log says beyond the code
 
     def __init__(
         self,
@@ -112,6 +112,22 @@ def describe(error: BaseException) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:MAX_ERROR_CHARACTERS]
 
 
+def problem_document(
+    status: int, detail: str, *, code: str = "", request_id: str, errors: list[FieldError] | None = None
+) -> dict[str, Any]:
+    """Problem details as JSON; without a `code`, the status says all."""
+    content: dict[str, Any] = {
+        "type": TYPE_PREFIX + code if code else "about:blank",
+        "title": phrase(status),
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:request:{request_id}",
+    }
+    if errors is not None:
+        content["errors"] = [error.model_dump() for error in errors]
+    return content
+
+
 def problem_response(
     request: Request,
     status: int,
@@ -122,22 +138,18 @@ def problem_response(
     errors: list[FieldError] | None = None,
 ) -> JSONResponse:
     """Render problem details for `request`."""
-    content: dict[str, Any] = {
-        "type": TYPE_PREFIX + code if code else "about:blank",
-        "title": phrase(status),
-        "status": status,
-        "detail": detail,
-        "instance": f"urn:request:{getattr(request.state, 'request_id', 'unknown')}",
-    }
-    if errors is not None:
-        content["errors"] = [error.model_dump() for error in errors]
+    request_id = getattr(request.state, "request_id", "unknown")
+    content = problem_document(status, detail, code=code, request_id=request_id, errors=errors)
     return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 - the handler is registered for this class alone
+    reason = error.reason
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request not served", status=error.status, reason=describe(error.__cause__ or error))
+        reason = describe(error.__cause__ or error)
+    # For the one log line of the request.
+    bind_contextvars(problem=error.code, **({"reason": str(reason)} if reason else {}))
     return problem_response(
         request, error.status, str(error), code=error.code, headers=error.headers, errors=error.errors
     )
@@ -163,6 +175,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
+    bind_contextvars(problem="invalid-request")
     items = error.errors()
     some = "" if len(items) <= MAX_FIELD_ERRORS else f" first, of {len(items)} errors"
     errors = [_field_error(item) for item in items[:MAX_FIELD_ERRORS]]
@@ -199,18 +212,3 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(Exception, _on_bug)
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` for the error `statuses` a route can answer."""
-    return {
-        status: {
-            "description": phrase(status),
-            "content": {
-                PROBLEM_JSON: {
-                    "schema": {"$ref": f"#/components/schemas/{'ValidationProblem' if status == 422 else 'Problem'}"}
-                }
-            },
-        }
-        for status in statuses
-    }

@@ -11,18 +11,25 @@ from fastapi import FastAPI
 from app.auth.jwks import KeyStore
 from app.auth.key_source import KeySource
 from app.auth.local import LocalKey
+from app.auth.rate_limit import RateLimiter
 from app.auth.verifier import TokenVerifier
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
-from app.database.migrations import prepare_schema
+from app.database.migrations import Schema, prepare_schema
 from app.database.single_process import sole_process
 from app.events.ledger import Ledger
 from app.files.handler import FileStateHandler
-from app.log import configure_logging
+from app.http.body_budget import BodyBudget
+from app.metrics import Metrics
+from app.operations.drain import Drain
+from app.operations.exporter import MetricsExporter
+from app.operations.health import HealthMonitor
+from app.operations.metrics_server import metrics_server
 from app.processing.periodic import PeriodicTask
 from app.processing.sweeper import Sweeper
 from app.startup import clear_refusals
+from app.tracing.export import exporting_spans
 
 log = structlog.get_logger(__name__)
 
@@ -34,58 +41,91 @@ class State(TypedDict):
     database: Database
     ledger: Ledger
     verifier: TokenVerifier
+    rate_limiter: RateLimiter | None
+    body_budget: BodyBudget
+    metrics: Metrics
+    monitor: HealthMonitor
+    exporter: MetricsExporter
 
 
-def create_lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        configure_logging(level=settings.log_level, as_json=settings.log_json)
         _tell_mode(settings)
-        # The stack closes in reverse order: sweep, ledger, keys, and the database they use last.
+        # The stack closes in reverse order: sweep, ledger, keys, the database they use, and what traces them last.
         async with AsyncExitStack() as stack:
-            database = Database(settings)
+            await stack.enter_async_context(exporting_spans(settings.api_version))
+            drain = Drain(settings.shutdown_delay)
+            stack.enter_context(drain.watching())
+            database = Database(settings, metrics.database)
             stack.push_async_callback(database.close)
+            schema = Schema()
             with clear_refusals():
                 stack.enter_context(sole_process(settings))
-                await prepare_schema(database)
+                await prepare_schema(database, schema)
                 await check_durability(database)
-                keys = await _open_keys(settings, stack)
+                keys = await _open_keys(settings, metrics, stack)
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
                 group_size=settings.ledger_group_size,
                 queue_size=settings.ledger_queue_size,
                 append_timeout_seconds=settings.ledger_append_timeout,
+                metrics=metrics.ledger,
             )
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
-            sweep = _create_sweep(settings, database)
+            sweeper = _create_sweeper(settings, database, metrics)
+            monitor = HealthMonitor(
+                database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
+            )
+            stack.push_async_callback(monitor.close)
+            exporter = MetricsExporter(metrics, monitor)
+            with clear_refusals():
+                await stack.enter_async_context(metrics_server(settings, exporter))
+            sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
             stack.push_async_callback(sweep.stop, settings.shutdown_timeout)
             sweep.start()
+            metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
-            yield State(settings=settings, database=database, ledger=ledger, verifier=verifier)
+            yield State(
+                settings=settings,
+                database=database,
+                ledger=ledger,
+                verifier=verifier,
+                rate_limiter=_create_rate_limiter(settings),
+                body_budget=BodyBudget(settings.max_batch_bytes),
+                metrics=metrics,
+                monitor=monitor,
+                exporter=exporter,
+            )
             log.info("service stopping")
 
     return lifespan
 
 
-def _create_sweep(settings: Settings, database: Database) -> PeriodicTask:
-    sweeper = Sweeper(
+def _create_rate_limiter(settings: Settings) -> RateLimiter | None:
+    rate = settings.rate_limit_per_second
+    return RateLimiter(rate, settings.rate_limit_burst) if rate else None
+
+
+def _create_sweeper(settings: Settings, database: Database, metrics: Metrics) -> Sweeper:
+    return Sweeper(
         database,
         [FileStateHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),
+        metrics=metrics.sweep,
     )
-    return PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
 
 
-async def _open_keys(settings: Settings, stack: AsyncExitStack) -> KeySource:
+async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:
     """The keys that tokens are checked with; in Auth0 mode fetched at once and then again and again."""
     if settings.local_mode:
         return LocalKey(settings)
-    store = KeyStore(settings)
+    store = KeyStore(settings, metrics=metrics.auth)
     stack.push_async_callback(store.close)
     interval = min(settings.jwks_refresh_seconds, settings.jwks_cooldown_seconds)
     refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh_if_due(), interval)

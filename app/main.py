@@ -1,59 +1,80 @@
 """Assembles the application: `uvicorn app.main:app` serves it."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app.config import Settings, load_settings
-from app.errors import Problem, ValidationProblem, add_error_handlers
+from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.files.router import router as file_router
+from app.http.concurrency import ConcurrencyLimit
 from app.http.middleware import RequestContext
+from app.http.request_metrics import RequestMetrics
 from app.lifespan import create_lifespan
+from app.log import configure_logging
+from app.metrics import Metrics
+from app.operations.docs import router as docs_router
+from app.operations.document import SERVERS, TAGS, complete, describe
+from app.operations.router import metrics_router
 from app.operations.router import router as operations_router
-
-TAGS = [
-    {"name": "events", "description": "Record what happened to a file, and read it back."},
-    {"name": "files", "description": "Files as the processed events tell them."},
-    {"name": "operations", "description": "What this service is and how it is."},
-]
+from app.tracing.span import is_untraced
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is opened before its lifespan begins."""
+    metrics = Metrics()
     app = FastAPI(
         title=settings.api_title,
         version=settings.api_version,
-        description=settings.api_description,
-        lifespan=create_lifespan(settings),
+        description=describe(settings.api_description),
+        lifespan=create_lifespan(settings, metrics),
         openapi_tags=TAGS,
+        servers=SERVERS,
+        openapi_url=None,  # these three are served by the router of the documentation
+        docs_url=None,
+        redoc_url=None,
         separate_input_output_schemas=False,
+        telemetry=TelemetryConfig(
+            metrics=False, logs=False, operation_spans=False, auto_configure=False, exclude=is_untraced
+        ),
     )
     add_error_handlers(app)
+    app.add_middleware(
+        ConcurrencyLimit,
+        limit=settings.max_concurrent_requests,
+        on_reject=partial(metrics.http.rejected, "concurrency"),
+    )
     app.add_middleware(RequestContext)
+    app.add_middleware(RequestMetrics, metrics=metrics.http)
     app.include_router(operations_router)
-    app.include_router(event_batch_router)
+    if not settings.metrics_port:
+        app.include_router(metrics_router)
+    app.include_router(docs_router)
     app.include_router(event_router)
+    app.include_router(event_batch_router)
     app.include_router(file_router)
-    _describe_problems(app)
+    _complete_document(app)
     return app
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Add the problem documents, which handlers render outside FastAPI's models, to the OpenAPI document."""
+def _complete_document(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = generate()
-        schema = ValidationProblem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas = document["components"]["schemas"]
-        schemas.update(schema.pop("$defs"))
-        schemas["ValidationProblem"] = schema
-        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        return document
+        return complete(generate())
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way of extending OpenAPI
 
 
-app = create_app(load_settings())
+def _load_app() -> FastAPI:
+    """The application with the settings of this process, which logs in our shape from here on."""
+    settings = load_settings()
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    return create_app(settings)
+
+
+app = _load_app()

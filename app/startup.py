@@ -9,6 +9,7 @@ from app.database.durability import NotDurable
 from app.database.migrations import NotMigrated
 from app.database.single_process import DatabaseShared
 from app.errors import Unavailable, describe
+from app.operations.metrics_server import PortTaken
 
 _SERVER_LOGGER = "uvicorn.error"
 
@@ -24,7 +25,7 @@ def clear_refusals() -> Iterator[None]:
     server.addFilter(_keep_last_line)
     try:
         yield
-    except (DatabaseShared, NotMigrated, NotDurable, LocalSecretError) as error:
+    except (DatabaseShared, NotMigrated, NotDurable, LocalSecretError, PortTaken) as error:
         raise StartupRefused(str(error)) from None
     except Unavailable as error:
         raise StartupRefused(f"DATABASE_URL: {describe(error.__cause__ or error)}") from None

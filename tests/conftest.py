@@ -16,6 +16,7 @@ from app.config import Settings
 from app.database.engine import Database
 from app.main import create_app
 from tests.support.application import serve_in_process
+from tests.support.browser import MISSING, find_chromium
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -26,6 +27,11 @@ AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
 
 MakeSettings = Callable[..., Settings]
+
+
+def pytest_report_header() -> list[str]:
+    """What is left out on this machine."""
+    return [] if find_chromium() else [f"browser tests are left out: {MISSING}"]
 
 
 def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +51,16 @@ def postgres() -> Iterator[PostgresServer]:
     """The PostgreSQL of the run; `SYNC_TEST_POSTGRES` chooses the major version."""
     server = PostgresServer(int(os.environ.get("SYNC_TEST_POSTGRES", "18")))
     server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def frail_postgres() -> Iterator[PostgresServer]:
+    """A server apart, with one migrated database, to be stopped and suspended; a test that does so mends it again."""
+    server = PostgresServer()
+    server.start()
+    alembic(server.url("postgres"), "upgrade", "head")
     yield server
     server.remove()
 
@@ -157,7 +173,8 @@ def start_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Itera
     """Start real service processes on the database under test; they are ended after the test."""
     processes: list[ServiceProcess] = []
 
-    def start(**variables: str) -> ServiceProcess:
+    def start(*command: str, **variables: str) -> ServiceProcess:
+        how = {"command": command} if command else {}
         environment = {
             "DATABASE_URL": database_url,
             "AUTH0_DOMAIN": issuer.domain,
@@ -166,7 +183,7 @@ def start_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Itera
             "LOG_LEVEL": "WARNING",
             **variables,
         }
-        process = ServiceProcess(environment, log=tmp_path / f"service-{len(processes)}.log")
+        process = ServiceProcess(environment, tmp_path / f"service-{len(processes)}.log", **how)
         processes.append(process)
         process.wait_until_healthy()
         return process

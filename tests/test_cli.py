@@ -1,5 +1,6 @@
-"""`python -m app token`: what it prints, what it refuses, and that the service takes what it prints."""
+"""`python -m app`: what its commands print, what they refuse, and that the service takes the token printed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -172,6 +173,20 @@ async def test_the_service_takes_the_token(capsys: pytest.CaptureFixture[str], s
         assert (await client.post(f"{created.headers['Location']}/requeue")).status_code == 403
         client.headers["Authorization"] = f"Bearer {token[:-4]}AAAA"
         assert (await client.get("/sync-events")).status_code == 401
+
+
+def test_the_openapi_document_alone_is_printed(run: Run) -> None:
+    done = run("openapi", API_TITLE="Events <ü>", LOG_LEVEL="DEBUG")
+    assert done.returncode == 0, done.stderr
+    settings = Settings(_env_file=None, api_title="Events <ü>")
+    assert json.loads(done.stdout) == create_app(settings).openapi()
+
+
+def test_no_document_of_wrong_settings(run: Run) -> None:
+    done = run("openapi", SERVER_PORT="0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "SERVER_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_service_refuses_an_unusable_secret_in_one_line(sqlite_url: str, tmp_path: Path) -> None:

@@ -61,13 +61,23 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "LOG_FORMAT": ("json", "json"),
     "MAX_EVENT_BYTES": ("2048", 2048),
     "MAX_BATCH_BYTES": ("4096", 4096),
-    **{
-        name.upper(): ("7", 7)
-        for name, field in Settings.model_fields.items()
-        if field.annotation in (int, float) and name not in ("max_event_bytes", "max_batch_bytes")
-    },
+    "MAX_HEADER_BYTES": ("2048", 2048),
+    "SERVER_HOST": ("0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens there
+    "RATE_LIMIT_PER_SECOND": ("0.5", 0.5),
+    "SHUTDOWN_DELAY": ("2.5", 2.5),
 }
-TEXTS["SYNC_EVENT_PROCESS_INTERVAL"] = ("0.25", 0.25)
+TEXTS |= {
+    name.upper(): ("7", 7)
+    for name, field in Settings.model_fields.items()
+    if field.annotation in (int, float) and name.upper() not in TEXTS
+}
+FRACTIONS = (
+    "SYNC_EVENT_PROCESS_INTERVAL",
+    "JWKS_TIMEOUT_SECONDS",
+    "HEADER_TIMEOUT",
+    "RATE_LIMIT_PER_SECOND",
+    "SHUTDOWN_DELAY",
+)
 COMPANIONS = {"ENVIRONMENT": {"AUTH0_DOMAIN": AUTH0}, "JWKS_MAX_AGE_SECONDS": {"JWKS_REFRESH_SECONDS": "2"}}
 
 
@@ -142,7 +152,14 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
         *((name, "hunter2") for name, (_, value) in TEXTS.items() if not isinstance(value, str | Path | tuple)),
         *((name, "-987654") for name, (_, value) in TEXTS.items() if isinstance(value, int | float)),
         *((name, "98765432109") for name, (_, value) in TEXTS.items() if type(value) in (int, float)),
-        *((name, text) for name in ("SYNC_EVENT_PROCESS_INTERVAL", "JWKS_TIMEOUT_SECONDS") for text in ("nan", "inf")),
+        *((name, text) for name in FRACTIONS for text in ("nan", "inf")),
+        ("MAX_HEADER_BYTES", "1023"),
+        ("RATE_LIMIT_BURST", "0"),
+        ("MAX_CONCURRENT_REQUESTS", "0"),
+        ("SERVER_PORT", "65536"),
+        ("SERVER_PORT", "0"),
+        ("METRICS_PORT", "65536"),
+        ("KEEP_ALIVE_TIMEOUT", "1.5"),
         ("DATABASE_STATEMENT_TIMEOUT", "0.0001"),
         ("DATABASE_URL", "mysql://user:hunter2@host/db"),
         ("DATABASE_URL", "hunter2"),
@@ -167,7 +184,7 @@ def test_nonsense_is_refused_by_name(name: str, text: str, monkeypatch: pytest.M
 
 def test_every_wrong_variable_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal({"LOG_LEVEL": "loud", "WEB_CONCURRENCY": "0", "DATABASE_URL": "x"}, monkeypatch)
-    assert re.findall(r"^  (\w+):", message, re.MULTILINE) == ["DATABASE_URL", "LOG_LEVEL", "WEB_CONCURRENCY"]
+    assert re.findall(r"^  (\w+):", message, re.MULTILINE) == ["DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL"]
 
 
 def test_keys_may_not_age_out_between_refreshes(monkeypatch: pytest.MonkeyPatch) -> None:

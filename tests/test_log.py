@@ -1,18 +1,23 @@
 """Log lines: one each, whatever their values hold, and never a secret."""
 
+import io
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
 import structlog
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from app.log import configure_logging
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.log_text import read_text_line
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -28,54 +33,83 @@ HOSTILE = [
     "' event='forged'",
     "%s %d {} \\",
 ]
-LINE = re.compile(r"[\x20-\x7e\xa0-\U0010ffff]*")
 both_modes = pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+hostile_values = pytest.mark.parametrize("value", HOSTILE, ids=ascii)
 
 log = structlog.get_logger("tests")
 
 
-def only_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that was logged, without its end."""
+def read_record(capsys: pytest.CaptureFixture[str], as_json: bool) -> tuple[dict[str, Any], list[str]]:
+    """The one record that was logged, and the lines of its traceback in text mode."""
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.endswith("\n")
-    line = printed.err[:-1]
-    assert LINE.fullmatch(line), repr(line)
-    assert line.splitlines() == [line], repr(line)
-    return line
-
-
-@both_modes
-@pytest.mark.parametrize("value", HOSTILE, ids=ascii)
-def test_a_value_stays_within_its_line(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
-    configure_logging(level="INFO", as_json=as_json)
-    log.info("said", path=value, nested={"deep": [value]})
-    line = only_line(capsys)
+    line, *more = printed.err[:-1].split("\n")
+    assert [line, *more] == printed.err.splitlines(), repr(printed.err)
     if as_json:
-        read = json.loads(line)
-        assert (read["event"], read["path"], read["nested"]) == ("said", value, {"deep": [value]})
-    else:
-        assert line.count(f"path={value!r} ") == 1
-        assert " event='said' " in line
+        assert re.fullmatch(r"[ -~]+", line), repr(line)
+        assert more == []
+        return json.loads(line), []
+    for continuation in more:
+        assert continuation.startswith("    | "), repr(continuation)
+        assert continuation.isprintable(), repr(continuation)
+    return read_text_line(line), more
 
 
 @both_modes
-@pytest.mark.parametrize("value", HOSTILE, ids=ascii)
-def test_a_message_of_a_library_is_one_line(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
+@hostile_values
+def test_a_value_stays_itself(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
     configure_logging(level="INFO", as_json=as_json)
-    logging.getLogger("uvicorn.error").error("got %s", value)
-    line = only_line(capsys)
-    if as_json:
-        assert json.loads(line)["event"] == f"got {value}"
-    else:
-        assert f"event={'got ' + value!r}" in line
+    log.info("said", path=value, nested={"deep": [value]}, last=1)
+    record, _ = read_record(capsys, as_json)
+    nested = {"deep": [value]}
+    assert (record["event"], record["path"], record["logger"]) == ("said", value, "tests")
+    assert record["nested"] == (nested if as_json else repr(nested))
+    assert set(record) == {"timestamp", "level", "logger", "event", "path", "nested", "last"}
 
 
 @both_modes
-@pytest.mark.parametrize("value", HOSTILE, ids=ascii)
-def test_a_traceback_is_one_line_without_local_variables(
-    capsys: pytest.CaptureFixture[str], as_json: bool, value: str
-) -> None:
+@hostile_values
+def test_a_name_stays_itself(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
+    configure_logging(level="INFO", as_json=as_json)
+    log.info("said", **{value: 1})
+    assert str(read_record(capsys, as_json)[0][value]) == "1"
+    logging.getLogger(value).error("said")
+    assert read_record(capsys, as_json)[0]["logger"] == value
+
+
+@both_modes
+@hostile_values
+def test_a_message_stays_itself(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
+    configure_logging(level="INFO", as_json=as_json)
+    for message in (value, f"got {value}", f"request  level=error {value}"):
+        log.info(message)
+        assert read_record(capsys, as_json)[0]["event"] == message
+        logging.getLogger("uvicorn.error").error("%s", message)
+        assert read_record(capsys, as_json)[0]["event"] == message
+
+
+class Object:
+    """Something that says of itself what it was given."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@both_modes
+@hostile_values
+def test_an_object_stays_within_its_value(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
+    configure_logging(level="INFO", as_json=as_json)
+    log.info("said", value=Object(value))
+    assert read_record(capsys, as_json)[0]["value"] == value
+
+
+@both_modes
+@hostile_values
+def test_a_traceback_stays_within_its_record(capsys: pytest.CaptureFixture[str], as_json: bool, value: str) -> None:
     configure_logging(level="INFO", as_json=as_json)
 
     def fail(password: str) -> None:
@@ -84,29 +118,88 @@ def test_a_traceback_is_one_line_without_local_variables(
     for logger in (log, logging.getLogger("uvicorn.error")):
         try:
             fail("hunter" + str(2))
-        except RuntimeError:
-            logger.exception("failed")
-        line = only_line(capsys)
-        assert "RuntimeError" in line
-        assert "hunter2" not in line
+        except RuntimeError as error:
+            error.add_note(value)
+            logger.exception("failed", stack_info=True)
+        record, traceback = read_record(capsys, as_json)
+        text = json.dumps(record) + "\n".join(traceback)
+        assert "RuntimeError" in text
+        assert "hunter2" not in text
         if as_json:
-            assert json.loads(line)["exception"][0]["exc_value"] == value
+            assert record["exception"][0]["exc_value"] == value
+            assert record["exception"][0]["exc_notes"] == [value]
+        else:
+            assert "    | Traceback (most recent call last):" in traceback
+            assert record["event"] == "failed"
 
 
 @both_modes
 def test_a_line_says_when_where_and_how_bad(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     configure_logging(level="INFO", as_json=as_json)
-    with structlog.contextvars.bound_contextvars(request_id="mine"):
-        log.warning("said", number=1)
-    line = only_line(capsys)
+    with structlog.contextvars.bound_contextvars(request_id="mine", subject="me"):
+        log.warning("said", number=1, path="/files?a")
+    line = capsys.readouterr().err
     if as_json:
         read = json.loads(line)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", read.pop("timestamp"))
-        assert read == {"event": "said", "level": "warning", "logger": "tests", "number": 1, "request_id": "mine"}
+        expected = {"event": "said", "level": "warning", "logger": "tests", "number": 1, "path": "/files?a"}
+        assert read == {**expected, "request_id": "mine", "subject": "me"}
     else:
         assert re.fullmatch(
-            r"timestamp='\S+Z' level='warning' logger='tests' event='said' number=1 request_id='mine'", line
+            r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z  warning   said  "
+            r"number=1 path=/files\?a request_id=mine subject=me  \[tests\]\n",
+            line,
         )
+
+
+class Terminal(io.StringIO):
+    """A stderr with colours."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@hostile_values
+def test_only_a_terminal_gets_colours(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    outputs = []
+    for no_colours in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", no_colours)
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        configure_logging(level="INFO", as_json=False)
+        log.info("said", path=value)
+        outputs.append(terminal.getvalue())
+    coloured, plain = outputs
+    assert coloured.startswith("\x1b[2m")
+    for output in (plain, re.sub(r"\x1b\[[0-9;]*m", "", coloured)):
+        assert read_text_line(output[:-1])["path"] == value
+
+
+@both_modes
+def test_a_line_that_can_not_be_rendered_becomes_one_that_says_so(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    configure_logging(level="INFO", as_json=as_json)
+    logging.getLogger("library").error("%d", "hunter2\nforged")
+    record, _ = read_record(capsys, as_json)
+    assert (record["event"], record["of"], record["error"]) == (
+        "a log line could not be written",
+        "library",
+        "TypeError",
+    )
+
+
+@both_modes
+def test_lines_carry_the_ids_of_their_span(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    configure_logging(level="INFO", as_json=as_json)
+    context = SpanContext(0xABC, 0xDEF, is_remote=False)
+    with use_span(NonRecordingSpan(context)):
+        log.info("within")
+    record, _ = read_record(capsys, as_json)
+    assert (record["trace_id"], record["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+    log.info("without")
+    assert "trace_id" not in read_record(capsys, as_json)[0]
 
 
 def test_lines_below_the_level_and_of_other_peoples_business_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +208,7 @@ def test_lines_below_the_level_and_of_other_peoples_business_are_left_out(capsys
     assert capsys.readouterr().err == ""
     configure_logging(level="DEBUG", as_json=True)
     log.debug("low enough")
-    assert json.loads(only_line(capsys))["event"] == "low enough"
+    assert read_record(capsys, as_json=True)[0]["event"] == "low enough"
     logging.getLogger("uvicorn.access").info("GET / HTTP/1.1")
     logging.getLogger("aiosqlite").debug("INSERT hunter2")
     logging.getLogger("httpx").info("GET the keys")
@@ -147,8 +240,9 @@ async def test_a_request_can_not_forge_a_line(
         ):
             for url in (hostile, f"/files{hostile}", f"/sync-events{hostile}?q={hostile}"):
                 assert 400 <= (await client.get(url, headers=headers)).status_code < 500
-                line = only_line(capsys)
-                assert ("request_id" in json.loads(line)) if as_json else line.count(" event='request' ") == 1
+                record, _ = read_record(capsys, as_json)
+                assert (record["event"], record["logger"]) == ("request", "app.access")
+                assert "forged" not in record
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -160,7 +254,7 @@ async def test_a_subject_is_logged_as_it_is(
         await warm_up(client, tokens, capsys, as_json=True)
         answer = await client.get("/sync-events", headers={"Authorization": f"Bearer {tokens.token(sub=subject)}"})
         assert answer.status_code == 200
-        assert json.loads(only_line(capsys))["subject"] == subject
+        assert read_record(capsys, as_json=True)[0]["subject"] == subject
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])

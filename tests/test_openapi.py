@@ -1,4 +1,4 @@
-"""The OpenAPI document says all there is to say, and the pages that show it are served."""
+"""The OpenAPI document says all there is to say, and what it says is so."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,18 +8,28 @@ import pytest
 
 from app.config import Settings
 from app.main import create_app
+from tests.conftest import MakeSettings
+from tests.support.application import serve_in_process
+from tests.support.tokens import TokenFactory
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 # Every status that each operation can answer.
+TOKEN = {401, 403, 422, 429, 503}
+BODY = {408, 413, 415}
 STATUSES = {
     "getInformation": {200},
     "getHealth": {200, 503},
-    "createSyncEvent": {201, 401, 403, 408, 413, 415, 422, 503},
-    "createSyncEvents": {201, 401, 403, 408, 413, 415, 422, 503},
-    "listSyncEvents": {200, 401, 403, 422, 503},
-    "getSyncEvent": {200, 401, 403, 404, 422, 503},
-    "requeueSyncEvent": {202, 401, 403, 404, 409, 422, 503},
-    "getFile": {200, 401, 403, 404, 422, 503},
-    "listFileEvents": {200, 401, 403, 404, 422, 503},
+    "getLiveness": {200},
+    "getReadiness": {200, 503},
+    "getMetrics": {200},
+    "createSyncEvent": {201, *TOKEN, *BODY},
+    "createSyncEvents": {201, *TOKEN, *BODY},
+    "listSyncEvents": {200, *TOKEN},
+    "getSyncEvent": {200, 404, *TOKEN},
+    "requeueSyncEvent": {202, 404, 409, *TOKEN},
+    "getFile": {200, 404, *TOKEN},
+    "listFileEvents": {200, 404, *TOKEN},
 }
 SCOPES = {
     "createSyncEvent": "write:sync",
@@ -68,17 +78,52 @@ def test_every_operation_lists_every_status_it_can_answer(operations: dict[str, 
     assert listed == STATUSES
 
 
-def test_every_answer_has_a_schema(operations: dict[str, dict[str, Any]]) -> None:
+def answers(operations: dict[str, dict[str, Any]]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The name of the operation, the status and the description of every answer."""
     for name, operation in operations.items():
         for status, answer in operation["responses"].items():
-            assert answer["description"], (name, status)
-            is_problem = int(status) >= 400 and name != "getHealth"
-            [(media_type, content)] = answer["content"].items()
-            assert media_type == ("application/problem+json" if is_problem else "application/json"), (name, status)
+            yield name, int(status), answer
+
+
+def test_every_answer_has_a_schema_an_example_and_a_description(operations: dict[str, dict[str, Any]]) -> None:
+    for name, status, answer in answers(operations):
+        assert len(answer["description"]) > len("Successful Response") or status < 400, (name, status)
+        assert answer["description"] != "Successful Response", (name, status)
+        [(media_type, content)] = answer["content"].items()
+        if status < 400 or name in {"getHealth", "getReadiness"}:
+            assert media_type == ("text/plain" if name == "getMetrics" else "application/json"), (name, status)
             assert content["schema"], (name, status)
-            if is_problem:
-                kind = "ValidationProblem" if status == "422" else "Problem"
-                assert content["schema"] == {"$ref": f"#/components/schemas/{kind}"}, (name, status)
+            assert content["example"], (name, status)
+        else:
+            assert media_type == "application/problem+json", (name, status)
+            kind = "ValidationProblem" if status == 422 else "Problem"
+            assert content["schema"] == {"$ref": f"#/components/schemas/{kind}"}, (name, status)
+            assert content["examples"], (name, status)
+            for example in content["examples"].values():
+                assert example["value"]["status"] == status, (name, status)
+                assert ("errors" in example["value"]) == (status == 422), (name, status)
+
+
+def test_every_answer_lists_its_headers(operations: dict[str, dict[str, Any]]) -> None:
+    headers = {(name, status): set(answer["headers"]) for name, status, answer in answers(operations)}
+    assert all("X-Request-ID" in names for names in headers.values())
+    for (name, status), names in headers.items():
+        assert ("WWW-Authenticate" in names) == (status in {401, 403}), (name, status)
+        assert ("Retry-After" in names) == (status in {429, 503}), (name, status)
+    assert headers["createSyncEvent", 201] == {"Location", "Idempotency-Replayed", "X-Request-ID"}
+    assert headers["createSyncEvents", 201] == {"Idempotency-Replayed", "X-Request-ID"}
+    assert headers["listSyncEvents", 200] == headers["listFileEvents", 200] == {"Link", "X-Request-ID"}
+
+
+def test_bodies_have_named_examples_and_path_parameters_an_example(operations: dict[str, dict[str, Any]]) -> None:
+    def examples(name: str) -> list[str]:
+        return list(operations[name]["requestBody"]["content"]["application/json"]["examples"])
+
+    assert examples("createSyncEvent") == ["upload", "update", "delete"]
+    assert examples("createSyncEvents") == ["batch", "idempotent"]
+    for operation in operations.values():
+        for parameter in operation.get("parameters", []):
+            assert ("example" in parameter) == (parameter["in"] == "path"), parameter["name"]
 
 
 def test_every_event_operation_says_which_scope_it_needs(operations: dict[str, dict[str, Any]]) -> None:
@@ -88,14 +133,15 @@ def test_every_event_operation_says_which_scope_it_needs(operations: dict[str, d
 
 def test_every_reference_has_a_target_and_every_schema_a_use(document: dict[str, Any]) -> None:
     used = {node["$ref"] for node in nodes(document) if isinstance(node.get("$ref"), str)}
-    assert used == {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    components = document["components"]
+    assert used == {f"#/components/{kind}/{name}" for kind in ("schemas", "headers") for name in components[kind]}
 
 
 def test_every_parameter_and_property_of_a_body_is_described(document: dict[str, Any]) -> None:
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", []):
-                assert parameter["in"] == "path" or parameter["description"], parameter["name"]
+                assert parameter["description"], parameter["name"]
     for name in ("NewEvent", "NewBatchEvent", "NewBatch"):
         assert document["components"]["schemas"][name]["additionalProperties"] is False
 
@@ -104,17 +150,128 @@ def test_the_limits_are_in_the_document(operations: dict[str, dict[str, Any]]) -
     limits = {one["name"]: one["schema"] for one in operations["listSyncEvents"]["parameters"]}
     assert (limits["limit"]["minimum"], limits["limit"]["maximum"], limits["limit"]["default"]) == (1, 1000, 10)
     assert (limits["offset"]["minimum"], limits["offset"]["default"]) == (0, 0)
-    assert limits["created_after"]["anyOf"][0] == {"type": "string", "format": "date-time"}
-    assert limits["processed"]["anyOf"][0] == {"type": "boolean"}
+    assert (limits["created_after"]["type"], limits["created_after"]["format"]) == ("string", "date-time")
+    assert limits["processed"]["type"] == "boolean"
+    assert limits["event_type"]["$ref"] == "#/components/schemas/EventType"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_the_document_and_its_pages_are_served_without_a_token(anonymous: httpx.AsyncClient) -> None:
+def test_making_the_document_again_changes_nothing(document: dict[str, Any]) -> None:
+    app = create_app(Settings(_env_file=None))
+    assert app.openapi() == app.openapi() == document
+
+
+def test_the_description_is_the_setting_and_how_to_use_the_api() -> None:
+    document = create_app(Settings(_env_file=None, api_description="Mine")).openapi()
+    assert document["info"]["description"].startswith("Mine\n")
+    assert "431" in document["info"]["description"]
+    assert document["servers"] == [{"url": "/", "description": "This service"}]
+
+
+def bodies(operations: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The example bodies of an operation."""
+    content = operations[name]["requestBody"]["content"]["application/json"]
+    return [example["value"] for example in content["examples"].values()]
+
+
+@on_sqlite
+async def test_the_example_bodies_work_as_often_as_they_are_sent(
+    client: httpx.AsyncClient, operations: dict[str, dict[str, Any]]
+) -> None:
+    for url, name in (("/sync-events", "createSyncEvent"), ("/sync-events/batch", "createSyncEvents")):
+        for body in bodies(operations, name) * 2:
+            created = await client.post(url, json=body)
+            assert created.status_code == 201, created.text
+            example = operations[name]["responses"]["201"]["content"]["application/json"]["example"]
+            assert created.json().keys() == example.keys()
+            assert created.json()["message"] == example["message"]
+
+
+@on_sqlite
+async def test_the_examples_have_the_members_that_answers_have(
+    client: httpx.AsyncClient, operations: dict[str, dict[str, Any]]
+) -> None:
+    [upload, *_] = bodies(operations, "createSyncEvent")
+    location = (await client.post("/sync-events", json=upload)).headers["Location"]
+    file = f"/files/{upload['file_id']}"
+    urls = {
+        "getHealth": "/health",
+        "getLiveness": "/health/live",
+        "getReadiness": "/health/ready",
+        "getInformation": "/",
+        "listSyncEvents": "/sync-events",
+        "getSyncEvent": location,
+        "getFile": file,
+        "listFileEvents": f"{file}/events",
+    }
+    for name, url in urls.items():
+        example = operations[name]["responses"]["200"]["content"]["application/json"]["example"]
+        answer = (await client.get(url)).json()
+        if isinstance(answer, list):
+            [answer], [example] = answer, example
+        assert list(answer) == list(example), name
+
+
+def problem_examples(operations: dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
+    """Every problem that the operation documents, by the name of its example."""
+    return {
+        key: example["value"]
+        for answer in operations[name]["responses"].values()
+        for key, example in answer["content"].get("application/problem+json", {}).get("examples", {}).items()
+    }
+
+
+@on_sqlite
+async def test_the_problems_are_those_that_the_service_answers(
+    make_settings: MakeSettings, tokens: TokenFactory, operations: dict[str, dict[str, Any]]
+) -> None:
+    everything = {"Authorization": f"Bearer {tokens.token(scope='read:sync write:sync admin:sync')}"}
+    nothing = {"Authorization": f"Bearer {tokens.token(scope='')}"}
+    event = operations["getSyncEvent"]["parameters"][0]["example"]
+    file = operations["getFile"]["parameters"][0]["example"]
+    upload = {"file_id": file, "event_type": "upload"}
+    key = {"Idempotency-Key": "once"}
+    async with serve_in_process(create_app(make_settings(auth_enforce_scopes=True))) as client:
+
+        async def send(method: str, url: str, **options: Any) -> httpx.Response:
+            headers = everything | options.pop("headers", {})
+            return await client.request(method, url, headers=headers, **options)
+
+        location = (await send("POST", "/sync-events", json=upload, headers=key)).headers["Location"]
+        sent = {
+            ("createSyncEvent", "no_token"): await client.post("/sync-events"),
+            ("createSyncEvent", "scope"): await client.post("/sync-events", headers=nothing),
+            ("createSyncEvent", "unknown_parameter"): await send("POST", "/sync-events?a=b", json=upload),
+            ("createSyncEvent", "event_type"): await send(
+                "POST", "/sync-events", json={**upload, "event_type": "rename"}
+            ),
+            ("createSyncEvent", "not_json"): await send(
+                "POST", "/sync-events", content="upload", headers={"Content-Type": "application/json"}
+            ),
+            ("createSyncEvent", "large"): await send("POST", "/sync-events", json=" " * 131_072),
+            ("createSyncEvent", "media_type"): await send("POST", "/sync-events", content="upload"),
+            ("createSyncEvent", "reused_key"): await send(
+                "POST", "/sync-events", json={**upload, "event_type": "delete"}, headers=key
+            ),
+            ("createSyncEvents", "no_events"): await send("POST", "/sync-events/batch", json={"events": []}),
+            ("createSyncEvents", "large"): await send("POST", "/sync-events/batch", json=" " * 20_971_520),
+            ("listSyncEvents", "limit"): await send("GET", "/sync-events?limit=0"),
+            ("getSyncEvent", "unknown_event"): await send("GET", f"/sync-events/{event}"),
+            ("getSyncEvent", "scope"): await client.get(location, headers=nothing),
+            ("requeueSyncEvent", "unknown_event"): await send("POST", f"/sync-events/{event}/requeue"),
+            ("requeueSyncEvent", "not_set_aside"): await send("POST", f"{location}/requeue"),
+            ("requeueSyncEvent", "scope"): await client.post(f"{location}/requeue", headers=nothing),
+            ("getFile", "unknown_file"): await send("GET", f"/files/{event}"),
+            ("listFileEvents", "limit"): await send("GET", f"/files/{file}/events?limit=0"),
+        }
+    for (name, problem), answer in sent.items():
+        documented = problem_examples(operations, name)[problem]
+        assert answer.json() == documented | {"instance": answer.json()["instance"]}, (name, problem)
+        listed = operations[name]["responses"][str(answer.status_code)]["headers"]
+        assert {header for header in ("WWW-Authenticate", "Retry-After") if header in answer.headers} <= set(listed)
+
+
+@on_sqlite
+async def test_the_document_is_served_without_a_token(anonymous: httpx.AsyncClient) -> None:
     served = await anonymous.get("/openapi.json")
     assert served.headers["Content-Type"] == "application/json"
     assert set(STATUSES) == {one["operationId"] for path in served.json()["paths"].values() for one in path.values()}
-    for url in ("/docs", "/redoc"):
-        page = await anonymous.get(url)
-        assert page.status_code == 200
-        assert page.headers["Content-Type"].startswith("text/html")
-        assert "/openapi.json" in page.text

@@ -10,6 +10,7 @@ from app.auth.errors import Reason, ScopeMissing, TokenRejected
 from app.auth.principal import Principal, Scope
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
+from app.metrics import Metrics
 
 _documented_scheme = HTTPBearer(
     auto_error=False,
@@ -52,8 +53,8 @@ def _bearer_token(headers: list[str]) -> str:
 class Permission:
     """A dependency that gives the principal if its token has `scope`.
 
-    Unless `always`, the scope matters only with `AUTH_ENFORCE_SCOPES=true`. Expects the settings on
-    `request.state.settings`.
+    Unless `always`, the scope matters only with `AUTH_ENFORCE_SCOPES=true`. Expects `settings` and `metrics` on
+    `request.state`.
     """
 
     def __init__(self, scope: Scope, *, always: bool = False) -> None:
@@ -72,9 +73,15 @@ class Permission:
             ScopeMissing: 403.
             KeysUnavailable: 503.
         """
-        principal = await authenticate(request)
+        metrics: Metrics = request.state.metrics
+        try:
+            principal = await authenticate(request)
+        except TokenRejected as error:
+            metrics.auth.rejections.labels(error.reason).inc()
+            raise
         settings: Settings = request.state.settings
         if (self._always or settings.auth_enforce_scopes) and self._scope not in principal.scopes:
+            metrics.auth.rejections.labels("scope").inc()
             raise ScopeMissing(self._scope)
         return principal
 

@@ -46,6 +46,7 @@ class TokenRejected(ProblemError):
     """401. The challenge has an error code only when a token was sent (RFC 6750, section 3.1)."""
 
     status, code = 401, "unauthenticated"
+    reason: Reason
 
     def __init__(self, reason: Reason) -> None:
         challenge = _CHALLENGE

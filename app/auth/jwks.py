@@ -13,6 +13,7 @@ from jose.backends.base import Key
 from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
 from app.config import Settings
+from app.metrics import AuthMetrics
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 _RETRY_SECONDS = 2.0  # between fetches while there is no key at all, so that an outage at start ends soon
@@ -33,7 +34,9 @@ class KeyStore:
     confirmed for `JWKS_MAX_AGE_SECONDS` are dropped.
     """
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, *, metrics: AuthMetrics | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = f"https://{settings.auth0_domain}/.well-known/jwks.json"
         self._algorithms = frozenset(settings.algorithms)
         self._refresh_after = settings.jwks_refresh_seconds
@@ -42,6 +45,7 @@ class KeyStore:
         self._retry = min(_RETRY_SECONDS, settings.jwks_cooldown_seconds)
         self._timeout = settings.jwks_timeout_seconds
         self._clock = clock
+        self._metrics = metrics or AuthMetrics()
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             timeout=settings.jwks_timeout_seconds,
@@ -64,7 +68,7 @@ class KeyStore:
         return self._generation
 
     def ready(self) -> bool:
-        """Whether there is any key to verify tokens with."""
+        """See `KeySource`."""
         self._drop_aged()
         return bool(self._keys)
 
@@ -131,12 +135,15 @@ class KeyStore:
             keys = parse_key_set(document, self._algorithms)
         except Exception as error:  # noqa: BLE001 - whatever the other side sent, good keys stay
             self._retry_at = self._clock() + self._retry
+            self._metrics.key_refreshes.labels("failure").inc()
             log.warning("fetching the signing keys failed", url=self._url, error=repr(error)[:200])
             return False
         if _public(keys) != _public(self._keys):
             self._generation += 1
             log.info("the signing keys have changed", keys=len(keys))
         self._keys, self._confirmed_at = keys, started_at
+        self._metrics.key_refreshes.labels("success").inc()
+        self._metrics.keys_confirmed.set_to_current_time()
         return True
 
     async def _download(self) -> bytes:

@@ -12,6 +12,10 @@ class KeySource(Protocol):
         """A number that grows whenever a key has come, gone or aged out."""
         ...
 
+    def ready(self) -> bool:
+        """Whether there is any key to verify tokens with."""
+        ...
+
     async def find(self, key_id: str, algorithm: str) -> Key | None:
         """The key named `key_id`, prepared for `algorithm`, or None when there is none.
 

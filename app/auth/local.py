@@ -42,6 +42,10 @@ class LocalKey:
         """See `KeySource`; this key never changes."""
         return 0
 
+    def ready(self) -> bool:
+        """See `KeySource`; this key is always there."""
+        return True
+
     async def find(self, key_id: str, algorithm: str) -> Key | None:  # noqa: ARG002 - there is just one
         """See `KeySource`."""
         return self._key if algorithm == LOCAL_ALGORITHM else None

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -10,13 +11,16 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.auth.dependencies import Permission
+from app.auth.rate_limit import RateLimited, RateLimiter
 from app.config import Settings
 from app.errors import FieldError, Unprocessable
 from app.http.body import JsonRequest, require_json
+from app.http.item_reader import ItemReader
+from app.http.strict_json import parse_json
 
 
 class AuthenticatedRoute(APIRoute):
-    """Checks the token and its permission before it reads a byte of the body, then reads the body as strict JSON.
+    """Checks the token, its permission and its rate before it reads a byte of the body, then reads it as strict JSON.
 
     Query parameters must be known and come once. FastAPI's own body limit is not used: it answers before the token is
     checked, in plain text and without the request's id.
@@ -25,6 +29,10 @@ class AuthenticatedRoute(APIRoute):
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""
         return settings.max_event_bytes
+
+    def large_body_parser(self, _settings: Settings) -> Callable[[bytearray], Any]:
+        """What reads a body that is large enough for a thread of its own."""
+        return parse_json
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler; the extension point is documented as "custom Request and APIRoute class"."""
@@ -35,6 +43,7 @@ class AuthenticatedRoute(APIRoute):
         async def authenticated(request: Request) -> Response:
             for permission in permissions:
                 await permission.check(request)
+            _limit_rate(request)
             _check_query(request, parameters)
             if self.body_field is not None:
                 require_json(request)
@@ -44,8 +53,13 @@ class AuthenticatedRoute(APIRoute):
                 request.receive,
                 max_bytes=self.max_body_bytes(settings),
                 timeout_seconds=settings.body_timeout,
+                budget=request.state.body_budget,
+                parse_large=self.large_body_parser(settings),
             )
-            return await handler(json_request)
+            try:
+                return await handler(json_request)
+            finally:
+                json_request.release()
 
         return authenticated
 
@@ -56,6 +70,28 @@ class BatchRoute(AuthenticatedRoute):
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""
         return settings.max_batch_bytes
+
+    def large_body_parser(self, settings: Settings) -> Callable[[bytearray], Any]:
+        """Reads the events one after the other, each at most as large as it may be alone."""
+        return partial(self._items.read, max_item_bytes=settings.max_event_bytes)
+
+    @cached_property
+    def _items(self) -> ItemReader:
+        model = self.body_field and self.body_field.field_info.annotation
+        assert isinstance(model, type)  # noqa: S101 - a batch has a body, and a model
+        assert issubclass(model, BaseModel)  # noqa: S101
+        return ItemReader(model)
+
+
+def _limit_rate(request: Request) -> None:
+    """Refuse what its subject, known by now, sends beyond its rate."""
+    limiter: RateLimiter | None = request.state.rate_limiter
+    if limiter is None:
+        return
+    wait_seconds = limiter.take(request.state.principal.subject)
+    if wait_seconds is not None:
+        request.state.metrics.http.rejected("rate")
+        raise RateLimited(wait_seconds)
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The connection pool and the three ways to use it: read, append, transact."""
+"""The connection pool and the ways to use it: read, append, transact; and a connection apart, to probe."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import (
@@ -16,19 +16,26 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
 from app.database.errors import database_errors
+from app.metrics import DatabaseMetrics
 
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
+_PROBE_SECONDS = 0.8
+_TAKEN = "sync-service: taken"
 
 
 class Database:
     """One connection pool. Every method raises `DatabaseUnavailable` when the database can not serve now."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: DatabaseMetrics | None = None) -> None:
         self.engine = create_engine(settings)
+        self._prober = create_engine(_for_probes(settings))
+        if metrics is not None:
+            _measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
         # PostgreSQL: one statement is its own transaction, one round trip. A transaction pooler needs a BEGIN all the
         # same, to keep preparing and executing on one server connection; and so does SQLite.
@@ -77,14 +84,20 @@ class Database:
         finally:
             self._turn.release()
 
-    async def ping(self) -> None:
-        """Make sure that the ledger can be read."""
-        async with self.read() as session:
-            await session.execute(text("SELECT position FROM ledger_head"))
+    @asynccontextmanager
+    async def probe(self) -> AsyncIterator[AsyncConnection]:
+        """A read-only look at the database beside the pool, so that an exhausted pool does not look like an outage.
+
+        There is one such connection, and each statement on it has 0.8 seconds.
+        """
+        with database_errors():
+            async with self._prober.connect() as connection:
+                yield connection
 
     async def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every connection."""
         await self.engine.dispose()
+        await self._prober.dispose()
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -107,6 +120,40 @@ def create_engine(settings: Settings) -> AsyncEngine:
         _limit_each_transaction(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     return engine
+
+
+def _for_probes(settings: Settings) -> Settings:
+    seconds = ("connect_timeout", "pool_timeout", "statement_timeout", "lock_timeout")
+    limits = {f"database_{name}": _PROBE_SECONDS for name in seconds}
+    return settings.model_copy(update={**limits, "database_pool_size": 1, "database_max_overflow": 0})
+
+
+def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:
+    """Count the pool's connections as they come and go."""
+    metrics.limit.set(settings.database_pool_size + settings.database_max_overflow)
+
+    pool = engine.sync_engine
+
+    @event.listens_for(pool, "connect")
+    def _connected(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        metrics.idle.inc()
+
+    @event.listens_for(pool, "checkout")
+    def _taken(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        record.info[_TAKEN] = True
+        metrics.idle.dec()
+        metrics.in_use.inc()
+
+    @event.listens_for(pool, "checkin")
+    def _given_back(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        # An attempt to connect that failed is given back without ever having been taken.
+        if record.info.pop(_TAKEN, False):
+            metrics.in_use.dec()
+            metrics.idle.inc()
+
+    @event.listens_for(pool, "close")
+    def _closed(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        metrics.idle.dec()
 
 
 def _sqlite_arguments(settings: Settings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -9,6 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from app.database.engine import Database
+
+log = structlog.get_logger(__name__)
 
 MIGRATION_LOCK = 0x53594E43  # "SYNC": the advisory lock that migrating processes share
 
@@ -22,31 +25,50 @@ def alembic_config() -> Config:
     return Config(Path(__file__).parents[2] / "alembic.ini")
 
 
-async def prepare_schema(database: Database) -> None:
+class Schema:
+    """The revisions of the schema that this release knows."""
+
+    def __init__(self) -> None:
+        scripts = ScriptDirectory.from_config(alembic_config())
+        self.head = scripts.get_current_head()
+        self._known = frozenset(script.revision for script in scripts.walk_revisions())
+
+    def is_newer(self, revision: str | None) -> bool:
+        """Whether a later release has migrated the database: then this one does not know the revision."""
+        return revision is not None and revision not in self._known
+
+    def serves(self, revision: str | None) -> bool:
+        """Whether this release can work at `revision`: at its own head, or at that of a later release.
+
+        Migrations only add to what the release before them needs, so that replicas of both can run side by side.
+        """
+        return revision == self.head or self.is_newer(revision)
+
+
+async def prepare_schema(database: Database, schema: Schema) -> None:
     """Migrate SQLite; check PostgreSQL.
 
     Raises:
-        NotMigrated: when PostgreSQL's schema is not at head, naming the command that helps.
+        NotMigrated: when PostgreSQL's schema is behind, naming the command that helps.
         DatabaseUnavailable: when the database can not be reached.
     """
-    if database.is_sqlite:
+    current = await _current_revision(database)
+    if schema.is_newer(current):
+        log.warning("the schema is of a later release than this one", schema=current, head=schema.head)
+    elif database.is_sqlite:
         async with database.transaction() as session:
             await (await session.connection()).run_sync(_upgrade)
-        return
-    current, head = await schema_revisions(database)
-    if current != head:
+    elif not schema.serves(current):
         raise NotMigrated(
-            f"the schema is at {current or 'nothing'} and this release needs {head}: run `alembic upgrade head`"
+            f"the schema is at {current or 'nothing'} and this release needs {schema.head}: run `alembic upgrade head`"
         )
 
 
-async def schema_revisions(database: Database) -> tuple[str | None, str | None]:
-    """The revision that the database is at, and the one this code needs."""
+async def _current_revision(database: Database) -> str | None:
     async with database.read() as session:
-        current = await (await session.connection()).run_sync(
+        return await (await session.connection()).run_sync(
             lambda connection: MigrationContext.configure(connection).get_current_revision()
         )
-    return current, ScriptDirectory.from_config(alembic_config()).get_current_head()
 
 
 def _upgrade(connection: Connection) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from opentelemetry.trace import SpanContext
+
 from app.errors import Unprocessable
 from app.events.record import EventRecord
 
@@ -30,6 +32,7 @@ class Append:
 
     records: Sequence[EventRecord]
     answer: asyncio.Future[list[Receipt]]
+    origin: SpanContext | None = None  # the caller's span, if one is recorded
 
     @property
     def abandoned(self) -> bool:

@@ -1,6 +1,7 @@
 """The one way into the ledger: group commit."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
@@ -14,6 +15,8 @@ from app.errors import Unavailable, describe
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.record import EventRecord
+from app.metrics import LedgerMetrics
+from app.tracing.span import recorded_context, traced
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +40,20 @@ class Ledger:
     lives only while somebody waits; callers only await their answers, so a caller that is cancelled takes nobody along.
     """
 
-    def __init__(self, database: Database, *, group_size: int, queue_size: int, append_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        group_size: int,
+        queue_size: int,
+        append_timeout_seconds: float,
+        metrics: LedgerMetrics | None = None,
+    ) -> None:
         self._database = database
         self._group_size = group_size
         self._queue_size = queue_size
         self._append_timeout_seconds = append_timeout_seconds
+        self._metrics = metrics or LedgerMetrics()
         self._queue: deque[Append] = deque()
         self._waiting_events = 0
         self._writer: asyncio.Task[None] | None = None
@@ -56,9 +68,10 @@ class Ledger:
         """
         if self._queue and self._waiting_events + len(records) > self._queue_size:
             raise LedgerBusy
-        append = Append(records, asyncio.get_running_loop().create_future())
+        append = Append(records, asyncio.get_running_loop().create_future(), recorded_context())
         self._queue.append(append)
         self._waiting_events += len(records)
+        self._metrics.queue_events.inc(len(records))
         if self._writer is None:
             # A context of its own: the writer serves many requests, so its log lines must not carry the first one's id.
             self._writer = asyncio.create_task(self._write_groups(), name="ledger-writer", context=Context())
@@ -94,6 +107,7 @@ class Ledger:
         while self._queue and (not group or size + len(self._queue[0].records) <= self._group_size):
             append = self._queue.popleft()
             self._waiting_events -= len(append.records)
+            self._metrics.queue_events.dec(len(append.records))
             if not append.abandoned:
                 group.append(append)
                 size += len(append.records)
@@ -111,7 +125,10 @@ class Ledger:
 
     async def _write_or_split(self, group: list[Append]) -> None:
         try:
-            await self._write(group)
+            size = sum(len(append.records) for append in group)
+            origins = (append.origin for append in group)
+            with traced("ledger.commit", {"sync.events": size, "sync.appends": len(group)}, origins):
+                await self._write(group)
         except DBAPIError as error:
             if len(group) == 1:
                 raise
@@ -141,6 +158,17 @@ class Ledger:
     async def _commit(self, records: list[EventRecord]) -> None:
         if not records:
             return
+        started = time.perf_counter()
+        try:
+            await self._add_events_surely(records)
+        except IntegrityError:
+            raise  # something in it was known already, which a retry without it mends
+        except Exception:
+            self._metrics.commit_failures.inc()
+            raise
+        self._metrics.committed([record.event_type for record in records], time.perf_counter() - started)
+
+    async def _add_events_surely(self, records: list[EventRecord]) -> None:
         try:
             await self._add_events(records)
         except DatabaseUnavailable as error:

@@ -1,34 +1,31 @@
 """Events in, events out."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Body, Path, Query, Request, Response, status
+from structlog.contextvars import bind_contextvars
 from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Operator, Reader, Writer
 from app.auth.principal import Principal
 from app.auth.route import AuthenticatedRoute, BatchRoute
-from app.errors import Conflict, problems
+from app.errors import Conflict
+from app.events import openapi
 from app.events.dependencies import CurrentLedger, IdempotencyKey
+from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
 from app.http.dependencies import ReadSession, WriteSession
-from app.http.paging import LINK_HEADER, page_links
+from app.http.paging import page_links
 from app.http.types import Uuid
 
 REPLAYED = "Idempotency-Replayed"
-CREATED_HEADERS: dict[str, Any] = {
-    "Location": {"description": "Where the event is.", "schema": {"type": "string"}},
-    REPLAYED: {
-        "description": "`true` when an earlier request had recorded it.",
-        "schema": {"type": "string"},
-    },
-}
-ANY_ROUTE = problems(401, 403, 422, 503)
 
-router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute, responses=ANY_ROUTE)
-batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=BatchRoute, responses=ANY_ROUTE)
+EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
+
+router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
+batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=BatchRoute)
 
 
 @router.post(
@@ -36,10 +33,10 @@ batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Bat
     operation_id="createSyncEvent",
     summary="Record an event",
     status_code=status.HTTP_201_CREATED,
-    responses={**problems(408, 413, 415), 201: {"headers": CREATED_HEADERS}},
+    responses=openapi.CREATED,
 )
 async def create_event(
-    event: NewEvent,
+    event: Annotated[NewEvent, Body(openapi_examples=EVENT_BODIES)],
     sender: Writer,
     ledger: CurrentLedger,
     idempotency_key: IdempotencyKey,
@@ -47,9 +44,11 @@ async def create_event(
 ) -> EventCreated:
     """Record one event. The answer comes after the event is committed and flushed to disk.
 
-    Send an `Idempotency-Key` and repeat the request as often as needed: the event is recorded once.
+    Send an `Idempotency-Key` and repeat the request as often as needed: the event is recorded once, and each repetition
+    gets the answer of the first, with the header `Idempotency-Replayed`. A key belongs to the subject of the token.
     """
     [receipt] = await ledger.append([_record(event, sender, idempotency_key)])
+    bind_contextvars(event_id=str(receipt.event_id))
     response.headers["Location"] = f"/sync-events/{receipt.event_id}"
     if receipt.replayed:
         response.headers[REPLAYED] = "true"
@@ -61,25 +60,26 @@ async def create_event(
     operation_id="createSyncEvents",
     summary="Record many events at once",
     status_code=status.HTTP_201_CREATED,
-    responses={**problems(408, 413, 415), 201: {"headers": {REPLAYED: CREATED_HEADERS[REPLAYED]}}},
+    responses=openapi.BATCH_CREATED,
 )
-async def create_events(batch: NewBatch, sender: Writer, ledger: CurrentLedger, response: Response) -> BatchCreated:
+async def create_events(
+    batch: Annotated[NewBatch, Body(openapi_examples=BATCH_BODIES)],
+    sender: Writer,
+    ledger: CurrentLedger,
+    response: Response,
+) -> BatchCreated:
     """Record 1 to 1000 events in one transaction, in the order given: all of them or none.
 
     Events whose `idempotency_key` is known already are not recorded again; their ids are the first ones.
     """
+    bind_contextvars(events=len(batch.events))
     receipts = await ledger.append([_record(event, sender, event.idempotency_key) for event in batch.events])
     if all(receipt.replayed for receipt in receipts):
         response.headers[REPLAYED] = "true"
     return BatchCreated(event_ids=[receipt.event_id for receipt in receipts])
 
 
-@router.get(
-    "",
-    operation_id="listSyncEvents",
-    summary="List events",
-    responses={200: {"headers": LINK_HEADER}},
-)
+@router.get("", operation_id="listSyncEvents", summary="List events", responses=openapi.LISTED)
 async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
@@ -87,7 +87,10 @@ async def list_events(
     session: ReadSession,
     response: Response,
 ) -> list[EventView]:
-    """Events, newest first. The `Link` header leads to the next and the previous page."""
+    """Events, newest first. The `Link` header leads to the next and the previous page.
+
+    Filters narrow the list together: an event is listed when it meets all of them.
+    """
     wanted = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
     events = await EventRepository(session).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
     has_next = len(events) > query.limit
@@ -95,9 +98,9 @@ async def list_events(
     return [EventView.of(event) for event in events[: query.limit]]
 
 
-@router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=problems(404))
-async def get_event(event_id: Uuid, _reader: Reader, session: ReadSession) -> EventView:
-    """One event by its id."""
+@router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)
+async def get_event(event_id: EventId, _reader: Reader, session: ReadSession) -> EventView:
+    """One event by its id: what was recorded, and how its processing stands."""
     return EventView.of(await EventRepository(session).get(event_id))
 
 
@@ -106,9 +109,9 @@ async def get_event(event_id: Uuid, _reader: Reader, session: ReadSession) -> Ev
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(404, 409),
+    responses=openapi.REQUEUED,
 )
-async def requeue_event(event_id: Uuid, _operator: Operator, session: WriteSession) -> EventView:
+async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
     """Give an event that the sweep set aside to the next sweep, with all its attempts anew.
 
     It is processed then, after later events of its file if there are any; the file's state stays that of the latest.

@@ -9,13 +9,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     StringConstraints,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from app.events.examples import BATCH_BODIES, PROCESSED_EVENT, UPLOAD
 from app.events.models import EventType, SyncEvent
 from app.events.record import encode_metadata
 from app.http.types import QueryBoolean, QueryInteger, QueryTimestamp, Uuid
@@ -25,27 +25,6 @@ METADATA_MAX_LEVELS = 32
 BATCH_MAX_EVENTS = 1000
 PAGE_MAX_EVENTS = 1000
 MAX_OFFSET = 2**53
-
-EVENT_EXAMPLE: dict[str, JsonValue] = {
-    "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
-    "event_type": "upload",
-    "metadata": {"path": "reports/2026.pdf", "size": 5242880},
-}
-VIEW_EXAMPLE: dict[str, JsonValue] = {
-    "event_id": "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d",
-    "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
-    "event_type": "upload",
-    "created_at": "2026-01-15T10:30:00Z",
-    "processed": True,
-    "processed_at": "2026-01-15T10:30:04.212Z",
-    "metadata": {"path": "reports/2026.pdf", "size": 5242880},
-    "position": 1,
-    "created_by": "chunker@clients",
-    "anomaly": None,
-    "state": "processed",
-    "attempts": 0,
-    "last_error": None,
-}
 
 
 def _encode(metadata: Any) -> str:
@@ -74,7 +53,6 @@ Metadata = Annotated[
     str,
     BeforeValidator(_encode),
     WithJsonSchema({"type": "object", "additionalProperties": True}),
-    Field(description="Free JSON object kept with the event: at most 16 KiB as compact JSON, 32 levels."),
 ]
 IdempotencyKeyText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7E]{1,255}$")]
 
@@ -99,13 +77,15 @@ class _Input(BaseModel):
 class NewEvent(_Input):
     """One event to record."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EVENT_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [UPLOAD]})
 
     file_id: Uuid = Field(description="The file that the event is about.")
     event_type: EventType = Field(
         description="`upload`: upload completed; `update`: content or metadata changed; `delete`: deletion requested."
     )
-    metadata: Metadata | None = None
+    metadata: Metadata | None = Field(
+        None, description="Free JSON object kept with the event: at most 16 KiB as compact JSON, 32 levels."
+    )
 
 
 class NewBatchEvent(NewEvent):
@@ -120,9 +100,7 @@ class NewBatchEvent(NewEvent):
 class NewBatch(_Input):
     """Events to record together, all or nothing."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"events": [EVENT_EXAMPLE | {"idempotency_key": "upload-7d3e1f58-1"}]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [BATCH_BODIES["batch"]["value"]]})
 
     events: list[NewBatchEvent] = Field(min_length=1, max_length=BATCH_MAX_EVENTS)
 
@@ -147,7 +125,7 @@ ProcessingState = Literal["pending", "processed", "retrying", "waiting", "failed
 class EventView(BaseModel):
     """One recorded event."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [VIEW_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [PROCESSED_EVENT]})
 
     event_id: UUID
     file_id: UUID

@@ -2,29 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
-from app.errors import NotFound, problems
+from app.errors import NotFound
+from app.events.examples import FILE_ID
 from app.events.repository import EventRepository
 from app.events.schemas import EventView, PageQuery
+from app.files import openapi
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
 from app.http.dependencies import ReadSession
-from app.http.paging import LINK_HEADER, page_links
+from app.http.paging import page_links
 from app.http.types import Uuid
 
-router = APIRouter(
-    prefix="/files",
-    tags=["files"],
-    route_class=AuthenticatedRoute,
-    responses=problems(401, 403, 404, 422, 503),
-)
+router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
+
+FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
 
-@router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file")
-async def get_file(file_id: Uuid, _reader: Reader, session: ReadSession) -> FileView:
+@router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file", responses=openapi.FOUND)
+async def get_file(file_id: FileId, _reader: Reader, session: ReadSession) -> FileView:
     """The file as its processed events tell it, and how many events are still to come."""
     state, pending = await FileRepository(session).find(file_id)
     if state is None and not pending:
@@ -36,11 +35,11 @@ async def get_file(file_id: Uuid, _reader: Reader, session: ReadSession) -> File
     "/{file_id:uuid}/events",
     operation_id="listFileEvents",
     summary="List the history of a file",
-    responses={200: {"headers": LINK_HEADER}},
+    responses=openapi.HISTORY,
 )
 async def list_file_events(
     request: Request,
-    file_id: Uuid,
+    file_id: FileId,
     query: Annotated[PageQuery, Query()],
     _reader: Reader,
     session: ReadSession,

@@ -2,17 +2,21 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import HTTPException, Request
 from starlette.types import Receive, Scope
 
 from app.errors import ProblemError
+from app.http.body_budget import BodyBudget
 from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it does not hold up other requests.
 THREAD_FROM_BYTES = 65_536
+# Up to this size a body never waits for others.
+FREE_BYTES = 131_072
 _JSON_IN_UTF8 = re.compile(
     r'application/([\w.-]+\+)?json([ \t]*;[ \t]*charset=("utf-?8"|utf-?8))?[ \t]*;?', re.ASCII | re.IGNORECASE
 )
@@ -39,51 +43,98 @@ class BodyTooSlow(HTTPException):
         super().__init__(408, f"The body did not come within {limit_seconds:g} seconds.", {"Connection": "close"})
 
 
-class JsonRequest(Request):
-    """A request whose body is strict JSON of at most `max_bytes` that comes within `timeout_seconds`."""
+class BodiesBusy(HTTPException):
+    """503, before the body is read or after a part of it."""
 
-    def __init__(self, scope: Scope, receive: Receive, *, max_bytes: int, timeout_seconds: float) -> None:
+    def __init__(self) -> None:
+        super().__init__(503, "Too many large bodies are under way; try again.", {"Retry-After": "1"})
+
+
+class JsonRequest(Request):
+    """A request whose body is strict JSON of at most `max_bytes` that comes within `timeout_seconds`.
+
+    A body beyond `FREE_BYTES` is read once there is room for it in the `budget`, and keeps that room until `release`.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        *,
+        max_bytes: int,
+        timeout_seconds: float,
+        budget: BodyBudget,
+        parse_large: Callable[[bytearray], Any] = parse_json,
+    ) -> None:
         super().__init__(scope, receive)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
+        self._budget = budget
+        self._parse_large = parse_large
+        self._taken_bytes = 0
+        self._raw = bytearray()
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body in chunks; nothing is read of one whose declared length is too large.
+    async def body(self) -> bytes:
+        """Read the whole body, for `json`, and return its first byte.
+
+        FastAPI keeps what this returns until the request is answered, which would be megabytes for nothing.
 
         Raises:
-            ContentTooLarge: 413.
+            ContentTooLarge: 413; nothing is read of a body whose declared length is too large.
+            BodyTooSlow: 408.
+            BodiesBusy: 503.
         """
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
             raise ContentTooLarge(self._max_bytes)
-        size = 0
-        async for chunk in super().stream():
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise ContentTooLarge(self._max_bytes)
-            yield chunk
-
-    async def body(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            ContentTooLarge: 413.
-            BodyTooSlow: 408.
-        """
+        if declared.isdigit():
+            await self._make_room(int(declared))
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await super().body()
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                async for chunk in self.stream():
+                    if len(self._raw) + len(chunk) > self._max_bytes:
+                        raise ContentTooLarge(self._max_bytes)
+                    self._raw += chunk
+                    if len(self._raw) > FREE_BYTES and not self._taken_bytes:
+                        limit.reschedule(None)  # it is we who let the client wait
+                        await self._make_room(self._max_bytes)
+                        limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
         except TimeoutError:
             raise BodyTooSlow(self._timeout_seconds) from None
+        return bytes(self._raw[:1])
 
     async def json(self) -> Any:
-        """The body as JSON.
+        """The body as JSON, once it has been read; it is forgotten with that.
 
         Raises:
             json.JSONDecodeError: which FastAPI answers with 422.
         """
-        raw = await self.body()
-        return parse_json(raw) if len(raw) < THREAD_FROM_BYTES else await asyncio.to_thread(parse_json, raw)
+        raw, self._raw = self._raw, bytearray()
+        if len(raw) < THREAD_FROM_BYTES:
+            return parse_json(raw)
+        async with self._budget.parsing if self._taken_bytes else nullcontext():
+            return await asyncio.to_thread(self._parse_and_forget, raw)
+
+    def release(self) -> None:
+        """Give the room to others; nothing of the body is in use any more."""
+        self._raw.clear()
+        taken_bytes, self._taken_bytes = self._taken_bytes, 0
+        self._budget.give_back(taken_bytes)
+
+    def _parse_and_forget(self, raw: bytearray) -> Any:
+        try:
+            return self._parse_large(raw)
+        finally:
+            raw.clear()  # the traceback of a refusal holds on to it for long
+
+    async def _make_room(self, size_bytes: int) -> None:
+        if size_bytes <= FREE_BYTES:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                self._taken_bytes = await self._budget.take(size_bytes)
+        except TimeoutError:
+            raise BodiesBusy from None
 
 
 def require_json(request: Request) -> None:

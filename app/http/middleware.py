@@ -1,8 +1,10 @@
 """Pure ASGI middleware around every request: its id, its log line, and its last resort."""
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -11,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from uuid_utils.compat import uuid7
 
 from app.errors import bug_response
+from app.log import LOGGED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,7 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-QUIET_PATHS = frozenset({"/health", "/metrics"})
+QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 log = structlog.get_logger("app.access")
 
@@ -27,7 +30,8 @@ log = structlog.get_logger("app.access")
 class RequestContext:
     """Gives every request an id (the caller's if it is sane), in the answer and in every log line; logs one line.
 
-    A bug is logged and answered here, where its answer still gets the id and the connection lives on.
+    The line also has what was bound on the way: the subject, the event, why the request was refused. A bug is logged
+    and answered here, where its answer still gets the id and the connection lives on.
     """
 
     def __init__(self, app: App) -> None:
@@ -52,22 +56,35 @@ class RequestContext:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
+        bug: Exception | None = None
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            log.exception("request failed", exc_info=error)
+            bug = error
             if status:
                 raise  # the answer has begun, so only the server can end it: by closing the connection
             await bug_response(Request(scope))(scope, receive, send_with_id)
         finally:
-            write = log.debug if scope["path"] in QUIET_PATHS and status < 500 else log.info
-            write(
+            log.log(
+                _level(scope["path"], status, bug),
                 "request",
                 method=scope["method"],
                 path=scope["path"],
                 status=status or None,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                **({"exc_info": bug} if bug else {}),
             )
+            if bug and status:
+                bug.add_note(LOGGED)
+
+
+def _level(path: str, status: int, bug: Exception | None) -> int:
+    """How bad the end of a request is. `status` 0: it got no answer."""
+    if bug or status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return logging.ERROR
+    if not status or status > HTTPStatus.INTERNAL_SERVER_ERROR:
+        return logging.WARNING
+    return logging.DEBUG if path in QUIET_PATHS else logging.INFO
 
 
 def sane_request_id(given: str | None) -> str:

@@ -1,41 +1,140 @@
-"""Whether the service can do its job."""
+"""Whether the service can do its job, found out within a second whatever state the database is in."""
 
 import asyncio
+from collections.abc import Callable
+from contextvars import Context
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel
+import structlog
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.auth.key_source import KeySource
 from app.database.engine import Database
-from app.errors import Unavailable
+from app.database.migrations import Schema
+from app.errors import Unavailable, describe
+from app.operations.drain import Drain
+from app.operations.repository import LedgerStatus, StatusRepository
 
 CHECK_TIMEOUT_SECONDS = 0.8
 
+log = structlog.get_logger(__name__)
+
+CheckResult = Literal["ok", "failed"]
+
+
+class Liveness(BaseModel):
+    """The answer of `GET /health/live`."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Checks(BaseModel):
+    """What must hold for the process to be sent requests."""
+
+    database: CheckResult = Field(description="The database answers.")
+    migrations: CheckResult = Field(description="Its schema is the one this release needs, or that of a later one.")
+    keys: CheckResult = Field(description="There is a key to verify tokens with.")
+    shutdown: CheckResult = Field(description="`failed` once the process was told to end.")
+
+
+class Readiness(BaseModel):
+    """The answer of `GET /health/ready`."""
+
+    status: Literal["ready", "unready"]
+    checks: Checks
+
 
 class Health(BaseModel):
-    """The answer of `GET /health`."""
+    """The answer of `GET /health`. The ledger's numbers are null while the database does not answer."""
 
     status: Literal["healthy", "unhealthy"]
     service: Literal["sync-service"] = "sync-service"
     database: Literal["connected", "disconnected"]
     timestamp: datetime
+    version: str
+    unprocessed_events: int | None = Field(description="Events that wait for the sweep, those being retried included.")
+    oldest_unprocessed_age_seconds: float | None = Field(description="Age of the oldest of them; 0 if there are none.")
+    set_aside_events: int | None = Field(description="Events that failed too often and wait for an operator.")
+    last_sweep_at: datetime | None = Field(description="When the last sweep of this process ended well.")
+
+    @classmethod
+    def of(cls, status: LedgerStatus | None, *, version: str, last_sweep_at: datetime | None) -> Self:
+        """The health at this moment; `status` is None while the database does not answer."""
+        return cls(
+            status="healthy" if status else "unhealthy",
+            database="connected" if status else "disconnected",
+            timestamp=datetime.now(UTC),
+            version=version,
+            unprocessed_events=status and status.unprocessed,
+            oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
+            set_aside_events=status and status.set_aside,
+            last_sweep_at=last_sweep_at,
+        )
 
 
-async def check_health(database: Database) -> Health:
-    """Ask the database for an answer within 0.8 seconds."""
-    connected = await _answers(database)
-    return Health(
-        status="healthy" if connected else "unhealthy",
-        database="connected" if connected else "disconnected",
-        timestamp=datetime.now(UTC),
-    )
+class HealthMonitor:
+    """Looks at the database for everybody who asks, one look at a time.
 
+    Whoever asks waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
+    statement on a connection that hangs would take its own time.
+    """
 
-async def _answers(database: Database) -> bool:
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            await database.ping()
-    except (Unavailable, SQLAlchemyError, TimeoutError):
-        return False
-    return True
+    def __init__(
+        self,
+        database: Database,
+        schema: Schema,
+        keys: KeySource,
+        drain: Drain,
+        *,
+        version: str,
+        last_sweep_at: Callable[[], datetime | None],
+    ) -> None:
+        self._database = database
+        self._schema = schema
+        self._keys = keys
+        self._drain = drain
+        self._version = version
+        self._last_sweep_at = last_sweep_at
+        self._look: asyncio.Task[LedgerStatus | None] | None = None
+
+    async def health(self) -> Health:
+        """The answer of `GET /health`."""
+        return Health.of(await self.ledger_status(), version=self._version, last_sweep_at=self._last_sweep_at())
+
+    async def readiness(self) -> Readiness:
+        """The answer of `GET /health/ready`."""
+        status = await self.ledger_status()
+        checks = {
+            "database": status is not None,
+            "migrations": status is not None and self._schema.serves(status.schema_revision),
+            "keys": self._keys.ready(),
+            "shutdown": not self._drain.begun,
+        }
+        return Readiness(
+            status="ready" if all(checks.values()) else "unready",
+            checks=Checks.model_validate({name: "ok" if good else "failed" for name, good in checks.items()}),
+        )
+
+    async def ledger_status(self) -> LedgerStatus | None:
+        """How the ledger stands; None when the database does not say so in time."""
+        if self._look is None or self._look.done():
+            # A context of its own, since it answers many requests.
+            self._look = asyncio.create_task(self._read(), name="health-check", context=Context())
+        done, _late = await asyncio.wait({self._look}, timeout=CHECK_TIMEOUT_SECONDS)
+        return next(iter(done)).result() if done else None
+
+    async def close(self) -> None:
+        """Give up a look that is under way."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait({self._look})
+
+    async def _read(self) -> LedgerStatus | None:
+        try:
+            async with self._database.probe() as connection:
+                return await StatusRepository(connection).get_status()
+        except (Unavailable, SQLAlchemyError) as error:
+            log.debug("the database does not answer", reason=describe(error.__cause__ or error))
+            return None

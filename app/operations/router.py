@@ -4,9 +4,12 @@ from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel, Field
 
 from app.config import Settings
-from app.operations.health import Health, check_health
+from app.operations import openapi
+from app.operations.exporter import CONTENT_TYPE, MetricsExporter
+from app.operations.health import Health, HealthMonitor, Liveness, Readiness
 
 router = APIRouter(tags=["operations"])
+metrics_router = APIRouter(tags=["operations"])
 
 
 class ApiInformation(BaseModel):
@@ -19,7 +22,8 @@ class ApiInformation(BaseModel):
     links: dict[str, str]
 
 
-@router.get("/", operation_id="getInformation", summary="About this API")
+@router.get("/", operation_id="getInformation", summary="About this API", responses=openapi.INFORMATION)
+@router.head("/", include_in_schema=False)
 async def get_information(request: Request) -> ApiInformation:
     """Title, version and description of this API, and where to go on."""
     settings: Settings = request.state.settings
@@ -38,16 +42,57 @@ async def get_information(request: Request) -> ApiInformation:
     )
 
 
-@router.get(
-    "/health",
-    operation_id="getHealth",
-    summary="Health",
-    responses={503: {"model": Health, "description": "The database does not answer."}},
-)
+@router.get("/health", operation_id="getHealth", summary="Health", responses=openapi.HEALTH)
+@router.head("/health", include_in_schema=False)
 async def get_health(request: Request, response: Response) -> Health:
-    """Whether the service can do its job now; answers within a second, 503 when it can not."""
-    health = await check_health(request.state.database)
-    if health.status == "unhealthy":
+    """Whether the service can do its job now, and how much work waits for it.
+
+    Answers within a second, also while the database hangs; then with 503.
+    """
+    health = await _monitor(request).health()
+    _set_status(response, good=health.status == "healthy")
+    return health
+
+
+@router.get("/health/live", operation_id="getLiveness", summary="Liveness", responses=openapi.LIVENESS)
+@router.head("/health/live", include_in_schema=False)
+async def get_liveness() -> Liveness:
+    """Whether the process answers at all. Looks at nothing outside the process: restarting it would not mend that."""
+    return Liveness()
+
+
+@router.get("/health/ready", operation_id="getReadiness", summary="Readiness", responses=openapi.READINESS)
+@router.head("/health/ready", include_in_schema=False)
+async def get_readiness(request: Request, response: Response) -> Readiness:
+    """Whether the process should be sent requests: it has a database, its migrations, and a key to verify tokens.
+
+    Answers within a second. Once the process was told to end it answers 503, before it stops listening.
+    """
+    readiness = await _monitor(request).readiness()
+    _set_status(response, good=readiness.status == "ready")
+    return readiness
+
+
+@metrics_router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Metrics",
+    response_class=Response,
+    responses=openapi.METRICS,
+)
+@metrics_router.head("/metrics", include_in_schema=False)
+async def get_metrics(request: Request) -> Response:
+    """Metrics for Prometheus, in its text format; answers within a second, also while the database does not."""
+    exporter: MetricsExporter = request.state.exporter
+    return Response(await exporter.render(), media_type=CONTENT_TYPE)
+
+
+def _monitor(request: Request) -> HealthMonitor:
+    monitor: HealthMonitor = request.state.monitor
+    return monitor
+
+
+def _set_status(response: Response, *, good: bool) -> None:
+    if not good:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         response.headers["Retry-After"] = "1"
-    return health

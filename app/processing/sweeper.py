@@ -1,28 +1,34 @@
 """The sweep: hands every unprocessed event to every handler, in order, exactly once."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import get_current_span
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_of_time
 from app.errors import describe
+from app.metrics import SweepMetrics
 from app.processing.handler import Handler, SweptEvent
 from app.processing.repository import Hold, SweepRepository
 from app.processing.retry import next_attempt
+from app.tracing.span import traced
 
 log = structlog.get_logger(__name__)
 
 
 class _Failure(NamedTuple):
     event: SweptEvent
+    attempts: int
     error: str
     retry_at: datetime | None  # None: set aside
 
@@ -35,6 +41,11 @@ class _Outcome:
     processed: list[int] = field(default_factory=list)
     waiting: defaultdict[datetime, list[int]] = field(default_factory=lambda: defaultdict(list))
     failed: list[_Failure] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        """How many events were taken up."""
+        return len(self.processed) + sum(map(len, self.waiting.values())) + len(self.failed)
 
     def hold_back(self, event: SweptEvent) -> bool:
         """Whether the event must wait; if so, that is noted."""
@@ -59,6 +70,7 @@ class Sweeper:
         batch_size: int,
         max_attempts: int,
         retry_interval: timedelta,
+        metrics: SweepMetrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
@@ -66,8 +78,10 @@ class Sweeper:
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._retry_interval = retry_interval
+        self._metrics = metrics or SweepMetrics()
         self._clock = clock
         self._limit = batch_size
+        self.last_pass_at: datetime | None = None
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> int:
         """Drain the backlog and return the number of events taken up; stops between batches once `stopping` is set.
@@ -75,6 +89,16 @@ class Sweeper:
         Raises:
             DatabaseUnavailable: when the database can not serve; the batch under way is rolled back.
         """
+        try:
+            total = await self._drain(stopping)
+        except Exception:
+            self._metrics.failures.inc()
+            raise
+        self.last_pass_at = self._clock()
+        self._metrics.last_success.set_to_current_time()
+        return total
+
+    async def _drain(self, stopping: asyncio.Event | None) -> int:
         total = 0
         while not (stopping and stopping.is_set()):
             limit = self._limit
@@ -92,30 +116,40 @@ class Sweeper:
         async with self._database.read() as session:
             if not await SweepRepository(session).has_work(self._clock()):
                 return 0
+        started = time.perf_counter()
         try:
-            async with self._database.transaction() as session:
-                taken = await self._sweep(session, SweepRepository(session))
+            with ExitStack() as span:
+                async with self._database.transaction() as session:
+                    outcome = await self._sweep(session, SweepRepository(session), span)
         except DatabaseUnavailable as error:
             if error.__cause__ is not None and ran_out_of_time(error.__cause__):
                 self._limit = max(1, self._limit // 2)
             raise
         self._limit = min(self._batch_size, self._limit * 2)
-        return taken
+        if outcome is None:
+            return 0
+        self._report(outcome, time.perf_counter() - started)
+        return outcome.events
 
-    async def _sweep(self, session: AsyncSession, repository: SweepRepository) -> int:
+    async def _sweep(self, session: AsyncSession, repository: SweepRepository, span: ExitStack) -> _Outcome | None:
         cursor = await repository.lock_cursor()
         if cursor is None:
-            return 0
+            return None
         now = self._clock()
         due = await repository.list_due(now, self._limit)
         fresh = await repository.list_after(cursor, self._limit - len(due))
         events = [*due, *fresh]
+        if events:
+            span.enter_context(traced("sweep.batch", {"sync.events": len(events)}))
         outcome = _Outcome(await repository.list_holds({event.file_id for event in events}, now))
         await self._apply(session, events, outcome, now)
         await self._mark(repository, outcome)
         if fresh:
             await repository.advance_cursor(fresh[-1].position)
-        return len(events)
+        get_current_span().set_attributes(
+            {"sync.processed": len(outcome.processed), "sync.failed": len(outcome.failed)}
+        )
+        return outcome
 
     async def _apply(
         self, session: AsyncSession, events: Sequence[SweptEvent], outcome: _Outcome, now: datetime
@@ -155,7 +189,7 @@ class Sweeper:
         if attempts < self._max_attempts:
             retry_at = next_attempt(now, attempts, self._retry_interval)
             outcome.holds[event.file_id] = Hold(event.position, retry_at)
-        outcome.failed.append(_Failure(event, describe(error), retry_at))
+        outcome.failed.append(_Failure(event, attempts, describe(error), retry_at))
 
     async def _mark(self, repository: SweepRepository, outcome: _Outcome) -> None:
         if outcome.processed:
@@ -163,12 +197,19 @@ class Sweeper:
         for retry_at, positions in outcome.waiting.items():
             await repository.mark_waiting(positions, retry_at)
         for failure in outcome.failed:
-            event, attempts = failure.event, failure.event.attempts + 1
             await repository.mark_failed_attempt(
-                event.position, attempts=attempts, error=failure.error, retry_at=failure.retry_at
+                failure.event.position, attempts=failure.attempts, error=failure.error, retry_at=failure.retry_at
             )
-            details = {"event_id": str(event.id), "attempts": attempts, "error": failure.error}
+
+    def _report(self, outcome: _Outcome, duration_seconds: float) -> None:
+        """Count and log what is committed."""
+        self._metrics.batch_events.observe(outcome.events)
+        self._metrics.batch_duration.observe(duration_seconds)
+        for failure in outcome.failed:
+            self._metrics.attempts_failed.inc()
+            details = {"event_id": str(failure.event.id), "attempts": failure.attempts, "error": failure.error}
             if failure.retry_at is None:
+                self._metrics.events_set_aside.inc()
                 log.error("event set aside", **details)
             else:
                 log.warning("event failed and will be retried", **details)

@@ -14,6 +14,7 @@ from app.auth.principal import Principal
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from app.errors import add_error_handlers
+from app.metrics import Metrics
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import TokenFactory
@@ -48,7 +49,7 @@ async def client_of(**state: object) -> AsyncIterator[httpx.AsyncClient]:
     app = application()
 
     async def with_state(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
-        scope["state"] = dict(state)
+        scope["state"] = {"metrics": Metrics(), "rate_limiter": None, **state}
         structlog.contextvars.clear_contextvars()
         await app(scope, receive, send)
 

@@ -29,6 +29,9 @@ class CountingKeys:
     def generation(self) -> int:
         return self._store.generation()
 
+    def ready(self) -> bool:
+        return self._store.ready()
+
     async def find(self, key_id: str, algorithm: str) -> Key | None:
         self.lookups += 1
         return await self._store.find(key_id, algorithm)

@@ -13,7 +13,7 @@ from sqlalchemy import inspect, text
 
 from app.database.durability import NotDurable, check_durability
 from app.database.engine import Database
-from app.database.migrations import NotMigrated, alembic_config, prepare_schema
+from app.database.migrations import NotMigrated, Schema, alembic_config, prepare_schema
 from app.main import create_app
 from tests.conftest import ROOT, MakeSettings, alembic
 from tests.support.application import serve_in_process
@@ -91,7 +91,7 @@ async def test_postgresql_that_is_not_migrated_is_refused(make_settings: MakeSet
     alembic(database_url, "downgrade", "base")
     database = Database(make_settings())
     with pytest.raises(NotMigrated, match="run `alembic upgrade head`"):
-        await prepare_schema(database)
+        await prepare_schema(database, Schema())
     await database.close()
 
 

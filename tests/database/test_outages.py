@@ -4,7 +4,7 @@ import asyncio
 import resource
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.main import create_app
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -32,16 +32,6 @@ QUICK = {
 }
 BOUND_SECONDS = 6
 CUT_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sync-service'"
-
-
-@pytest.fixture(scope="module")
-def frail_postgres() -> Iterator[PostgresServer]:
-    """A server of our own, to be maltreated."""
-    server = PostgresServer()
-    server.start()
-    alembic(server.url("postgres"), "upgrade", "head")
-    yield server
-    server.remove()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from fastapi import HTTPException, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.http.body import JsonRequest, UnsupportedMediaType, require_json
+from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
+from app.http.body_budget import BodyBudget
 
 
 def receiver(body: AsyncIterator[bytes]) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -21,8 +22,25 @@ def receiver(body: AsyncIterator[bytes]) -> Callable[[], Awaitable[dict[str, Any
     return receive
 
 
-def request(headers: list[tuple[bytes, bytes]], body: AsyncIterator[bytes], limit: int) -> JsonRequest:
-    return JsonRequest({"type": "http", "headers": headers}, receiver(body), max_bytes=limit, timeout_seconds=5)
+def request(
+    headers: list[tuple[bytes, bytes]],
+    body: AsyncIterator[bytes],
+    limit: int,
+    timeout_seconds: float = 5,
+    budget: BodyBudget | None = None,
+) -> JsonRequest:
+    return JsonRequest(
+        {"type": "http", "headers": headers},
+        receiver(body),
+        max_bytes=limit,
+        timeout_seconds=timeout_seconds,
+        budget=budget or BodyBudget(limit),
+    )
+
+
+async def read(request: JsonRequest) -> Any:
+    """As FastAPI does."""
+    return await request.json() if await request.body() else None
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -31,14 +49,15 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_a_body_up_to_the_limit_is_read() -> None:
-    assert await request([(b"content-length", b"4")], chunks(b"[1", b"2]"), 4).json() == [12]
-    assert await request([], chunks(b"[1", b"2]"), 5).json() == [12]
+    assert await read(request([(b"content-length", b"4")], chunks(b"[1", b"2]"), 4)) == [12]
+    assert await read(request([], chunks(b"[1", b"2]"), 5)) == [12]
+    assert await read(request([], chunks(), 5)) is None
 
 
 async def test_a_body_beyond_the_limit_is_refused_at_the_first_byte_too_much() -> None:
     body = chunks(b"[1", b"23", b"4]")
     with pytest.raises(HTTPException, match="larger than 3 bytes") as refused:
-        await request([], body, 3).json()
+        await read(request([], body, 3))
     assert refused.value.status_code == 413
     assert await anext(body) == b"4]"
 
@@ -46,7 +65,7 @@ async def test_a_body_beyond_the_limit_is_refused_at_the_first_byte_too_much() -
 async def test_of_a_body_declared_too_long_nothing_is_read() -> None:
     body = chunks(b"[1]")
     with pytest.raises(HTTPException, match="larger than 3 bytes"):
-        await request([(b"content-length", b"4")], body, 3).json()
+        await read(request([(b"content-length", b"4")], body, 3))
     assert await anext(body) == b"[1]"
 
 
@@ -97,7 +116,42 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
         yield b"["
         await asyncio.Event().wait()
 
-    body = JsonRequest({"type": "http", "headers": []}, receiver(never()), max_bytes=9, timeout_seconds=0.01)
+    body = request([], never(), 9, timeout_seconds=0.01)
     with pytest.raises(HTTPException) as refused:
-        await body.json()
+        await read(body)
     assert (refused.value.status_code, refused.value.headers) == (408, {"Connection": "close"})
+
+
+async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
+    size = FREE_BYTES + 2
+    budget = BodyBudget(size)
+    declared = [(b"content-length", b"%d" % size)]
+    for headers in (declared, []):
+        first = request(headers, chunks(b"[" + b" " * FREE_BYTES, b"]"), size, budget=budget)
+        assert await read(first) == []
+        for headers_of_second in (declared, []):
+            body = chunks(b"[" + b" " * FREE_BYTES, b"]")
+            with pytest.raises(HTTPException) as refused:
+                await read(request(headers_of_second, body, size, timeout_seconds=0.01, budget=budget))
+            assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
+            # Of a declared one nothing is read, of another one no more than what is free.
+            assert await anext(body) == (b"]" if not headers_of_second else b"[" + b" " * FREE_BYTES)
+        assert await read(request([], chunks(b"[", b"]"), size, budget=budget)) == []
+        first.release()
+        first.release()
+
+
+async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> None:
+    size = FREE_BYTES + 2
+    budget = BodyBudget(size)
+    await budget.take(size)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"[" + b" " * FREE_BYTES
+        await asyncio.sleep(0.3)
+        yield b"]"
+
+    second = asyncio.create_task(read(request([], slow(), size, timeout_seconds=0.5, budget=budget)))
+    await asyncio.sleep(0.4)
+    budget.give_back(size)
+    assert await second == []

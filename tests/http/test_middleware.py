@@ -12,12 +12,20 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from app.errors import add_error_handlers
+from app.auth.errors import Reason, TokenRejected
+from app.errors import Conflict, Unavailable, add_error_handlers
 from app.http.middleware import RequestContext, sane_request_id
 from app.log import configure_logging
 from tests.support.application import serve_in_process
 
 log = structlog.get_logger("tests")
+RAISED: dict[str, Exception] = {
+    "shared-bug": RuntimeError("shared"),
+    "refused": Conflict(),
+    "away": Unavailable(),
+    "rejected": TokenRejected(Reason.EXPIRED),
+}
+RAISED["away"].__cause__ = OSError("the cable\nforged")
 Lines = Callable[[], list[dict[str, Any]]]
 ReadLog = Callable[[], Lines]
 
@@ -49,6 +57,10 @@ async def small_app() -> AsyncIterator[httpx.AsyncClient]:
             raise RuntimeError("hunter2")
 
         return StreamingResponse(body())
+
+    @app.get("/raise/{name}")
+    async def raise_error(name: str) -> None:
+        raise RAISED[name]
 
     async with serve_in_process(app) as client:
         yield client
@@ -133,10 +145,9 @@ async def test_a_bug_is_a_problem_document_and_is_logged(client: httpx.AsyncClie
         "detail": "An unexpected error; the log has it under this request id.",
         "instance": "urn:request:mine",
     }
-    failed, request = lines()
-    assert (failed["level"], failed["request_id"]) == ("error", "mine")
-    assert failed["exception"][0]["exc_value"] == "hunter2"
-    assert (request["event"], request["status"], request["request_id"]) == ("request", 500, "mine")
+    [line] = lines()
+    assert (line["event"], line["level"], line["status"], line["request_id"]) == ("request", "error", 500, "mine")
+    assert line["exception"][0]["exc_value"] == "hunter2"
     assert (await client.get("/id")).status_code == 200
 
 
@@ -146,7 +157,37 @@ async def test_a_bug_after_the_answer_began_is_logged_and_left_to_the_server(
     lines = read_log()
     answer = await client.get("/late-bug")
     assert answer.text in ("", "begun")
-    assert [line["event"] for line in lines()] == ["request failed", "request"]
+    [line] = lines()
+    assert (line["event"], line["level"], line["status"]) == ("request", "error", 200)
+    assert line["exception"][0]["exc_value"] == "hunter2"
+
+
+async def test_a_bug_that_two_requests_share_is_in_the_line_of_each(
+    client: httpx.AsyncClient, read_log: ReadLog
+) -> None:
+    lines = read_log()
+    for _ in range(2):
+        await client.get("/raise/shared-bug")
+    assert [line["exception"][0]["exc_value"] for line in lines()] == ["shared", "shared"]
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "fields"),
+    [
+        ("/raise/refused", "info", {"status": 409, "problem": "conflict"}),
+        ("/raise/away", "warning", {"status": 503, "problem": "unavailable", "reason": "OSError: the cable"}),
+        ("/raise/rejected", "info", {"status": 401, "problem": "unauthenticated", "reason": "expired"}),
+        ("/id?given=1", "info", {"status": 200}),
+    ],
+)
+async def test_the_line_says_why_a_request_was_refused(
+    client: httpx.AsyncClient, read_log: ReadLog, path: str, level: str, fields: dict[str, Any]
+) -> None:
+    lines = read_log()
+    await client.get(path)
+    *_, line = lines()
+    assert line["level"] == level
+    assert {name: line.get(name) for name in ("status", "problem", "reason") if name in line} == fields
 
 
 async def test_one_request_tells_nothing_of_another(client: httpx.AsyncClient, read_log: ReadLog) -> None:

@@ -1,4 +1,4 @@
-"""The service as a real process: uvicorn on a loopback port."""
+"""The service as a real process on a loopback port."""
 
 import os
 import resource
@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.support.postgres import free_port
 
@@ -17,15 +20,17 @@ START_DEADLINE_SECONDS = 30
 
 
 class ServiceProcess:
-    """One replica. `url` is where it answers."""
+    """One replica. `url` is where it answers; `command` runs in Python, `{port}` in it is the port."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, environment: dict[str, str], log: Path, command: Sequence[str] = ("app", "serve", "--port", "{port}")
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(self.port)],
+                [sys.executable, "-m", *(part.format(port=self.port) for part in command)],
                 env={**os.environ, **environment},
                 cwd=ROOT,
                 stdout=output,
@@ -44,6 +49,11 @@ class ServiceProcess:
             except httpx.TransportError:
                 time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def output(self) -> str:
         """Everything the process has printed."""
         return self._log.read_text()
@@ -60,8 +70,17 @@ class ServiceProcess:
         """Wait for the end and return the exit status."""
         return self._process.wait(timeout_seconds)
 
+    def end(self) -> int:
+        """Ask for an orderly end, wait for it, and return the exit status."""
+        self.send(signal.SIGTERM)
+        return self.wait()
+
     def kill(self) -> None:
         """End as a power cut does; nothing happens when it has ended."""
         if self._process.poll() is None:
+            workers = psutil.Process(self.pid).children(recursive=True)
             self._process.kill()
             self._process.wait()
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()

@@ -1,0 +1,48 @@
+"""Pure ASGI middleware that bounds how many requests are under way at once."""
+
+from collections.abc import Callable
+
+from fastapi import Request
+
+from app.errors import problem_response
+from app.http.middleware import App, Receive, Scope, Send
+
+# Asked for by what must see an overloaded process as it is.
+ALWAYS_OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+
+
+class ConcurrencyLimit:
+    """Answers 503 to what is more than `limit` requests under way; `on_reject` is called for each.
+
+    Health and metrics are always let through and not counted.
+    """
+
+    def __init__(self, app: App, limit: int, on_reject: Callable[[], None]) -> None:
+        self._app = app
+        self._limit = limit
+        self._on_reject = on_reject
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN:
+            await self._app(scope, receive, send)
+        elif self._under_way >= self._limit:
+            self._on_reject()
+            await _rejection(scope)(scope, receive, send)
+        else:
+            self._under_way += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._under_way -= 1
+
+
+def _rejection(scope: Scope) -> App:
+    return problem_response(
+        Request(scope),
+        503,
+        "Too many requests are under way; try again.",
+        code="too-many-requests-under-way",
+        headers={"Retry-After": "1"},
+    )

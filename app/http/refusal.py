@@ -1,0 +1,42 @@
+"""The answer to what never becomes a request of the application."""
+
+import json
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from app.errors import PROBLEM_JSON, phrase, problem_document
+
+log = structlog.get_logger("app.access")
+
+
+class Refusal(Exception):
+    """What a client sent is not taken, and its connection ends. Has a request id and a log line of its own."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.request_id = str(uuid7())
+
+    def log(self) -> None:
+        """Write the line."""
+        log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
+
+    def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The whole answer as HTTP/1.1, with these `headers` and its own."""
+        body = json.dumps(problem_document(self.status, str(self), request_id=self.request_id)).encode()
+        own = {
+            "Content-Type": PROBLEM_JSON,
+            "Content-Length": str(len(body)),
+            "X-Request-ID": self.request_id,
+            "Connection": "close",
+        }
+        return b"".join(
+            (
+                f"HTTP/1.1 {self.status} {phrase(self.status)}\r\n".encode(),
+                *(b"%b: %b\r\n" % header for header in headers),
+                *(f"{name}: {value}\r\n".encode() for name, value in own.items()),
+                b"\r\n",
+                body,
+            )
+        )

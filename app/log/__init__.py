@@ -1,0 +1,129 @@
+"""Structured logging: one shape for our lines and every library's; JSON in production, text in development."""
+
+import logging
+import os
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import structlog
+from opentelemetry import trace
+
+from app.log.text import TextRenderer
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+# uvicorn's own access log would repeat ours, without the request id.
+SILENCED = ("uvicorn.access",)
+# Theirs would be every statement with what is bound to it, and every byte on its way to the key server.
+CHATTY = ("aiosqlite", "asyncio", "httpcore", "httpx", "urllib3")
+OURS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "sqlalchemy", "py.warnings", "fastapi")
+
+# A note on an exception that the line of its request has already told; the server need not repeat it.
+LOGGED = "This is in the log line of the request."
+
+# Without local variables: they hold tokens and passwords.
+_TRACEBACK_AS_DICT = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+_log = structlog.get_logger(__name__)
+
+
+def configure_logging(*, level: str, as_json: bool) -> None:
+    """Send every log line of the process to stderr, one record each: whatever a value holds, it is quoted.
+
+    Warnings and exceptions that nobody catches become log lines too. May be called again, e.g. in a worker process.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _add_trace,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso" if as_json else "%Y-%m-%d %H:%M:%S.%f", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = _StderrHandler()
+    handler.addFilter(_is_new)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(as_json=as_json)],
+        )
+    )
+    _send_everything_to(handler, level)
+    logging.captureWarnings(True)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_uncaught
+
+
+def _renderer(*, as_json: bool) -> "list[Processor]":
+    if as_json:
+        return [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return [_shorten_time, structlog.processors.format_exc_info, TextRenderer(colours=colours)]
+
+
+def _send_everything_to(handler: logging.Handler, level: str) -> None:
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in OURS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    for name in SILENCED:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], False
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _shorten_time(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
+    fields["timestamp"] = f"{fields['timestamp'][:-3]}Z"
+    return fields
+
+
+def _add_trace(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
+    """Add the ids of the span that the line belongs to, if there is one."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        fields["trace_id"] = trace.format_trace_id(context.trace_id)
+        fields["span_id"] = trace.format_span_id(context.span_id)
+    return fields
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    if record.name != "uvicorn.error":
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    return LOGGED not in getattr(error, "__notes__", ())
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        _log.critical("uncaught exception", exc_info=(kind, error, traceback))
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what is stderr at the time. Of a record that can not be rendered it says so, and nothing it holds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception as error:  # noqa: BLE001 - a line must never fail what it is about
+            if record.name != __name__:
+                _log.error("a log line could not be written", of=record.name, error=type(error).__name__)

@@ -1,0 +1,203 @@
+"""Every instrument of the service, declared in one place; who measures gets the group that it needs.
+
+Names, units and labels follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/). Labels never hold
+an id or anything else that a caller can invent. With several worker processes the values of all of them are added up,
+through files in `PROMETHEUS_MULTIPROC_DIR`, which prometheus-client reads when it is imported.
+"""
+
+import platform
+from collections import Counter as TypeCounts
+from collections.abc import Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # events
+
+
+class HttpMetrics:
+    """Requests and their answers, by route template."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._requests = Counter(
+            "sync_http_requests",
+            "Requests, by the status of their answer; `aborted` when the client left before there was one.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "sync_http_request_duration_seconds",
+            "Time from a request to the end of its answer.",
+            ("method", "route"),
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.in_progress = Gauge(
+            "sync_http_requests_in_progress",
+            "Requests that are not answered yet.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._rejected = Counter(
+            "sync_http_requests_rejected",
+            "Requests refused by a limit: `concurrency` (503) or `rate` (429).",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("concurrency", "rate"):
+            self._rejected.labels(reason)
+
+    def answered(self, method: str, route: str | None, status: int, duration_seconds: float) -> None:
+        """Count a request that has ended. `route` is its template, None when no route took it; status 0: no answer."""
+        known = (method if method in METHODS else "OTHER", route or "unmatched")
+        self._requests.labels(*known, str(status) if status else "aborted").inc()
+        self._duration.labels(*known).observe(duration_seconds)
+
+    def rejected(self, reason: str) -> None:
+        """Count a request that a limit refused."""
+        self._rejected.labels(reason).inc()
+
+
+class LedgerMetrics:
+    """Appends and their group commits."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._events_appended = Counter(
+            "sync_ledger_events_appended", "Events committed, by their type.", ("event_type",), registry=registry
+        )
+        for event_type in ("upload", "update", "delete"):
+            self._events_appended.labels(event_type)
+        self._commit_events = Histogram(
+            "sync_ledger_commit_events", "Events written by one group commit.", buckets=_SIZES, registry=registry
+        )
+        self._commit_duration = Histogram(
+            "sync_ledger_commit_duration_seconds",
+            "Time of one group commit, until it is flushed to disk.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.commit_failures = Counter(
+            "sync_ledger_commit_failures",
+            "Group commits that the database did not confirm; their callers got an error and may retry.",
+            registry=registry,
+        )
+        self.queue_events = Gauge(
+            "sync_ledger_queue_events",
+            "Events that wait for their group commit.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def committed(self, event_types: Sequence[str], duration_seconds: float) -> None:
+        """Count one group commit with events of these types."""
+        self._commit_events.observe(len(event_types))
+        self._commit_duration.observe(duration_seconds)
+        for event_type, number in TypeCounts(event_types).items():
+            self._events_appended.labels(event_type).inc(number)
+
+
+class SweepMetrics:
+    """Passes of the sweep and their batches."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.batch_events = Histogram(
+            "sync_sweep_batch_events", "Events taken up by one batch.", buckets=_SIZES, registry=registry
+        )
+        self.batch_duration = Histogram(
+            "sync_sweep_batch_duration_seconds",
+            "Time of one batch that took up events, until it is committed.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.failures = Counter("sync_sweep_failures", "Passes that ended with an error.", registry=registry)
+        self.attempts_failed = Counter(
+            "sync_sweep_attempts_failed", "Events that a handler refused, once for each attempt.", registry=registry
+        )
+        self.events_set_aside = Counter(
+            "sync_sweep_events_set_aside", "Events set aside after their last attempt.", registry=registry
+        )
+        self.last_success = Gauge(
+            "sync_sweep_last_success_timestamp_seconds",
+            "Unix time of the last pass that ended well, whether there was anything to do or not.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
+
+
+class DatabaseMetrics:
+    """The connection pool."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        connections = Gauge(
+            "sync_database_connections",
+            "Connections of the pool, by state.",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.idle = connections.labels("idle")
+        self.in_use = connections.labels("in_use")
+        self.limit = Gauge(
+            "sync_database_connections_limit",
+            "Connections that the pool may open: its size and its overflow.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+
+class AuthMetrics:
+    """Tokens refused, and the keys they are judged with."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.rejections = Counter(
+            "sync_auth_rejections",
+            "Requests refused for their token: by the reason of a 401, or `scope` for a 403.",
+            ("reason",),
+            registry=registry,
+        )
+        self.key_refreshes = Counter(
+            "sync_auth_key_refreshes", "Fetches of the signing keys, by outcome.", ("outcome",), registry=registry
+        )
+        self.keys_confirmed = Gauge(
+            "sync_auth_keys_confirmed_timestamp_seconds",
+            "Unix time of the last fetch of the signing keys that succeeded; 0 before the first, and in local mode.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
+
+
+class Metrics:
+    """All groups, in one registry."""
+
+    def __init__(self) -> None:
+        # They would put a time stamp beside every counter, which nobody here would read.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # not typed by prometheus-client
+        self.registry = CollectorRegistry()
+        self.http = HttpMetrics(self.registry)
+        self.ledger = LedgerMetrics(self.registry)
+        self.sweep = SweepMetrics(self.registry)
+        self.database = DatabaseMetrics(self.registry)
+        self.auth = AuthMetrics(self.registry)
+        self._build = Gauge(
+            "sync_build_info",
+            "1, with the versions of the service and of Python, and the kind of database.",
+            ("version", "python", "database"),
+            registry=self.registry,
+            multiprocess_mode="max",
+        )
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def tell_build(self, version: str, database: str) -> None:
+        """Say what runs here."""
+        self._build.labels(version, platform.python_version(), database).set(1)

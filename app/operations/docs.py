@@ -1,0 +1,136 @@
+"""`/openapi.json`, and `/docs` and `/redoc` that show it, with every script and style served from here."""
+
+import asyncio
+import base64
+import hashlib
+import html
+import importlib.metadata
+import importlib.resources
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+PACKAGE = "fastapi-offline"
+REDOC_SCRIPT = "redoc.standalone.js"
+# The one thing that Redoc loads from elsewhere. It shows nothing instead when the image does not load.
+REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+NO_IMAGE = b"data:,"
+
+# Relative references: they hold under any prefix that a proxy puts before /docs and /redoc.
+DOCUMENT_URL = "openapi.json"
+ASSETS_URL = f"docs/assets/{importlib.metadata.version(PACKAGE)}"
+
+SWAGGER_PARAMETERS = {
+    "persistAuthorization": True,
+    "displayRequestDuration": True,
+    "tryItOutEnabled": True,
+    "deepLinking": True,
+    "filter": True,
+    "docExpansion": "list",
+    "defaultModelsExpandDepth": 0,
+    "defaultModelExpandDepth": 3,
+    "showExtensions": False,
+    "validatorUrl": None,
+}
+CACHE_FOR_GOOD = "public, max-age=31536000, immutable"  # the path holds the version of the package
+
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+router = APIRouter(include_in_schema=False)
+_directory = Path(str(importlib.resources.files("fastapi_offline") / "static"))
+_files = StaticFiles(directory=_directory)
+
+
+async def get_document(request: Request) -> Response:
+    """The OpenAPI document; behind a proxy that adds a prefix (`root_path`), the operations are under that."""
+    document = request.app.openapi()
+    prefix = request.scope.get("root_path", "").rstrip("/")
+    if prefix:
+        document = {**document, "servers": [{**document["servers"][0], "url": prefix}]}
+    return JSONResponse(document)
+
+
+async def get_swagger_page(request: Request) -> Response:
+    """Swagger UI, to try the API out."""
+    page = get_swagger_ui_html(
+        openapi_url=DOCUMENT_URL,
+        title=html.escape(request.app.title),
+        swagger_js_url=f"{ASSETS_URL}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS_URL}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS_URL}/favicon.png",
+        swagger_ui_parameters=SWAGGER_PARAMETERS,
+    )
+    return _secured(page)
+
+
+async def get_redoc_page(request: Request) -> Response:
+    """Redoc, to read about the API."""
+    page = get_redoc_html(
+        openapi_url=DOCUMENT_URL,
+        title=html.escape(request.app.title),
+        redoc_js_url=f"{ASSETS_URL}/{REDOC_SCRIPT}",
+        redoc_favicon_url=f"{ASSETS_URL}/favicon.png",
+        with_google_fonts=False,
+    )
+    return _secured(page, styles="'self' 'unsafe-inline'")  # Redoc writes its styles into the page
+
+
+async def get_asset(request: Request) -> Response:
+    """A script, style or image of the pages."""
+    response = await _files.get_response(request.path_params["name"], request.scope)
+    response.headers.update({"Cache-Control": CACHE_FOR_GOOD, "X-Content-Type-Options": "nosniff"})
+    return response
+
+
+async def get_redoc_script(_request: Request) -> Response:
+    """Redoc without the image that it loads from its makers."""
+    script = await asyncio.to_thread((_directory / REDOC_SCRIPT).read_bytes)
+    return Response(
+        script.replace(REDOC_LOGO, NO_IMAGE),
+        media_type="text/javascript",
+        headers={"Cache-Control": CACHE_FOR_GOOD, "X-Content-Type-Options": "nosniff"},
+    )
+
+
+def _secured(page: HTMLResponse, *, styles: str = "'self'") -> HTMLResponse:
+    page.headers.update(
+        {
+            "Content-Security-Policy": _content_security_policy(bytes(page.body).decode(), styles),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-cache",
+        }
+    )
+    return page
+
+
+def _content_security_policy(page: str, styles: str) -> str:
+    """Only what comes from here, and the scripts that stand in `page`, by their hashes (CSP level 3)."""
+    directives = {
+        "default-src": "'none'",
+        "script-src": " ".join(["'self'", *(_hash_source(script) for script in _INLINE_SCRIPT.findall(page))]),
+        "style-src": styles,
+        "img-src": "'self' data:",
+        "connect-src": "'self'",
+        "worker-src": "blob:",  # Redoc searches in one
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+def _hash_source(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+# Routes of Starlette's own kind answer HEAD where they answer GET.
+router.add_route(f"/{DOCUMENT_URL}", get_document, include_in_schema=False)
+router.add_route("/docs", get_swagger_page, include_in_schema=False)
+router.add_route("/redoc", get_redoc_page, include_in_schema=False)
+router.add_route(f"/{ASSETS_URL}/{REDOC_SCRIPT}", get_redoc_script, include_in_schema=False)
+router.add_route(f"/{ASSETS_URL}/{{name}}", get_asset, include_in_schema=False)

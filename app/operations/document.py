@@ -1,0 +1,118 @@
+"""The OpenAPI document beyond what FastAPI makes of the routes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.errors import Problem, ValidationProblem
+from app.http.responses import REQUEST_ID_EXAMPLE
+
+SERVERS = [{"url": "/", "description": "This service"}]
+TAGS = [
+    {
+        "name": "events",
+        "description": "Record what happened to a file, and read it back. Every event gets a `position` in the ledger: "
+        "1, 2, 3, … without a gap, in the order of the commits. Events are never changed or deleted.",
+    },
+    {
+        "name": "files",
+        "description": "Files as the processed events tell them. An event counts once the next sweep has processed it.",
+    },
+    {
+        "name": "operations",
+        "description": "What this service is and how it is. These need no token.",
+    },
+]
+GUIDE = """
+**Trying it out.** Press *Authorize* and paste a token, without `Bearer`. In local mode `python -m app token` prints \
+one; else Auth0 issues it. Then every body works as it stands; take the ids of events from the answers.
+
+**Conventions.** Bodies are JSON in UTF-8, names in snake_case, times RFC 3339 in UTC, UUIDs in lower case. Unknown \
+fields and unknown query parameters are refused. Every answer carries `X-Request-ID`: yours if you sent one, else a \
+new one. The log lines of the request have it too.
+
+**Errors** are problem documents (RFC 9457, `application/problem+json`). `type` names the kind and stays the same; \
+`detail` is for people. Beyond what is listed with each operation, any request can meet
+
+| status | when |
+|---|---|
+| 400 | what came is not sound HTTP/1.1 |
+| 404, 405 | there is no such path, or not with this method |
+| 408, 431 | the headers came too slowly, or are too large |
+| 500 | a bug; the log has it under the request's id |
+| 503 | too many requests are under way; health and metrics are answered all the same |
+
+**Retries.** After 429 and 503 wait `Retry-After` seconds. After these and after a lost connection repeat the \
+request with the same `Idempotency-Key`: the event is recorded once, whatever the first attempt did.
+"""
+
+
+def describe(description: str) -> str:
+    """The description of the API, in Markdown: its own, and how to use it."""
+    return f"{description}\n{GUIDE}".strip()
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to FastAPI's `document` what its models do not hold; doing so again changes nothing."""
+    components = document["components"]
+    schemas: dict[str, Any] = components["schemas"]
+    reference = "#/components/schemas/{model}"
+    validation_problem = ValidationProblem.model_json_schema(ref_template=reference)
+    schemas |= validation_problem.pop("$defs")
+    schemas |= {
+        "Problem": Problem.model_json_schema(ref_template=reference),
+        "ValidationProblem": validation_problem,
+    }
+    components["headers"] = {
+        "RequestId": {
+            "description": "The request's name in the logs: the caller's own `X-Request-ID` if sane, else a new one.",
+            "schema": {"type": "string"},
+            "example": REQUEST_ID_EXAMPLE,
+        }
+    }
+    for schema in schemas.values():
+        if "examples" in schema:
+            schema["examples"] = [_with_nulls(one, schema, schemas) for one in schema["examples"]]
+    for operation in _operations(document):
+        for response in operation["responses"].values():
+            _complete_response(response, schemas)
+        for parameter in operation.get("parameters", []):
+            _complete_parameter(parameter)
+    return document
+
+
+def _complete_response(response: dict[str, Any], schemas: dict[str, Any]) -> None:
+    response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/RequestId"}
+    for content in response["content"].values():
+        if "example" in content:
+            content["example"] = _with_nulls(content["example"], content["schema"], schemas)
+
+
+def _complete_parameter(parameter: dict[str, Any]) -> None:
+    parameter["schema"] = schema = _without_null(parameter["schema"])
+    if "examples" in schema:
+        parameter["example"] = schema.pop("examples")[0]  # where Swagger UI looks for it
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that may be left out: `null` is how Python says that, no value that could be sent."""
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if len(options) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**options[0], **rest}
+
+
+def _with_nulls(example: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """The example with the nulls that FastAPI has left out, in the order of the schema."""
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if isinstance(example, list):
+        return [_with_nulls(item, schema["items"], schemas) for item in example]
+    if not isinstance(example, dict):
+        return example
+    required, properties = schema.get("required", []), schema.get("properties", {})
+    return {name: example.get(name) for name in properties if name in example or name in required}

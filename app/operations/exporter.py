@@ -1,0 +1,88 @@
+"""Renders the metrics of this process, or of all its sibling workers, together with how the ledger stands."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from app.metrics import Metrics
+from app.operations.health import HealthMonitor
+from app.operations.repository import LedgerStatus
+
+MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_LIVE_GAUGE = re.compile(r"gauge_live[a-z]+_(?P<pid>\d+)\.db")
+
+
+class MetricsExporter:
+    """What `GET /metrics` answers, in Prometheus' text format 0.0.4."""
+
+    def __init__(self, metrics: Metrics, monitor: HealthMonitor) -> None:
+        self._metrics = metrics
+        self._monitor = monitor
+
+    async def render(self) -> bytes:
+        """Every metric; without those of the ledger when the database does not answer within a second."""
+        status = await self._monitor.ledger_status()
+        return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status)))
+
+
+class _Union(Collector):
+    def __init__(self, *collectors: Collector) -> None:
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        for collector in self._collectors:
+            yield from collector.collect()
+
+
+class _StatusCollector(Collector):
+    """The same on every replica, so these are to be read with `max()`."""
+
+    def __init__(self, status: LedgerStatus | None) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("sync_database_up", "1 when the database answers, else 0.", float(self._status is not None))
+        if self._status is None:
+            return
+        yield _gauge("sync_ledger_position", "Position of the newest event.", self._status.position)
+        yield _gauge("sync_events_unprocessed", "Events that wait for the sweep.", self._status.unprocessed)
+        yield _gauge("sync_events_set_aside", "Events that wait for an operator.", self._status.set_aside)
+        yield _gauge(
+            "sync_events_oldest_unprocessed_age_seconds",
+            "Age of the oldest event that waits for the sweep; 0 when there is none.",
+            self._status.oldest_unprocessed_age.total_seconds(),
+        )
+
+
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def _process_metrics(metrics: Metrics) -> Collector:
+    """The metrics of this process; with several workers those of all of them."""
+    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
+    if not directory:
+        return metrics.registry
+    for file in Path(directory).iterdir():
+        live = _LIVE_GAUGE.fullmatch(file.name)
+        if live and not _is_running(int(live["pid"])):
+            mark_process_dead(int(live["pid"]), directory)  # type: ignore[no-untyped-call]  # not typed there
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]  # not typed there
+    return registry
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""Serves /metrics on a port of its own, so that it can be kept from those who may use the API."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from fastapi import FastAPI, Response
+
+from app.config import Settings
+from app.operations.exporter import CONTENT_TYPE, MetricsExporter
+
+
+class PortTaken(Exception):
+    """METRICS_PORT can not be listened on."""
+
+
+class _InnerServer(uvicorn.Server):
+    """A server within another one's process, whose signals are the other one's business."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+@asynccontextmanager
+async def metrics_server(settings: Settings, exporter: MetricsExporter) -> AsyncIterator[None]:
+    """Serve on `METRICS_PORT` while the block runs; with 0 there is nothing to serve.
+
+    Raises:
+        PortTaken: when the port can not be had.
+    """
+    if not settings.metrics_port:
+        yield
+        return
+    listener = _listen(settings.server_host, settings.metrics_port)
+    config = uvicorn.Config(
+        _create_app(exporter), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    server = _InnerServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics-server")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _create_app(exporter: MetricsExporter) -> FastAPI:
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/metrics")
+    async def get_metrics() -> Response:
+        return Response(await exporter.render(), media_type=CONTENT_TYPE)
+
+    return app
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Every worker listens; whichever is asked answers for all of them.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"METRICS_PORT: can not listen on {host}:{port}: {error.strerror}") from None
+    return listener

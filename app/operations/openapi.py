@@ -1,0 +1,67 @@
+"""What the OpenAPI document says about the answers of the operations routes."""
+
+from typing import Any
+
+from app.http.responses import RETRY_AFTER_HEADER, Responses, success
+from app.operations.health import Health, Readiness
+
+_HEALTHY: dict[str, Any] = {
+    "status": "healthy",
+    "service": "sync-service",
+    "database": "connected",
+    "timestamp": "2026-01-15T10:30:00Z",
+    "version": "1.0.0",
+    "unprocessed_events": 12,
+    "oldest_unprocessed_age_seconds": 2.4,
+    "set_aside_events": 0,
+    "last_sweep_at": "2026-01-15T10:29:57.6Z",
+}
+_UNHEALTHY: dict[str, Any] = {
+    **_HEALTHY,
+    "status": "unhealthy",
+    "database": "disconnected",
+    "unprocessed_events": None,
+    "oldest_unprocessed_age_seconds": None,
+    "set_aside_events": None,
+}
+_CHECKS = {"database": "ok", "migrations": "ok", "keys": "ok", "shutdown": "ok"}
+_METRICS = """\
+# HELP sync_events_unprocessed Events that wait for the sweep.
+# TYPE sync_events_unprocessed gauge
+sync_events_unprocessed 12.0
+"""
+
+INFORMATION: Responses = {
+    200: success(
+        "What answers here.",
+        {
+            "title": "Synchronization Service API",
+            "version": "1.0.0",
+            "description": "Service for handling synchronization events",
+            "status": "running",
+            "links": {"documentation": "/docs", "health": "/health", "events": "/sync-events"},
+        },
+    )
+}
+HEALTH: Responses = {
+    200: success("The database answers.", _HEALTHY),
+    503: {"model": Health, **success("The database does not answer.", _UNHEALTHY, RETRY_AFTER_HEADER)},
+}
+LIVENESS: Responses = {200: success("The process answers.", {"status": "alive"})}
+READINESS: Responses = {
+    200: success("Every check is good.", {"status": "ready", "checks": _CHECKS}),
+    503: {
+        "model": Readiness,
+        **success(
+            "One of the checks has failed.",
+            {"status": "unready", "checks": _CHECKS | {"shutdown": "failed"}},
+            RETRY_AFTER_HEADER,
+        ),
+    },
+}
+METRICS: Responses = {
+    200: {
+        "description": "Metrics in Prometheus' text format.",
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": _METRICS}},
+    }
+}

@@ -1,0 +1,74 @@
+"""Reads how the ledger stands: one statement, answered from a few index entries whatever the ledger's size."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Table, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.types import database_now
+from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+
+MAX_COUNTED = 100_000
+_SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How the ledger stands.
+
+    `unprocessed` are the events that the sweep will take up; those set aside wait for an operator and are counted
+    apart. Events that the sweep has passed are counted up to 100,000 in each state.
+    """
+
+    position: int
+    unprocessed: int
+    set_aside: int
+    oldest_unprocessed_age: timedelta
+    schema_revision: str | None
+
+
+class StatusRepository:
+    """Looks at the ledger as a whole."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def get_status(self) -> LedgerStatus:
+        """The status of this moment, by the database's clock."""
+        cursor = select(SweepCursor.position).scalar_subquery()
+        head = select(LedgerHead.position).scalar_subquery()
+        passed = (RetryState.RETRYING, RetryState.WAITING)
+        query = select(
+            head,
+            head - cursor,
+            *(_count(state) for state in passed),
+            _count(RetryState.FAILED),
+            _oldest(SyncEvent.position > cursor),
+            *(_oldest(SyncEvent.retry_state == state) for state in passed),
+            database_now(),
+            select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
+        )
+        row = (await self._connection.execute(query)).one()
+        position, fresh, retrying, waiting, failed, *oldest, now, revision = row
+        return LedgerStatus(
+            position=position,
+            unprocessed=fresh + retrying + waiting,
+            set_aside=failed,
+            oldest_unprocessed_age=_age(oldest, now),
+            schema_revision=revision,
+        )
+
+
+def _count(state: RetryState) -> ScalarSelect[int]:
+    rows = select(SyncEvent.position).where(SyncEvent.retry_state == state).limit(MAX_COUNTED).subquery()
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def _oldest(condition: ColumnElement[bool]) -> ScalarSelect[datetime]:
+    """When the first of these events was recorded: `created_at` never falls while `position` rises."""
+    return select(SyncEvent.created_at).where(condition).order_by(SyncEvent.position).limit(1).scalar_subquery()
+
+
+def _age(recorded_at: list[datetime | None], now: datetime) -> timedelta:
+    return max((now - at for at in recorded_at if at is not None), default=timedelta())

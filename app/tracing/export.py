@@ -1,0 +1,75 @@
+"""Exports spans over OTLP/HTTP while the service runs, if OpenTelemetry's OTEL_* variables ask for it."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+from opentelemetry import propagate, trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+FLUSH_SECONDS = 3
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def exporting_spans(version: str) -> AsyncIterator[None]:
+    """Export the spans of the block, and what is left at its end for 3 seconds more.
+
+    `version` is the service's. Neither a collector that is away nor variables that make no sense stop anything else.
+    """
+    provider = _start(version) if _is_wanted(os.environ) else None
+    try:
+        yield
+    finally:
+        if provider is not None:
+            await _shut_down(provider)
+
+
+def _is_wanted(environment: Mapping[str, str]) -> bool:
+    def first(*names: str) -> str:
+        return next((value for name in names if (value := environment.get(name, "").strip().lower())), "")
+
+    if not first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return False
+    exporter = first("OTEL_TRACES_EXPORTER") or "otlp"
+    if first("OTEL_SDK_DISABLED") == "true" or exporter == "none":
+        return False
+    protocol = first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    if (exporter, protocol) != ("otlp", "http/protobuf"):
+        log.warning("tracing is off: only OTLP over http/protobuf is spoken", exporter=exporter, protocol=protocol)
+        return False
+    # Whoever starts the process may have set up tracing already, as `opentelemetry-instrument` does.
+    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def _start(version: str) -> "TracerProvider | None":
+    # The SDK takes memory and time that only a process that exports should pay.
+    from app.tracing.provider import create_provider  # noqa: PLC0415
+
+    try:
+        provider = create_provider(version)
+    except Exception as error:  # noqa: BLE001 - the variables can be wrong in many ways, and some hold secrets
+        log.warning("tracing is off: an OTEL_* variable makes no sense", error=type(error).__name__)
+        return None
+    trace.set_tracer_provider(provider)
+    if not os.environ.get("OTEL_PROPAGATORS"):
+        # Without baggage: nobody here reads it, and it is whatever a caller sends.
+        propagate.set_global_textmap(TraceContextTextMapPropagator())
+    return provider
+
+
+async def _shut_down(provider: "TracerProvider") -> None:
+    # A thread that does not keep the process alive: a collector that hangs would hold it up for many seconds.
+    thread = threading.Thread(target=provider.shutdown, name="tracing-shutdown", daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, FLUSH_SECONDS)
+    if thread.is_alive():
+        log.warning("spans were lost: the collector did not take them in time", seconds=FLUSH_SECONDS)

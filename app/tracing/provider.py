@@ -1,0 +1,97 @@
+"""Builds OpenTelemetry's SDK: what spans tell about the service, what they keep to themselves, and what is logged."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+DEFAULT_NAME = "sync-service"
+MAX_ATTRIBUTE_CHARACTERS = 1024
+REPEAT_SECONDS = 60
+
+_QUERY = "url.query"
+_EXPORT_LOGGERS = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+)
+_HEADER_LOGGER = "opentelemetry.util.re"
+# What they say is about one request, and repeats what its caller sent.
+_CALLER_LOGGERS = (
+    "opentelemetry.attributes",
+    "opentelemetry.baggage.propagation",
+    "opentelemetry.trace.propagation.tracecontext",
+    "opentelemetry.trace.span",
+)
+
+
+def create_provider(version: str) -> TracerProvider:
+    """A provider that exports where the OTEL_* variables say, by a thread of its own."""
+    for name in _EXPORT_LOGGERS:
+        logging.getLogger(name).addFilter(SparingFilter())
+    logging.getLogger(_HEADER_LOGGER).addFilter(SparingFilter(keep_text=False))
+    for name in _CALLER_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    exporter = OTLPSpanExporter()
+    limit = None if os.environ.get("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT") else MAX_ATTRIBUTE_CHARACTERS
+    provider = TracerProvider(
+        resource=describe_service(version),
+        shutdown_on_exit=False,
+        span_limits=SpanLimits(max_attribute_length=limit),
+    )
+    provider.add_span_processor(QueryRedaction())
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def describe_service(version: str) -> Resource:
+    """Name and version of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES tell others."""
+    found = Resource.create()
+    attributes = {SERVICE_VERSION: version, **found.attributes}
+    if str(attributes[SERVICE_NAME]).startswith("unknown_service"):
+        attributes[SERVICE_NAME] = DEFAULT_NAME
+    return Resource(attributes, found.schema_url)
+
+
+class QueryRedaction(SpanProcessor):
+    """Keeps query strings out of the traces, as they are kept out of the log: a caller may have put a token there."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the interface's
+        """Replace the query, if the span has one."""
+        if span.attributes and _QUERY in span.attributes:
+            span.set_attribute(_QUERY, "REDACTED")
+
+
+class SparingFilter(logging.Filter):
+    """Lets the same complaint pass once a minute, and of exceptions their type alone: their texts hold URLs.
+
+    Without `keep_text` other texts are left out too.
+    """
+
+    def __init__(self, *, keep_text: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._keep_text = keep_text
+        self._clock = clock
+        self._passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log `record`, which is changed."""
+        complaint, now = str(record.msg), self._clock()
+        if now - self._passed.get(complaint, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return False
+        self._passed[complaint] = now
+        if isinstance(record.args, tuple):
+            record.args = tuple(self._harmless(value) for value in record.args)
+        record.exc_info = record.exc_text = None
+        return True
+
+    def _harmless(self, value: object) -> object:
+        if isinstance(value, BaseException):
+            return type(value).__name__
+        return value if self._keep_text or not isinstance(value, str) else "(left out)"

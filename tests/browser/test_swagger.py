@@ -1,0 +1,121 @@
+"""`/docs` in a browser: it renders, takes a token, and its examples work when they are sent."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, Route, expect
+
+from tests.browser.conftest import LOCAL_MODE
+from tests.support.browser import watched_page
+from tests.support.process import ServiceProcess
+
+pytestmark = pytest.mark.browser
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+async def authorise(page: Page, token: str) -> None:
+    """Paste the token into the dialog."""
+    await page.get_by_role("button", name="Authorize").first.click()
+    dialog = page.locator(".dialog-ux")
+    await dialog.get_by_role("textbox").fill(token)
+    await dialog.get_by_role("button", name="Apply credentials").click()
+    await dialog.get_by_role("button", name="Close").last.click()
+
+
+async def unfold(page: Page, operation: str) -> Locator:
+    """Open the panel of an operation."""
+    panel = page.locator(f"[id$='-{operation}']")
+    await panel.locator(".opblock-summary-control").click()
+    return panel
+
+
+async def execute(panel: Locator) -> tuple[int, Any]:
+    """Send what the panel holds; the status and the body that it shows."""
+    await panel.get_by_role("button", name="Execute").click()
+    shown = panel.locator(".live-responses-table tbody tr.response")
+    status = await shown.locator(".response-col_status").first.inner_text()
+    body = await shown.locator(".highlight-code code").first.inner_text()
+    return int(status), json.loads(body)
+
+
+async def test_an_event_is_posted_and_read(page: Page, token: str, tmp_path: Path) -> None:
+    await page.goto("/docs")
+    await authorise(page, token)
+    panel = await unfold(page, "createSyncEvent")
+    status, created = await execute(panel)
+    await page.screenshot(path=tmp_path / "posted.png", full_page=True)
+    assert status == 201
+
+    headers = {"Authorization": f"Bearer {token}"}
+    [event] = await (await page.request.get("/sync-events", headers=headers)).json()
+    assert (event["event_id"], event["event_type"], event["position"]) == (created["event_id"], "upload", 1)
+    assert event["created_by"] == "developer"
+
+    panel = await unfold(page, "getSyncEvent")
+    await panel.get_by_placeholder("event_id").fill(created["event_id"])
+    status, shown = await execute(panel)
+    assert (status, shown["event_id"]) == (200, created["event_id"])
+
+
+@on_sqlite
+@pytest.mark.parametrize(("operation", "examples"), [("createSyncEvent", 3), ("createSyncEvents", 2)])
+async def test_every_example_of_a_body_works(operation: str, examples: int, page: Page, token: str) -> None:
+    await page.goto("/docs")
+    await authorise(page, token)
+    panel = await unfold(page, operation)
+    choice = panel.locator(".examples-select-element").first
+    values = [await option.get_attribute("value") for option in await choice.locator("option").all()]
+    assert len(values) == examples
+    for value in values:
+        await choice.select_option(value)
+        assert (await execute(panel))[0] == 201, value
+        await panel.get_by_role("button", name="Clear").click()
+
+
+@on_sqlite
+async def test_what_is_filled_in_can_be_asked_for_and_the_token_outlives_a_reload(page: Page, token: str) -> None:
+    await page.goto("/docs")
+    await authorise(page, token)
+    assert (await execute(await unfold(page, "createSyncEvent")))[0] == 201
+    await page.reload()
+    for operation in ("listSyncEvents", "getFile", "listFileEvents", "getInformation", "getHealth"):
+        panel = await unfold(page, operation)
+        assert (await execute(panel))[0] == 200, operation
+        await panel.locator(".opblock-summary-control").click()
+
+
+@on_sqlite
+async def test_all_operations_are_shown(page: Page, tmp_path: Path) -> None:
+    await page.goto("/docs")
+    document = await (await page.request.get("/openapi.json")).json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    await expect(page.locator(".opblock")).to_have_count(len(operations))
+    for operation in operations:
+        panel = page.locator(f"[id$='-{operation['operationId']}']")
+        await expect(panel.locator(".opblock-summary-description")).to_have_text(operation["summary"])
+    await page.screenshot(path=tmp_path / "docs.png", full_page=True)
+
+
+@on_sqlite
+async def test_it_works_behind_a_proxy_that_takes_a_prefix_away(
+    start_service: Callable[..., ServiceProcess], token: str
+) -> None:
+    command = ("uvicorn", "app.main:app", "--port", "{port}", "--root-path", "/sync")
+    service = start_service(*command, **LOCAL_MODE)
+    asked: list[str] = []
+
+    async def without_prefix(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.continue_(url=route.request.url.replace("/sync/", "/", 1))
+
+    async with watched_page(service.url) as page:
+        await page.route(re.compile(r":\d+/"), without_prefix)
+        await page.goto("/sync/docs")
+        await authorise(page, token)
+        assert (await execute(await unfold(page, "createSyncEvent")))[0] == 201
+    assert f"{service.url}/sync/sync-events" in asked
+    assert all(url.startswith(f"{service.url}/sync/") for url in asked)

@@ -1,0 +1,124 @@
+"""What the manifests promise about ports, probes, time and connections holds with the settings that they carry."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from app.config import Settings
+from tests.conftest import ROOT
+from tests.deploy.manifests import MIGRATION, MONITORING, Document, container, pod, resource
+
+POSTGRESQL_CONNECTIONS = 100 - 3  # max_connections less superuser_reserved_connections, both as PostgreSQL has them
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The ConfigMap as this process's environment, beside what the Secret and the image add."""
+    data: dict[str, str] = resource("ConfigMap")["data"]
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in {**data, "DATABASE_URL": "postgresql://u:p@h/d", "ENVIRONMENT": "production"}.items():
+        monkeypatch.setenv(name, value)
+    return data
+
+
+@pytest.fixture
+def settings(configured: dict[str, str]) -> Settings:
+    """What the service makes of that environment once an operator has named a tenant."""
+    return Settings(_env_file=None, auth0_domain="example.eu.auth0.com")
+
+
+def test_the_settings_are_real_and_valid(settings: Settings, configured: dict[str, str]) -> None:
+    assert {name.lower() for name in configured} <= set(Settings.model_fields)
+    assert (settings.environment, settings.local_mode, settings.server_host) == ("production", False, "0.0.0.0")  # noqa: S104
+    assert container()["envFrom"] == [{"configMapRef": {"name": resource("ConfigMap")["metadata"]["name"]}}]
+
+
+def test_the_tenant_has_to_be_named(configured: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="AUTH0_DOMAIN still has its placeholder value"):
+        Settings(_env_file=None)
+
+
+def test_the_grace_period_holds_every_step_of_the_shutdown(settings: Settings) -> None:
+    command, seconds = container()["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == "sleep"
+    steps = (
+        int(seconds),
+        settings.shutdown_delay,
+        settings.shutdown_request_timeout,
+        2 * settings.shutdown_timeout,
+        settings.jwks_timeout_seconds,  # a fetch of keys that is under way
+    )
+    spare = pod()["terminationGracePeriodSeconds"] - sum(steps)
+    assert 5 <= spare <= 20
+
+
+def test_a_rollout_of_all_replicas_fits_into_postgresql(settings: Settings) -> None:
+    replicas = resource("HorizontalPodAutoscaler")["spec"]["maxReplicas"]
+    probe = migration = 1
+    per_process = settings.database_pool_size + settings.database_max_overflow + probe
+    # Pods that are shutting down do not count for maxSurge: each new one can stand beside an old one.
+    connections = 2 * replicas * per_process * settings.web_concurrency + migration
+    assert POSTGRESQL_CONNECTIONS - connections >= 10, "for backups, exporters and people"
+
+
+def test_ports_have_the_same_names_and_numbers_everywhere(settings: Settings) -> None:
+    named = {port["name"]: port["containerPort"] for port in container()["ports"]}
+    assert named == {"http": settings.server_port, "metrics": settings.metrics_port}
+    service = resource("Service")["spec"]
+    assert [(port["name"], port["port"], port["targetPort"]) for port in service["ports"]] == [
+        (name, number, name) for name, number in named.items()
+    ]
+    assert {container()[probe]["httpGet"]["port"] for probe in PROBES} == {"http"}
+    assert [endpoint["port"] for endpoint in resource("ServiceMonitor", MONITORING)["spec"]["endpoints"]] == ["metrics"]
+
+
+async def test_probes_and_prometheus_ask_for_what_the_service_answers(anonymous: httpx.AsyncClient) -> None:
+    paths = {probe: container()[probe]["httpGet"]["path"] for probe in PROBES}
+    assert paths == dict(zip(PROBES, ("/health/live", "/health/live", "/health/ready"), strict=True))
+    (endpoint,) = resource("ServiceMonitor", MONITORING)["spec"]["endpoints"]
+    for path in {*paths.values(), endpoint["path"]}:
+        assert (await anonymous.get(path)).status_code == httpx.codes.OK, path
+
+
+def test_probes_wait_longer_than_the_answers_take() -> None:
+    # Health answers within a second; a live but busy process is given a minute.
+    for probe in PROBES:
+        assert 1 < container()[probe]["timeoutSeconds"] <= max(2, container()[probe]["periodSeconds"])
+    live = container()["livenessProbe"]
+    assert live["periodSeconds"] * live["failureThreshold"] >= 60
+
+
+def test_the_network_lets_through_what_is_needed(settings: Settings) -> None:
+    def ports(rules: list[Document]) -> list[list[tuple[str, int]]]:
+        return [[(port["protocol"], port["port"]) for port in rule["ports"]] for rule in rules]
+
+    policy = resource("NetworkPolicy")["spec"]
+    assert ports(policy["ingress"]) == [[("TCP", settings.server_port)], [("TCP", settings.metrics_port)]]
+    metrics = policy["ingress"][1]["from"]
+    assert metrics == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    dns, database, https = [("UDP", 53), ("TCP", 53)], [("TCP", 5432)], [("TCP", 443)]
+    assert ports(policy["egress"]) == [dns, database, https]
+    migration = resource("NetworkPolicy", MIGRATION)["spec"]
+    assert (migration.get("ingress"), ports(migration["egress"])) == (None, [dns, database])
+    assert migration["policyTypes"] == policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_migration_runs_with_what_its_job_gives_it(tmp_path: Path) -> None:
+    command, *arguments = container("Job", MIGRATION)["command"]
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    environment |= {"DATABASE_URL": f"sqlite:///{tmp_path}/sync.db", "ENVIRONMENT": "production"}
+    subprocess.run([sys.executable, "-m", command, *arguments], cwd=ROOT, env=environment, check=True, timeout=60)
+    assert (tmp_path / "sync.db").stat().st_size > 0
+
+
+def test_a_migration_ends_and_its_job_goes_away() -> None:
+    job = resource("Job", MIGRATION)["spec"]
+    assert (job["template"]["spec"]["restartPolicy"], job["backoffLimit"]) == ("Never", 3)
+    assert job["ttlSecondsAfterFinished"] > 0

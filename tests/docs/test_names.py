@@ -1,0 +1,68 @@
+"""Whatever the pages name is there: targets of make, settings, metrics, alerts, paths of the API."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.main import create_app
+from tests.conftest import ROOT, MakeSettings
+from tests.deploy.prometheus import exposed_names, rules
+from tests.docs.markdown import PAGES, README, name, rows, section
+
+# Variables that are not the service's own settings.
+OF_OTHERS = {
+    "CERTIFICATE_VERIFY_FAILED",
+    "COMPILE_FLAGS",
+    "EVENT_ID",
+    "FORWARDED_ALLOW_IPS",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "SO_REUSEPORT",
+    "SSL_CERT_FILE",
+    "SYNC_TOKEN",
+}
+# Names that begin like a metric's: of the ledger's table, of databases in examples.
+NO_METRICS = {"sync_events", "sync_db", "sync_restored"}
+_SETTING = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+_METRIC = re.compile(r"\bsync_[a-z_]+\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_targets_of_make_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|[`(])make (?:-s )?([a-z]+)", page.read_text(), re.MULTILINE)
+    assert set(named) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_settings_exist(page: Path) -> None:
+    named = {word for word in _SETTING.findall(page.read_text()) if not word.startswith("OTEL_")}
+    assert named - OF_OTHERS <= {field.upper() for field in Settings.model_fields}
+
+
+async def test_metrics_exist(client: httpx.AsyncClient) -> None:
+    exposed = exposed_names((await client.get("/metrics")).text)
+    histograms = {series.removesuffix("_bucket") for series in exposed if series.endswith("_bucket")}
+    for page in PAGES:
+        named = set(_METRIC.findall(re.sub(r"namespace_job:\S+", "", page.read_text())))
+        assert named - NO_METRICS <= exposed | histograms, name(page)
+
+
+def test_alerts_exist() -> None:
+    alerts = {rule["alert"] for rule in rules("alert")}
+    for page in PAGES:
+        named = set(re.findall(r"`(Sync[A-Z]\w+)`|\[(Sync[A-Z]\w+)\]", page.read_text()))
+        assert {one or other for one, other in named} <= alerts, name(page)
+
+
+def test_the_readme_lists_the_whole_api(make_settings: MakeSettings) -> None:
+    document = create_app(make_settings()).openapi()
+    offered = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    first_cells = [cells[0] for cells in rows(section(README, "The API"))]
+    listed = set()
+    for cell in first_cells:
+        method, _, paths = cell.replace("`", "").partition(" ")
+        listed |= {(method, path) for path in paths.split(", ")}
+    assert listed == offered | {("GET", path) for path in ("/docs", "/redoc", "/openapi.json")}

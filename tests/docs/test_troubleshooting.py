@@ -1,0 +1,73 @@
+"""docs/troubleshooting.md quotes what the service says."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.auth.errors import KeysUnavailable, Reason, ScopeMissing
+from app.auth.principal import Scope
+from app.config import load_settings
+from app.database.errors import DatabaseUnavailable
+from app.events.ledger import CommitTooLate, LedgerBusy
+from app.http.body import BodiesBusy
+from app.http.concurrency import ConcurrencyLimit
+from tests.docs.markdown import TROUBLESHOOTING, rows, section
+
+NO_TENANT = "your-auth0-domain.auth0.com"
+
+
+async def concurrency_detail() -> str:
+    """What a request is told that is one too many."""
+
+    async def nobody(*_arguments: object) -> None:
+        raise AssertionError
+
+    transport = httpx.ASGITransport(ConcurrencyLimit(nobody, limit=0, on_reject=lambda: None))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        detail: str = (await client.get("/sync-events")).json()["detail"]
+        return detail
+
+
+def test_every_reason_of_a_401_is_explained() -> None:
+    listed = {reason: detail for detail, reason, _advice in rows(section(TROUBLESHOOTING, "Authentication failures"))}
+    assert str(ScopeMissing(Scope.READ)).startswith(listed.pop("`scope` (403)").removesuffix("…"))
+    assert listed == {f"`{reason}`": reason.description for reason in Reason}
+
+
+async def test_every_reason_of_a_503_is_explained() -> None:
+    said = {
+        DatabaseUnavailable.detail,
+        KeysUnavailable.detail,
+        LedgerBusy.detail,
+        CommitTooLate.detail,
+        BodiesBusy().detail,
+        await concurrency_detail(),
+    }
+    listed = [cells[0] for cells in rows(section(TROUBLESHOOTING, "Refused requests")) if len(cells) == 2]
+    assert {detail for detail in said if detail.startswith(tuple(listed))} == said
+    assert len(listed) == len(said)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"environment": "production"},
+        {"environment": "production", "auth0_domain": NO_TENANT},
+        {"environment": "production", "auth0_domain": "example.auth0.com", "web_concurrency": "2"},
+        {"auth0_domain": "https://example.auth0.com/"},
+        {"secret_key": "short"},
+        {"database_url": "postgresql:/nothing"},
+        {"sync_event_process_interval": "soon"},
+    ],
+)
+def test_refusals_to_start_are_quoted(
+    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # away from a developer's .env
+    quotes = [
+        cells[0].strip("`").removesuffix("…") for cells in rows(section(TROUBLESHOOTING, "The service does not start"))
+    ]
+    with pytest.raises(SystemExit) as refusal:
+        load_settings(**{"database_url": "sqlite:///./sync.db", "auth0_domain": "", **settings})
+    assert [quote for quote in quotes if quote in str(refusal.value)]

@@ -1,0 +1,101 @@
+"""More requests than may be under way at once are refused; whatever ends a request frees its place."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from app.http.concurrency import ALWAYS_OPEN, ConcurrencyLimit
+from app.http.middleware import RequestContext
+from app.main import create_app
+from tests.conftest import MakeSettings
+from tests.support.waiting import until
+
+LIMIT = 3
+
+
+class Slow:
+    """An application whose requests end when they are told to; health answers at once."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.rejected = 0
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] not in ALWAYS_OPEN:
+            self.under_way += 1
+            try:
+                await self.go_on.wait()
+            finally:
+                self.under_way -= 1
+        if scope["path"] == "/bug":
+            raise RuntimeError
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    def count(self) -> None:
+        self.rejected += 1
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+async def client(slow: Slow) -> AsyncIterator[httpx.AsyncClient]:
+    app = RequestContext(ConcurrencyLimit(slow, LIMIT, slow.count))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
+        yield client
+
+
+async def test_one_too_many_is_refused_and_health_is_not(client: httpx.AsyncClient, slow: Slow) -> None:
+    async with asyncio.TaskGroup() as group:
+        taken = [group.create_task(client.get("/")) for _ in range(LIMIT)]
+        await until(lambda: slow.under_way == LIMIT)
+        answer = await client.get("/", headers={"X-Request-ID": "mine"})
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.headers["X-Request-ID"] == "mine"
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:sync-service:problem:too-many-requests-under-way"
+        assert answer.json()["instance"] == "urn:request:mine"
+        assert {(await client.get(path)).status_code for path in ALWAYS_OPEN} == {200}
+        assert slow.rejected == 1
+        slow.go_on.set()
+    assert {task.result().status_code for task in taken} == {200}
+
+
+async def test_places_become_free_however_a_request_ends(client: httpx.AsyncClient, slow: Slow) -> None:
+    for _ in range(3):
+        tasks = [asyncio.create_task(client.get(path)) for path in ("/", "/", "/bug")]
+        await until(lambda: slow.under_way == LIMIT)
+        tasks[0].cancel()
+        with suppress(asyncio.CancelledError):
+            await tasks[0]
+        slow.go_on.set()
+        assert [(await task).status_code for task in tasks[1:]] == [200, 500]
+        slow.go_on.clear()
+    assert slow.rejected == 0
+
+
+async def test_what_is_no_request_is_not_counted(slow: Slow) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    async def nothing(*_arguments: Any) -> Any:
+        raise AssertionError
+
+    await ConcurrencyLimit(app, 0, slow.count)({"type": "lifespan"}, nothing, nothing)
+    assert seen == ["lifespan"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_always_open_exists(make_settings: MakeSettings) -> None:
+    assert create_app(make_settings()).openapi()["paths"].keys() >= ALWAYS_OPEN

@@ -1,0 +1,205 @@
+"""Hostile connections to a real process: each is bounded, and good clients and health checks do not notice."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.process import ServiceProcess
+from tests.support.raw_http import RawConnection, connect
+from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+EVENT = b'{"file_id":"7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11","event_type":"upload"}'
+PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
+
+
+class Scene:
+    """A service, a client that behaves, and connections to misbehave on, which last until the end of the test."""
+
+    def __init__(self, service: ServiceProcess, token: str, stack: AsyncExitStack) -> None:
+        self.service = service
+        self.process = psutil.Process(service.pid)
+        self._stack = stack
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self.good = httpx.AsyncClient(base_url=service.url, headers=self._headers, timeout=20)
+
+    async def connect(self) -> RawConnection:
+        return await self._stack.enter_async_context(connect(self.service.port))
+
+    def head(self, *headers: str, path: str = "/sync-events") -> bytes:
+        """A POST by hand, up to its body."""
+        lines = ("Host: x", *(f"{name}: {value}" for name, value in self._headers.items()), *headers)
+        return "\r\n".join((f"POST {path} HTTP/1.1", *lines, "", "")).encode()
+
+    def event(self, length: int = len(EVENT)) -> bytes:
+        """The POST of an event, of this declared length."""
+        return self.head(f"Content-Length: {length}") + EVENT
+
+    async def post(self) -> int:
+        return (await self.good.post("/sync-events", content=EVENT)).status_code
+
+    async def assert_served(self) -> None:
+        """An event is recorded, and every probe answers within a second."""
+        assert await self.post() == 201
+        await self.assert_probed()
+
+    async def assert_probed(self) -> None:
+        for path in PROBES:
+            started = time.monotonic()
+            answer = await self.good.get(path)
+            assert answer.status_code == 200, f"{path}: {answer.text}"
+            assert time.monotonic() - started < 1, path
+
+
+Begin = Callable[..., Awaitable[Scene]]
+
+
+@pytest.fixture
+async def begin(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> AsyncIterator[Begin]:
+    async with AsyncExitStack() as stack:
+
+        async def begin_with(**variables: str) -> Scene:
+            scene = Scene(start_service(**variables), tokens.token(), stack)
+            await stack.enter_async_context(scene.good)
+            return scene
+
+        yield begin_with
+
+
+async def test_two_thousand_idle_connections(begin: Begin) -> None:
+    scene = await begin(HEADER_TIMEOUT="5", KEEP_ALIVE_TIMEOUT="30")
+    idle = [await scene.connect() for _ in range(1000)]
+    kept = [await scene.connect() for _ in range(1000)]
+    for connection in kept:
+        await connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await connection.answer()).status == 200
+    await scene.assert_served()
+    assert scene.process.memory_info().rss < 256 * 2**20
+    # What never sent anything is closed; what had an answer is kept.
+    assert set(await asyncio.gather(*(connection.rest() for connection in idle))) == {b""}
+    await kept[0].send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await kept[0].answer()).status == 200
+    await scene.assert_served()
+
+
+async def test_slow_headers_and_floods_of_headers(begin: Begin) -> None:
+    scene = await begin(HEADER_TIMEOUT="2")
+    slow = [await scene.connect() for _ in range(100)]
+    floods = [await scene.connect() for _ in range(20)]
+    dripping = [
+        asyncio.create_task(connection.send(b"GET / HTTP/1.1\r\nX: ", *[b"y"] * 20, pause_seconds=0.25))
+        for connection in slow
+    ]
+    flooding = [
+        asyncio.create_task(connection.send(b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 65_536] * 100))
+        for connection in floods
+    ]
+    await scene.assert_served()
+    for connections, status in ((slow, 408), (floods, 431)):
+        for answer in await asyncio.gather(*(connection.answer() for connection in connections)):
+            assert answer.status == status
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert json.loads(answer.body)["instance"] == f"urn:request:{answer.headers['x-request-id']}"
+    await scene.assert_served()
+    for task in (*dripping, *flooding):
+        task.cancel()
+
+
+async def test_bodies_that_do_not_end(begin: Begin) -> None:
+    scene = await begin(BODY_TIMEOUT="1")
+    for start in (
+        scene.event(len(EVENT) + 1),
+        scene.head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(EVENT), EVENT),
+        scene.head("Content-Length: 9000000", path="/sync-events/batch") + b'{"events":[',
+    ):
+        connection = await scene.connect()
+        await connection.send(start)
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert await connection.rest() == b""
+    await scene.assert_served()
+
+
+async def test_a_length_that_lies(begin: Begin) -> None:
+    scene = await begin()
+    connection = await scene.connect()
+    # The rest of a body that is too long is the next request, and is none.
+    await connection.send(scene.event() + EVENT)
+    assert (await connection.answer()).status == 201
+    assert (await connection.answer()).status == 400
+    assert await connection.rest() == b""
+    for lie in (
+        "Content-Length: 1_0",
+        "Content-Length: +9",
+        "Content-Length: 9\r\nContent-Length: 10",
+        "Content-Length: 9\r\nTransfer-Encoding: chunked",
+        "Content-Length: 99999999999999999999",
+    ):
+        connection = await scene.connect()
+        await connection.send(scene.head(lie))
+        assert (await connection.answer()).status == 400, lie
+    connection = await scene.connect()
+    await connection.send(scene.event(10**15))
+    assert (await connection.answer()).status == 413
+    await scene.assert_served()
+
+
+async def test_pipelined_events_are_recorded_in_their_order(begin: Begin) -> None:
+    scene = await begin()
+    connection = await scene.connect()
+    await connection.send((scene.event()) * 10)
+    ids = [json.loads((await connection.answer()).body)["event_id"] for _ in range(10)]
+    answer = await scene.good.get("/sync-events")
+    assert [event["event_id"] for event in reversed(answer.json())] == ids
+
+
+async def test_slow_posts_take_every_place_but_those_of_health_and_metrics(begin: Begin) -> None:
+    scene = await begin(MAX_CONCURRENT_REQUESTS="20", BODY_TIMEOUT="3")
+    slow = [await scene.connect() for _ in range(20)]
+    for connection in slow:
+        await connection.send(scene.event(1000))
+
+    async def full() -> bool:
+        return await scene.post() == 503
+
+    await until(full, 2)
+    await scene.assert_probed()
+    answer = await scene.good.post("/sync-events", content=EVENT)
+    assert answer.json()["type"] == "urn:sync-service:problem:too-many-requests-under-way"
+    assert (answer.headers["Retry-After"], bool(answer.headers["X-Request-ID"])) == ("1", True)
+    assert 'sync_http_requests_rejected_total{reason="concurrency"}' in (await scene.good.get("/metrics")).text
+    assert {(await connection.answer()).status for connection in slow} == {408}
+    await scene.assert_served()
+
+
+async def test_large_batches_take_turns_and_small_events_do_not_wait(begin: Begin) -> None:
+    scene = await begin(BODY_TIMEOUT="60", LEDGER_APPEND_TIMEOUT="60", SYNC_EVENT_PROCESS_INTERVAL="3600")
+    event = EVENT[:-1] + b',"metadata":{"a":"' + b"x" * 16_376 + b'"}}'
+    batch = b'{"events":[' + b",".join([event] * 1000) + b"]}"
+    peak_bytes = 0
+
+    async def watch() -> None:
+        nonlocal peak_bytes
+        while True:
+            peak_bytes = max(peak_bytes, scene.process.memory_info().rss)
+            await asyncio.sleep(0.005)
+
+    watching = asyncio.create_task(watch())
+    posting = [asyncio.create_task(scene.good.post("/sync-events/batch", content=batch)) for _ in range(3)]
+    before_the_last = 0
+    while not all(task.done() for task in posting):
+        assert await scene.post() == 201
+        before_the_last += 1
+    watching.cancel()
+    assert {(await task).status_code for task in posting} == {201}
+    assert before_the_last > len(posting)
+    assert peak_bytes < 256 * 2**20
+    await scene.assert_served()

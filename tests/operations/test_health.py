@@ -1,0 +1,288 @@
+"""Health, liveness and readiness, whatever state the database is in."""
+
+import asyncio
+import re
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text, update
+
+from app.database.engine import Database
+from app.events.models import RetryState, SyncEvent
+from app.main import create_app
+from app.operations.repository import StatusRepository
+from tests.conftest import MakeSettings, alembic
+from tests.events.support import add_events
+from tests.support.application import serve_in_process
+from tests.support.keyserver import KeyServer
+from tests.support.load import Load, run_load
+from tests.support.postgres import PostgresServer
+from tests.support.process import ServiceProcess
+from tests.support.tokens import SigningKey, TokenFactory
+from tests.support.waiting import until
+
+PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
+LIMIT_SECONDS = 1
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response:
+    """The answer, which must come within a second."""
+    started = time.monotonic()
+    answer = await client.get(url)
+    assert time.monotonic() - started < LIMIT_SECONDS, url
+    return answer
+
+
+async def set_state(database: Database, state: RetryState, *positions: int) -> None:
+    """As the sweep would leave these events."""
+    async with database.transaction() as session:
+        await session.execute(
+            update(SyncEvent)
+            .where(SyncEvent.position.in_(positions))
+            .values(retry_state=state, retry_at=None if state is RetryState.FAILED else datetime.now(UTC))
+        )
+
+
+async def move_cursor(database: Database, position: int) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE sweep_cursor SET position = :position").bindparams(position=position))
+
+
+async def test_health_tells_what_waits(anonymous: httpx.AsyncClient, database: Database) -> None:
+    empty = (await anonymous.get("/health")).json()
+    assert (empty["unprocessed_events"], empty["oldest_unprocessed_age_seconds"], empty["set_aside_events"]) == (
+        0,
+        0,
+        0,
+    )
+    started = time.monotonic()
+    await add_events(database, *((uuid4(), "upload") for _ in range(10)))
+    await move_cursor(database, 6)
+    await set_state(database, RetryState.RETRYING, 2)
+    await set_state(database, RetryState.WAITING, 3, 4)
+    await set_state(database, RetryState.FAILED, 1)
+    body = (await anonymous.get("/health")).json()
+    assert body["version"] == "1.0.0"
+    assert body["unprocessed_events"] == 4 + 1 + 2
+    assert body["set_aside_events"] == 1
+    # The database's clock may be a little coarser than ours.
+    assert 0 <= body["oldest_unprocessed_age_seconds"] <= time.monotonic() - started + 0.1
+
+
+async def test_the_age_is_that_of_the_oldest_wherever_it_waits(database: Database) -> None:
+    await add_events(database, *((uuid4(), "upload") for _ in range(3)))
+
+    async def age() -> timedelta:
+        async with database.probe() as connection:
+            return (await StatusRepository(connection).get_status()).oldest_unprocessed_age
+
+    async with database.transaction() as session:
+        for position, hours in ((1, 3), (2, 2), (3, 1)):
+            earlier = datetime.now(UTC) - timedelta(hours=hours)
+            await session.execute(update(SyncEvent).where(SyncEvent.position == position).values(created_at=earlier))
+    for state in (RetryState.RETRYING, RetryState.WAITING):
+        await move_cursor(database, 2)
+        await set_state(database, state, 1)
+        assert timedelta(hours=3) <= await age() < timedelta(hours=3, minutes=1)
+    await set_state(database, RetryState.FAILED, 1)
+    assert timedelta(hours=1) <= await age() < timedelta(hours=1, minutes=1), "a set-aside event waits for no sweep"
+    await move_cursor(database, 3)
+    assert await age() == timedelta()
+
+
+async def test_health_tells_when_the_last_sweep_was(make_settings: MakeSettings) -> None:
+    before = datetime.now(UTC)
+    async with serve_in_process(create_app(make_settings(sync_event_process_interval=0.05))) as client:
+
+        async def last_sweep() -> datetime | None:
+            at = (await client.get("/health")).json()["last_sweep_at"]
+            return at and datetime.fromisoformat(at)
+
+        await until(lambda: _is_set(last_sweep))
+        first = await last_sweep()
+        assert first is not None
+        assert before <= first <= datetime.now(UTC)
+
+        async def is_later() -> bool:
+            latest = await last_sweep()
+            return latest is not None and latest > first
+
+        await until(is_later)
+
+
+async def _is_set(last_sweep: Callable[[], Any]) -> bool:
+    return await last_sweep() is not None
+
+
+async def test_readiness_says_which_check_fails(
+    anonymous: httpx.AsyncClient, database: Database, database_url: str
+) -> None:
+    good = await anonymous.get("/health/ready")
+    checks = {"database": "ok", "migrations": "ok", "keys": "ok", "shutdown": "ok"}
+    assert (good.status_code, good.json()) == (200, {"status": "ready", "checks": checks})
+
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = 'a_later_one'"))
+    assert (await anonymous.get("/health/ready")).status_code == 200, "a later release has migrated; this one serves on"
+
+    async with database.transaction() as session:
+        await session.execute(text("DELETE FROM alembic_version"))
+    bad = await anonymous.get("/health/ready")
+    assert (bad.status_code, bad.headers["Retry-After"]) == (503, "1")
+    assert bad.json() == {"status": "unready", "checks": checks | {"migrations": "failed"}}
+
+    alembic(database_url, "stamp", "head")
+    assert (await anonymous.get("/health/ready")).status_code == 200
+
+
+@on_sqlite
+async def test_readiness_needs_keys_and_comes_with_them(
+    make_settings: MakeSettings, issuer: KeyServer, signing_key: SigningKey
+) -> None:
+    issuer.fail()
+    settings = make_settings(jwks_cooldown_seconds=0.05)
+    try:
+        async with serve_in_process(create_app(settings)) as client:
+            answer = await client.get("/health/ready")
+            assert (answer.status_code, answer.json()["checks"]["keys"]) == (503, "failed")
+            assert (await client.get("/health")).status_code == 200
+            issuer.serve(signing_key)
+
+            async def is_ready() -> bool:
+                return (await client.get("/health/ready")).status_code == 200
+
+            await until(is_ready)
+    finally:
+        issuer.serve(signing_key)
+
+
+@on_sqlite
+async def test_a_broken_sqlite_is_unhealthy(anonymous: httpx.AsyncClient, database_url: str) -> None:
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("ALTER TABLE ledger_head RENAME TO elsewhere")
+    for url in ("/health", "/health/ready"):
+        answer = await ask(anonymous, url)
+        assert answer.status_code == 503
+        assert not re.search(r"Traceback|sqlite|no such table", answer.text, re.IGNORECASE)
+    assert (await ask(anonymous, "/health/live")).status_code == 200
+    assert "sync_database_up 0.0" in (await ask(anonymous, "/metrics")).text
+
+
+@on_sqlite
+async def test_a_locked_sqlite_is_still_read(anonymous: httpx.AsyncClient, database_url: str) -> None:
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for url in PROBES:
+            assert (await ask(anonymous, url)).status_code == 200
+        other.execute("ROLLBACK")
+
+
+@pytest.fixture
+async def on_frail_postgres(
+    frail_postgres: PostgresServer, make_settings: MakeSettings
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the service on a server that may be maltreated."""
+    async with serve_in_process(create_app(make_settings(database_url=frail_postgres.url("postgres")))) as client:
+        yield client
+
+
+@on_sqlite
+async def test_every_probe_answers_while_postgresql_hangs(
+    on_frail_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
+) -> None:
+    assert (await ask(on_frail_postgres, "/health/ready")).status_code == 200
+    with frail_postgres.suspended():
+        for _ in range(2):
+            answers = await asyncio.gather(*(ask(on_frail_postgres, url) for url in PROBES for _ in range(10)))
+            statuses = {answer.request.url.path: answer.status_code for answer in answers}
+            assert statuses == {"/health": 503, "/health/live": 200, "/health/ready": 503, "/metrics": 200}
+        assert "sync_database_up 0.0" in (await ask(on_frail_postgres, "/metrics")).text
+
+    async def is_healthy() -> bool:
+        return (await on_frail_postgres.get("/health")).status_code == 200
+
+    await until(is_healthy)
+
+
+@on_sqlite
+async def test_every_probe_answers_while_postgresql_is_down(
+    on_frail_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
+) -> None:
+    frail_postgres.stop()
+    try:
+        statuses = {url: (await ask(on_frail_postgres, url)).status_code for url in PROBES}
+    finally:
+        frail_postgres.start()
+    assert statuses == {"/health": 503, "/health/live": 200, "/health/ready": 503, "/metrics": 200}
+    assert (await ask(on_frail_postgres, "/health/ready")).status_code == 200
+
+
+async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, tokens: TokenFactory) -> None:
+    settings = make_settings(database_pool_size=1, database_max_overflow=0, database_pool_timeout=5)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app) as state, AsyncExitStack() as held:
+        assert state is not None
+        session = await held.enter_async_context(state["database"].read())
+        await session.execute(text("SELECT 1"))
+        started = time.monotonic()
+        health, readiness = await asyncio.gather(state["monitor"].health(), state["monitor"].readiness())
+        rendered = await state["exporter"].render()
+        assert time.monotonic() - started < LIMIT_SECONDS
+        assert (health.status, readiness.status) == ("healthy", "ready")
+        assert b'sync_database_connections{state="in_use"} 1.0' in rendered
+        assert b"sync_database_connections_limit 1.0" in rendered
+
+
+async def test_probes_answer_within_a_second_under_full_load(
+    start_service: Callable[..., ServiceProcess], tokens: TokenFactory
+) -> None:
+    service, load, stop = start_service(), Load(), asyncio.Event()
+    task = asyncio.create_task(run_load(load, service.url, tokens.token(), clients=64, until=stop))
+    await until(lambda: len(load.answered) >= 200)
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        for _ in range(5):
+            for url in PROBES:
+                assert (await ask(client, url)).status_code == 200
+    stop.set()
+    await task
+    assert not load.refused
+
+
+async def test_readiness_is_red_before_the_process_stops_to_answer(
+    start_service: Callable[..., ServiceProcess],
+) -> None:
+    service = start_service(SHUTDOWN_DELAY="1")
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        service.send(signal.SIGTERM)
+
+        async def is_red() -> bool:
+            return (await client.get("/health/ready")).status_code == 503
+
+        await until(is_red)
+        assert (await client.get("/health/ready")).json()["checks"]["shutdown"] == "failed"
+        for url in ("/health", "/health/live", "/"):
+            # A new connection each, as a load balancer that has not noticed yet would open one.
+            async with httpx.AsyncClient(base_url=service.url) as another:
+                assert (await another.get(url)).status_code == 200
+    assert await asyncio.to_thread(service.wait) == 0
+
+
+def test_a_second_signal_ends_the_delay(start_service: Callable[..., ServiceProcess]) -> None:
+    service = start_service(SHUTDOWN_DELAY="3600")
+    service.send(signal.SIGTERM)
+    with httpx.Client(base_url=service.url) as client:
+        while client.get("/health/ready").status_code == 200:
+            pass
+    service.send(signal.SIGTERM)
+    assert service.wait() == 0

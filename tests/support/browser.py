@@ -1,0 +1,73 @@
+"""A real Chromium, and what it must not do while it shows our pages."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import ConsoleMessage, Error, Page, Request, async_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium was found (install Debian's `chromium`, or name the binary in CHROMIUM)"
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def find_chromium() -> str | None:
+    """The path of the browser: what `CHROMIUM` names, else the first of the usual names that is in PATH."""
+    names = [name for name in (os.environ.get("CHROMIUM"),) if name] or NAMES
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+class Watch:
+    """Notes every request of `page` that leaves `origin`, and everything that goes wrong in it."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.complaints: list[str] = []
+        self._own = (f"{origin}/", f"blob:{origin}/", "data:")
+        page.on("request", self._on_request)
+        page.on("requestfailed", self._on_failed_request)
+        page.on("console", self._on_console)
+        page.on("pageerror", self._on_error)
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith(self._own):
+            self.complaints.append(f"outside request: {request.url}")
+
+    def _on_failed_request(self, request: Request) -> None:
+        self.complaints.append(f"failed request: {request.url}: {request.failure}")
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"console {message.type}: {message.text}")
+
+    def _on_error(self, error: Error) -> None:
+        self.complaints.append(f"uncaught error: {error}")
+
+
+@asynccontextmanager
+async def watched_page(origin: str) -> AsyncIterator[Page]:
+    """A page in a browser of its own.
+
+    Raises:
+        RuntimeError: when there is no browser.
+        AssertionError: at the end, when the page loaded anything from elsewhere than `origin` or reported an error.
+    """
+    chromium = find_chromium()
+    if chromium is None:
+        raise RuntimeError(MISSING)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = await browser.new_page(base_url=origin, viewport={"width": 1280, "height": 1000})
+        watch = Watch(page, origin)
+        yield page
+        await browser.close()
+    assert watch.complaints == []

@@ -1,0 +1,58 @@
+"""HTTP/1.1 by hand, to send what no client library would."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from http.client import parse_headers
+from io import BytesIO
+
+DEADLINE_SECONDS = 20
+
+
+@dataclass
+class Answer:
+    """One response; `headers` by lower-case name."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class RawConnection:
+    """One TCP connection. Everything fails after a deadline instead of waiting for ever."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, *parts: bytes, pause_seconds: float = 0) -> None:
+        """Send each of the parts, with a pause after it, until the server wants no more."""
+        with suppress(ConnectionError):
+            for part in parts:
+                self._writer.write(part)
+                await self._writer.drain()
+                await asyncio.sleep(pause_seconds)
+
+    async def answer(self) -> Answer:
+        """The next response, which has a `Content-Length`."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            line, _, rest = head.partition(b"\r\n")
+            headers = {name.lower(): value for name, value in parse_headers(BytesIO(rest)).items()}
+            return Answer(int(line.split()[1]), headers, await self._reader.readexactly(int(headers["content-length"])))
+
+    async def rest(self) -> bytes:
+        """What comes until the server ends the connection."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self._reader.read()
+
+
+@asynccontextmanager
+async def connect(port: int) -> AsyncIterator[RawConnection]:
+    """A connection to this machine."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield RawConnection(reader, writer)
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,169 @@
+"""The lines of whole processes: from the first to the last in our shape, and without secrets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT, alembic
+from tests.support.keyserver import KeyServer
+from tests.support.log_text import read_text_line
+from tests.support.postgres import free_port
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+
+Start = Callable[..., ServiceProcess]
+
+
+def run(arguments: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **variables},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def records(output: str) -> list[dict[str, Any]]:
+    """The JSON records of an output that holds nothing else."""
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_everything_a_service_says_is_in_one_shape(start_service: Start, tokens: TokenFactory) -> None:
+    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
+    httpx.get(service.url)
+    service.send(signal.SIGTERM)
+    service.wait()
+    events = [record["event"] for record in records(service.output())]
+    assert events[0].startswith("Started server process")
+    assert events[-1].startswith("Finished server process")
+    assert "request" in events
+
+
+def test_text_is_in_one_shape_too(start_service: Start) -> None:
+    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="text")
+    service.send(signal.SIGTERM)
+    service.wait()
+    events = [read_text_line(line)["event"] for line in service.output().splitlines()]
+    assert events[0].startswith("Started server process")
+    assert events[-1].startswith("Finished server process")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_several_workers_write_the_same_shape(start_service: Start) -> None:
+    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json", WEB_CONCURRENCY="2")
+    service.send(signal.SIGTERM)
+    service.wait()
+    lines = records(service.output())
+    assert sum(line["event"].startswith("Started server process") for line in lines) == 2
+    assert any(line["event"].startswith("Started parent process") for line in lines)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_workers_that_uvicorn_starts_write_the_same_shape(database_url: str, issuer: KeyServer, tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": database_url, "AUTH0_DOMAIN": issuer.domain, "LOG_FORMAT": "json"}
+    command = ("uvicorn", "app.main:app", "--workers", "2", "--port", "{port}")
+    service = ServiceProcess(environment, tmp_path / "log", command)
+    try:
+        service.wait_until_healthy()
+        service.send(signal.SIGTERM)
+        service.wait()
+    finally:
+        service.kill()
+    # uvicorn's parent process never sees the application, so its own lines stay as they are.
+    lines = records("\n".join(line for line in service.output().splitlines() if not line.startswith("INFO:  ")))
+    assert sum(line["event"].startswith("Started server process") for line in lines) == 2
+
+
+def test_alembic_writes_the_same_shape(database_url: str) -> None:
+    alembic(database_url, "downgrade", "base")
+    done = run(["-m", "alembic", "upgrade", "head"], DATABASE_URL=database_url, LOG_FORMAT="json")
+    lines = records(done.stderr)
+    assert any("Running upgrade" in line["event"] for line in lines)
+    assert all(line["logger"].startswith("alembic") for line in lines)
+
+
+UNCAUGHT = {
+    "warning": 'import warnings; warnings.warn("a\\nforged")',
+    "task": 'import asyncio\nasync def fail(): raise RuntimeError("a\\nforged")\n'
+    "async def main():\n  task = asyncio.create_task(fail())\n  await asyncio.sleep(0.01)\nasyncio.run(main())",
+    "exception": 'raise RuntimeError("a\\nforged")',
+}
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+@pytest.mark.parametrize("code", UNCAUGHT.values(), ids=UNCAUGHT.keys())
+def test_what_nobody_catches_is_in_the_same_shape(code: str, as_json: bool) -> None:
+    start = f"from app.log import configure_logging; configure_logging(level='INFO', as_json={as_json})\n"
+    output = run(["-c", start + code]).stderr
+    if as_json:
+        [record] = records(output)
+        assert "forged" in json.dumps(record)
+    else:
+        line, *more = output.splitlines()
+        assert read_text_line(line)["level"] in ("warning", "error", "critical")
+        assert all(continuation.startswith("    | ") for continuation in more)
+
+
+def test_the_line_of_a_request_names_its_event(start_service: Start, tokens: TokenFactory) -> None:
+    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
+    event = {"file_id": str(uuid4()), "event_type": "upload"}
+    headers = {"Authorization": f"Bearer {tokens.token(sub='me')}"}
+    with httpx.Client(base_url=service.url, headers=headers) as client:
+        created = client.post("/sync-events", json=event).json()["event_id"]
+        client.post("/sync-events/batch", json={"events": [event, event]})
+    service.send(signal.SIGTERM)
+    service.wait()
+    posted = [line for line in records(service.output()) if line.get("method") == "POST"]
+    assert [(line["subject"], line.get("event_id"), line.get("events")) for line in posted] == [
+        ("me", created, None),
+        ("me", None, 2),
+    ]
+    assert UUID(created).version == 7
+
+
+BAD_URLS = {
+    "nobody listens": "postgresql://user:hunter2@127.0.0.1:1/sync?sslmode=disable",
+    "no such host": "postgresql+asyncpg://user:hunter2@host.invalid/sync",
+    "no such driver": "mysql://user:hunter2@127.0.0.1/sync",
+    "no such port": "postgres://user:hunter2@127.0.0.1:hunter2/sync",
+    "no such file": "sqlite:////nowhere/hunter/2.db",
+}
+
+
+@pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS.keys())
+def test_a_bad_database_url_is_refused_without_its_password(url: str) -> None:
+    variables = {"DATABASE_URL": url, "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
+    for command in (
+        ["-m", "uvicorn", "app.main:app", "--port", str(free_port())],
+        ["-m", "alembic", "upgrade", "head"],
+    ):
+        done = run(command, **variables)
+        assert done.returncode != 0
+        assert done.stderr
+        assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_refused_login_is_told_without_its_password(postgres_url: str) -> None:
+    url = postgres_url.replace("postgres@", "nobody:hunter2@")
+    for command in (
+        ["-m", "uvicorn", "app.main:app", "--port", str(free_port())],
+        ["-m", "alembic", "upgrade", "head"],
+    ):
+        done = run(command, DATABASE_URL=url, LOG_LEVEL="DEBUG", LOG_FORMAT="json", AUTH0_DOMAIN="")
+        assert done.returncode != 0
+        assert "nobody" in done.stderr
+        assert "hunter2" not in done.stderr
+        assert records(done.stderr)

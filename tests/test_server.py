@@ -1,0 +1,109 @@
+"""`python -m app serve` and plain uvicorn as real processes: how they start, refuse to start, and end."""
+
+import asyncio
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from app.database.engine import Database
+from tests.events.support import read_ledger
+from tests.support.load import Load, run_load
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
+
+Start = Callable[..., ServiceProcess]
+PLAIN_UVICORN = ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", "{port}")
+STARTUP_FAILED = 3
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@on_sqlite
+def test_the_command_of_the_original_works(start_service: Start, tokens: TokenFactory) -> None:
+    service = start_service(*PLAIN_UVICORN)
+    event = {"file_id": str(uuid4()), "event_type": "upload"}
+    answer = httpx.post(f"{service.url}/sync-events", json=event, headers={"Authorization": f"Bearer {tokens.token()}"})
+    assert answer.status_code == 201
+    assert service.end() == -signal.SIGTERM, "uvicorn's own way to end: by the signal that it got"
+
+
+@on_sqlite
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_an_orderly_end_is_no_failure(start_service: Start, ending: signal.Signals) -> None:
+    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
+    service.send(ending)
+    assert service.wait() == 0
+    lines = service.output().splitlines()
+    assert all(line.startswith('{"') for line in lines), "every line is ours, from the first to the last"
+    assert '"Application shutdown complete."' in service.output()
+
+
+@on_sqlite
+def test_a_port_that_is_taken_is_a_clear_failure(start_service: Start, tmp_path: Path) -> None:
+    service = start_service()
+    other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db", "SECRET_KEY": "k" * 40}
+    second = ServiceProcess(other, tmp_path / "second.log", ("app", "serve", "--port", str(service.port)))
+    assert second.wait() == STARTUP_FAILED
+    assert "address already in use" in second.output()
+    assert httpx.get(f"{service.url}/health").status_code == 200
+
+
+@on_sqlite
+def test_a_database_that_is_away_is_a_clear_failure(start_service: Start, tmp_path: Path) -> None:
+    service = ServiceProcess(
+        {"DATABASE_URL": f"sqlite:///{tmp_path}/missing/sync.db", "SECRET_KEY": "k" * 40}, tmp_path / "log"
+    )
+    assert service.wait() == STARTUP_FAILED
+    assert "DATABASE_URL: " in service.output()
+    assert "Traceback" not in service.output()
+
+
+@on_postgresql
+async def test_several_workers_end_in_order_under_load(
+    start_service: Start, database: Database, tokens: TokenFactory
+) -> None:
+    service, load, stop = start_service(WEB_CONCURRENCY="2", LOG_LEVEL="INFO"), Load(), asyncio.Event()
+    task = asyncio.create_task(run_load(load, service.url, tokens.token(), clients=16, until=stop))
+    await until(lambda: len(load.answered) >= 100)
+    assert await asyncio.to_thread(service.end) == 0
+    stop.set()
+    await task
+    events = await read_ledger(database)
+    assert set(load.answered) == {event.id for event in events}, "an event was written whose request was not answered"
+    assert not load.refused
+    assert service.output().count("Application shutdown complete") == 2
+
+
+@on_postgresql
+async def test_a_worker_that_dies_is_replaced(start_service: Start) -> None:
+    service = start_service(WEB_CONCURRENCY="2")
+    workers = [child for child in psutil.Process(service.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    async with httpx.AsyncClient() as client:
+
+        async def gauge(name: str) -> str | None:
+            body = (await client.get(f"{service.url}/metrics", headers={"Connection": "close"})).text
+            found = re.search(rf"^sync_{name} (.*)$", body, re.MULTILINE)
+            return found and found[1]
+
+        async def both_count() -> bool:
+            return await gauge("database_connections_limit") == "40.0"
+
+        await until(both_count)
+        workers[0].kill()
+
+        async def is_replaced() -> bool:
+            children = psutil.Process(service.pid).children()
+            return sum("spawn_main" in " ".join(child.cmdline()) for child in children) == 2 and await both_count()
+
+        await until(is_replaced)
+        # The dead worker counts no more, and the new one is not counted on top of it.
+        assert await gauge("database_connections_limit") == "40.0"
+    assert await asyncio.to_thread(service.end) == 0
