@@ -66,7 +66,7 @@ clean: ## remove what the targets above made, except the database
 	rm -rf $(VENV) .ci/spectral/node_modules .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .ci/spectral/node_modules: .ci/spectral/package-lock.json
-	npm ci --prefix .ci/spectral --no-audit --no-fund --silent
+	npm ci --prefix .ci/spectral --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 $(VENV)/.created:

@@ -1,5 +1,19 @@
-"""`python -m app`."""
+"""`python -m app`: the command line."""
 
-from app.cli import main
+import signal
+import sys
+from types import FrameType
 
-raise SystemExit(main())
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+# Before the imports, which take a second: as a container's first process, one without a handler would never hear the
+# signal. uvicorn puts its own handler in front, and sends itself the signal once more after an orderly end.
+signal.signal(signal.SIGTERM, _end)
+
+from app.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

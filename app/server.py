@@ -1,10 +1,8 @@
 """Runs the service under uvicorn as the settings say: the limits of connections, the workers, the orderly end."""
 
 import os
-import signal
 import tempfile
 from contextlib import ExitStack
-from types import FrameType
 
 import uvicorn
 
@@ -19,8 +17,6 @@ def serve(settings: Settings) -> int:
     Raises:
         SystemExit: 3 when the service can not start; the log says why.
     """
-    # uvicorn sends itself the signal that ended it once more, after all is done; here the end is no accident.
-    signal.signal(signal.SIGTERM, _ended_in_order)
     with ExitStack() as stack:
         if settings.web_concurrency > 1 and MULTIPROCESS_DIRECTORY not in os.environ:
             os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(
@@ -39,7 +35,3 @@ def serve(settings: Settings) -> int:
             timeout_graceful_shutdown=settings.shutdown_request_timeout,
         )
     return 0
-
-
-def _ended_in_order(_number: int, _frame: FrameType | None) -> None:
-    """Nothing is left to do."""

@@ -43,6 +43,6 @@ def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 selected / 9 total" in done.stdout
+    assert "12 selected / 12 total" in done.stdout
     assert "FAILURES" not in done.stdout
     assert "Traceback" not in service.output()

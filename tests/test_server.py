@@ -45,6 +45,24 @@ def test_an_orderly_end_is_no_failure(start_service: Start, ending: signal.Signa
     assert '"Application shutdown complete."' in service.output()
 
 
+async def test_a_signal_during_the_start_is_heard(tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/sync.db", "SECRET_KEY": "k" * 40}
+    service = ServiceProcess(environment, tmp_path / "log")
+    try:
+        await until(lambda: _catches(service.pid, signal.SIGTERM))
+        service.send(signal.SIGTERM)
+        assert await asyncio.to_thread(service.wait) == 0
+        assert "service started" not in service.output(), "it was too late to show anything"
+    finally:
+        service.kill()
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal, as proc(5) tells."""
+    [mask] = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) & 1 << (number - 1))
+
+
 @on_sqlite
 def test_a_port_that_is_taken_is_a_clear_failure(start_service: Start, tmp_path: Path) -> None:
     service = start_service()
@@ -81,11 +99,16 @@ async def test_several_workers_end_in_order_under_load(
     assert service.output().count("Application shutdown complete") == 2
 
 
+def workers(service: ServiceProcess) -> list[psutil.Process]:
+    """The worker processes that live."""
+    children = psutil.Process(service.pid).children()
+    return [one for one in children if "spawn_main" in str(one.as_dict(["cmdline"], ad_value="a zombie")["cmdline"])]
+
+
 @on_postgresql
 async def test_a_worker_that_dies_is_replaced(start_service: Start) -> None:
     service = start_service(WEB_CONCURRENCY="2")
-    workers = [child for child in psutil.Process(service.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    assert len(workers) == 2
+    first, second = workers(service)
     async with httpx.AsyncClient() as client:
 
         async def gauge(name: str) -> str | None:
@@ -97,13 +120,13 @@ async def test_a_worker_that_dies_is_replaced(start_service: Start) -> None:
             return await gauge("database_connections_limit") == "40.0"
 
         await until(both_count)
-        workers[0].kill()
+        first.kill()
 
         async def is_replaced() -> bool:
-            children = psutil.Process(service.pid).children()
-            return sum("spawn_main" in " ".join(child.cmdline()) for child in children) == 2 and await both_count()
+            return len(workers(service)) == 2 and first not in workers(service) and await both_count()
 
         await until(is_replaced)
+        assert second in workers(service)
         # The dead worker counts no more, and the new one is not counted on top of it.
         assert await gauge("database_connections_limit") == "40.0"
     assert await asyncio.to_thread(service.end) == 0

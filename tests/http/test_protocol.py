@@ -376,3 +376,16 @@ async def test_an_answer_that_is_not_read_is_given_up(enough_bytes: int) -> None
         await connection.send(GET.replace(b"/echo", b"/flood"))
         await until(lambda: unwritten_bytes() > 0)
         await until(lambda: served.connections == 0, 10)
+
+
+async def test_a_short_deadline_is_not_forgotten_for_a_long_one(served: Served) -> None:
+    async with served.connect() as connection:
+        # The body comes after the answer, so that the connection then is idle by our own, longer timer.
+        await connection.send(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+        assert (await connection.answer()).status == 200
+        await connection.send(b"x")
+        await asyncio.sleep(HEADER_TIMEOUT * 1.5)
+        started = time.monotonic()
+        await connection.send(GET[:-1])
+        await assert_refused(connection, 408)
+        assert time.monotonic() - started < HEADER_TIMEOUT + 1

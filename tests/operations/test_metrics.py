@@ -228,8 +228,13 @@ def metric(url: str, name: str, **labels: str) -> float:
     return read(httpx.get(f"{url}/metrics", timeout=10).text)(name, **labels)
 
 
-def test_several_workers_are_one(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> None:
-    service = start_service(WEB_CONCURRENCY="2", SYNC_EVENT_PROCESS_INTERVAL="3600")
+async def test_several_workers_are_one(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> None:
+    service = start_service(WEB_CONCURRENCY="2")
+    await until(lambda: metric(service.url, "database_connections_limit") == 2 * 20)  # both are there
+    await asyncio.to_thread(_post_and_look, service, tokens)
+
+
+def _post_and_look(service: ServiceProcess, tokens: TokenFactory) -> None:
     headers = {"Authorization": f"Bearer {tokens.token()}"}
     for _ in range(40):  # a connection each, so that both workers get some
         posted = httpx.post(
