@@ -1,8 +1,6 @@
 # `make` lists the targets.
 PYTHON ?= python3
 VENV   ?= .venv
-HOST   ?= 127.0.0.1
-PORT   ?= 8000
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
@@ -12,14 +10,13 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --req
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-run: $(VENV)/.runtime ## start the service on SQLite (or what .env says) at http://127.0.0.1:8000
+run: $(VENV)/.runtime ## start the service: on SQLite at http://127.0.0.1:8000, or as .env says
 	@echo
-	@echo "  Sync Service   http://$(HOST):$(PORT)"
-	@echo "  Documentation  http://$(HOST):$(PORT)/docs"
+	@echo "  Documentation  at /docs of the address below"
 	@echo "  A token        make -s token     (in another terminal)"
 	@echo "  Stop           Ctrl-C"
 	@echo
-	@exec $(BIN)/python -m app serve --host $(HOST) --port $(PORT)
+	@exec $(BIN)/python -m app serve
 
 token: $(VENV)/.runtime ## print a token for local mode
 	@$(BIN)/python -m app token

@@ -106,9 +106,8 @@ def phrase(status: int) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """`Type: message`, the message's first line, in at most 500 printable characters."""
-    lines = str(error).splitlines() or [""]
-    text = f"{type(error).__name__}: {lines[0]}"
+    """`Type: message`, the message's first line if it has one, in at most 500 printable characters."""
+    text = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
     return "".join(c if c.isprintable() else " " for c in text)[:MAX_ERROR_CHARACTERS]
 
 

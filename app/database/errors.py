@@ -9,9 +9,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
 
-# PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races.
+# PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races; closed.
 _FAILED_CLASSES = ("08", "53", "57P", "58")
-_FAILED_STATES = frozenset({"25006", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
+_FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
 _TIMEOUT_STATES = frozenset({"55P03", "57014"})
 _SQLITE_FAILED = frozenset(
     {

@@ -128,6 +128,19 @@ async def test_a_read_only_postgresql(on_postgres: httpx.AsyncClient, frail_post
     assert (await post(on_postgres)).status_code == 201
 
 
+async def test_a_postgresql_that_lets_nobody_in(on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
+    assert (await post(on_postgres)).status_code == 201
+    await asyncio.to_thread(frail_postgres.sql, "ALTER DATABASE postgres ALLOW_CONNECTIONS false", "template1")
+    try:
+        await asyncio.to_thread(frail_postgres.sql, CUT_CONNECTIONS, "template1")
+        await expect_unavailable(lambda: post(on_postgres))
+        await expect_unavailable(lambda: on_postgres.get("/sync-events"))
+        assert (await on_postgres.get("/health")).status_code == 503
+    finally:
+        await asyncio.to_thread(frail_postgres.sql, "ALTER DATABASE postgres ALLOW_CONNECTIONS true", "template1")
+    await expect_recovery(on_postgres)
+
+
 async def test_a_locked_head(
     on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer, make_settings: MakeSettings
 ) -> None:

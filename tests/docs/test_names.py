@@ -14,7 +14,6 @@ from tests.docs.markdown import PAGES, README, name, rows, section
 
 # Variables that are not the service's own settings.
 OF_OTHERS = {
-    "CERTIFICATE_VERIFY_FAILED",
     "COMPILE_FLAGS",
     "EVENT_ID",
     "FORWARDED_ALLOW_IPS",
