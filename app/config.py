@@ -59,9 +59,11 @@ class Settings(BaseSettings):
         131_072, ge=1024, le=2**30, description="Largest body of one POSTed event, in bytes; larger gets 413"
     )
     max_batch_bytes: int = Field(
-        20_971_520, ge=1024, le=2**30, description="Largest body of a POSTed batch, in bytes; larger gets 413"
+        20_971_520,
+        ge=1024,
+        le=2**30,
+        description="Largest body of a POSTed batch, and of all large bodies at once, in bytes; larger gets 413",
     )
-
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
     max_concurrent_requests: int = Field(
         1000, ge=1, le=100_000, description="Requests under way at once per process; more get 503"
@@ -196,6 +198,12 @@ class Settings(BaseSettings):
     def _keys_outlive_their_refresh(self) -> Self:
         if self.jwks_refresh_seconds * 2 > self.jwks_max_age_seconds:
             raise ValueError("JWKS_REFRESH_SECONDS must be at most half of JWKS_MAX_AGE_SECONDS")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.metrics_port == self.server_port:
+            raise ValueError("METRICS_PORT must differ from SERVER_PORT")
         return self
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._requests = Counter(
             "sync_http_requests",
-            "Requests, by the status of their answer; `aborted` when the client left before there was one.",
+            "Requests, by the status of their answer; `aborted` when the process ended before there was one.",
             ("method", "route", "status"),
             registry=registry,
         )

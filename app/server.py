@@ -1,10 +1,14 @@
 """Runs the service under uvicorn as the settings say: the limits of connections, the workers, the orderly end."""
 
 import os
+import signal
 import tempfile
-from contextlib import ExitStack
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings
 from app.http.protocol import BoundedHttpProtocol
@@ -12,26 +16,41 @@ from app.operations.exporter import MULTIPROCESS_DIRECTORY
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, and return 0 after an orderly end.
+    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 3 when a worker can not start.
 
     Raises:
-        SystemExit: 3 when the service can not start; the log says why.
+        SystemExit: with the same statuses, from a single process.
     """
-    with ExitStack() as stack:
-        if settings.web_concurrency > 1 and MULTIPROCESS_DIRECTORY not in os.environ:
-            os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="sync-metrics-")
-            )
-        uvicorn.run(
-            "app.main:app",
-            host=settings.server_host,
-            port=settings.server_port,
-            workers=settings.web_concurrency,
-            http=BoundedHttpProtocol,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=settings.keep_alive_timeout,
-            timeout_graceful_shutdown=settings.shutdown_request_timeout,
-        )
+    signal.signal(signal.SIGTERM, _end_in_order)
+    config = uvicorn.Config(
+        "app.main:app",
+        host=settings.server_host,
+        port=settings.server_port,
+        workers=settings.web_concurrency,
+        http=BoundedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
+        timeout_graceful_shutdown=settings.shutdown_request_timeout,
+    )
+    if settings.web_concurrency > 1:
+        return _supervise(config)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()
     return 0
+
+
+def _supervise(config: uvicorn.Config) -> int:
+    """Run the workers, whose metrics are added up in a directory that they share."""
+    with tempfile.TemporaryDirectory(prefix="sync-metrics-") as directory:
+        os.environ[MULTIPROCESS_DIRECTORY] = directory
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
+    failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
+    return STARTUP_FAILURE if failed else 0
+
+
+def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+    # uvicorn sends itself the signal that ended it once more, after all is done.
+    raise SystemExit(0)

@@ -111,6 +111,12 @@ def test_there_is_no_default_secret_and_no_default_tenant() -> None:
     assert (settings.secret_key, settings.auth0_domain, settings.local_mode) == ("", "", True)
 
 
+def test_the_two_ports_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_PORT", "8000")
+    with pytest.raises(SystemExit, match="METRICS_PORT must differ from SERVER_PORT"):
+        load_settings()
+
+
 def test_the_table_has_every_variable() -> None:
     assert {name.upper() for name in Settings.model_fields} == set(TEXTS)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from app.metrics import DatabaseMetrics
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
 _PROBE_SECONDS = 0.8
+_CLOSE_SECONDS = 2
 _TAKEN = "sync-service: taken"
 
 
@@ -95,9 +96,10 @@ class Database:
                 yield connection
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self.engine.dispose()
-        await self._prober.dispose()
+        """Close every connection; those that hang are left to the end of the process after 2 seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(self.engine.dispose(), self._prober.dispose())
 
 
 def create_engine(settings: Settings) -> AsyncEngine:

@@ -18,6 +18,8 @@ from app.events.record import EventRecord
 from app.metrics import LedgerMetrics
 from app.tracing.span import recorded_context, traced
 
+CANCEL_SECONDS = 2  # a statement on a connection that hangs takes its own time to give up
+
 log = structlog.get_logger(__name__)
 
 
@@ -89,7 +91,7 @@ class Ledger:
         for writer in late:
             log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
             writer.cancel()
-            await asyncio.wait({writer})
+            await asyncio.wait({writer}, timeout=CANCEL_SECONDS)
         while group := self._take_group():
             _refuse(group, CommitTooLate())
 

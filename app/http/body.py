@@ -15,8 +15,8 @@ from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it does not hold up other requests.
 THREAD_FROM_BYTES = 65_536
-# Up to this size a body never waits for others.
-FREE_BYTES = 131_072
+# So much of a body is read before it waits for others, so that a mere announcement takes no room.
+FREE_BYTES = 32_768
 _JSON_IN_UTF8 = re.compile(
     r'application/([\w.-]+\+)?json([ \t]*;[ \t]*charset=("utf-?8"|utf-?8))?[ \t]*;?', re.ASCII | re.IGNORECASE
 )
@@ -44,16 +44,17 @@ class BodyTooSlow(HTTPException):
 
 
 class BodiesBusy(HTTPException):
-    """503, before the body is read or after a part of it."""
+    """503, after a part of the body."""
 
     def __init__(self) -> None:
-        super().__init__(503, "Too many large bodies are under way; try again.", {"Retry-After": "1"})
+        headers = {"Retry-After": "1", "Connection": "close"}
+        super().__init__(503, "Too many large bodies are under way; try again.", headers)
 
 
 class JsonRequest(Request):
     """A request whose body is strict JSON of at most `max_bytes` that comes within `timeout_seconds`.
 
-    A body beyond `FREE_BYTES` is read once there is room for it in the `budget`, and keeps that room until `release`.
+    What is beyond `FREE_BYTES` of it is read once there is room in the `budget`, which it keeps until `release`.
     """
 
     def __init__(
@@ -87,8 +88,6 @@ class JsonRequest(Request):
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
             raise ContentTooLarge(self._max_bytes)
-        if declared.isdigit():
-            await self._make_room(int(declared))
         try:
             async with asyncio.timeout(self._timeout_seconds) as limit:
                 async for chunk in self.stream():
@@ -97,7 +96,7 @@ class JsonRequest(Request):
                     self._raw += chunk
                     if len(self._raw) > FREE_BYTES and not self._taken_bytes:
                         limit.reschedule(None)  # it is we who let the client wait
-                        await self._make_room(self._max_bytes)
+                        await self._make_room(int(declared) if declared.isdigit() else self._max_bytes)
                         limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
         except TimeoutError:
             raise BodyTooSlow(self._timeout_seconds) from None
@@ -128,8 +127,6 @@ class JsonRequest(Request):
             raw.clear()  # the traceback of a refusal holds on to it for long
 
     async def _make_room(self, size_bytes: int) -> None:
-        if size_bytes <= FREE_BYTES:
-            return
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 self._taken_bytes = await self._budget.take(size_bytes)

@@ -5,10 +5,7 @@ from collections.abc import Callable
 from fastapi import Request
 
 from app.errors import problem_response
-from app.http.middleware import App, Receive, Scope, Send
-
-# Asked for by what must see an overloaded process as it is.
-ALWAYS_OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+from app.http.middleware import PROBE_PATHS, App, Receive, Scope, Send
 
 
 class ConcurrencyLimit:
@@ -25,7 +22,7 @@ class ConcurrencyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN:
+        if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
             await self._app(scope, receive, send)
         elif self._under_way >= self._limit:
             self._on_reject()

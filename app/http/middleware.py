@@ -22,7 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+# What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
+PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 log = structlog.get_logger("app.access")
 
@@ -84,7 +85,7 @@ def _level(path: str, status: int, bug: Exception | None) -> int:
         return logging.ERROR
     if not status or status > HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.WARNING
-    return logging.DEBUG if path in QUIET_PATHS else logging.INFO
+    return logging.DEBUG if path in PROBE_PATHS else logging.INFO
 
 
 def sane_request_id(given: str | None) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -74,7 +75,8 @@ def _process_metrics(metrics: Metrics) -> Collector:
     for file in Path(directory).iterdir():
         live = _LIVE_GAUGE.fullmatch(file.name)
         if live and not _is_running(int(live["pid"])):
-            mark_process_dead(int(live["pid"]), directory)  # type: ignore[no-untyped-call]  # not typed there
+            with suppress(FileNotFoundError):  # another worker was first
+                mark_process_dead(int(live["pid"]), directory)  # type: ignore[no-untyped-call]  # not typed there
     registry = CollectorRegistry()
     MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]  # not typed there
     return registry
@@ -85,4 +87,6 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    except PermissionError:  # somebody else's by now
+        return True
     return True

@@ -129,7 +129,7 @@ class HealthMonitor:
         """Give up a look that is under way."""
         if self._look is not None:
             self._look.cancel()
-            await asyncio.wait({self._look})
+            await asyncio.wait({self._look}, timeout=CHECK_TIMEOUT_SECONDS)
 
     async def _read(self) -> LedgerStatus | None:
         try:

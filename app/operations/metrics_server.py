@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app.config import Settings
-from app.operations.exporter import CONTENT_TYPE, MetricsExporter
+from app.errors import add_error_handlers
+from app.http.middleware import RequestContext
+from app.http.protocol import BoundedHttpProtocol
+from app.operations.exporter import MetricsExporter
+from app.operations.router import metrics_router
 
 
 class PortTaken(Exception):
@@ -35,9 +40,15 @@ async def metrics_server(settings: Settings, exporter: MetricsExporter) -> Async
     if not settings.metrics_port:
         yield
         return
-    listener = _listen(settings.server_host, settings.metrics_port)
+    listener = _listen(settings)
     config = uvicorn.Config(
-        _create_app(exporter), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        _create_app(settings, exporter),
+        lifespan="on",
+        http=BoundedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
     )
     server = _InnerServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics-server")
@@ -48,22 +59,25 @@ async def metrics_server(settings: Settings, exporter: MetricsExporter) -> Async
         await serving
 
 
-def _create_app(exporter: MetricsExporter) -> FastAPI:
-    app = FastAPI(openapi_url=None)
+def _create_app(settings: Settings, exporter: MetricsExporter) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
+        yield {"settings": settings, "exporter": exporter}
 
-    @app.get("/metrics")
-    async def get_metrics() -> Response:
-        return Response(await exporter.render(), media_type=CONTENT_TYPE)
-
+    app = FastAPI(openapi_url=None, lifespan=lifespan, telemetry=TelemetryConfig(tracing=False, auto_configure=False))
+    add_error_handlers(app)
+    app.add_middleware(RequestContext)
+    app.include_router(metrics_router)
     return app
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.server_host, settings.metrics_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    # Every worker listens; whichever is asked answers for all of them.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if settings.web_concurrency > 1:  # every worker listens; whichever is asked answers for all of them
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -7,6 +7,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Ta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.types import database_now
+from app.errors import Unavailable
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
 
 MAX_COUNTED = 100_000
@@ -35,7 +36,11 @@ class StatusRepository:
         self._connection = connection
 
     async def get_status(self) -> LedgerStatus:
-        """The status of this moment, by the database's clock."""
+        """The status of this moment, by the database's clock.
+
+        Raises:
+            Unavailable: when the tables are not whole.
+        """
         cursor = select(SweepCursor.position).scalar_subquery()
         head = select(LedgerHead.position).scalar_subquery()
         passed = (RetryState.RETRYING, RetryState.WAITING)
@@ -51,6 +56,8 @@ class StatusRepository:
         )
         row = (await self._connection.execute(query)).one()
         position, fresh, retrying, waiting, failed, *oldest, now, revision = row
+        if position is None or fresh is None:
+            raise Unavailable("the ledger has lost its head or its cursor")
         return LedgerStatus(
             position=position,
             unprocessed=fresh + retrying + waiting,

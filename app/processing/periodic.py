@@ -7,6 +7,8 @@ import structlog
 
 from app.errors import Unavailable, describe
 
+CANCEL_SECONDS = 2  # a statement on a connection that hangs takes its own time to give up
+
 log = structlog.get_logger(__name__)
 
 
@@ -32,7 +34,7 @@ class PeriodicTask:
             for task in late:
                 log.error("pass cancelled at shutdown", task=self._name)
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await asyncio.wait({task}, timeout=CANCEL_SECONDS)
 
     async def _repeat(self) -> None:
         while not self._stopping.is_set():

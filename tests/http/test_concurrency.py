@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.http.concurrency import ALWAYS_OPEN, ConcurrencyLimit
-from app.http.middleware import RequestContext
+from app.http.concurrency import ConcurrencyLimit
+from app.http.middleware import PROBE_PATHS, RequestContext
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.waiting import until
@@ -26,7 +26,7 @@ class Slow:
         self.go_on = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] not in ALWAYS_OPEN:
+        if scope["path"] not in PROBE_PATHS:
             self.under_way += 1
             try:
                 await self.go_on.wait()
@@ -64,7 +64,7 @@ async def test_one_too_many_is_refused_and_health_is_not(client: httpx.AsyncClie
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["type"] == "urn:sync-service:problem:too-many-requests-under-way"
         assert answer.json()["instance"] == "urn:request:mine"
-        assert {(await client.get(path)).status_code for path in ALWAYS_OPEN} == {200}
+        assert {(await client.get(path)).status_code for path in PROBE_PATHS} == {200}
         assert slow.rejected == 1
         slow.go_on.set()
     assert {task.result().status_code for task in taken} == {200}
@@ -98,4 +98,4 @@ async def test_what_is_no_request_is_not_counted(slow: Slow) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_is_always_open_exists(make_settings: MakeSettings) -> None:
-    assert create_app(make_settings()).openapi()["paths"].keys() >= ALWAYS_OPEN
+    assert create_app(make_settings()).openapi()["paths"].keys() >= PROBE_PATHS

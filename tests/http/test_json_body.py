@@ -133,12 +133,31 @@ async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
             body = chunks(b"[" + b" " * FREE_BYTES, b"]")
             with pytest.raises(HTTPException) as refused:
                 await read(request(headers_of_second, body, size, timeout_seconds=0.01, budget=budget))
-            assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
-            # Of a declared one nothing is read, of another one no more than what is free.
-            assert await anext(body) == (b"]" if not headers_of_second else b"[" + b" " * FREE_BYTES)
+            assert (refused.value.status_code, refused.value.headers) == (
+                503,
+                {"Retry-After": "1", "Connection": "close"},
+            )
+            assert await anext(body) == b"]", "no more is read than what is free"
         assert await read(request([], chunks(b"[", b"]"), size, budget=budget)) == []
         first.release()
         first.release()
+
+
+async def test_an_announcement_takes_no_room() -> None:
+    size = FREE_BYTES + 2
+    budget = BodyBudget(size)
+
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    stalled = request([(b"content-length", b"%d" % size)], nothing(), size, timeout_seconds=60, budget=budget)
+    waiting = asyncio.create_task(read(stalled))
+    await asyncio.sleep(0)
+    body = chunks(b"[" + b" " * FREE_BYTES, b"]")
+    assert await read(request([], body, size, timeout_seconds=5, budget=budget)) == []
+    waiting.cancel()
+    await asyncio.wait({waiting})
 
 
 async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> None:

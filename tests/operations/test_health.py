@@ -178,6 +178,12 @@ async def test_a_broken_sqlite_is_unhealthy(anonymous: httpx.AsyncClient, databa
     assert "sync_database_up 0.0" in (await ask(anonymous, "/metrics")).text
 
 
+async def test_tables_that_are_not_whole_are_unhealthy(anonymous: httpx.AsyncClient, database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(text("DELETE FROM sweep_cursor"))
+    assert {(await anonymous.get(url)).status_code for url in ("/health", "/health/ready")} == {503}
+
+
 @on_sqlite
 async def test_a_locked_sqlite_is_still_read(anonymous: httpx.AsyncClient, database_url: str) -> None:
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:

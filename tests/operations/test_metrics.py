@@ -254,7 +254,11 @@ def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., Servi
     service = start_service(METRICS_PORT=str(port))
     assert httpx.get(f"{service.url}/metrics").status_code == 404
     assert metric(f"http://127.0.0.1:{port}", "database_up") == 1
-    assert httpx.get(f"http://127.0.0.1:{port}/sync-events").status_code == 404
+    elsewhere = httpx.get(f"http://127.0.0.1:{port}/sync-events")
+    assert (elsewhere.status_code, elsewhere.headers["Content-Type"]) == (404, "application/problem+json")
+    assert elsewhere.headers["X-Request-ID"]
+    assert "server" not in elsewhere.headers
+    assert httpx.head(f"http://127.0.0.1:{port}/metrics").status_code == 200
     with pytest.raises(RuntimeError, match=f"METRICS_PORT: can not listen on 127.0.0.1:{service.port}"):
         start_service(METRICS_PORT=str(service.port))
     assert service.end() == 0
