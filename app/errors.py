@@ -15,6 +15,7 @@ PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sync-service:problem:"
 MAX_FIELD_ERRORS = 100
 MAX_ERROR_CHARACTERS = 500
+BUG_DETAIL = "An unexpected error; the log has it under this request id."
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -198,7 +199,7 @@ def _field_error(item: dict[str, Any]) -> FieldError:
 
 def bug_response(request: Request) -> JSONResponse:
     """The answer to a request that met a bug."""
-    return problem_response(request, 500, "An unexpected error; the log has it under this request id.")
+    return problem_response(request, 500, BUG_DETAIL)
 
 
 async def _on_bug(request: Request, _error: Exception) -> JSONResponse:

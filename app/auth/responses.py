@@ -5,6 +5,7 @@ from app.auth.principal import Scope
 from app.auth.rate_limit import RateLimited
 from app.database.errors import DatabaseUnavailable
 from app.errors import FieldError, Unprocessable
+from app.http.concurrency import TooManyUnderWay
 from app.http.responses import Errors
 
 
@@ -18,6 +19,7 @@ def token_errors(scope: Scope) -> Errors:
         "scope": ScopeMissing(scope),
         "unknown_parameter": Unprocessable("The query is not valid; `errors` says where and why.", errors=[unknown]),
         "too_many": RateLimited(wait_seconds=1),
+        "under_way": TooManyUnderWay(),
         "database": DatabaseUnavailable(),
         "keys": KeysUnavailable(),
     }

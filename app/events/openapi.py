@@ -4,6 +4,7 @@ from typing import Any
 
 from app.auth.principal import Scope
 from app.auth.responses import token_errors
+from app.config import Settings
 from app.errors import Conflict, NotFound
 from app.events.examples import EVENT_ID, PENDING_EVENT, PROCESSED_EVENT
 from app.events.group import IdempotencyKeyReused
@@ -38,7 +39,7 @@ CREATED: Responses = {
     ),
     **problems(
         {"event_type": invalid(["body", "event_type"], "Input should be 'upload', 'delete' or 'update'", "enum")}
-        | body_errors(max_bytes=131_072)
+        | body_errors(max_bytes=Settings.model_fields["max_event_bytes"].default)
         | _WRITE_ERRORS
     ),
 }
@@ -54,7 +55,7 @@ BATCH_CREATED: Responses = {
     **problems(
         {"no_events": invalid(["body", "events"], _BATCH_TOO_SHORT, "too_short")}
         | {"bodies_busy": BodiesBusy()}
-        | body_errors(max_bytes=20_971_520)
+        | body_errors(max_bytes=Settings.model_fields["max_batch_bytes"].default)
         | _WRITE_ERRORS
     ),
 }

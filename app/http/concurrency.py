@@ -4,8 +4,14 @@ from collections.abc import Callable
 
 from fastapi import Request
 
-from app.errors import problem_response
+from app.errors import Unavailable, problem_response
 from app.http.middleware import PROBE_PATHS, App, Receive, Scope, Send
+
+
+class TooManyUnderWay(Unavailable):
+    """503; nothing was done."""
+
+    code, detail = "too-many-requests-under-way", "Too many requests are under way; try again."
 
 
 class ConcurrencyLimit:
@@ -36,10 +42,5 @@ class ConcurrencyLimit:
 
 
 def _rejection(scope: Scope) -> App:
-    return problem_response(
-        Request(scope),
-        503,
-        "Too many requests are under way; try again.",
-        code="too-many-requests-under-way",
-        headers={"Retry-After": "1"},
-    )
+    error = TooManyUnderWay()
+    return problem_response(Request(scope), error.status, str(error), code=error.code, headers=error.headers)

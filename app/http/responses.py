@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from app.config import Settings
 from app.errors import PROBLEM_JSON, FieldError, ProblemError, Unprocessable, phrase, problem_document
 from app.http.body import BodyTooSlow, ContentTooLarge, UnsupportedMediaType
 
@@ -22,6 +23,7 @@ _DESCRIPTIONS = {
     415: "The body is not declared as JSON in UTF-8.",
     422: "The request is not valid. `errors` says where and why, and never repeats the input.",
     429: "The subject of the token sends too many requests. Try again after `Retry-After` seconds.",
+    500: "A bug.",
     503: "The service can not answer this now. Try again after `Retry-After` seconds.",
 }
 RETRY_AFTER_HEADER: dict[str, Any] = {
@@ -73,7 +75,7 @@ def body_errors(max_bytes: int) -> Errors:
     not_json = "This is not JSON as the service reads it: Expecting value"
     return {
         "not_json": invalid(["body", 0], not_json, "json_invalid"),
-        "slow": BodyTooSlow(10),
+        "slow": BodyTooSlow(Settings.model_fields["body_timeout"].default),
         "large": ContentTooLarge(max_bytes),
         "media_type": UnsupportedMediaType(),
     }

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from app.errors import Problem, ValidationProblem
-from app.http.responses import REQUEST_ID_EXAMPLE
+from app.errors import BUG_DETAIL, Problem, ProblemError, ValidationProblem
+from app.http.responses import REQUEST_ID_EXAMPLE, problems
 
 SERVERS = [{"url": "/", "description": "This service"}]
 TAGS = [
@@ -38,8 +38,6 @@ new one. The log lines of the request have it too.
 | 400 | what came is not sound HTTP/1.1 |
 | 404, 405 | there is no such path, or not with this method |
 | 408, 431 | the headers came too slowly, or are too large |
-| 500 | a bug; the log has it under the request's id |
-| 503 | too many requests are under way; health and metrics are answered all the same |
 
 **Retries.** After 429 and 503 wait `Retry-After` seconds. After these and after a lost connection repeat the \
 request with the same `Idempotency-Key`: the event is recorded once, whatever the first attempt did.
@@ -73,6 +71,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         if "examples" in schema:
             schema["examples"] = [_with_nulls(one, schema, schemas) for one in schema["examples"]]
     for operation in _operations(document):
+        operation["responses"].setdefault("500", problems({"bug": ProblemError(BUG_DETAIL)})[500])
         for response in operation["responses"].values():
             _complete_response(response, schemas)
         for parameter in operation.get("parameters", []):

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from app.http.responses import RETRY_AFTER_HEADER, Responses, success
+from app.http.concurrency import TooManyUnderWay
+from app.http.responses import RETRY_AFTER_HEADER, Responses, problems, success
 from app.operations.health import Health, Readiness
 
 _HEALTHY: dict[str, Any] = {
@@ -41,7 +42,8 @@ INFORMATION: Responses = {
             "status": "running",
             "links": {"documentation": "/docs", "health": "/health", "events": "/sync-events"},
         },
-    )
+    ),
+    **problems({"under_way": TooManyUnderWay()}),
 }
 HEALTH: Responses = {
     200: success("The database answers.", _HEALTHY),
