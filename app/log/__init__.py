@@ -33,7 +33,8 @@ _log = structlog.get_logger(__name__)
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send every log line of the process to stderr, one record each: whatever a value holds, it is quoted.
 
-    Warnings, and exceptions that nobody catches in the main thread or a task, become log lines too. May be called again, e.g. in a worker process.
+    Warnings become log lines too, and exceptions that nobody catches in the main thread or in a task. May be called
+    again, e.g. in a worker process.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
