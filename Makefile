@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test coverage check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,6 +25,9 @@ demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL that it starts itself
+	$(BIN)/pytest tests/ -v
+
+coverage: $(VENV)/.test ## the same with coverage of lines and branches, half as long again
 	$(BIN)/pytest tests/ -v --cov=app --cov-fail-under=95
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
