@@ -27,7 +27,7 @@ demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being
 test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL that it starts itself
 	$(BIN)/pytest tests/ -v
 
-coverage: $(VENV)/.test ## the same with coverage of lines and branches, half as long again
+coverage: $(VENV)/.test ## the same with coverage of lines and branches
 	$(BIN)/pytest tests/ -v --cov=app --cov-fail-under=95
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
