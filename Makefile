@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test coverage check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -24,11 +24,9 @@ token: $(VENV)/.runtime ## print a token for local mode
 demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being processed
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL that it starts itself
-	$(BIN)/pytest tests/ -v
-
-coverage: $(VENV)/.test ## the same with coverage of lines and branches
-	$(BIN)/pytest tests/ -v --cov=app --cov-fail-under=95
+test: $(VENV)/.test ## run the whole suite, with coverage, on SQLite and on a real PostgreSQL that it starts itself
+	$(BIN)/pytest tests/ -v -m "not load" -n auto --cov=app --cov-fail-under=95
+	$(BIN)/pytest tests/ -v -m load
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
 

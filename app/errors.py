@@ -102,8 +102,9 @@ class Unavailable(ProblemError):
 
 
 def phrase(status: int) -> str:
-    """What RFC 9110 calls `status`; Python before 3.13 has older names for two of them."""
-    return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status) or HTTPStatus(status).phrase
+    """What RFC 9110 calls `status`; Python before 3.13 has older names for two of them, and none has nginx's 499."""
+    newer = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
+    return newer.get(status) or HTTPStatus(status).phrase
 
 
 def describe(error: BaseException) -> str:

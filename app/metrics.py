@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+REJECTIONS = ("concurrency", "large_bodies", "rate", "not_http", "slow_headers", "large_headers")
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # events
 
@@ -31,7 +32,8 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._requests = Counter(
             "sync_http_requests",
-            "Requests, by the status of their answer; `aborted` when the process ended before there was one.",
+            "Requests, by the status of their answer: 499 when the client left before it had sent all of its body, "
+            "`aborted` when the process ended before there was an answer.",
             ("method", "route", "status"),
             registry=registry,
         )
@@ -50,11 +52,12 @@ class HttpMetrics:
         )
         self._rejected = Counter(
             "sync_http_requests_rejected",
-            "Requests refused by a limit: `concurrency` (503) or `rate` (429).",
+            "Requests refused by a limit: `concurrency` or `large_bodies` (503), `rate` (429), or before they became "
+            "a request of the application: `not_http` (400), `slow_headers` (408), `large_headers` (431).",
             ("reason",),
             registry=registry,
         )
-        for reason in ("concurrency", "rate"):
+        for reason in REJECTIONS:
             self._rejected.labels(reason)
 
     def answered(self, method: str, route: str | None, status: int, duration_seconds: float) -> None:
@@ -90,6 +93,9 @@ class LedgerMetrics:
             "sync_ledger_commit_failures",
             "Group commits that the database did not confirm; their callers got an error and may retry.",
             registry=registry,
+        )
+        self.busy = Counter(
+            "sync_ledger_busy", "Appends refused because too many events waited for their commit.", registry=registry
         )
         self.queue_events = Gauge(
             "sync_ledger_queue_events",

@@ -1,6 +1,7 @@
 """Runs the service under uvicorn as the settings say: the limits of connections, the workers, the orderly end."""
 
 import os
+import resource
 import signal
 import tempfile
 from contextlib import suppress
@@ -22,6 +23,7 @@ def serve(settings: Settings) -> int:
         SystemExit: with the same statuses, from a single process.
     """
     signal.signal(signal.SIGTERM, _end_in_order)
+    _allow_many_connections()
     config = uvicorn.Config(
         "app.main:app",
         host=settings.server_host,
@@ -39,6 +41,12 @@ def serve(settings: Settings) -> int:
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run()
     return 0
+
+
+def _allow_many_connections() -> None:
+    """Every connection is an open file; some systems allow 1024 of them unless one asks for more."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _supervise(config: uvicorn.Config) -> int:

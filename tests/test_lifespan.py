@@ -39,6 +39,7 @@ async def test_the_sweep_runs_by_itself(start_service: Start, tokens: TokenFacto
         await until(is_processed)
 
 
+@pytest.mark.load
 async def test_sigterm_under_load_answers_everybody_and_exits_in_time(
     start_service: Start, database: Database, tokens: TokenFactory
 ) -> None:
@@ -81,6 +82,7 @@ async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start,
     assert not processed[-1], "the backlog was too small to be interrupted"
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_several_processes_sweep_each_event_once(start_service: Start, database: Database) -> None:
     file_ids = [uuid4() for _ in range(50)]

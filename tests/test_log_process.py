@@ -99,6 +99,8 @@ UNCAUGHT = {
     "warning": 'import warnings; warnings.warn("a\\nforged")',
     "task": 'import asyncio\nasync def fail(): raise RuntimeError("a\\nforged")\n'
     "async def main():\n  task = asyncio.create_task(fail())\n  await asyncio.sleep(0.01)\nasyncio.run(main())",
+    "thread": 'import threading\ndef fail(): raise RuntimeError("a\\nforged")\n'
+    "thread = threading.Thread(target=fail); thread.start(); thread.join()",
     "exception": 'raise RuntimeError("a\\nforged")',
 }
 

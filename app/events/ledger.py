@@ -11,14 +11,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
+from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.record import EventRecord
 from app.metrics import LedgerMetrics
 from app.tracing.span import recorded_context, traced
-
-CANCEL_SECONDS = 2  # a statement on a connection that hangs takes its own time to give up
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +68,7 @@ class Ledger:
             DatabaseUnavailable, CommitTooLate: the outcome is unknown; a retry with the same key finds out.
         """
         if self._queue and self._waiting_events + len(records) > self._queue_size:
+            self._metrics.busy.inc()
             raise LedgerBusy
         append = Append(records, asyncio.get_running_loop().create_future(), recorded_context())
         self._queue.append(append)
@@ -87,11 +87,8 @@ class Ledger:
         """Wait until everything that was accepted is answered; after `timeout_seconds` refuse what is left."""
         if self._writer is None:
             return
-        _done, late = await asyncio.wait({self._writer}, timeout=timeout_seconds)
-        for writer in late:
+        if not await wait_or_cancel(self._writer, timeout_seconds):
             log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
-            writer.cancel()
-            await asyncio.wait({writer}, timeout=CANCEL_SECONDS)
         while group := self._take_group():
             _refuse(group, CommitTooLate())
 

@@ -10,18 +10,19 @@ from uvicorn.server import ServerState
 
 from app.config import Settings
 from app.http.refusal import Refusal
+from app.metrics import HttpMetrics
 
 MAX_PIPELINED_REQUESTS = 16
 LINGER_SECONDS = 2
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, for `uvicorn.Config(http=BoundedHttpProtocol)`; finds the settings in the lifespan's state.
+    """uvicorn's protocol, for `uvicorn.Config(http=BoundedHttpProtocol)`; finds what it needs in the lifespan's state.
 
     - A request line with its headers that is larger than `MAX_HEADER_BYTES` gets 431, and so do such trailers.
     - A request whose headers take longer than `HEADER_TIMEOUT` gets 408. A connection that sends nothing for so long,
       or not the rest of a request that is answered already, is closed.
-    - What is not HTTP gets 400.
+    - What is not HTTP gets 400, and so does a request of HTTP/1.1 without exactly one Host (RFC 9112, section 3.2).
     - A client that does not read its answers is cut off after `KEEP_ALIVE_TIMEOUT`.
 
     Refusals are problem documents, come in their turn after the answers to earlier requests, and end the connection.
@@ -36,6 +37,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         settings: Settings = app_state["settings"]
+        self._metrics: HttpMetrics = app_state["metrics"].http
         self.ws_protocol_class = None  # no route is a WebSocket
         self._max_header_bytes = settings.max_header_bytes
         self._header_timeout_seconds = settings.header_timeout
@@ -97,6 +99,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The request can be answered."""
         if self._idle_bytes > self._max_header_bytes and self._head_bytes() > self._max_header_bytes:
             raise self._too_large()
+        if sum(name == b"host" for name, _ in self.headers) != 1 and self.parser.get_http_version() != "1.0":
+            raise Refusal(400, "A request needs exactly one header Host.")
         if self.parser.should_upgrade() and self._has_body():
             raise Refusal(400, "A request with a body can not ask for another protocol; leave out the header Upgrade.")
         super().on_headers_complete()
@@ -201,6 +205,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._refusal is None or self._unanswered or self.transport.is_closing():
             return
         self._refusal.log()
+        self._metrics.rejected(self._refusal.reason)
         self._unset_keepalive_if_required()
         self.transport.write(self._refusal.render(self.server_state.default_headers))
         if self.transport.can_write_eof():

@@ -10,12 +10,19 @@ from app.errors import PROBLEM_JSON, phrase, problem_document
 log = structlog.get_logger("app.access")
 
 
+_REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers"}
+
+
 class Refusal(Exception):
-    """What a client sent is not taken, and its connection ends. Has a request id and a log line of its own."""
+    """What a client sent is not taken, and its connection ends. Has a request id and a log line of its own.
+
+    `reason` is what the metrics call it.
+    """
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
+        self.reason = _REASONS[status]
         self.request_id = str(uuid7())
 
     def log(self) -> None:

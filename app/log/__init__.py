@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ _log = structlog.get_logger(__name__)
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send every log line of the process to stderr, one record each: whatever a value holds, it is quoted.
 
-    Warnings become log lines too, and exceptions that nobody catches in the main thread or in a task. May be called
+    Warnings become log lines too, and exceptions that nobody catches in a thread or in a task. May be called
     again, e.g. in a worker process.
     """
     shared: list[Processor] = [
@@ -66,6 +67,8 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     logging.captureWarnings(True)
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _log_uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _log_uncaught_in_thread
 
 
 def _renderer(*, as_json: bool) -> "list[Processor]":
@@ -115,6 +118,12 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: Tr
         sys.__excepthook__(kind, error, traceback)
     else:
         _log.critical("uncaught exception", exc_info=(kind, error, traceback))
+
+
+def _log_uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
+    thread = uncaught.thread.name if uncaught.thread else None
+    if uncaught.exc_value is not None and not isinstance(uncaught.exc_value, SystemExit):
+        _log.critical("uncaught exception", thread=thread, exc_info=uncaught.exc_value)
 
 
 class _StderrHandler(logging.Handler):

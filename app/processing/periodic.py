@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
-
-CANCEL_SECONDS = 2  # a statement on a connection that hangs takes its own time to give up
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +28,8 @@ class PeriodicTask:
     async def stop(self, timeout_seconds: float) -> None:
         """Let the running pass see the stop event and end; cancel it after `timeout_seconds`."""
         self._stopping.set()
-        if self._task is not None:
-            _done, late = await asyncio.wait({self._task}, timeout=timeout_seconds)
-            for task in late:
-                log.error("pass cancelled at shutdown", task=self._name)
-                task.cancel()
-                await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+        if self._task is not None and not await wait_or_cancel(self._task, timeout_seconds):
+            log.error("pass cancelled at shutdown", task=self._name)
 
     async def _repeat(self) -> None:
         while not self._stopping.is_set():

@@ -16,6 +16,7 @@ from app.events.group import IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, LedgerBusy
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import LedgerHead
+from app.metrics import LedgerMetrics
 from tests.events.support import open_ledger, read_head, read_ledger, record
 from tests.support.waiting import until
 
@@ -180,11 +181,13 @@ async def test_writing_a_record_again_after_a_lost_answer_is_no_second_event(dat
 
 
 async def test_a_full_queue_refuses_at_once(database: Database) -> None:
-    ledger = open_ledger(database, queue_size=3)
+    metrics = LedgerMetrics()
+    ledger = open_ledger(database, queue_size=3, metrics=metrics)
     waiting = [asyncio.create_task(ledger.append([record()])) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(LedgerBusy):
         await ledger.append([record()])
+    assert next(iter(metrics.busy.collect())).samples[0].value == 1
     await asyncio.gather(*waiting)
     await ledger.append([record()])
     assert await read_head(database) == 4

@@ -17,6 +17,8 @@ from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.load
+
 Start = Callable[..., ServiceProcess]
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -51,7 +53,7 @@ async def test_three_processes_append_and_a_reader_misses_nothing(
     async with asyncio.TaskGroup() as group:
         for service, load in zip(services, loads, strict=True):
             group.create_task(run_load(load, service.url, tokens.token(), clients=16, until=stop))
-        await until(lambda: sum(len(load.answered) for load in loads) >= 600)
+        await until(lambda: sum(len(load.answered) for load in loads) >= 1500)
         stop.set()
     written.set()
     seen = await follower

@@ -15,7 +15,7 @@ from tests.support.raw_http import RawConnection, connect
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = [pytest.mark.load, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 EVENT = b'{"file_id":"7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11","event_type":"upload"}'
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
@@ -109,6 +109,9 @@ async def test_slow_headers_and_floods_of_headers(begin: Begin) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
             assert json.loads(answer.body)["instance"] == f"urn:request:{answer.headers['x-request-id']}"
     await scene.assert_served()
+    metrics = (await scene.good.get("/metrics")).text
+    assert 'sync_http_requests_rejected_total{reason="slow_headers"} 100.0' in metrics
+    assert 'sync_http_requests_rejected_total{reason="large_headers"} 20.0' in metrics
     for task in (*dripping, *flooding):
         task.cancel()
 
@@ -125,6 +128,19 @@ async def test_bodies_that_do_not_end(begin: Begin) -> None:
         answer = await connection.answer()
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert await connection.rest() == b""
+    await scene.assert_served()
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_told_apart(begin: Begin) -> None:
+    scene = await begin()
+    async with connect(scene.service.port) as connection:
+        await connection.send(scene.event(len(EVENT) + 1))
+    requests = 'sync_http_requests_total{method="POST",route="/sync-events",status="499"} 1.0'
+
+    async def counted() -> bool:
+        return requests in (await scene.good.get("/metrics")).text
+
+    await until(counted)
     await scene.assert_served()
 
 

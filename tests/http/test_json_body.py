@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
 from app.http.body_budget import BodyBudget
+from app.metrics import Metrics
 
 
 def receiver(body: AsyncIterator[bytes]) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -26,11 +27,13 @@ def request(
     headers: list[tuple[bytes, bytes]],
     body: AsyncIterator[bytes],
     limit: int,
+    *,
     timeout_seconds: float = 5,
     budget: BodyBudget | None = None,
+    metrics: Metrics | None = None,
 ) -> JsonRequest:
     return JsonRequest(
-        {"type": "http", "headers": headers},
+        {"type": "http", "headers": headers, "state": {"metrics": metrics or Metrics()}},
         receiver(body),
         max_bytes=limit,
         timeout_seconds=timeout_seconds,
@@ -124,7 +127,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 
 async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
     size = FREE_BYTES + 2
-    budget = BodyBudget(size)
+    budget, metrics = BodyBudget(size), Metrics()
     declared = [(b"content-length", b"%d" % size)]
     for headers in (declared, []):
         first = request(headers, chunks(b"[" + b" " * FREE_BYTES, b"]"), size, budget=budget)
@@ -132,7 +135,7 @@ async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
         for headers_of_second in (declared, []):
             body = chunks(b"[" + b" " * FREE_BYTES, b"]")
             with pytest.raises(HTTPException) as refused:
-                await read(request(headers_of_second, body, size, timeout_seconds=0.01, budget=budget))
+                await read(request(headers_of_second, body, size, timeout_seconds=0.01, budget=budget, metrics=metrics))
             assert (refused.value.status_code, refused.value.headers) == (
                 503,
                 {"Retry-After": "1", "Connection": "close"},
@@ -141,6 +144,7 @@ async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
         assert await read(request([], chunks(b"[", b"]"), size, budget=budget)) == []
         first.release()
         first.release()
+    assert metrics.registry.get_sample_value("sync_http_requests_rejected_total", {"reason": "large_bodies"}) == 4
 
 
 async def test_an_announcement_takes_no_room() -> None:

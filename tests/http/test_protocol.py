@@ -12,6 +12,7 @@ import uvicorn
 
 from app.config import Settings
 from app.http.protocol import MAX_PIPELINED_REQUESTS, BoundedHttpProtocol
+from app.metrics import Metrics
 from tests.support.raw_http import Answer, RawConnection, connect
 from tests.support.waiting import until
 
@@ -73,6 +74,7 @@ class Application:
 async def _lifespan(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     scope["state"]["settings"] = Settings(_env_file=None, max_header_bytes=LIMIT, header_timeout=HEADER_TIMEOUT)
+    scope["state"]["metrics"] = Metrics()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
@@ -216,6 +218,8 @@ async def test_trailers_are_not_headers(served: Served) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"hello\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET / HTTP/1.1\r\nA\0B: c\r\n\r\n",
         b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -234,6 +238,12 @@ async def test_what_is_not_http_gets_400(served: Served, nonsense: bytes) -> Non
         await connection.send(nonsense)
         await assert_refused(connection, 400)
     assert served.application.seen == []
+
+
+async def test_http_1_0_needs_no_host(served: Served) -> None:
+    async with served.connect() as connection:
+        await connection.send(b"GET /echo HTTP/1.0\r\n\r\n")
+        assert (await connection.answer()).status == 200
 
 
 async def test_a_body_that_breaks_off_into_nonsense_gets_400_and_the_application_is_told(served: Served) -> None:

@@ -249,6 +249,7 @@ async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, t
         assert b"sync_database_connections_limit 1.0" in rendered
 
 
+@pytest.mark.load
 async def test_probes_answer_within_a_second_under_full_load(
     start_service: Callable[..., ServiceProcess], tokens: TokenFactory
 ) -> None:

@@ -1,10 +1,14 @@
 """Clients that post events to real processes as fast as they are answered."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import httpx
+from tests.support.raw_http import Answer, RawConnection, connect
+
+RECONNECT_SECONDS = 0.01
 
 
 @dataclass
@@ -16,35 +20,47 @@ class Load:
     refused: list[int] = field(default_factory=list)
     unanswered: int = 0
 
-    async def post(self, client: httpx.AsyncClient, url: str) -> None:
+    async def post(self, connection: RawConnection, token: str) -> Answer | None:
         """Post one event of a file of its own; a request without an answer is counted as sent alone."""
         file_id = uuid4()
+        body = json.dumps({"file_id": str(file_id), "event_type": "upload"})
         self.sent.add(file_id)
+        await connection.send(
+            f"POST /sync-events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: {file_id}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
         try:
-            answer = await client.post(
-                f"{url}/sync-events",
-                json={"file_id": str(file_id), "event_type": "upload"},
-                headers={"Idempotency-Key": str(file_id)},
-            )
-        except httpx.TransportError:
+            answer = await connection.answer()
+        except (EOFError, OSError):
             self.unanswered += 1
-            return
-        if answer.status_code == httpx.codes.CREATED:
-            self.answered.append(UUID(answer.json()["event_id"]))
+            return None
+        if answer.status == 201:
+            self.answered.append(UUID(json.loads(answer.body)["event_id"]))
         else:
-            self.refused.append(answer.status_code)
+            self.refused.append(answer.status)
+        return answer
 
 
 async def run_load(load: Load, url: str, token: str, *, clients: int, until: asyncio.Event) -> None:
-    """Post to `url` from `clients` clients at once until told to stop."""
-    limits = httpx.Limits(max_connections=clients)
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(headers=headers, limits=limits, timeout=30) as client:
+    """Post to `url` from `clients` connections at once until told to stop; one that ends is opened again."""
+    port = urlsplit(url).port
+    assert port
 
-        async def repeat() -> None:
-            while not until.is_set():
-                await load.post(client, url)
+    async def repeat() -> None:
+        while not until.is_set():
+            try:
+                async with connect(port) as connection:
+                    await _post_until(until, load, connection, token)
+            except OSError:
+                await asyncio.sleep(RECONNECT_SECONDS)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(repeat())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(repeat())
+
+
+async def _post_until(stop: asyncio.Event, load: Load, connection: RawConnection, token: str) -> None:
+    while not stop.is_set():
+        answer = await load.post(connection, token)
+        if answer is None or answer.headers.get("connection") == "close":
+            break
