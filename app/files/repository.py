@@ -98,7 +98,11 @@ def _latest_by_file(positions: Sequence[int]) -> Select[Any]:
     """For each file: its newest event among `positions`, and how many there are of it."""
     ranked = (
         select(
-            SyncEvent,
+            SyncEvent.file_id,
+            SyncEvent.id,
+            SyncEvent.event_type,
+            SyncEvent.position,
+            SyncEvent.created_at,
             func.count().over(partition_by=SyncEvent.file_id).label("events"),
             func.row_number().over(partition_by=SyncEvent.file_id, order_by=SyncEvent.position.desc()).label("recency"),
         )

@@ -10,9 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.types import among, among_ids, database_now
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
-from app.processing.handler import SweptEvent
 
 _COLUMNS = (SyncEvent.id, SyncEvent.position, SyncEvent.file_id, SyncEvent.event_type, SyncEvent.attempts)
+
+
+class SweptEvent(NamedTuple):
+    """One event of a batch; `attempts` counts the failed ones."""
+
+    id: UUID
+    position: int
+    file_id: UUID
+    event_type: str
+    attempts: int
 
 
 class Hold(NamedTuple):
@@ -38,6 +47,12 @@ class SweepRepository:
         """Take the sweep until the transaction ends and return how far it got; None when another replica has it."""
         return await self._session.scalar(select(SweepCursor.position).with_for_update(skip_locked=True))
 
+    async def read_ahead(self) -> tuple[int, bool]:
+        """The position of the newest event, and whether any event waits for another attempt."""
+        retries = exists(SyncEvent.position).where(SyncEvent.retry_at.is_not(None))
+        head, has_retries = (await self._session.execute(select(LedgerHead.position, retries))).one()
+        return head, has_retries
+
     async def list_due(self, now: datetime, limit: int) -> list[SweptEvent]:
         """Events that were passed and whose time has come, oldest first."""
         return await self._list(SyncEvent.retry_at <= now, limit)
@@ -45,6 +60,10 @@ class SweepRepository:
     async def list_after(self, position: int, limit: int) -> list[SweptEvent]:
         """The next events after `position`, oldest first."""
         return await self._list(SyncEvent.position > position, limit)
+
+    async def list_at(self, positions: Sequence[int]) -> list[SweptEvent]:
+        """The events at `positions`."""
+        return await self._list(among(SyncEvent.position, positions), len(positions))
 
     async def _list(self, condition: ColumnElement[bool], limit: int) -> list[SweptEvent]:
         query = select(*_COLUMNS).where(condition).order_by(SyncEvent.position).limit(limit)

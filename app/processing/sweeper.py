@@ -18,8 +18,8 @@ from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_of_time
 from app.errors import describe
 from app.metrics import SweepMetrics
-from app.processing.handler import Handler, SweptEvent
-from app.processing.repository import Hold, SweepRepository
+from app.processing.handler import Handler
+from app.processing.repository import Hold, SweepRepository, SweptEvent
 from app.processing.retry import next_attempt
 from app.tracing.span import traced
 
@@ -37,10 +37,11 @@ class _Failure(NamedTuple):
 class _Outcome:
     """What became of a batch. `holds` are the files whose later events must wait."""
 
-    holds: dict[UUID, Hold]
-    processed: list[int] = field(default_factory=list)
+    holds: dict[UUID, Hold] = field(default_factory=dict)
+    processed: Sequence[int] = ()
     waiting: defaultdict[datetime, list[int]] = field(default_factory=lambda: defaultdict(list))
     failed: list[_Failure] = field(default_factory=list)
+    cursor: int = 0  # how far the sweep has got with it; 0: no further than before
 
     @property
     def events(self) -> int:
@@ -99,6 +100,9 @@ class Sweeper:
         return total
 
     async def _drain(self, stopping: asyncio.Event | None) -> int:
+        async with self._database.read() as session:
+            if not await SweepRepository(session).has_work(self._clock()):
+                return 0
         total = 0
         while not (stopping and stopping.is_set()):
             limit = self._limit
@@ -113,9 +117,6 @@ class Sweeper:
 
         A batch that runs into a time-out of the database is smaller the next time, down to one event.
         """
-        async with self._database.read() as session:
-            if not await SweepRepository(session).has_work(self._clock()):
-                return 0
         started = time.perf_counter()
         try:
             with ExitStack() as span:
@@ -126,7 +127,7 @@ class Sweeper:
                 self._limit = max(1, self._limit // 2)
             raise
         self._limit = min(self._batch_size, self._limit * 2)
-        if outcome is None:
+        if outcome is None or not outcome.events:
             return 0
         self._report(outcome, time.perf_counter() - started)
         return outcome.events
@@ -135,6 +136,35 @@ class Sweeper:
         cursor = await repository.lock_cursor()
         if cursor is None:
             return None
+        head, has_retries = await repository.read_ahead()
+        outcome = None
+        if not has_retries:
+            outcome = await self._sweep_together(session, range(cursor + 1, min(cursor + self._limit, head) + 1), span)
+        if outcome is None:
+            outcome = await self._sweep_apart(session, repository, cursor, span)
+        await self._mark(repository, outcome)
+        if outcome.cursor > cursor:
+            await repository.advance_cursor(outcome.cursor)
+        get_current_span().set_attributes(
+            {"sync.processed": len(outcome.processed), "sync.failed": len(outcome.failed)}
+        )
+        return outcome
+
+    async def _sweep_together(self, session: AsyncSession, fresh: range, span: ExitStack) -> _Outcome | None:
+        """Hand the handlers all of `fresh` at once, unread; None if one of them fails."""
+        outcome = _Outcome(processed=fresh)
+        if fresh:
+            outcome.cursor = fresh[-1]
+            span.enter_context(traced("sweep.batch", {"sync.events": len(fresh)}))
+            if await self._try_handlers(session, fresh):
+                span.close()
+                return None
+        return outcome
+
+    async def _sweep_apart(
+        self, session: AsyncSession, repository: SweepRepository, cursor: int, span: ExitStack
+    ) -> _Outcome:
+        """Look at every event: which is due, which must wait, and which a handler refuses."""
         now = self._clock()
         due = await repository.list_due(now, self._limit)
         fresh = await repository.list_after(cursor, self._limit - len(due))
@@ -143,12 +173,8 @@ class Sweeper:
             span.enter_context(traced("sweep.batch", {"sync.events": len(events)}))
         outcome = _Outcome(await repository.list_holds({event.file_id for event in events}, now))
         await self._apply(session, events, outcome, now)
-        await self._mark(repository, outcome)
         if fresh:
-            await repository.advance_cursor(fresh[-1].position)
-        get_current_span().set_attributes(
-            {"sync.processed": len(outcome.processed), "sync.failed": len(outcome.failed)}
-        )
+            outcome.cursor = fresh[-1].position
         return outcome
 
     async def _apply(
@@ -158,9 +184,10 @@ class Sweeper:
         ready = [event for event in events if not outcome.hold_back(event)]
         if not ready:
             return
-        error = await self._try_handlers(session, ready)
+        positions = [event.position for event in ready]
+        error = await self._try_handlers(session, positions)
         if error is None:
-            outcome.processed += [event.position for event in ready]
+            outcome.processed = [*outcome.processed, *positions]
         elif len(ready) == 1:
             self._note_failure(ready[0], error, outcome, now)
         else:
@@ -168,12 +195,12 @@ class Sweeper:
             await self._apply(session, ready[:middle], outcome, now)
             await self._apply(session, ready[middle:], outcome, now)
 
-    async def _try_handlers(self, session: AsyncSession, events: Sequence[SweptEvent]) -> Exception | None:
+    async def _try_handlers(self, session: AsyncSession, positions: Sequence[int]) -> Exception | None:
         """Run the handlers in a savepoint; if they fail for a reason of their own, take back all and return it."""
         savepoint = await session.begin_nested()
         try:
             for handler in self._handlers:
-                await handler.handle(session, events)
+                await handler.handle(session, positions)
             await session.flush()
         except Exception as error:
             if connection_failed(error) or (ran_out_of_time(error) and self._limit > 1):

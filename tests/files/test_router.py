@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.files.handler import FileStateHandler
-from app.processing.handler import Handler, SweptEvent
+from app.processing.handler import Handler
+from app.processing.repository import SweepRepository
 from app.processing.sweeper import Sweeper
 from tests.events.support import add_events
 from tests.support.tokens import TokenFactory
@@ -22,7 +23,8 @@ class Poison:
     def __init__(self, event_type: str) -> None:
         self.event_type = event_type
 
-    async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        events = await SweepRepository(session).list_at(positions)
         if any(event.event_type == self.event_type for event in events):
             raise RuntimeError("the handler is broken")
 

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 from app.main import create_app
 from app.metrics import Metrics
-from app.processing.handler import SweptEvent
 from app.processing.sweeper import Sweeper
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
@@ -102,8 +101,8 @@ async def test_the_sweep_is_measured(sweeping: httpx.AsyncClient) -> None:
 class _Refusing:
     """A handler that takes nothing."""
 
-    async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
-        raise ValueError(len(events))
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        raise ValueError(len(positions))
 
 
 async def test_failures_of_the_sweep_are_counted(database: Database) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.events.models import RetryState
-from app.processing.handler import Handler, SweptEvent
+from app.processing.handler import Handler
+from app.processing.repository import SweepRepository
 from app.processing.sweeper import Sweeper
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
@@ -29,12 +30,12 @@ class Journal:
         self.failing = set(failing)
         self.error = error
 
-    async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
-        for event in events:
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        for position in positions:
             await session.execute(
-                text("INSERT INTO journal (position) VALUES (:position)").bindparams(position=event.position)
+                text("INSERT INTO journal (position) VALUES (:position)").bindparams(position=position)
             )
-        if bad := [event for event in events if event.id in self.failing]:
+        if bad := [event for event in await SweepRepository(session).list_at(positions) if event.id in self.failing]:
             raise self.error or ValueError(f"can not handle {bad[0].position}\nforged line")
 
 
@@ -135,9 +136,9 @@ async def test_a_statement_that_takes_too_long_costs_its_own_event_alone(
     make_settings: MakeSettings, journal: Journal
 ) -> None:
     class Slow(Journal):
-        async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
+        async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
             await super().handle(session, [])
-            if any(event.id in self.failing for event in events):
+            if any(event.id in self.failing for event in await SweepRepository(session).list_at(positions)):
                 await session.execute(text("SELECT pg_sleep(5)"))
 
     database = Database(make_settings(database_statement_timeout=0.1))
@@ -198,8 +199,8 @@ async def test_more_waiting_events_than_a_batch_are_all_taken_up_in_order(databa
 
 async def test_a_crash_before_the_commit_leaves_nothing_behind(database: Database, journal: Journal) -> None:
     class Crash(Journal):
-        async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
-            await super().handle(session, events)
+        async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+            await super().handle(session, positions)
             raise asyncio.CancelledError
 
     await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
@@ -213,7 +214,7 @@ async def test_a_crash_before_the_commit_leaves_nothing_behind(database: Databas
 
 async def test_a_database_that_can_not_serve_costs_no_attempt(database: Database, journal: Journal) -> None:
     class Unserved(Journal):
-        async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
+        async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
             raise DatabaseUnavailable
 
     await add_events(database, (uuid4(), "upload"))
@@ -226,8 +227,8 @@ async def test_a_stop_ends_the_sweep_between_two_batches(database: Database, jou
     stopping = asyncio.Event()
 
     class Stopper(Journal):
-        async def handle(self, session: AsyncSession, events: Sequence[SweptEvent]) -> None:
-            await super().handle(session, events)
+        async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+            await super().handle(session, positions)
             stopping.set()
 
     await add_events(database, *((uuid4(), "upload") for _ in range(20)))
