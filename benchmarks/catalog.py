@@ -1,0 +1,13 @@
+"""Every experiment there is, in the order of the table."""
+
+from benchmarks.experiments import batch, get, post, sqlite, sweep, workers
+from benchmarks.model import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    post.EXPERIMENT,
+    workers.EXPERIMENT,
+    sqlite.EXPERIMENT,
+    batch.EXPERIMENT,
+    sweep.EXPERIMENT,
+    get.EXPERIMENT,
+)
