@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks.bench import Bench
 from benchmarks.catalog import EXPERIMENTS
+from benchmarks.experiments import growth
 from benchmarks.load import LoadFailed, find_wrk
 from benchmarks.machine import describe_machine, list_versions, postgresql_settings
 from benchmarks.model import Experiment, Results, Round, Violation
@@ -54,7 +55,10 @@ def measure(experiments: Sequence[Experiment], plan: Plan, console: Console) -> 
     started = time.monotonic()
     machine = describe_machine()
     rounds: dict[str, list[Round]] = {}
-    with console.status("starting PostgreSQL") as status, Bench(plan) as bench:
+    with (
+        console.status("starting PostgreSQL") as status,
+        Bench(plan, needs_large_store=growth.EXPERIMENT in experiments) as bench,
+    ):
 
         def note(what: str) -> None:
             status.update(f"{time.monotonic() - started:4.0f} s  {what}")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Self
 from uuid import uuid4
 
 from benchmarks.database import PostgresStore, SqliteStore, Store
+from benchmarks.fill import fill_ledger
 from benchmarks.plan import Plan
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import PostgresServer
@@ -39,8 +41,10 @@ class Bench:
     Services run in Auth0 mode, with RS256 tokens of a local HTTPS key server, and the token is the same for all.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, needs_large_store: bool = False) -> None:
         self.plan = plan
+        self._needs_large_store = needs_large_store
+        self._large_store: Future[PostgresStore] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -84,6 +88,19 @@ class Bench:
         finally:
             self.postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def begin_filling(self) -> None:
+        """Fill the large ledger in the background, if the run needs one and it is not under way."""
+        if self._needs_large_store and self._large_store is None:
+            thread = self._stack.enter_context(ThreadPoolExecutor(1))
+            store = self._stack.enter_context(self.postgres_store())
+            self._large_store = thread.submit(_fill, store, self.plan.large_rows)
+
+    def large_store(self) -> PostgresStore:
+        """The large ledger, once it is filled. There is one for the whole run."""
+        self.begin_filling()
+        assert self._large_store is not None  # noqa: S101 - it is only asked for by who needs it
+        return self._large_store.result()
+
     @contextmanager
     def sqlite_store(self) -> Iterator[SqliteStore]:
         """A fresh migrated SQLite file."""
@@ -124,6 +141,11 @@ class Bench:
         if done.returncode:
             raise RuntimeError(f"{module} failed: {done.stderr}")
         return done.stdout
+
+
+def _fill(store: PostgresStore, rows: int) -> PostgresStore:
+    fill_ledger(store, rows, processed=True)
+    return store
 
 
 def _migrate(url: str) -> None:

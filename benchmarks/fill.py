@@ -2,8 +2,13 @@
 
 from benchmarks.database import PostgresStore
 
-TYPES_OF_A_FILE = 2  # an upload, and later an update
 METADATA = '{"path":"reports/1.pdf","size":5242880}'
+
+# Those that are no constraint, and so can be made later.
+_INDEXES = """
+    SELECT indexname, indexdef FROM pg_indexes
+     WHERE tablename = 'sync_events' AND indexname NOT IN (SELECT conname FROM pg_constraint)
+"""
 
 
 def create_twin(store: PostgresStore, table: str) -> None:
@@ -14,18 +19,32 @@ def create_twin(store: PostgresStore, table: str) -> None:
 
 
 def fill_ledger(store: PostgresStore, rows: int, *, processed: bool) -> None:
-    """Append `rows` events, each file's upload and some way after it an update, and bring the statistics up to date.
+    """Append `rows` events, each file's upload and after it an update, and bring the statistics up to date.
 
-    `processed` ones are swept: marked, with the states of their files.
+    `processed` ones are swept: marked, with the states of their files. Into an empty ledger this is quick, since most
+    of the indexes are made after the rows.
     """
     [first] = store.row("SELECT position FROM ledger_head")
+    indexes = [] if first else store.rows(_INDEXES)
+    store.execute(*(f"DROP INDEX {name}" for name, _definition in indexes))
+    _append(store, first, rows, processed=processed)
+    store.execute(*(definition for _name, definition in indexes), "VACUUM (ANALYZE)")
+
+
+def append_backlog(store: PostgresStore, rows: int) -> None:
+    """Append `rows` events that nobody has swept."""
+    [first] = store.row("SELECT position FROM ledger_head")
+    _append(store, first, rows, processed=False)
+
+
+def _append(store: PostgresStore, first: int, rows: int, *, processed: bool) -> None:
+    files = f"generate_series(0, {rows // 2})"
     store.execute(
-        "DROP TABLE IF EXISTS filling",
-        f"CREATE UNLOGGED TABLE filling AS SELECT number, gen_random_uuid() AS file_id"  # noqa: S608 - no input
-        f" FROM generate_series(0, {rows // TYPES_OF_A_FILE + 1}) AS number",
+        f"CREATE UNLOGGED TABLE filling AS SELECT n AS number, gen_random_uuid() AS file_id FROM {files} AS n",  # noqa: S608
         "CREATE INDEX ON filling (number)",
+        *_events(first, rows, processed=processed),
+        "DROP TABLE filling",
     )
-    store.execute(*_events(first, rows, processed=processed), "DROP TABLE filling", "VACUUM (ANALYZE)")
 
 
 def _events(first: int, rows: int, *, processed: bool) -> list[str]:
@@ -41,7 +60,7 @@ def _events(first: int, rows: int, *, processed: bool) -> list[str]:
     head = f"UPDATE ledger_head SET position = {first + rows}, created_at = now()"  # noqa: S608
     files = f"""
         INSERT INTO files (file_id, revision, last_event_id, last_event_type, last_position, updated_at)
-        SELECT DISTINCT ON (file_id) file_id, {TYPES_OF_A_FILE}, id, event_type, position, created_at
+        SELECT DISTINCT ON (file_id) file_id, 2, id, event_type, position, created_at
           FROM sync_events WHERE position > {first} ORDER BY file_id, position DESC
     """  # noqa: S608
     cursor = f"UPDATE sweep_cursor SET position = {first + rows}"  # noqa: S608

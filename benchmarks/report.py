@@ -49,10 +49,11 @@ def number(value: float) -> str:
 
 def print_table(console: Console, rows: Sequence[RowResult]) -> None:
     """The table, with what limits each row."""
-    table = Table(*HEADINGS, "what limits it")
+    table = Table("row and what it is compared with", *HEADINGS[2:])
     for row in rows:
-        style = "red" if row.met is False else None
-        table.add_row(*cells(row), row.limit, style=style)
+        work, compared, *figures = cells(row)
+        text = f"[bold]{work}[/bold]\n{compared}\n[dim]limit: {row.limit}[/dim]"
+        table.add_row(text, *figures, style="red" if row.met is False else None, end_section=True)
     console.print(table)
 
 
