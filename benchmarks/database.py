@@ -14,6 +14,7 @@ import asyncpg
 from benchmarks.model import Violation
 
 LEDGER = "sync_events"
+EXTENT = "SELECT count(*), coalesce(max(position), 0) FROM sync_events"
 CHECKED_AT_ONCE = 50_000
 
 Result = TypeVar("Result")
@@ -27,8 +28,8 @@ class Store(Protocol):
     def summary(self, table: str) -> tuple[int, int]:
         """How many rows `table` has, and of how many files, in one snapshot."""
 
-    def last_position(self) -> int:
-        """The highest position in the ledger, in the same snapshot as its number of rows when nobody writes."""
+    def extent(self) -> tuple[int, int]:
+        """How many events the ledger has and the highest position, in one snapshot: requests may be under way."""
 
     def count_ids(self, table: str, ids: Sequence[UUID]) -> int:
         """How many of the `ids` are in `table`."""
@@ -45,10 +46,10 @@ class PostgresStore:
         rows, files = self.row(f"SELECT count(*), count(DISTINCT file_id) FROM {table}")  # noqa: S608 - our own names
         return rows, files
 
-    def last_position(self) -> int:
+    def extent(self) -> tuple[int, int]:
         """See `Store`."""
-        [last] = self.row("SELECT coalesce(max(position), 0) FROM sync_events")
-        return int(last)
+        rows, last = self.row(EXTENT)
+        return rows, last
 
     def count_ids(self, table: str, ids: Sequence[UUID]) -> int:
         """See `Store`."""
@@ -107,10 +108,10 @@ class SqliteStore:
         rows, files = self._row(f"SELECT count(*), count(DISTINCT file_id) FROM {table}")  # noqa: S608
         return rows, files
 
-    def last_position(self) -> int:
+    def extent(self) -> tuple[int, int]:
         """See `Store`."""
-        [last] = self._row("SELECT coalesce(max(position), 0) FROM sync_events")
-        return int(last)
+        rows, last = self._row(EXTENT)
+        return rows, last
 
     def count_ids(self, table: str, ids: Sequence[UUID]) -> int:
         """See `Store`."""
@@ -151,7 +152,7 @@ def check_positions(store: Store) -> None:
     Raises:
         Violation: when there is a gap.
     """
-    (stored, _files), last = store.summary(LEDGER), store.last_position()
+    stored, last = store.extent()
     if stored != last:
         raise Violation(f"the ledger has {stored} events and its last position is {last}")
 

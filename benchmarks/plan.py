@@ -9,9 +9,9 @@ class Plan:
 
     rounds: int = 3
     warm_up_seconds: int = 1
-    load_seconds: int = 3
+    load_seconds: int = 2
     backlog_rows: int = 100_000
-    copied_batches: int = 200
+    copied_batches: int = 100
     memory_seconds: int = 300
     small_rows: int = 10_000
     large_rows: int = 5_000_000
@@ -23,9 +23,7 @@ class Plan:
 
 FULL = Plan()
 QUICK = Plan(
-    load_seconds=2,
     backlog_rows=20_000,
-    copied_batches=100,
     memory_seconds=20,
     large_rows=200_000,
     large_offset=100_000,

@@ -11,6 +11,7 @@ from benchmarks.model import Results, RowResult
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
+PARTIAL = RESULTS.with_name("partial.json")  # of a run that is not the whole one
 HEADINGS = ("work", "compared with", "ours", "other", "comparison", "target", "met")
 
 
