@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test bench check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being
 test: $(VENV)/.test ## run the whole suite, with coverage, on SQLite and on a real PostgreSQL that it starts itself
 	$(BIN)/pytest tests/ -v -m "not load" -n auto --cov=app --cov-fail-under=95
 	$(BIN)/pytest tests/ -v -m load
+
+bench: $(VENV)/.bench ## measure the service beside others in under 10 minutes and write docs/performance.md; needs wrk
+	@$(BIN)/python -m benchmarks
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
 
@@ -58,6 +61,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 requirements: $(VENV)/.dev ## compile the pinned requirements from the loose ones (add COMPILE_FLAGS=--upgrade for newer ones)
 	$(COMPILE) $(COMPILE_FLAGS) requirements/runtime.in -o requirements/runtime.txt
 	$(COMPILE) $(COMPILE_FLAGS) requirements/test.in -o requirements.txt
+	$(COMPILE) $(COMPILE_FLAGS) requirements/bench.in -o requirements/bench.txt
 	$(COMPILE) $(COMPILE_FLAGS) requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets above made, except the database
@@ -80,6 +84,10 @@ $(VENV)/.test: requirements.txt $(VENV)/.created
 	@echo "Installing what the tests need into $(VENV) …" >&2
 	@$(PIP) -r $< && touch $@ $(VENV)/.runtime
 
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.created
+	@echo "Installing what the benchmarks need into $(VENV) …" >&2
+	@$(PIP) -r $< && touch $@ $(VENV)/.test $(VENV)/.runtime
+
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.created
 	@echo "Installing what the checks need into $(VENV) …" >&2
-	@$(PIP) -r $< && touch $@ $(VENV)/.test $(VENV)/.runtime
+	@$(PIP) -r $< && touch $@ $(VENV)/.bench $(VENV)/.test $(VENV)/.runtime

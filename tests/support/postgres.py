@@ -51,7 +51,7 @@ class PostgresServer:
         self._group: int | None = None
         if os.geteuid() == 0:
             self._prepare_for_ordinary_user()
-        self._run(
+        self.run(
             "initdb",
             "-D",
             str(self._data),
@@ -82,7 +82,12 @@ class PostgresServer:
     def _command(self, name: str, *arguments: str) -> list[str]:
         return [str(self._installation / "bin" / name), *arguments]
 
-    def _run(self, name: str, *arguments: str) -> str:
+    def run(self, name: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's own programs, from `/`, and return what it printed.
+
+        Raises:
+            RuntimeError: when it fails, with what it said.
+        """
         done = subprocess.run(
             self._command(name, *arguments),
             capture_output=True,
@@ -130,6 +135,12 @@ class PostgresServer:
             == 0
         )
 
+    @property
+    def pid(self) -> int:
+        """The id of the server's first process, the parent of all others."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop at once but cleanly, as an operator's restart does; open connections are cut."""
         if self._process is not None:
@@ -171,4 +182,4 @@ class PostgresServer:
         """Run one statement with psql and return its bare output."""
         # Even a database that a test has made read-only can be mended.
         url = f"{self.url(database)}?options=-c%20default_transaction_read_only%3Doff"
-        return self._run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement).strip()
+        return self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement).strip()

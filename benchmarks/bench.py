@@ -1,0 +1,157 @@
+"""What a run has at hand: the database server, the issuer of tokens, fresh databases, and services on them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from benchmarks.database import PostgresStore, SqliteStore, Store
+from benchmarks.fill import fill_ledger
+from benchmarks.plan import Plan
+from tests.support.keyserver import KeyServer
+from tests.support.postgres import PostgresServer
+from tests.support.process import ServiceProcess
+from tests.support.tokens import SigningKey, TokenFactory
+
+ROOT = Path(__file__).parents[1]
+AUDIENCE = "https://cloud-api.rakai/"
+POSTGRES_OPTIONS = (
+    "fsync=on",
+    "synchronous_commit=on",
+    "full_page_writes=on",
+    "shared_buffers=512MB",
+    "max_wal_size=4GB",
+    "checkpoint_timeout=15min",
+)
+NO_SWEEP = "86400"
+SERVE = ("app", "serve", "--port", "{port}")
+
+
+class Bench:
+    """Use as a context manager; everything it started is gone after it.
+
+    Services run in Auth0 mode, with RS256 tokens of a local HTTPS key server, and the token is the same for all.
+    """
+
+    def __init__(self, plan: Plan, *, needs_large_store: bool = False) -> None:
+        self.plan = plan
+        self._needs_large_store = needs_large_store
+        self._large_store: Future[PostgresStore] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sync-bench-")))
+            self.folder.chmod(0o755)  # PostgreSQL's programs read their scripts as another user
+            key = SigningKey.rsa("bench-key")
+            issuer = stack.enter_context(KeyServer(self.folder))
+            issuer.serve(key)
+            self.token = TokenFactory(issuer.issuer, AUDIENCE, key).token(scope="read:sync write:sync")
+            self._environment = {
+                "AUTH0_DOMAIN": issuer.domain,
+                "API_AUDIENCE": AUDIENCE,
+                "SSL_CERT_FILE": str(issuer.ca_file),
+                "RATE_LIMIT_PER_SECOND": "0",
+                "LOG_LEVEL": "WARNING",
+                "SYNC_EVENT_PROCESS_INTERVAL": NO_SWEEP,
+            }
+            self.postgres = PostgresServer()
+            stack.callback(self.postgres.remove)
+            self.postgres.start(*POSTGRES_OPTIONS)
+            self.postgres.sql("CREATE DATABASE migrated")
+            _migrate(self.postgres.url("migrated"))
+            self._sqlite_template = self.folder / "migrated.db"
+            _migrate(f"sqlite:///{self._sqlite_template}")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    @contextmanager
+    def postgres_store(self) -> Iterator[PostgresStore]:
+        """A fresh migrated database on PostgreSQL."""
+        name = f"bench_{uuid4().hex}"
+        self.postgres.sql(f"CREATE DATABASE {name} TEMPLATE migrated")
+        try:
+            yield PostgresStore(self.postgres.url(name))
+        finally:
+            self.postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def begin_filling(self) -> None:
+        """Fill the large ledger in the background, if the run needs one and it is not under way."""
+        if self._needs_large_store and self._large_store is None:
+            thread = self._stack.enter_context(ThreadPoolExecutor(1))
+            store = self._stack.enter_context(self.postgres_store())
+            self._large_store = thread.submit(_fill, store, self.plan.large_rows)
+
+    def large_store(self) -> PostgresStore:
+        """The large ledger, once it is filled. There is one for the whole run."""
+        self.begin_filling()
+        assert self._large_store is not None  # noqa: S101 - it is only asked for by who needs it
+        return self._large_store.result()
+
+    @contextmanager
+    def sqlite_store(self) -> Iterator[SqliteStore]:
+        """A fresh migrated SQLite file."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            path = Path(folder) / "sync.db"
+            shutil.copy(self._sqlite_template, path)
+            yield SqliteStore(path)
+
+    def service(self, store: Store, **variables: str) -> AbstractContextManager[ServiceProcess]:
+        """The service itself on `store`, as `python -m app serve` runs it, with these settings too."""
+        return self._process(SERVE, store, variables)
+
+    def baseline(self, name: str, store: Store) -> AbstractContextManager[ServiceProcess]:
+        """One of `benchmarks.services` on `store`."""
+        return self._process(("benchmarks.services", name, "{port}"), store, {})
+
+    @contextmanager
+    def _process(self, command: tuple[str, ...], store: Store, variables: dict[str, str]) -> Iterator[ServiceProcess]:
+        log = self.folder / f"{uuid4().hex}.log"
+        process = ServiceProcess({**self._environment, "DATABASE_URL": store.url, **variables}, log, command)
+        try:
+            process.wait_until_healthy()
+            yield process
+            process.end()
+        finally:
+            process.kill()
+
+    def python(self, module: str, store: Store, *arguments: str) -> str:
+        """Run a module of this project to its end, with the settings of a service on `store`; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env={**os.environ, **self._environment, "DATABASE_URL": store.url},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{module} failed: {done.stderr}")
+        return done.stdout
+
+
+def _fill(store: PostgresStore, rows: int) -> PostgresStore:
+    fill_ledger(store, rows, processed=True)
+    return store
+
+
+def _migrate(url: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        env={**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"},
+        cwd=ROOT,
+        check=True,
+    )

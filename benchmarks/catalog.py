@@ -1,0 +1,16 @@
+"""Every experiment there is, in the order of the table."""
+
+from benchmarks.experiments import batch, get, growth, half_peak, memory, post, sqlite, sweep, workers
+from benchmarks.model import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    post.EXPERIMENT,
+    workers.EXPERIMENT,
+    sqlite.EXPERIMENT,
+    batch.EXPERIMENT,
+    sweep.EXPERIMENT,
+    get.EXPERIMENT,
+    half_peak.EXPERIMENT,
+    memory.EXPERIMENT,
+    growth.EXPERIMENT,
+)

@@ -1,0 +1,58 @@
+"""`python -m benchmarks.drain_queue JOBS`: pgqueuer draining jobs that do nothing, timed; prints JSON."""
+
+import asyncio
+import json
+import sys
+import time
+from datetime import timedelta
+
+import asyncpg
+import uvloop
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+from pgqueuer.types import QueueExecutionMode
+
+from app.config import load_settings
+
+# The shape of pgqueuer's own benchmark (tools/benchmark.py there), with the sizes that were the fastest here.
+CONSUMERS = 2
+BATCH = 1000
+ENQUEUED_AT_ONCE = 10_000
+
+
+async def main(jobs: int) -> None:
+    """Fill a fresh queue, then drain it."""
+    url = load_settings().database_url
+    queries = Queries(AsyncpgDriver(await asyncpg.connect(url)))
+    if not await queries.has_table(queries.qbe.settings.queue_table):
+        await queries.install()
+    for _ in range(0, jobs, ENQUEUED_AT_ONCE):
+        size = min(ENQUEUED_AT_ONCE, jobs)
+        await queries.enqueue(["nothing"] * size, [None] * size, [0] * size)
+    await queries.driver.execute("VACUUM (ANALYZE)")
+    consumers = [PgQueuer(AsyncpgDriver(await asyncpg.connect(url))) for _ in range(CONSUMERS)]
+    taken = 0
+    ended = 0.0
+
+    async def nothing(_job: Job) -> None:
+        nonlocal taken, ended
+        taken += 1
+        ended = time.perf_counter()
+
+    for consumer in consumers:
+        consumer.entrypoint("nothing")(nothing)
+    started, used = time.perf_counter(), time.process_time()
+    await asyncio.gather(
+        *(
+            consumer.run(batch_size=BATCH, mode=QueueExecutionMode.drain, dequeue_timeout=timedelta(seconds=1))
+            for consumer in consumers
+        )
+    )
+    # What follows the last job, its mark as done and the time-outs of the consumers, is not counted.
+    print(json.dumps({"taken": taken, "seconds": ended - started, "cpu_seconds": time.process_time() - used}))
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""The experiments, one a module, in the order of the table."""

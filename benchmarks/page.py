@@ -1,0 +1,96 @@
+"""Writes what a run found out into docs/performance.md, between its markers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+from benchmarks.model import Results
+from benchmarks.report import HEADINGS, ROOT, cells, markdown_table, number
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN = "<!-- {name}: written by `python -m benchmarks report` -->"
+END = "<!-- end of {name} -->"
+MILLION, THOUSAND, GB = 1_000_000, 1_000, 10**9
+
+
+def write_page(results: Results) -> Path:
+    """Bring the page up to date and return where it is."""
+    PAGE.write_text(render(PAGE.read_text(), results))
+    return PAGE
+
+
+def render(page: str, results: Results) -> str:
+    """`page` with what `results` say between its markers.
+
+    Raises:
+        ValueError: when the page does not have each marker once.
+    """
+    for name, section in SECTIONS.items():
+        page = _replace(page, name, section(results))
+    return page
+
+
+def _replace(page: str, name: str, text: str) -> str:
+    begin, end = BEGIN.format(name=name), END.format(name=name)
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"the page must have each marker of {name} once")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+
+
+def _table(results: Results) -> str:
+    return markdown_table(HEADINGS, [cells(row) for row in results.rows])
+
+
+def _limits(results: Results) -> str:
+    return markdown_table(("work", "what limits it"), [(row.work, row.limit) for row in results.rows])
+
+
+def _machine(results: Results) -> str:
+    machine = ", ".join(f"{name}: {value}" for name, value in results.machine.items())
+    versions = ", ".join(f"{name} {value}" for name, value in results.versions.items())
+    settings = ", ".join(f"`{name}={value}`" for name, value in results.postgresql_settings.items())
+    return "\n".join(
+        (
+            f"- {results.date}, `{results.command}`, {results.seconds:.0f} seconds, {results.plan['rounds']} rounds",
+            f"- {machine}",
+            f"- {versions}",
+            f"- PostgreSQL with {settings}",
+        )
+    )
+
+
+def _sizing(results: Results) -> str:
+    """What a million events take, and how many a core does."""
+    return markdown_table(
+        ("to", "events/s per service core", "service CPU", "PostgreSQL CPU", "WAL", "disk afterwards"),
+        [
+            (work, *_costs(results, experiment, side))
+            for work, experiment, side in (
+                ("record 1,000,000 events, one by one", "post", "service"),
+                ("record 1,000,000 events, in batches of 500", "batch", "service"),
+                ("sweep 1,000,000 events", "sweep", "sweep"),
+            )
+        ],
+    )
+
+
+def _costs(results: Results, experiment: str, side: str) -> Iterator[str]:
+    def middle(figure: str) -> float:
+        return median(one[side][figure] for one in results.rounds[experiment])
+
+    service = middle("service_cpu_seconds_per_1000")
+    yield number(THOUSAND / service)
+    yield f"{number(service * THOUSAND)} s"
+    yield f"{number(middle('postgres_cpu_seconds_per_1000') * THOUSAND)} s"
+    yield f"{middle('wal_bytes_per_million') / GB:.2f} GB"
+    yield f"{middle('disk_bytes_per_million') / GB:.2f} GB"
+
+
+SECTIONS: dict[str, Callable[[Results], str]] = {
+    "table": _table,
+    "limits": _limits,
+    "machine": _machine,
+    "sizing": _sizing,
+}

@@ -1,0 +1,32 @@
+"""How long and how large a run is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Sizes of one run. Durations are in seconds, `…_rows` count events."""
+
+    rounds: int = 3
+    warm_up_seconds: int = 1
+    load_seconds: int = 2
+    backlog_rows: int = 100_000
+    copied_batches: int = 100
+    memory_seconds: int = 300
+    small_rows: int = 10_000
+    large_rows: int = 5_000_000
+    small_offset: int = 9_000
+    large_offset: int = 1_000_000
+    growth_requests: int = 200
+    growth_batches: int = 8
+
+
+FULL = Plan()
+QUICK = Plan(
+    backlog_rows=20_000,
+    memory_seconds=20,
+    large_rows=200_000,
+    large_offset=100_000,
+    growth_requests=50,
+    growth_batches=3,
+)

@@ -1,0 +1,64 @@
+"""Shows results: as a table on the terminal, and as Markdown in docs/performance.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.model import Results, RowResult
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results.json"
+PARTIAL = RESULTS.with_name("partial.json")  # of a run that is not the whole one
+HEADINGS = ("work", "compared with", "ours", "other", "comparison", "target", "met")
+
+
+def load_results(path: Path = RESULTS) -> Results:
+    """The results of an earlier run."""
+    return Results.model_validate_json(path.read_text())
+
+
+def save_results(results: Results, path: Path) -> None:
+    """Keep `results` as JSON."""
+    path.write_text(results.model_dump_json(indent=2) + "\n")
+
+
+def cells(row: RowResult) -> tuple[str, ...]:
+    """One row of the table, in the order of `HEADINGS`; figures are medians of the rounds."""
+    return (
+        row.work,
+        row.compared,
+        f"{number(median(row.ours))} {row.unit}",
+        f"{number(median(row.baseline))} {row.unit}",
+        comparison(row, row.value),
+        "none" if row.target is None else f"{row.target.kind} {comparison(row, row.target.bound)}",
+        {None: "", True: "yes", False: "no"}[row.met],
+    )
+
+
+def comparison(row: RowResult, value: float) -> str:
+    """`value` as what it is for this row: a ratio, or a difference in the row's unit."""
+    return f"{value:.2f}\N{MULTIPLICATION SIGN}" if row.comparison == "ratio" else f"{value:+.0f} {row.unit}"
+
+
+def number(value: float) -> str:
+    """Three digits that tell something, thousands set apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def print_table(console: Console, rows: Sequence[RowResult]) -> None:
+    """The table, with what limits each row."""
+    table = Table("row and what it is compared with", *HEADINGS[2:])
+    for row in rows:
+        work, compared, *figures = cells(row)
+        text = f"[bold]{work}[/bold]\n{compared}\n[dim]limit: {row.limit}[/dim]"
+        table.add_row(text, *figures, style="red" if row.met is False else None, end_section=True)
+    console.print(table)
+
+
+def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    rule = "|---" * len(headings) + "|"
+    return "\n".join([f"| {' | '.join(headings)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])

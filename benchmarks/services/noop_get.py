@@ -1,0 +1,21 @@
+"""The service itself, with a route more that checks the token and reads nothing."""
+
+from fastapi import APIRouter
+
+from app.auth.dependencies import Reader
+from app.auth.route import AuthenticatedRoute
+from app.config import load_settings
+from app.events.router import EventId
+from app.main import create_app
+
+router = APIRouter(route_class=AuthenticatedRoute)
+
+
+@router.get("/noop/{event_id:uuid}")
+async def get_nothing(event_id: EventId, _reader: Reader) -> dict[str, str]:
+    """Answer with the id alone."""
+    return {"event_id": str(event_id)}
+
+
+app = create_app(load_settings())
+app.include_router(router)

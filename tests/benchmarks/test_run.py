@@ -1,0 +1,48 @@
+"""The suite still runs: real services under a short real load."""
+
+from uuid import uuid4
+
+import pytest
+from rich.console import Console
+
+from benchmarks.bench import Bench
+from benchmarks.database import LEDGER, check_answered, check_positions
+from benchmarks.experiments import post, sqlite
+from benchmarks.fill import fill_ledger
+from benchmarks.measure import measure
+from benchmarks.model import Violation
+from benchmarks.plan import Plan
+from benchmarks.side import LoadSide
+
+TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1)
+
+
+@pytest.mark.wrk
+def test_an_experiment_gives_its_rows() -> None:
+    results = measure([sqlite.EXPERIMENT], TINY, Console(quiet=True))
+    [row] = results.rows
+    assert row.name == "sqlite"
+    assert row.value == row.ours[0] / row.baseline[0] > 0
+    [figures] = results.rounds["sqlite"]
+    assert figures["service"]["failed"] == 0
+    assert figures["service"]["p50_ms"] > 0
+
+
+@pytest.mark.wrk
+def test_what_was_not_stored_fails_the_run() -> None:
+    with Bench(TINY) as bench, bench.postgres_store() as store, bench.service(store) as service:
+        side = LoadSide(bench=bench, service=service, store=store, load=post.single_posts(bench))
+        assert side()["events_per_second"] > 0
+        stored, _files = store.summary(LEDGER)
+        with pytest.raises(Violation, match="1 of 1 answered events are not stored"):
+            check_answered(store, LEDGER, [uuid4()], rows=range(stored + 1))
+        store.execute("UPDATE sync_events SET file_id = (SELECT file_id FROM sync_events WHERE position = 1)")
+        with pytest.raises(Violation, match="more than once"):
+            check_answered(store, LEDGER, [], rows=range(stored + 1))
+        with pytest.raises(Violation, match=f"{stored} events are stored, expected 0 to 0"):
+            check_answered(store, LEDGER, [], rows=range(1))
+        store.execute("DELETE FROM sync_events WHERE position = 2")
+        with pytest.raises(Violation, match=f"{stored - 1} events and its last position is {stored}"):
+            check_positions(store)
+        fill_ledger(store, 10, processed=False)
+        assert store.extent() == (stored + 9, stored + 10)
