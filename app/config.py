@@ -32,9 +32,9 @@ class Settings(BaseSettings):
 
     # Database
     database_url: str = Field("sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form")
-    database_pool_size: int = Field(10, ge=1, le=500, description="Connections kept open per process")
+    database_pool_size: int = Field(20, ge=1, le=500, description="Connections kept open per process")
     database_max_overflow: int = Field(
-        10, ge=0, le=500, description="Further connections opened under load and closed after it"
+        0, ge=0, le=500, description="Further connections opened under load, and closed again as soon as they are free"
     )
     database_pool_timeout: Seconds = Field(3, description="Seconds to wait for a free connection before a 503")
     database_connect_timeout: Seconds = Field(3, description="Seconds to wait for a new connection")

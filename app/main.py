@@ -1,5 +1,6 @@
 """Assembles the application: `uvicorn app.main:app` serves it."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
 from app.operations.router import metrics_router
 from app.operations.router import router as operations_router
+from app.tracing.export import may_be_traced
 from app.tracing.span import is_untraced
 
 
@@ -39,7 +41,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
         telemetry=TelemetryConfig(
-            metrics=False, logs=False, operation_spans=False, auto_configure=False, exclude=is_untraced
+            tracing=may_be_traced(os.environ),
+            metrics=False,
+            logs=False,
+            operation_spans=False,
+            auto_configure=False,
+            exclude=is_untraced,
         ),
     )
     add_error_handlers(app)
@@ -50,13 +57,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(RequestContext)
     app.add_middleware(RequestMetrics, metrics=metrics.http)
+    # The router tries them in this order: first what is asked for most.
+    app.include_router(event_router)
+    app.include_router(event_batch_router)
+    app.include_router(file_router)
     app.include_router(operations_router)
     if not settings.metrics_port:
         app.include_router(metrics_router)
     app.include_router(docs_router)
-    app.include_router(event_router)
-    app.include_router(event_batch_router)
-    app.include_router(file_router)
     _complete_document(app)
     return app
 

@@ -107,6 +107,8 @@ def _query_parameters(dependant: Dependant) -> Iterator[str]:
 
 
 def _check_query(request: Request, known: frozenset[str]) -> None:
+    if not request.scope["query_string"]:
+        return
     errors = [
         FieldError(loc=["query", name], msg="Send this parameter once", type="parameter_repeated")
         if name in known

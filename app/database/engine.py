@@ -59,6 +59,13 @@ class Database:
                 yield session
 
     @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """The same as a bare connection, for rows instead of objects, at half the cost."""
+        with database_errors():
+            async with self._single.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A session in one writing transaction, committed at the end of the block and rolled back on an error."""
         with database_errors():

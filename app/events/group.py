@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from opentelemetry.trace import SpanContext
@@ -18,8 +19,7 @@ class IdempotencyKeyReused(Unprocessable):
     detail = "This idempotency key was used before for a different event; use a new key for a new event."
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Where an event is recorded, and whether an earlier request had recorded it."""
 
     event_id: UUID
@@ -81,23 +81,24 @@ class KnownEvents:
 def plan_group(appends: Iterable[Append], known: KnownEvents) -> GroupPlan:
     """Sort `appends` into records to write and receipts to give; an append is refused as a whole or not at all."""
     plan = GroupPlan()
-    claimed = KnownEvents()
+    claimed: dict[tuple[str, str], EventRecord] = {}
     for append in appends:
         receipts: list[Receipt] = []
-        own = KnownEvents()
+        own: dict[tuple[str, str], EventRecord] = {}
         records: list[EventRecord] = []
         for record in append.records:
             key = record.scoped_key
-            earlier = key and (known.by_key.get(key) or claimed.by_key.get(key) or own.by_key.get(key))
+            earlier = key and (known.by_key.get(key) or claimed.get(key) or own.get(key))
             if earlier and not earlier.same_content(record):
                 plan.refused.append(append)
                 break
             receipts.append(Receipt(earlier.id if earlier else record.id, replayed=_is_replay(earlier, record)))
-            if not earlier and record.id not in known.ids:
+            if not earlier and not (known.ids and record.id in known.ids):
                 records.append(record)
-                own.add([record])
+                if key:
+                    own[key] = record
         else:
-            claimed.add(records)
+            claimed |= own
             plan.records += records
             plan.accepted.append((append, receipts))
     return plan

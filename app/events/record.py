@@ -1,18 +1,18 @@
 """An event on its way into the ledger."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from pydantic_core import to_json
 
 
 def encode_metadata(metadata: dict[str, Any]) -> str:
     """Metadata as the compact JSON text that is stored."""
-    return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return to_json(metadata).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(NamedTuple):
     """An event about to be written, or found written.
 
     `metadata` is compact JSON text. `id` is drawn by the caller, so that writing the same record again after a lost

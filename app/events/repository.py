@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import add
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, union_all, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, Row, Select, bindparam, func, inspect, select, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.errors import NotFound
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
@@ -29,39 +30,46 @@ class EventFilter:
 
 EVERYTHING = EventFilter()
 
+# A row with the attributes of `SyncEvent`, without the cost of an object that could be changed.
+EventRow = Row[Any]
+_EVENTS: Select[Any] = select(*(column.class_attribute.label(column.key) for column in inspect(SyncEvent).column_attrs))
+_BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
+
 
 class EventRepository:
     """Reads events, and gives set-aside ones back to the sweep."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession | AsyncConnection) -> None:
         self._session = session
 
-    async def get(self, event_id: UUID) -> SyncEvent:
+    async def get(self, event_id: UUID) -> EventRow:
         """The event with this id.
 
         Raises:
             NotFound: when there is none.
         """
-        event = await self._session.get(SyncEvent, event_id)
+        event: EventRow | None = (await self._session.execute(_BY_ID, {"event_id": event_id})).one_or_none()
         if event is None:
             raise NotFound("There is no event with this id.")
         return event
 
-    async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[SyncEvent]:
+    async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[EventRow]:
         """Events by falling position. Without filters, any offset is one index seek: positions have no gaps."""
-        query = select(SyncEvent).order_by(SyncEvent.position.desc()).limit(limit)
+        query = _EVENTS.order_by(SyncEvent.position.desc()).limit(limit)
         if wanted == EVERYTHING:
             query = query.where(SyncEvent.position <= _head() - offset)
         elif wanted.processed is False:
             query = query.where(SyncEvent.position.in_(_unprocessed_page(_conditions(wanted), limit, offset)))
         else:
             query = query.where(*_conditions(wanted)).offset(offset)
-        return (await self._session.scalars(query)).all()
+        rows: Sequence[EventRow] = (await self._session.execute(query)).all()
+        return rows
 
-    async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[SyncEvent]:
+    async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[EventRow]:
         """Events of one file by rising position."""
-        query = select(SyncEvent).where(SyncEvent.file_id == file_id).order_by(SyncEvent.position)
-        return (await self._session.scalars(query.limit(limit).offset(offset))).all()
+        query = _EVENTS.where(SyncEvent.file_id == file_id).order_by(SyncEvent.position)
+        rows: Sequence[EventRow] = (await self._session.execute(query.limit(limit).offset(offset))).all()
+        return rows
 
     async def file_is_known(self, file_id: UUID) -> bool:
         """Whether any event names the file."""

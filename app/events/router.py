@@ -16,7 +16,7 @@ from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
-from app.http.dependencies import ReadSession, WriteSession
+from app.http.dependencies import ReadConnection, WriteSession
 from app.http.paging import page_links
 from app.http.types import Uuid
 
@@ -84,7 +84,7 @@ async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    session: ReadSession,
+    connection: ReadConnection,
     response: Response,
 ) -> list[EventView]:
     """Events, newest first. The `Link` header leads to the next and the previous page.
@@ -92,16 +92,16 @@ async def list_events(
     Filters narrow the list together: an event is listed when it meets all of them.
     """
     wanted = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
-    events = await EventRepository(session).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
+    events = await EventRepository(connection).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
     has_next = len(events) > query.limit
     response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
     return [EventView.of(event) for event in events[: query.limit]]
 
 
 @router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)
-async def get_event(event_id: EventId, _reader: Reader, session: ReadSession) -> EventView:
+async def get_event(event_id: EventId, _reader: Reader, connection: ReadConnection) -> EventView:
     """One event by its id: what was recorded, and how its processing stands."""
-    return EventView.of(await EventRepository(session).get(event_id))
+    return EventView.of(await EventRepository(connection).get(event_id))
 
 
 @router.post(

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from sqlalchemy import Row
 
 from app.events.examples import BATCH_BODIES, PROCESSED_EVENT, UPLOAD
 from app.events.models import EventType, SyncEvent
@@ -33,7 +34,7 @@ def _encode(metadata: Any) -> str:
     if _levels(metadata) > METADATA_MAX_LEVELS:
         raise PydanticCustomError("metadata_depth", "Metadata may be nested at most 32 levels deep")
     text = encode_metadata(metadata)
-    if len(text.encode()) > METADATA_MAX_BYTES:
+    if len(text) > METADATA_MAX_BYTES or (not text.isascii() and len(text.encode()) > METADATA_MAX_BYTES):
         raise PydanticCustomError("metadata_size", "Metadata may take at most 16384 bytes as compact JSON")
     return text
 
@@ -148,7 +149,7 @@ class EventView(BaseModel):
     last_error: str | None = Field(description="Why the last attempt failed.")
 
     @classmethod
-    def of(cls, event: SyncEvent) -> "EventView":
+    def of(cls, event: SyncEvent | Row[Any]) -> "EventView":
         """The view of a stored event."""
         return cls.model_construct(
             event_id=event.id,

@@ -13,7 +13,7 @@ from app.events.schemas import EventView, PageQuery
 from app.files import openapi
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
-from app.http.dependencies import ReadSession
+from app.http.dependencies import ReadConnection, ReadSession
 from app.http.paging import page_links
 from app.http.types import Uuid
 
@@ -42,11 +42,11 @@ async def list_file_events(
     file_id: FileId,
     query: Annotated[PageQuery, Query()],
     _reader: Reader,
-    session: ReadSession,
+    connection: ReadConnection,
     response: Response,
 ) -> list[EventView]:
     """Everything that happened to the file, oldest first."""
-    repository = EventRepository(session)
+    repository = EventRepository(connection)
     events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
     if not events and not await repository.file_is_known(file_id):
         raise NotFound("No event names this file.")

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
 from uuid_utils.compat import uuid7
 
 from app.errors import bug_response
@@ -26,6 +25,7 @@ SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 log = structlog.get_logger("app.access")
+_standard_log = logging.getLogger("app.access")
 
 
 class RequestContext:
@@ -43,7 +43,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = sane_request_id(Headers(scope=scope).get("x-request-id"))
+        request_id = sane_request_id(_header(scope, b"x-request-id"))
+        encoded_id = request_id.encode()
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -54,7 +55,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", encoded_id)]
             await send(message)
 
         bug: Exception | None = None
@@ -66,17 +67,28 @@ class RequestContext:
                 raise  # the answer has begun, so only the server can end it: by closing the connection
             await bug_response(Request(scope))(scope, receive, send_with_id)
         finally:
-            log.log(
-                _level(scope["path"], status, bug),
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status or None,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
-                **({"exc_info": bug} if bug else {}),
-            )
+            _log_request(scope, status, time.perf_counter() - started, bug)
             if bug and status:
                 bug.add_note(LOGGED)
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    """The first header of this lower-case name."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _log_request(scope: Scope, status: int, seconds: float, bug: Exception | None) -> None:
+    level = _level(scope["path"], status, bug)
+    if _standard_log.isEnabledFor(level):  # before anything is prepared for a line that is not written
+        log.log(
+            level,
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status or None,
+            duration_ms=round(seconds * 1000, 2),
+            **({"exc_info": bug} if bug else {}),
+        )
 
 
 def _level(path: str, status: int, bug: Exception | None) -> int:

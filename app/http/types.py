@@ -16,14 +16,12 @@ _TIMESTAMP = re.compile(
 )
 
 
-def _hyphenated(value: Any) -> UUID:
-    if isinstance(value, UUID):
-        return value
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+def _hyphenated(value: Any) -> Any:
+    if not isinstance(value, UUID) and not (isinstance(value, str) and _UUID.fullmatch(value)):
         raise PydanticCustomError(
             "uuid_format", "Input should be a UUID of 32 hexadecimal digits in the form 8-4-4-4-12"
         )
-    return UUID(value)
+    return value
 
 
 def _lower_case_boolean(value: Any) -> Any:

@@ -33,6 +33,12 @@ async def exporting_spans(version: str) -> AsyncIterator[None]:
             await _shut_down(provider)
 
 
+def may_be_traced(environment: Mapping[str, str]) -> bool:
+    """Whether anything asks for tracing; if not, FastAPI need not look for a provider at each request."""
+    begun = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return begun or any(name.startswith("OTEL_") for name in environment)
+
+
 def _is_wanted(environment: Mapping[str, str]) -> bool:
     def first(*names: str) -> str:
         return next((value for name in names if (value := environment.get(name, "").strip().lower())), "")

@@ -1,7 +1,6 @@
 """The ledger's promises within one process, on both databases."""
 
 import asyncio
-from dataclasses import replace
 from itertools import pairwise
 from uuid import uuid4
 
@@ -101,7 +100,7 @@ async def test_a_large_group_of_replays_is_answered(database: Database) -> None:
     ledger = open_ledger(database, group_size=10_000)
     records = [record(idempotency_key=f"key-{number}") for number in range(5000)]
     first = await ledger.append(records)
-    retried = [replace(one, id=uuid4()) for one in records]
+    retried = [one._replace(id=uuid4()) for one in records]
     again = await ledger.append(retried)
     assert [receipt.event_id for receipt in again] == [receipt.event_id for receipt in first]
     assert all(receipt.replayed for receipt in again)
