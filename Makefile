@@ -30,7 +30,7 @@ test: $(VENV)/.test ## run the whole suite on SQLite and on a real PostgreSQL th
 coverage: $(VENV)/.test ## the same with coverage of lines and branches
 	$(BIN)/pytest tests/ -v --cov=app --cov-fail-under=95
 
-bench: $(VENV)/.bench ## measure the service beside others in under 10 minutes and write docs/performance.md; needs wrk
+bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk
 	@$(BIN)/python -m benchmarks
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
