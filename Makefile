@@ -28,7 +28,7 @@ test: $(VENV)/.test ## run the whole suite, with coverage, on SQLite and on a re
 	$(BIN)/pytest tests/ -v -m "not load" -n auto --cov=app --cov-fail-under=95
 	$(BIN)/pytest tests/ -v -m load
 
-bench: $(VENV)/.bench ## measure the service beside others in under 10 minutes and write docs/performance.md; needs wrk
+bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk
 	@$(BIN)/python -m benchmarks
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document

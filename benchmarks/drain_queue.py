@@ -16,8 +16,9 @@ from pgqueuer.types import QueueExecutionMode
 
 from app.config import load_settings
 
-# The shape of pgqueuer's own benchmark (tools/benchmark.py there), with the sizes that were the fastest here.
-CONSUMERS = 2
+# Of one to five consumers with batches of 10 to 1000 this took the least CPU and was the fastest; five with batches of
+# 10, the defaults of pgqueuer's own benchmark, were less than half as fast.
+CONSUMERS = 1
 BATCH = 1000
 ENQUEUED_AT_ONCE = 10_000
 

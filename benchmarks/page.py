@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+from benchmarks.catalog import EXPERIMENTS
 from benchmarks.model import Results
 from benchmarks.report import HEADINGS, ROOT, cells, markdown_table, number
 
@@ -40,11 +41,22 @@ def _replace(page: str, name: str, text: str) -> str:
 
 
 def _table(results: Results) -> str:
-    return markdown_table(HEADINGS, [cells(row) for row in results.rows])
+    return markdown_table(("row", *HEADINGS), [(row.name, *cells(row)) for row in results.rows])
 
 
 def _limits(results: Results) -> str:
-    return markdown_table(("work", "what limits it"), [(row.work, row.limit) for row in results.rows])
+    sides = {row.name: (one.name, row.ours.side) for one in EXPERIMENTS for row in one.rows}
+    lines = [(row.name, row.limit, *_cores(results, *sides[row.name])) for row in results.rows]
+    return markdown_table(("row", "what limits it", "service, cores", "PostgreSQL, cores"), lines)
+
+
+def _cores(results: Results, experiment: str, side: str) -> Iterator[str]:
+    """How many cores service and PostgreSQL kept busy; empty where that was not measured."""
+    for process in ("service", "postgres"):
+        figure = f"{process}_cpu_seconds_per_1000"
+        rounds = [one[side] for one in results.rounds[experiment]]
+        busy = [one[figure] * one["events_per_second"] / THOUSAND for one in rounds if figure in one]
+        yield f"{median(busy):.2f}" if busy else ""
 
 
 def _machine(results: Results) -> str:

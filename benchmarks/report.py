@@ -49,13 +49,15 @@ def number(value: float) -> str:
 
 
 def print_table(console: Console, rows: Sequence[RowResult]) -> None:
-    """The table, with what limits each row."""
-    table = Table("row and what it is compared with", *HEADINGS[2:])
+    """The table, and below it what each row is about and what limits it."""
+    table = Table("row", *HEADINGS[2:])
     for row in rows:
-        work, compared, *figures = cells(row)
-        text = f"[bold]{work}[/bold]\n{compared}\n[dim]limit: {row.limit}[/dim]"
-        table.add_row(text, *figures, style="red" if row.met is False else None, end_section=True)
+        table.add_row(row.name, *cells(row)[2:], style="red" if row.met is False else None)
     console.print(table)
+    for row in rows:
+        console.print(
+            f"[bold]{row.name}[/bold]: {row.work}, against {row.compared}; limit: {row.limit}", highlight=False
+        )
 
 
 def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

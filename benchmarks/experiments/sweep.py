@@ -88,7 +88,7 @@ EXPERIMENT = Experiment(
             ours=Pick("sweep", RATE),
             baseline=Pick("pgqueuer", RATE),
             target=Target(kind="at least", bound=2.5),
-            limit="PostgreSQL on one core: the updates of events and file states",
+            limit="Python and PostgreSQL, which take turns on one connection",
         ),
     ),
 )
