@@ -13,6 +13,7 @@ from app.auth.key_source import KeySource
 from app.auth.local import LocalKey
 from app.auth.rate_limit import RateLimiter
 from app.auth.verifier import TokenVerifier
+from app.changes.feed import ChangeFeed
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
@@ -40,6 +41,7 @@ class State(TypedDict):
     settings: Settings
     database: Database
     ledger: Ledger
+    feed: ChangeFeed
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
     body_budget: BodyBudget
@@ -93,6 +95,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 settings=settings,
                 database=database,
                 ledger=ledger,
+                feed=ChangeFeed(database),
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
                 body_budget=BodyBudget(settings.max_batch_bytes),

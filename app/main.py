@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from app.changes.router import router as change_router
 from app.config import Settings, load_settings
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
@@ -56,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(docs_router)
     app.include_router(event_router)
     app.include_router(event_batch_router)
+    app.include_router(change_router)
     app.include_router(file_router)
     _complete_document(app)
     return app

@@ -38,7 +38,9 @@ class Raw(str):
 
 
 def test_good_claims() -> None:
-    assert judge() == VerifiedToken(Principal("someone", frozenset()), -LEEWAY, NOW + 60)
+    assert judge() == VerifiedToken(
+        Principal("someone", frozenset(), refused_from=NOW + 60 + LEEWAY), -LEEWAY, NOW + 60
+    )
     assert judge(nbf=NOW + 5, iat=NOW - 5).valid_from == NOW - 5
     assert judge(nbf=NOW - 5, iat=NOW + 5).valid_from == NOW - 5
 

@@ -1,0 +1,21 @@
+"""What the OpenAPI document says about the answers of the feed's routes."""
+
+from app.auth.principal import Scope
+from app.auth.responses import token_errors
+from app.changes.errors import CursorAhead, CursorGone, CursorInvalid, CursorOfOtherFilter, CursorOfOtherLedger
+from app.changes.examples import CURSOR, PAGE
+from app.http.responses import Errors, Responses, invalid, problems, success
+
+_CURSOR_ERRORS: Errors = {
+    "damaged_cursor": CursorInvalid(),
+    "other_filter": CursorOfOtherFilter(),
+    "other_ledger": CursorOfOtherLedger(),
+    "ahead": CursorAhead(),
+    "gone": CursorGone(41, CURSOR),
+}
+_LIMIT = invalid(["query", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")
+
+LISTED: Responses = {
+    200: success("A page of changes, oldest first.", PAGE),
+    **problems(_CURSOR_ERRORS | {"limit": _LIMIT} | token_errors(Scope.READ)),
+}
