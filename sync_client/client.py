@@ -1,6 +1,6 @@
 """The client: records events, reads them, and follows the feed."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -154,7 +154,7 @@ class SyncClient:
         store: CursorStore | None = None,
         event_types: Sequence[EventType] = (),
         file_id: UUID | str | None = None,
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         """Every change after `cursor` (None: from the beginning, `latest`: from now on), in order, for ever.
 
         With a `store` it goes on where that says, and at `cursor` only the first time. What is saved is behind what was

@@ -11,7 +11,7 @@ from typing import Protocol
 from sync_client.bookmark import Bookmark
 from sync_client.errors import CursorStoreError
 
-MAX_BYTES = 8192
+MAX_BYTES = 2048  # no cursor is as long
 
 
 class CursorStore(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -42,7 +42,7 @@ class Feed:
         if file_id is not None:
             self._filter["file_id"] = str(file_id)
 
-    async def follow(self, start: str | None, store: CursorStore | None) -> AsyncIterator[Change]:
+    async def follow(self, start: str | None, store: CursorStore | None) -> AsyncGenerator[Change, None]:
         """The changes after what `store` remembers, else after `start`, for ever."""
         remembered = await store.load() if store else None
         bookmark = _begin(remembered if remembered is not None else start)
@@ -67,7 +67,9 @@ class Feed:
 
     async def _page(self, bookmark: Bookmark) -> ChangePage:
         query: dict[str, str | int | list[str]] = {**self._filter, "limit": PAGE_CHANGES, "wait": WAIT_SECONDS}
-        if bookmark.cursor is not None:
+        if bookmark.cursor is None:
+            query["limit"] = 1  # so that there soon is a cursor to come back to
+        else:
             query["cursor"] = bookmark.cursor
         if bookmark.cursor == LATEST:
             query["wait"] = 0  # so that the place to begin at is remembered before anything comes
