@@ -25,6 +25,7 @@ class CursorMaker:
     """Makes and judges the cursors of one filter of one ledger."""
 
     def __init__(self, wanted: Wanted, ledger_id: UUID) -> None:
+        self.ledger_id = ledger_id
         self._wanted = wanted.digest()
         self._ledger = _digest_ledger(ledger_id)
 

@@ -1,5 +1,6 @@
 """Pages and streams as the documentation shows them."""
 
+import json
 from typing import Any
 
 from app.events.examples import PENDING_EVENT
@@ -13,3 +14,19 @@ PAGE: dict[str, Any] = {
     "from_position": 1,
     "to_position": 1,
 }
+STREAM = f"""\
+id: AQAAAAAAAAAAq1jPVyTd-oSGtdHHsIBnSpDv
+retry: 1024
+
+event: change
+data: {json.dumps(PENDING_EVENT, separators=(",", ":"))}
+id: {CURSOR}
+
+: keep-alive
+id: {CURSOR}
+
+event: reconnect
+data: {{"reason": "token-expired"}}
+id: {CURSOR}
+
+"""

@@ -1,62 +1,83 @@
-"""Reads pages of the feed from the database."""
+"""Reads the feed from the database."""
+
+import asyncio
 
 from app.changes.cursor import Cursor, CursorMaker
 from app.changes.errors import CursorGone
 from app.changes.page import Page
+from app.changes.place import Place
 from app.changes.repository import ChangeRepository, FeedHead
 from app.changes.wanted import Wanted
 from app.database.engine import Database
 
-LATEST = "latest"
+CATCHING_UP = 4  # followers that read on at once, so that they leave connections to everybody else
 
 
 class ChangeFeed:
-    """The feed over one database. Each call is a short read that holds no connection afterwards."""
+    """The feed over one database. Each call is a short read that holds no connection afterwards.
+
+    Every call raises, beside what it says:
+        CursorOfOtherLedger, CursorAhead: 400.
+        CursorGone: 410.
+        DatabaseUnavailable: 503.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._catching_up = asyncio.Semaphore(CATCHING_UP)
 
-    async def read_page(self, cursor: str | None, wanted: Wanted, *, limit: int) -> Page:
-        """The page after `cursor`; without one that of the oldest events, with `latest` an empty one at the head.
+    async def find_place(self, cursor: str | None, wanted: Wanted) -> Place:
+        """Where `cursor` is; without one, before the oldest event; with `latest`, at the head.
 
         Raises:
-            CursorInvalid, CursorOfOtherLedger, CursorOfOtherFilter, CursorAhead: 400.
-            CursorGone: 410.
-            DatabaseUnavailable: 503.
+            CursorInvalid, CursorOfOtherFilter: 400.
         """
-        given = Cursor.decode(cursor) if cursor not in (None, LATEST) else None
         async with self._database.read() as session:
             repository = ChangeRepository(session)
             head = await repository.get_head()
-            cursors = CursorMaker(wanted, head.ledger_id)
-            if given is not None:
-                after = cursors.position_of(given, head.position)
-            elif cursor == LATEST:
-                after = head.position
-            else:
-                after = await _before_oldest(repository, head)
-            return await _read(repository, head, cursors, wanted, after=after, limit=limit)
+            place = await _find_place(repository, head, cursor, wanted)
+            await _check_kept(repository, head, place)
+            return place
 
-    async def read_on(self, page: Page, wanted: Wanted, *, limit: int) -> Page:
-        """The page after `page`.
+    async def read_page(self, cursor: str | None, wanted: Wanted, *, limit: int) -> Page:
+        """The page of at most `limit` changes after the place of `cursor`.
 
         Raises:
-            CursorOfOtherLedger, CursorAhead: 400, when the database was exchanged meanwhile.
-            CursorGone: 410.
-            DatabaseUnavailable: 503.
+            CursorInvalid, CursorOfOtherFilter: 400.
         """
-        return await self.read_page(page.cursors.encode(page.through), wanted, limit=limit)
+        async with self._database.read() as session:
+            repository = ChangeRepository(session)
+            head = await repository.get_head()
+            place = await _find_place(repository, head, cursor, wanted)
+            changes, through = await repository.list_after(
+                wanted, after=place.position, head=head.position, limit=limit
+            )
+            # Only now: what is there after the events were read was there while they were.
+            await _check_kept(repository, head, place)
+            return Page(changes, place.position, place.moved_to(through), head.position)
+
+    async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
+        """The page after `place`, for a follower that stays; few of these are read at once."""
+        async with self._catching_up:
+            return await self.read_page(place.cursor(), wanted, limit=limit)
 
 
-async def _read(
-    repository: ChangeRepository, head: FeedHead, cursors: CursorMaker, wanted: Wanted, *, after: int, limit: int
-) -> Page:
-    changes, through = await repository.list_after(wanted, after=after, head=head.position, limit=limit)
-    # Only now: what is still there after the events were read was there while they were.
+async def _find_place(repository: ChangeRepository, head: FeedHead, cursor: str | None, wanted: Wanted) -> Place:
+    cursors = CursorMaker(wanted, head.ledger_id)
+    match cursor:
+        case None:
+            position = await _before_oldest(repository, head)
+        case "latest":
+            position = head.position
+        case _:
+            position = cursors.position_of(Cursor.decode(cursor), head.position)
+    return Place(position, cursors)
+
+
+async def _check_kept(repository: ChangeRepository, head: FeedHead, place: Place) -> None:
     before_oldest = await _before_oldest(repository, head)
-    if after < before_oldest:
-        raise CursorGone(before_oldest + 1, cursors.encode(before_oldest))
-    return Page(changes, after, through, head.position, cursors)
+    if place.position < before_oldest:
+        raise CursorGone(before_oldest + 1, place.moved_to(before_oldest).cursor())
 
 
 async def _before_oldest(repository: ChangeRepository, head: FeedHead) -> int:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.change import Change, change_columns, change_of
+from app.changes.change import COLUMNS, Change
 from app.changes.wanted import Wanted
 from app.database.types import database_now
 from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
@@ -64,21 +64,21 @@ class ChangeRepository:
         if wanted.file_id is not None:
             return await self._list_file(wanted, after=after, head=head, limit=limit)
         through = min(head, after + WINDOW_POSITIONS) if wanted.event_types else head
-        query = select(*change_columns()).where(SyncEvent.position > after, SyncEvent.position <= through)
+        query = select(*COLUMNS).where(SyncEvent.position > after, SyncEvent.position <= through)
         if wanted.event_types:
             query = query.where(SyncEvent.event_type.in_(sorted(wanted.event_types)))
         rows = await self._session.execute(query.order_by(SyncEvent.position).limit(limit))
-        changes = [change_of(row) for row in rows]
+        changes = [Change(*row) for row in rows]
         return Stretch(changes, changes[-1].position if len(changes) == limit else through)
 
     async def _list_file(self, wanted: Wanted, *, after: int, head: int, limit: int) -> Stretch:
         """Read the events of the file whatever their type, which its index gives in order, and choose among them."""
         examined = max(limit, WINDOW_FILE_EVENTS) if wanted.event_types else limit
-        query = select(*change_columns()).where(
+        query = select(*COLUMNS).where(
             SyncEvent.file_id == wanted.file_id, SyncEvent.position > after, SyncEvent.position <= head
         )
         rows = await self._session.execute(query.order_by(SyncEvent.position).limit(examined))
-        changes = [change_of(row) for row in rows]
+        changes = [Change(*row) for row in rows]
         through = changes[-1].position if len(changes) == examined else head
         matching = [change for change in changes if wanted.matches(change)]
         return Stretch(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)
