@@ -19,7 +19,7 @@ RING_BYTES = 8 * 2**20
 BATCH_EVENTS = 1000
 MAX_BEHIND_EVENTS = 5000  # farther behind the head the ring starts anew there; followers read the rest by themselves
 MAX_RETRY_SECONDS = 5.0
-CLOSE_SECONDS = 2
+CLOSE_SECONDS = 1
 
 log = structlog.get_logger(__name__)
 
