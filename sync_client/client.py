@@ -172,5 +172,5 @@ class SyncClient:
             BadRequest: the cursor is not of this service or belongs to other filters.
             CursorExpired: what follows the cursor is no longer kept.
         """
-        policy = replace(self._policy, attempts=None, patience_seconds=FOLLOW_PATIENCE_SECONDS)
+        policy = replace(self._policy, endless=True, patience_seconds=FOLLOW_PATIENCE_SECONDS)
         return Feed(self._connection, policy, event_types=event_types, file_id=file_id).follow(cursor, store)

@@ -11,16 +11,17 @@ _SERVER_ERRORS = 500
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff: `attempts` in all (None: without end), waits doubling from `base_seconds` to `cap_seconds`.
+    """Exponential backoff: `attempts` in all, unless `endless`, waits doubling from `base_seconds` to `cap_seconds`.
 
-    `patience_seconds` is the longest wait that the service may ask for: with a number of attempts, one that asks for
-    more is taken to be down; without end, it is asked again after that time.
+    `patience_seconds` is the longest wait that the service may ask for: one that asks for more is taken to be down, or,
+    when `endless`, asked again after that time.
     """
 
-    attempts: int | None = 6
+    attempts: int = 6
     base_seconds: float = 0.5
     cap_seconds: float = 15.0
     patience_seconds: float = 60.0
+    endless: bool = False
 
     def wait_seconds(self, attempt: int, jitter: float) -> float:
         """The wait after failed attempt `attempt`, from 1; `jitter`, 0 to 1, spreads it over its upper half."""
@@ -31,7 +32,7 @@ class RetryPolicy:
     def next_wait_seconds(self, attempt: int, jitter: float, asked_seconds: float) -> float | None:
         """The wait after failed attempt `attempt` when the service asked for `asked_seconds`; None to give up."""
         wait = max(self.wait_seconds(attempt, jitter), asked_seconds)
-        if self.attempts is None:
+        if self.endless:
             return min(wait, self.patience_seconds)
         return wait if attempt < self.attempts and wait <= self.patience_seconds else None
 

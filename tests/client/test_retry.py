@@ -23,7 +23,7 @@ def test_a_number_of_attempts_and_patience_end_it() -> None:
 
 
 def test_without_end_the_service_is_asked_again_after_the_longest_wait() -> None:
-    policy = RetryPolicy(attempts=None, patience_seconds=60)
+    policy = RetryPolicy(endless=True, patience_seconds=60)
     assert [policy.next_wait_seconds(10**6, 1.0, asked) for asked in (0, 30, 1e9, float("inf"))] == [15, 30, 60, 60]
 
 

@@ -262,7 +262,7 @@ def test_what_can_not_go_on_is_one_line(
     ("arguments", "message"),
     [
         (["--url", "ftp://x"], "must begin with http"),
-        (["--url", "http://x:99999"], "--url"),
+        (["--url", "http://x:port"], "--url"),
         (["--file-id", "x"], "must be a UUID"),
         (["--event-type", "move"], "invalid choice"),
     ],
