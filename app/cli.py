@@ -5,6 +5,11 @@ import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+from uuid import UUID
+
+import httpx
 
 from app.auth.claims import is_subject
 from app.auth.local import LocalSecretError, mint_local_token
@@ -12,8 +17,11 @@ from app.auth.principal import Scope
 from app.config import load_settings
 from app.log import configure_logging
 from app.server import serve
+from app.tail.command import TailOptions, tail
+from sync_client import EventType
 
 MAX_MINUTES = 525_600
+LATEST = "latest"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +50,55 @@ def main(arguments: list[str] | None = None) -> int:
     )
     token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
     token.set_defaults(run=_token)
+    _add_tail(commands.add_parser("tail", help="follow the feed of changes in the terminal"))
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
+
+
+def _add_tail(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Print every change, one a line, until Ctrl-C. SYNC_TOKEN is the token; local mode needs none."
+    )
+    command.add_argument("--url", type=_url, default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    command.add_argument(
+        "--from",
+        dest="start",
+        type=_start,
+        default=LATEST,
+        metavar="CURSOR",
+        help="where to begin: beginning, latest, or a cursor (default: latest)",
+    )
+    command.add_argument(
+        "--cursor-file", type=Path, metavar="FILE", help="go on where FILE says, and keep there how far this has come"
+    )
+    command.add_argument(
+        "--event-type", action="append", choices=get_args(EventType), default=[], help="only these; may be repeated"
+    )
+    command.add_argument("--file-id", type=_file_id, help="only changes of this file")
+    command.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line")
+    command.set_defaults(run=_tail)
+
+
+def _url(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise argparse.ArgumentTypeError("must begin with http:// or https:// and name a host")
+    return text
+
+
+def _start(text: str) -> str | None:
+    return None if text == "beginning" else text
+
+
+def _file_id(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a UUID") from None
 
 
 def _subject(text: str) -> str:
@@ -84,6 +138,19 @@ def _openapi(_options: argparse.Namespace) -> int:
 
     print(json.dumps(app.openapi(), indent=2))
     return 0
+
+
+def _tail(options: argparse.Namespace) -> int:
+    return tail(
+        TailOptions(
+            url=options.url,
+            start=options.start,
+            cursor_file=options.cursor_file,
+            event_types=tuple(options.event_type),
+            file_id=options.file_id,
+            as_json=options.as_json,
+        )
+    )
 
 
 def _token(options: argparse.Namespace) -> int:

@@ -121,6 +121,17 @@ class Settings(BaseSettings):
     )
     ledger_append_timeout: Seconds = Field(10, description="Seconds a POST may wait for its commit before a 503")
 
+    # Change feed
+    changes_poll_interval: Seconds = Field(
+        0.2, description="Seconds between looks for new events while streams or long polls wait for them"
+    )
+    changes_keep_alive: Seconds = Field(
+        15, description="Seconds of silence after which a stream is sent a comment; less than a proxy's time-out"
+    )
+    max_change_streams: int = Field(
+        2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 503"
+    )
+
     # Sweep
     sync_event_process_interval: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(
         5, description="How often pending events are processed, in seconds; fractions are fine"

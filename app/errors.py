@@ -64,10 +64,12 @@ class ProblemError(Exception):
         *,
         headers: dict[str, str] | None = None,
         errors: list[FieldError] | None = None,
+        members: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail or self.detail)
         self.headers = headers or {}
         self.errors = errors
+        self.members = members or {}  # extension members of the document (RFC 9457, section 3.2)
 
 
 class NotFound(ProblemError):
@@ -114,7 +116,13 @@ def describe(error: BaseException) -> str:
 
 
 def problem_document(
-    status: int, detail: str, *, code: str = "", request_id: str, errors: list[FieldError] | None = None
+    status: int,
+    detail: str,
+    *,
+    code: str = "",
+    request_id: str,
+    errors: list[FieldError] | None = None,
+    members: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Problem details as JSON; without a `code`, the status says all."""
     content: dict[str, Any] = {
@@ -123,6 +131,7 @@ def problem_document(
         "status": status,
         "detail": detail,
         "instance": f"urn:request:{request_id}",
+        **(members or {}),
     }
     if errors is not None:
         content["errors"] = [error.model_dump() for error in errors]
@@ -137,10 +146,11 @@ def problem_response(
     code: str = "",
     headers: dict[str, str] | None = None,
     errors: list[FieldError] | None = None,
+    members: dict[str, Any] | None = None,
 ) -> JSONResponse:
     """Render problem details for `request`."""
     request_id = getattr(request.state, "request_id", "unknown")
-    content = problem_document(status, detail, code=code, request_id=request_id, errors=errors)
+    content = problem_document(status, detail, code=code, request_id=request_id, errors=errors, members=members)
     return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
 
 
@@ -152,7 +162,13 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
     # For the one log line of the request.
     bind_contextvars(problem=error.code, **({"reason": str(reason)} if reason else {}))
     return problem_response(
-        request, error.status, str(error), code=error.code, headers=error.headers, errors=error.errors
+        request,
+        error.status,
+        str(error),
+        code=error.code,
+        headers=error.headers,
+        errors=error.errors,
+        members=error.members,
     )
 
 

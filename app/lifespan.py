@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TypedDict
 
 import structlog
@@ -13,6 +14,7 @@ from app.auth.key_source import KeySource
 from app.auth.local import LocalKey
 from app.auth.rate_limit import RateLimiter
 from app.auth.verifier import TokenVerifier
+from app.changes.service import ChangeService
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
@@ -40,6 +42,7 @@ class State(TypedDict):
     settings: Settings
     database: Database
     ledger: Ledger
+    changes: ChangeService
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
     body_budget: BodyBudget
@@ -54,7 +57,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         _tell_mode(settings)
-        # The stack closes in reverse order: sweep, ledger, keys, the database they use, and what traces them last.
+        # The stack closes in reverse order: sweep, feed, ledger, keys, their database, and what traces them last.
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(exporting_spans(settings.api_version))
             drain = Drain(settings.shutdown_delay)
@@ -76,6 +79,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics.ledger,
             )
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
+            changes = ChangeService(database, settings, metrics.changes, partial(metrics.http.rejected, "followers"))
+            stack.push_async_callback(changes.stop)
+            changes.start()
+            drain.before_stop(changes.close)
             sweeper = _create_sweeper(settings, database, metrics)
             monitor = HealthMonitor(
                 database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
@@ -83,7 +90,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(monitor.close)
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
-                await stack.enter_async_context(metrics_server(settings, exporter))
+                await stack.enter_async_context(metrics_server(settings, metrics, exporter))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
             stack.push_async_callback(sweep.stop, settings.shutdown_timeout)
             sweep.start()
@@ -93,6 +100,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 settings=settings,
                 database=database,
                 ledger=ledger,
+                changes=changes,
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
                 body_budget=BodyBudget(settings.max_batch_bytes),

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from app.changes.router import router as change_router
 from app.config import Settings, load_settings
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The router tries them in this order: first what is asked for most.
     app.include_router(event_router)
     app.include_router(event_batch_router)
+    app.include_router(change_router)
     app.include_router(file_router)
     app.include_router(operations_router)
     if not settings.metrics_port:

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-REJECTIONS = ("concurrency", "large_bodies", "rate", "not_http", "slow_headers", "large_headers")
+REJECTIONS = ("concurrency", "followers", "large_bodies", "rate", "not_http", "slow_headers", "large_headers")
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # events
 
@@ -39,32 +39,36 @@ class HttpMetrics:
         )
         self._duration = Histogram(
             "sync_http_request_duration_seconds",
-            "Time from a request to the end of its answer.",
+            "Time from a request to the end of its answer; without streams and long polls.",
             ("method", "route"),
             buckets=_LATENCIES,
             registry=registry,
         )
         self.in_progress = Gauge(
             "sync_http_requests_in_progress",
-            "Requests that are not answered yet.",
+            "Requests that are not answered yet; without streams and long polls.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._rejected = Counter(
             "sync_http_requests_rejected",
-            "Requests refused by a limit: `concurrency` or `large_bodies` (503), `rate` (429), or before they became "
-            "a request of the application: `not_http` (400), `slow_headers` (408), `large_headers` (431).",
+            "Requests refused by a limit: `concurrency`, `followers` or `large_bodies` (503), `rate` (429), or before "
+            "they became a request of the application: `not_http` (400), `slow_headers` (408), `large_headers` (431).",
             ("reason",),
             registry=registry,
         )
         for reason in REJECTIONS:
             self._rejected.labels(reason)
 
-    def answered(self, method: str, route: str | None, status: int, duration_seconds: float) -> None:
-        """Count a request that has ended. `route` is its template, None when no route took it; status 0: no answer."""
+    def answered(self, method: str, route: str | None, status: int, duration_seconds: float | None) -> None:
+        """Count a request that has ended, and time it unless `duration_seconds` is None.
+
+        `route` is its template, None when no route took it; status 0: no answer.
+        """
         known = (method if method in METHODS else "OTHER", route or "unmatched")
         self._requests.labels(*known, str(status) if status else "aborted").inc()
-        self._duration.labels(*known).observe(duration_seconds)
+        if duration_seconds is not None:
+            self._duration.labels(*known).observe(duration_seconds)
 
     def rejected(self, reason: str) -> None:
         """Count a request that a limit refused."""
@@ -110,6 +114,33 @@ class LedgerMetrics:
         self._commit_duration.observe(duration_seconds)
         for event_type, number in TypeCounts(event_types).items():
             self._events_appended.labels(event_type).inc(number)
+
+
+class ChangeMetrics:
+    """The change feed: who follows it, and how fresh it is."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        followers = Gauge(
+            "sync_changes_followers",
+            "Followers that are connected: a `stream`, or a `long_poll` that waits.",
+            ("kind",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.followers = {kind: followers.labels(kind) for kind in ("stream", "long_poll")}
+        sent = Counter("sync_changes_sent", "Changes handed out, once for each follower.", ("kind",), registry=registry)
+        self.sent = {kind: sent.labels(kind) for kind in ("page", "stream")}
+        self.read_delay = Histogram(
+            "sync_changes_read_delay_seconds",
+            "Time from the commit of an event until this process has read it for its followers.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.reader_failures = Counter(
+            "sync_changes_reader_failures",
+            "Attempts to read new events for the followers of this process that failed.",
+            registry=registry,
+        )
 
 
 class SweepMetrics:
@@ -191,6 +222,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.http = HttpMetrics(self.registry)
         self.ledger = LedgerMetrics(self.registry)
+        self.changes = ChangeMetrics(self.registry)
         self.sweep = SweepMetrics(self.registry)
         self.database = DatabaseMetrics(self.registry)
         self.auth = AuthMetrics(self.registry)

@@ -28,6 +28,8 @@ STATUSES = {
     "listSyncEvents": {200, *TOKEN},
     "getSyncEvent": {200, 404, *TOKEN},
     "requeueSyncEvent": {202, 404, 409, *TOKEN},
+    "listChanges": {200, 400, 410, *TOKEN},
+    "streamChanges": {200, 400, 410, *TOKEN},
     "getFile": {200, 404, *TOKEN},
     "listFileEvents": {200, 404, *TOKEN},
 }
@@ -37,9 +39,12 @@ SCOPES = {
     "listSyncEvents": "read:sync",
     "getSyncEvent": "read:sync",
     "requeueSyncEvent": "admin:sync",
+    "listChanges": "read:sync",
+    "streamChanges": "read:sync",
     "getFile": "read:sync",
     "listFileEvents": "read:sync",
 }
+MEDIA_TYPES = {"getMetrics": "text/plain", "streamChanges": "text/event-stream"}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +96,7 @@ def test_every_answer_has_a_schema_an_example_and_a_description(operations: dict
         assert answer["description"] != "Successful Response", (name, status)
         [(media_type, content)] = answer["content"].items()
         if status < 400 or (status == 503 and name in {"getHealth", "getReadiness"}):
-            assert media_type == ("text/plain" if name == "getMetrics" else "application/json"), (name, status)
+            assert media_type == MEDIA_TYPES.get(name, "application/json"), (name, status)
             assert content["schema"], (name, status)
             assert content["example"], (name, status)
         else:
@@ -200,6 +205,7 @@ async def test_the_examples_have_the_members_that_answers_have(
         "getInformation": "/",
         "listSyncEvents": "/sync-events",
         "getSyncEvent": location,
+        "listChanges": "/changes",
         "getFile": file,
         "listFileEvents": f"{file}/events",
     }
@@ -260,6 +266,10 @@ async def test_the_problems_are_those_that_the_service_answers(
             ("requeueSyncEvent", "unknown_event"): await send("POST", f"/sync-events/{event}/requeue"),
             ("requeueSyncEvent", "not_set_aside"): await send("POST", f"{location}/requeue"),
             ("requeueSyncEvent", "scope"): await client.post(f"{location}/requeue", headers=nothing),
+            ("listChanges", "damaged_cursor"): await send("GET", "/changes?cursor=x"),
+            ("listChanges", "limit"): await send("GET", "/changes?limit=0"),
+            ("streamChanges", "damaged_cursor"): await send("GET", "/changes/stream", headers={"Last-Event-ID": "x"}),
+            ("streamChanges", "event_type"): await send("GET", "/changes/stream?event_type=rename"),
             ("getFile", "unknown_file"): await send("GET", f"/files/{event}"),
             ("listFileEvents", "limit"): await send("GET", f"/files/{file}/events?limit=0"),
         }

@@ -98,8 +98,8 @@ async def test_a_database_that_hangs_does_not_hold_up_the_end(
     with frail_postgres.suspended():
         started = time.monotonic()
         assert await asyncio.to_thread(service.end) == 0
-        # 1 for requests, 1 each for the sweep and commits and 2 to give each up, 1 for the look at the database, 2 to
-        # close its connections; and some to spare.
+        # 1 for requests, 1 each for the sweep and commits and 2 to give each up, 1 for the look at the database, 2 for
+        # the reader of the feed, 2 to close its connections; and some to spare.
         assert time.monotonic() - started < 15
 
 

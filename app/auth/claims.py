@@ -57,7 +57,8 @@ def judge_claims(payload: bytes, rules: ClaimRules, now: float) -> VerifiedToken
     if not is_subject(subject):
         raise TokenRejected(Reason.SUBJECT)
     valid_from = max(not_before, issued_at) - rules.leeway_seconds
-    return VerifiedToken(Principal(subject, _scopes(claims)), valid_from, expires_at)
+    principal = Principal(subject, _scopes(claims), refused_from=expires_at + rules.leeway_seconds)
+    return VerifiedToken(principal, valid_from, expires_at)
 
 
 def is_subject(value: object) -> TypeGuard[str]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -22,8 +22,8 @@ from app.http.strict_json import parse_json
 class AuthenticatedRoute(APIRoute):
     """Checks the token, its permission and its rate before it reads a byte of the body, then reads it as strict JSON.
 
-    Query parameters must be known and come once. FastAPI's own body limit is not used: it answers before the token is
-    checked, in plain text and without the request's id.
+    Query parameters must be known, and come once unless they are a list. FastAPI's own body limit is not used: it
+    answers before the token is checked, in plain text and without the request's id.
     """
 
     def max_body_bytes(self, settings: Settings) -> int:
@@ -38,7 +38,7 @@ class AuthenticatedRoute(APIRoute):
         """Wrap FastAPI's handler; the extension point is documented as "custom Request and APIRoute class"."""
         handler = super().get_route_handler()
         permissions = [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
-        parameters = frozenset(_query_parameters(self.dependant))
+        parameters = dict(_query_parameters(self.dependant))
 
         async def authenticated(request: Request) -> Response:
             for permission in permissions:
@@ -94,27 +94,28 @@ def _limit_rate(request: Request) -> None:
         raise RateLimited(wait_seconds)
 
 
-def _query_parameters(dependant: Dependant) -> Iterator[str]:
-    """The names of the query parameters of a route, those of query models included."""
+def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """The query parameters of a route, those of query models included: their names, and whether they may repeat."""
     for field in dependant.query_params:
         model = field.field_info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
-            yield from model.model_fields
+            for name, part in model.model_fields.items():
+                yield name, get_origin(part.annotation) is list
         else:
-            yield field.alias
-    for part in dependant.dependencies:
-        yield from _query_parameters(part)
+            yield field.alias, get_origin(model) is list
+    for dependency in dependant.dependencies:
+        yield from _query_parameters(dependency)
 
 
-def _check_query(request: Request, known: frozenset[str]) -> None:
+def _check_query(request: Request, may_repeat: dict[str, bool]) -> None:
     if not request.scope["query_string"]:
         return
     errors = [
         FieldError(loc=["query", name], msg="Send this parameter once", type="parameter_repeated")
-        if name in known
+        if name in may_repeat
         else FieldError(loc=["query"], msg="There is no such parameter", type="extra_forbidden")
         for name, count in Counter(name for name, _ in request.query_params.multi_items()).items()
-        if name not in known or count > 1
+        if name not in may_repeat or (count > 1 and not may_repeat[name])
     ]
     if errors:
         raise Unprocessable("The query is not valid; `errors` says where and why.", errors=errors[:10])

@@ -1,4 +1,4 @@
-"""Tables of the ledger: its events, its head, and how far the sweep has read it."""
+"""Tables of the ledger: its events, its head, its identity, and how far the sweep has read it."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -120,6 +120,17 @@ class LedgerHead(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     position: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+class LedgerIdentity(Base):
+    """One row: a random id that tells this ledger from every other one, drawn when the table was made."""
+
+    __tablename__ = "ledger_identity"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    ledger_id: Mapped[UUID]
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
 

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from app.errors import Unavailable, problem_response
 from app.http.middleware import PROBE_PATHS, App, Receive, Scope, Send
+from app.http.stay import Stay
 
 
 class TooManyUnderWay(Unavailable):
@@ -17,7 +18,7 @@ class TooManyUnderWay(Unavailable):
 class ConcurrencyLimit:
     """Answers 503 to what is more than `limit` requests under way; `on_reject` is called for each.
 
-    Health and metrics are always let through and not counted.
+    Health and metrics are always let through and not counted; nor is a request that stays, from when it does.
     """
 
     def __init__(self, app: App, limit: int, on_reject: Callable[[], None]) -> None:
@@ -35,10 +36,16 @@ class ConcurrencyLimit:
             await _rejection(scope)(scope, receive, send)
         else:
             self._under_way += 1
+            stay = Stay.of(scope)
+            stay.on_begin(self._leave)
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._under_way -= 1
+                if not stay.begun:
+                    self._leave()
+
+    def _leave(self) -> None:
+        self._under_way -= 1
 
 
 def _rejection(scope: Scope) -> App:

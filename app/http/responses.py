@@ -14,11 +14,13 @@ Responses = dict[int | str, dict[str, Any]]
 
 REQUEST_ID_EXAMPLE = "0199a3c2-5f0e-7c41-9d35-6b1f0e8a7d24"
 _DESCRIPTIONS = {
+    400: "The cursor can not be used here. `type` and `detail` say why and what to do.",
     401: "The bearer token is missing or not valid. `WWW-Authenticate` says why, as in RFC 6750.",
     403: "The token does not allow this. `WWW-Authenticate` names the scope that does.",
     404: "There is nothing by this id.",
     408: "The body came too slowly; the connection is closed.",
     409: "The event is not in a state that allows this.",
+    410: "What comes after the cursor is not kept any more. `oldest_position` and `cursor` tell where to go on.",
     413: "The body is too large; the connection is closed.",
     415: "The body is not declared as JSON in UTF-8.",
     422: "The request is not valid. `errors` says where and why, and never repeats the input.",
@@ -94,5 +96,10 @@ def _document(error: ProblemError | HTTPException) -> dict[str, Any]:
     if isinstance(error, HTTPException):
         return problem_document(error.status_code, error.detail, request_id=REQUEST_ID_EXAMPLE)
     return problem_document(
-        error.status, str(error), code=error.code, request_id=REQUEST_ID_EXAMPLE, errors=error.errors
+        error.status,
+        str(error),
+        code=error.code,
+        request_id=REQUEST_ID_EXAMPLE,
+        errors=error.errors,
+        members=error.members,
     )

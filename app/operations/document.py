@@ -14,6 +14,11 @@ TAGS = [
         "1, 2, 3, … without a gap, in the order of the commits. Events are never changed or deleted.",
     },
     {
+        "name": "changes",
+        "description": "Follow the ledger: every event once, in order, none skipped. Keep the cursor of the last "
+        "answer.",
+    },
+    {
         "name": "files",
         "description": "Files as the processed events tell them. An event counts once the next sweep has processed it.",
     },

@@ -13,6 +13,7 @@ from app.config import Settings
 from app.errors import add_error_handlers
 from app.http.middleware import RequestContext
 from app.http.protocol import BoundedHttpProtocol
+from app.metrics import Metrics
 from app.operations.exporter import MetricsExporter
 from app.operations.router import metrics_router
 
@@ -31,7 +32,7 @@ class _InnerServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def metrics_server(settings: Settings, exporter: MetricsExporter) -> AsyncIterator[None]:
+async def metrics_server(settings: Settings, metrics: Metrics, exporter: MetricsExporter) -> AsyncIterator[None]:
     """Serve on `METRICS_PORT` while the block runs; with 0 there is nothing to serve.
 
     Raises:
@@ -42,7 +43,7 @@ async def metrics_server(settings: Settings, exporter: MetricsExporter) -> Async
         return
     listener = _listen(settings)
     config = uvicorn.Config(
-        _create_app(settings, exporter),
+        _create_app(settings, metrics, exporter),
         lifespan="on",
         http=BoundedHttpProtocol,
         log_config=None,
@@ -59,10 +60,10 @@ async def metrics_server(settings: Settings, exporter: MetricsExporter) -> Async
         await serving
 
 
-def _create_app(settings: Settings, exporter: MetricsExporter) -> FastAPI:
+def _create_app(settings: Settings, metrics: Metrics, exporter: MetricsExporter) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        yield {"settings": settings, "exporter": exporter}
+        yield {"settings": settings, "metrics": metrics, "exporter": exporter}
 
     app = FastAPI(openapi_url=None, lifespan=lifespan, telemetry=TelemetryConfig(tracing=False, auto_configure=False))
     add_error_handlers(app)

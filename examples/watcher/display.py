@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from watcher.client import EventStatus, Receipt
+from sync_client import Created, Event
 from watcher.state import Intent
 
 KIBI = 1024
@@ -15,13 +15,13 @@ class Row:
     """One posted event. `time` is local; `position` and `state` follow what the service tells later."""
 
     intent: Intent
-    receipt: Receipt
+    created: Created
     time: datetime = field(default_factory=lambda: datetime.now().astimezone())
     position: int | None = None
     state: str = "accepted"
     anomaly: str | None = None
 
-    def update(self, status: EventStatus) -> bool:
+    def update(self, status: Event) -> bool:
         """Take over `status`; returns whether that changed what is shown."""
         before = (self.position, self.state, self.anomaly)
         self.position, self.state, self.anomaly = status.position, status.state, status.anomaly

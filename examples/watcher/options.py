@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from watcher.retry import RetryPolicy
+from sync_client import RetryPolicy
 from watcher.scanner import TEMPORARY_PATTERNS
 
 DESCRIPTION = """Watches FOLDER, cuts each file into 4 MiB blocks with their SHA-256, and tells Sync Service

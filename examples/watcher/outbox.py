@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from watcher.client import Refused, Rejected, SyncClient, Unavailable
+from sync_client import Unavailable
+from watcher.delivery import Delivery, Refused, Rejected
 from watcher.display import Row
 from watcher.scanner import Fingerprint
 from watcher.state import Intent, State, StateFile
@@ -16,12 +17,12 @@ class Outbox:
     """Owns the state of the folder: writes events down before and after it posts them."""
 
     def __init__(
-        self, state: State, state_file: StateFile, client: SyncClient, tracker: Tracker, stop: asyncio.Event
+        self, state: State, state_file: StateFile, delivery: Delivery, tracker: Tracker, stop: asyncio.Event
     ) -> None:
         self.state = state
         self.rejected: dict[str, tuple[Fingerprint | None, str]] = {}
         self._state_file = state_file
-        self._client = client
+        self._delivery = delivery
         self._tracker = tracker
         self._stop = stop
         self._is_changed = True
@@ -86,11 +87,11 @@ class Outbox:
 
     async def _deliver_one(self, intent: Intent) -> None:
         try:
-            receipt = await self._client.post(intent)
+            created = await self._delivery.post(intent)
         except Rejected as error:
             del self.state.pending[intent.path]
             self.rejected[intent.path] = (intent.record.fingerprint if intent.record else None, str(error))
             return
         self.rejected.pop(intent.path, None)
         self.state.accept(intent)
-        self._tracker.follow(Row(intent, receipt))
+        self._tracker.follow(Row(intent, created))

@@ -29,9 +29,9 @@ class PlainDisplay:
             details.append(f"{content['block_count']} block{'s' * (content['block_count'] != 1)}")
         if "moved_from" in content:
             details.append(f"moved from {content['moved_from']['path']}")
-        if row.receipt.replayed:
+        if row.created.replayed:
             details.append("known from an earlier attempt")
-        self._line(row.intent.event_type, row.intent.path, *details, f"event {row.receipt.event_id}")
+        self._line(row.intent.event_type, row.intent.path, *details, f"event {row.created.event_id}")
 
     def updated(self, row: Row) -> None:
         """How far the service is with an event."""

@@ -4,9 +4,8 @@ import asyncio
 import time
 from enum import IntEnum
 
-import httpx
-
-from watcher.client import TIMEOUT, Refused, SyncClient, Unavailable
+from sync_client import SyncClient, Unavailable
+from watcher.delivery import Delivery, Refused
 from watcher.display import Display
 from watcher.notice import notice_changes
 from watcher.options import Options
@@ -36,16 +35,16 @@ class ExitStatus(IntEnum):
 class _Run:
     """The parts of one run, and what to do with them."""
 
-    def __init__(self, options: Options, display: Display, http: httpx.AsyncClient, stop: asyncio.Event) -> None:
+    def __init__(self, options: Options, display: Display, sync: SyncClient, stop: asyncio.Event) -> None:
         state_file = StateFile(options.state)
         own_paths = state_file.names_below(options.folder)
         self._own_names = frozenset(path.rpartition("/")[2] for path in own_paths)
         self._options = options
         self._display = display
         self._stop = stop
-        client = SyncClient(http, options.policy, stop)
-        self._tracker = Tracker(client, display)
-        self._outbox = Outbox(state_file.load(), state_file, client, self._tracker, stop)
+        delivery = Delivery(sync)
+        self._tracker = Tracker(delivery, display)
+        self._outbox = Outbox(state_file.load(), state_file, delivery, self._tracker, stop)
         self._syncer = Syncer(
             options.folder,
             Ignored(options.ignore, own_paths),
@@ -129,10 +128,8 @@ async def run(options: Options, display: Display, stop: asyncio.Event) -> ExitSt
     """Run the watcher until its work is done (`--once`) or `stop` is set."""
     try:
         with StateFile(options.state).lock():
-            async with httpx.AsyncClient(
-                base_url=options.url, headers={"Authorization": f"Bearer {options.token}"}, timeout=TIMEOUT
-            ) as http:
-                return await _Run(options, display, http, stop).run()
+            async with SyncClient(options.url, options.token, policy=options.policy) as sync:
+                return await _Run(options, display, sync, stop).run()
     except (FolderLost, Refused, StateError) as error:
         display.note(f"stopped: {error}")
         return ExitStatus.UNUSABLE

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from watcher.client import SyncClient
+from watcher.delivery import Delivery
 from watcher.display import Display, Row
 
 FOLLOWED = 50
@@ -12,8 +12,8 @@ FOLLOWED = 50
 class Tracker:
     """Asks about the latest `FOLLOWED` events that are not processed yet; older ones are let go."""
 
-    def __init__(self, client: SyncClient, display: Display) -> None:
-        self._client = client
+    def __init__(self, delivery: Delivery, display: Display) -> None:
+        self._delivery = delivery
         self._display = display
         self._rows: deque[Row] = deque(maxlen=FOLLOWED)
 
@@ -25,7 +25,7 @@ class Tracker:
     async def run_once(self) -> None:
         """Ask about every followed event once."""
         for row in list(self._rows):
-            status = await self._client.find_status(row.receipt.event_id)
+            status = await self._delivery.find_status(row.created)
             if status is None:
                 return
             if row.update(status):

@@ -159,7 +159,7 @@ async def test_without_keys_the_client_is_told_to_come_back(
 
 
 async def test_a_principal_that_is_known_is_not_verified_again(make_settings: Callable[..., Settings]) -> None:
-    known = Principal("known", frozenset())
+    known = Principal("known", frozenset(), refused_from=0)
     async with client_of(settings=make_settings(), principal=known) as client:
         assert (await client.post("/write")).json() == "known"
 

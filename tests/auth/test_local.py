@@ -116,7 +116,9 @@ def test_a_key_file_is_no_secret(make_local: MakeSettings, key: SigningKey) -> N
 def test_a_minted_token_is_good(make_local: MakeSettings, clock: FakeClock) -> None:
     settings = make_local()
     token = mint_local_token(settings, "me", ["read:sync", "admin:sync"], timedelta(hours=1), at(clock))
-    assert verify(settings, token, clock) == Principal("me", frozenset({"read:sync", "admin:sync"}))
+    principal = verify(settings, token, clock)
+    assert (principal.subject, principal.scopes) == ("me", frozenset({"read:sync", "admin:sync"}))
+    assert principal.refused_from == int(clock.now) + 3600 + settings.auth_leeway_seconds
     assert verify(settings, mint_local_token(settings, "me", [], None, at(clock)), clock).scopes == frozenset()
 
 

@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.changes.repository import ChangeRepository
+from app.changes.wanted import Wanted
 from app.database.engine import Database
+from app.events.models import EventType
 from app.events.repository import EVERYTHING, EventFilter, EventRepository
 from app.files.handler import FileStateHandler
 from app.files.repository import FileRepository
@@ -37,6 +40,14 @@ QUERIES: dict[str, Query] = {
     "anomalies": lambda session: _list(session, EventFilter(anomaly=True)),
     "before": lambda session: _list(session, EventFilter(created_before=PAST)),
     "after": lambda session: _list(session, EventFilter(created_after=PAST)),
+    "head of the feed": lambda session: ChangeRepository(session).get_head(),
+    "oldest": lambda session: ChangeRepository(session).find_oldest_position(),
+    "changes": lambda session: _follow(session, Wanted()),
+    "changes of a type": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE}))),
+    "changes of two types": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE, EventType.DELETE}))),
+    "changes of a file": lambda session: _follow(session, Wanted(file_id=FILE)),
+    "changes of a type of a file": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE}), FILE)),
+    "age of a change": lambda session: ChangeRepository(session).get_age_seconds(15_000),
     "file state": lambda session: FileRepository(session).find(FILE),
     "has work": lambda session: SweepRepository(session).has_work(NOW),
     "due": lambda session: SweepRepository(session).list_due(NOW, 1000),
@@ -55,6 +66,10 @@ QUERIES: dict[str, Query] = {
 
 def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaitable[Any]:
     return EventRepository(session).list_newest(wanted, limit=11, offset=offset)
+
+
+def _follow(session: AsyncSession, wanted: Wanted) -> Awaitable[Any]:
+    return ChangeRepository(session).list_after(wanted, after=5000, head=EVENTS, limit=1000)
 
 
 @pytest.fixture

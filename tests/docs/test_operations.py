@@ -39,7 +39,7 @@ def test_the_steps_of_the_end_are_named_by_their_settings() -> None:
         "SHUTDOWN_TIMEOUT",
         "SHUTDOWN_TIMEOUT",
         "JWKS_TIMEOUT_SECONDS",
-        "9 s in all",
+        "11 s in all",
         "3 s",
     ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing
 from app.auth.principal import Scope
+from app.changes.errors import TooManyFollowers
 from app.config import load_settings
 from app.database.errors import DatabaseUnavailable
 from app.events.ledger import CommitTooLate, LedgerBusy
@@ -42,6 +43,7 @@ async def test_every_reason_of_a_503_is_explained() -> None:
         LedgerBusy.detail,
         CommitTooLate.detail,
         BodiesBusy().detail,
+        TooManyFollowers.detail,
         await concurrency_detail(),
     }
     listed = [cells[0] for cells in rows(section(TROUBLESHOOTING, "Refused requests")) if len(cells) == 2]

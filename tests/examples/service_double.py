@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from app.events.examples import PROCESSED_EVENT
+
 TOKEN = "token-of-the-test"
 Fault = Callable[["_Handler"], None]
 
@@ -98,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         events = {event.event_id: position for position, event in enumerate(self.service.events, 1)}
         position = events[self.path.rpartition("/")[2]]
-        self.answer(200, {"position": position, "processed": True, "state": "processed", "anomaly": None})
+        self.answer(200, PROCESSED_EVENT | {"position": position})
 
     def accept(self) -> None:
         event, replayed = self.service.record(self.key, self.body)

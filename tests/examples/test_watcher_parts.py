@@ -12,7 +12,6 @@ from watcher.display import printable, readable_size
 from watcher.metadata import METADATA_MAX_BYTES, describe_content, describe_deletion
 from watcher.plain_display import PlainDisplay
 from watcher.reader import FileChanged, read_blocks
-from watcher.retry import RetryPolicy, is_temporary, retry_after_seconds
 from watcher.scanner import TEMPORARY_PATTERNS, Fingerprint, Ignored, Snapshot
 from watcher.settling import Settling
 from watcher.state import FileRecord, Intent, State, StateError, StateFile
@@ -99,38 +98,6 @@ def test_a_change_settles_when_it_has_looked_the_same_for_long_enough() -> None:
     assert not looks(None, 16)
     assert looks(FINGERPRINT, 17, wall_clock=recent + 1), "its own times say that it is old"
     assert not looks(FINGERPRINT._replace(size=7), 18, wall_clock=0), "its times lie in the future"
-
-
-def test_waits_double_up_to_the_cap_and_are_spread() -> None:
-    policy = RetryPolicy(base_seconds=1, cap_seconds=10)
-    assert [policy.wait_seconds(attempt, 1.0) for attempt in range(1, 7)] == [1, 2, 4, 8, 10, 10]
-    assert [policy.wait_seconds(attempt, 0.0) for attempt in range(1, 7)] == [0.5, 1, 2, 4, 5, 5]
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, 0),
-        ("3", 3),
-        ("Thu, 15 Jan 2026 10:30:20 GMT", 20),
-        ("Thu, 15 Jan 2026 10:29:00 GMT", 0),
-        ("-1", 0),
-        ("soon", 0),
-        ("", 0),
-    ],
-)
-def test_retry_after(header: str | None, seconds: float) -> None:
-    assert retry_after_seconds(header, NOW) == seconds
-
-
-def test_which_statuses_are_temporary() -> None:
-    assert [status for status in (400, 401, 408, 409, 413, 422, 425, 429, 500, 503) if is_temporary(status)] == [
-        408,
-        425,
-        429,
-        500,
-        503,
-    ]
 
 
 def test_what_is_ignored() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from watcher.display import Row
 from watcher.options import Options
-from watcher.retry import RetryPolicy
 from watcher.runner import ExitStatus, run
 
+from sync_client import RetryPolicy
 from tests.examples.service_double import TOKEN, ServiceDouble
 
 DEADLINE_SECONDS = 15

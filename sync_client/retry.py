@@ -11,20 +11,30 @@ _SERVER_ERRORS = 500
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff: `attempts` in all, waits doubling from `base_seconds` up to `cap_seconds`.
+    """Exponential backoff: `attempts` in all, unless `endless`, waits doubling from `base_seconds` to `cap_seconds`.
 
-    A server that asks to wait longer than `patience_seconds` is taken to be down.
+    `patience_seconds` is the longest wait that the service may ask for: one that asks for more is taken to be down, or,
+    when `endless`, asked again after that time.
     """
 
     attempts: int = 6
     base_seconds: float = 0.5
     cap_seconds: float = 15.0
     patience_seconds: float = 60.0
+    endless: bool = False
 
     def wait_seconds(self, attempt: int, jitter: float) -> float:
         """The wait after failed attempt `attempt`, from 1; `jitter`, 0 to 1, spreads it over its upper half."""
-        longest: float = min(self.cap_seconds, self.base_seconds * 2 ** (attempt - 1))
+        # Beyond 2**32 any cap is reached, and a float would overflow in the end.
+        longest: float = min(self.cap_seconds, self.base_seconds * 2 ** min(attempt - 1, 32))
         return longest * (1 + jitter) / 2
+
+    def next_wait_seconds(self, attempt: int, jitter: float, asked_seconds: float) -> float | None:
+        """The wait after failed attempt `attempt` when the service asked for `asked_seconds`; None to give up."""
+        wait = max(self.wait_seconds(attempt, jitter), asked_seconds)
+        if self.endless:
+            return min(wait, self.patience_seconds)
+        return wait if attempt < self.attempts and wait <= self.patience_seconds else None
 
 
 def is_temporary(status: int) -> bool:

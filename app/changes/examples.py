@@ -1,0 +1,32 @@
+"""Pages and streams as the documentation shows them."""
+
+import json
+from typing import Any
+
+from app.events.examples import PENDING_EVENT
+
+CURSOR = "AQAAAAAAAAABq1jPVyTd-oSGtdHHsIBnSpDv"
+PAGE: dict[str, Any] = {
+    "changes": [PENDING_EVENT],
+    "cursor": CURSOR,
+    "has_more": False,
+    "head_position": 1,
+    "from_position": 1,
+    "to_position": 1,
+}
+STREAM = f"""\
+id: AQAAAAAAAAAAq1jPVyTd-oSGtdHHsIBnSpDv
+retry: 1024
+
+event: change
+data: {json.dumps(PENDING_EVENT, separators=(",", ":"))}
+id: {CURSOR}
+
+: keep-alive
+id: {CURSOR}
+
+event: reconnect
+data: {{"reason": "token-expired"}}
+id: {CURSOR}
+
+"""

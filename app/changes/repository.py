@@ -1,0 +1,84 @@
+"""Reads the ledger for those who follow it: its head, its oldest event, and what lies between."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.changes.change import COLUMNS, Change
+from app.changes.wanted import Wanted
+from app.database.types import database_now
+from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
+
+WINDOW_POSITIONS = 10_000  # examined for one page when the wanted types may be rare
+WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
+
+
+class FeedHead(NamedTuple):
+    """The last position given out, and the id of the ledger."""
+
+    position: int
+    ledger_id: UUID
+
+
+class Stretch(NamedTuple):
+    """Wanted changes by rising position: all there are up to `through`."""
+
+    changes: Sequence[Change]
+    through: int
+
+
+class ChangeRepository:
+    """Queries of the feed. Whatever is at or below the head is visible: commits come in the order of positions."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get_head(self) -> FeedHead:
+        """How far the ledger goes."""
+        query = select(LedgerHead.position, LedgerIdentity.ledger_id)
+        query = query.join_from(LedgerHead, LedgerIdentity, LedgerIdentity.id == LedgerHead.id)
+        position, ledger_id = (await self._session.execute(query)).one()
+        return FeedHead(position, ledger_id)
+
+    async def find_oldest_position(self) -> int | None:
+        """The first position that is kept; None when there is no event."""
+        return await self._session.scalar(select(func.min(SyncEvent.position)))
+
+    async def get_age_seconds(self, position: int) -> float:
+        """How long ago the event at `position` was recorded, by the database's clock; 0 when there is none."""
+        row = (
+            await self._session.execute(
+                select(database_now(), SyncEvent.created_at).where(SyncEvent.position == position)
+            )
+        ).one_or_none()
+        return 0.0 if row is None else float((row[0] - row[1]).total_seconds())
+
+    async def list_after(self, wanted: Wanted, *, after: int, head: int, limit: int) -> Stretch:
+        """At most `limit` wanted changes after the position `after`, up to `head`.
+
+        A filter that seldom matches ends the stretch early: what one call examines is bounded.
+        """
+        if wanted.file_id is not None:
+            return await self._list_file(wanted, after=after, head=head, limit=limit)
+        through = min(head, after + WINDOW_POSITIONS) if wanted.event_types else head
+        query = select(*COLUMNS).where(SyncEvent.position > after, SyncEvent.position <= through)
+        if wanted.event_types:
+            query = query.where(SyncEvent.event_type.in_(sorted(wanted.event_types)))
+        rows = await self._session.execute(query.order_by(SyncEvent.position).limit(limit))
+        changes = [Change(*row) for row in rows]
+        return Stretch(changes, changes[-1].position if len(changes) == limit else through)
+
+    async def _list_file(self, wanted: Wanted, *, after: int, head: int, limit: int) -> Stretch:
+        """Read the events of the file whatever their type, which its index gives in order, and choose among them."""
+        examined = max(limit, WINDOW_FILE_EVENTS) if wanted.event_types else limit
+        query = select(*COLUMNS).where(
+            SyncEvent.file_id == wanted.file_id, SyncEvent.position > after, SyncEvent.position <= head
+        )
+        rows = await self._session.execute(query.order_by(SyncEvent.position).limit(examined))
+        changes = [Change(*row) for row in rows]
+        through = changes[-1].position if len(changes) == examined else head
+        matching = [change for change in changes if wanted.matches(change)]
+        return Stretch(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)

@@ -1,0 +1,58 @@
+"""The feed over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.sse import EventSourceResponse
+
+from app.auth.dependencies import Reader
+from app.auth.route import AuthenticatedRoute
+from app.changes import openapi
+from app.changes.dependencies import Changes, LastEventId, StreamPlace
+from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
+from app.http.stay import Stay
+
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+router = APIRouter(prefix="/changes", tags=["changes"], route_class=AuthenticatedRoute)
+
+
+@router.get("", operation_id="listChanges", summary="List changes", response_model=ChangePage, responses=openapi.LISTED)
+async def list_changes(
+    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes
+) -> Response:
+    """Events in the order of their positions, beginning after a cursor.
+
+    A page covers every position from `from_position` to `to_position`: what it does not list there does not meet the
+    filter. With a filter a page may be short or empty although `has_more` is true.
+    """
+    wanted = query.wanted()
+    page = await changes.read_page(query.cursor, wanted, limit=query.limit)
+    if query.wait and not page.changes:
+        with changes.place("long_poll"):
+            Stay.of(request.scope).begin()
+            page = await changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
+    return Response(page.encode(), media_type="application/json")
+
+
+@router.get(
+    "/stream",
+    operation_id="streamChanges",
+    summary="Stream changes",
+    response_class=Response,  # with EventSourceResponse FastAPI would encode every message anew for every stream
+    responses=openapi.STREAMED,
+)
+async def stream_changes(
+    query: Annotated[FollowQuery, Query()],
+    last_event_id: LastEventId,
+    reader: Reader,
+    changes: Changes,
+    _place: StreamPlace,
+) -> EventSourceResponse:
+    """The same as server-sent events: `change` with the event in `data` and its cursor in `id`.
+
+    The stream ends with `reconnect` when the token expires or the process does; connect again with the last `id` as
+    `Last-Event-ID`. A message with an `id` alone, or a comment, says that there was nothing of interest.
+    """
+    messages = await changes.open_stream(last_event_id or query.cursor, query.wanted(), reader)
+    return EventSourceResponse(messages, headers=STREAM_HEADERS)

@@ -1,0 +1,76 @@
+"""The change feed as the routes use it: pages, long polls and streams."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+
+from app.auth.principal import Principal
+from app.changes.broadcast import Broadcast
+from app.changes.feed import ChangeFeed
+from app.changes.long_poll import wait_for_page
+from app.changes.page import Page
+from app.changes.room import Room
+from app.changes.stream import ChangeStream
+from app.changes.tail import Tail
+from app.changes.wanted import Wanted
+from app.config import Settings
+from app.database.engine import Database
+from app.metrics import ChangeMetrics
+
+
+class ChangeService:
+    """Reads for all followers of one process. `on_reject` is called for each that finds no place."""
+
+    def __init__(
+        self, database: Database, settings: Settings, metrics: ChangeMetrics, on_reject: Callable[[], None]
+    ) -> None:
+        self._feed = ChangeFeed(database)
+        self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
+        self._broadcast = Broadcast(self._tail)
+        self._room = Room(settings.max_change_streams, metrics, on_reject)
+        self._keep_alive_seconds = settings.changes_keep_alive
+        self._metrics = metrics
+        self.start = self._tail.start
+        self.close = self._tail.close
+        self.stop = self._tail.stop
+
+    def place(self, kind: str) -> AbstractContextManager[None]:
+        """A place for a `stream` or a `long_poll` while the block runs.
+
+        Raises:
+            TooManyFollowers: 503.
+        """
+        return self._room.place(kind)
+
+    async def read_page(self, cursor: str | None, wanted: Wanted, *, limit: int) -> Page:
+        """The page after `cursor`; see `ChangeFeed.read_page`."""
+        return self._count(await self._feed.read_page(cursor, wanted, limit=limit))
+
+    async def wait_for_page(self, first: Page, wanted: Wanted, *, limit: int, wait_seconds: float) -> Page:
+        """A page with changes instead of the empty page `first`, if any come; see `wait_for_page`."""
+        page = await wait_for_page(self._feed, self._tail, first, wanted, limit=limit, wait_seconds=wait_seconds)
+        return self._count(page)
+
+    async def open_stream(self, cursor: str | None, wanted: Wanted, reader: Principal) -> AsyncIterator[bytes]:
+        """The messages of a stream that begins after `cursor` and ends no later than the token of `reader`.
+
+        Raises:
+            As `ChangeFeed.find_place`.
+        """
+        place = await self._feed.find_place(cursor, wanted)
+        stream = ChangeStream(
+            self._feed,
+            self._tail,
+            self._broadcast,
+            place=place,
+            wanted=wanted,
+            expires_at=asyncio.get_running_loop().time() + reader.refused_from - time.time(),
+            keep_alive_seconds=self._keep_alive_seconds,
+            metrics=self._metrics,
+        )
+        return stream.messages()
+
+    def _count(self, page: Page) -> Page:
+        self._metrics.sent["page"].inc(len(page.changes))
+        return page

@@ -1,0 +1,92 @@
+"""One stream of server-sent events (HTML standard, section 9.2), from a position on until it ends."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+
+from fastapi.sse import format_sse_event
+
+from app.changes.broadcast import Broadcast, Chunk, encode_chunk
+from app.changes.errors import CursorAhead, CursorGone, CursorOfOtherLedger
+from app.changes.feed import ChangeFeed
+from app.changes.place import Place
+from app.changes.tail import Tail
+from app.changes.wanted import Wanted
+from app.database.errors import DatabaseUnavailable
+from app.metrics import ChangeMetrics
+
+CATCH_UP_CHANGES = 100  # read at once for a stream that is behind the ring
+OUTAGE_PAUSE_SECONDS = 1.0
+RETRY_MILLISECONDS = (500, 1500)  # not the same for all, so that not all come back at once
+RECONNECT_EVENT = "reconnect"
+KEEP_ALIVE = "keep-alive"
+
+
+class ChangeStream:
+    """Keeps a place and nothing else: what its reader has not taken yet stays where it is, in the ring or database.
+
+    `expires_at` and all times here are the event loop's.
+    """
+
+    def __init__(
+        self,
+        feed: ChangeFeed,
+        tail: Tail,
+        broadcast: Broadcast,
+        *,
+        place: Place,
+        wanted: Wanted,
+        expires_at: float,
+        keep_alive_seconds: float,
+        metrics: ChangeMetrics,
+    ) -> None:
+        self._feed = feed
+        self._tail = tail
+        self._broadcast = broadcast
+        self._place = place
+        self._wanted = wanted
+        self._expires_at = expires_at
+        self._keep_alive_seconds = keep_alive_seconds
+        self._sent = metrics.sent["stream"]
+        self._now = asyncio.get_running_loop().time
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Bytes to send, as soon as there are any; whoever takes them sets the pace."""
+        yield format_sse_event(id=self._place.cursor(), retry=random.randint(*RETRY_MILLISECONDS))  # noqa: S311
+        silent_until = self._now() + self._keep_alive_seconds
+        while (reason := self._end_reason()) is None:
+            try:
+                chunk = await self._next_chunk()
+            except (CursorAhead, CursorOfOtherLedger, CursorGone) as error:
+                reason = error.code
+                break
+            moved = chunk.through > self._place.position
+            self._place = self._place.moved_to(chunk.through)
+            if chunk.changes:
+                self._sent.inc(chunk.changes)
+                yield chunk.data
+            elif self._now() >= silent_until:
+                yield format_sse_event(comment=KEEP_ALIVE, id=self._place.cursor())
+            else:
+                if not moved:
+                    await self._tail.wait(self._place.position, min(silent_until, self._expires_at))
+                continue
+            silent_until = self._now() + self._keep_alive_seconds
+        yield format_sse_event(event=RECONNECT_EVENT, data_str=json.dumps({"reason": reason}), id=self._place.cursor())
+
+    def _end_reason(self) -> str | None:
+        if self._tail.closing:
+            return "shutdown"
+        return "token-expired" if self._now() >= self._expires_at else None
+
+    async def _next_chunk(self) -> Chunk:
+        chunk = self._broadcast.chunk_after(self._place, self._wanted)
+        if chunk is not None:
+            return chunk
+        try:
+            page = await self._feed.read_on(self._place, self._wanted, limit=CATCH_UP_CHANGES)
+        except DatabaseUnavailable:
+            await self._tail.pause(OUTAGE_PAUSE_SECONDS)
+            return Chunk(b"", 0, self._place.position)
+        return encode_chunk(page.changes, page.end)

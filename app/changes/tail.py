@@ -1,0 +1,182 @@
+"""Reads new events once for all who wait for them in this process."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from app.changes.change import Change
+from app.changes.repository import ChangeRepository, FeedHead
+from app.changes.ring import Ring
+from app.changes.wanted import EVERYTHING
+from app.database.engine import Database
+from app.errors import Unavailable, describe
+from app.metrics import ChangeMetrics
+
+RING_BYTES = 8 * 2**20
+BATCH_EVENTS = 1000
+MAX_BEHIND_EVENTS = 5000  # farther behind the head the ring starts anew there; followers read the rest by themselves
+MAX_RETRY_SECONDS = 5.0
+CLOSE_SECONDS = 1
+
+log = structlog.get_logger(__name__)
+
+
+class Tail:
+    """The newest events in a ring, which is kept up to date while somebody waits for more.
+
+    A task repeats `run_once` every `poll_interval_seconds`. While the database is away it is asked again with growing
+    pauses, and who waits goes on waiting.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        poll_interval_seconds: float,
+        metrics: ChangeMetrics | None = None,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        self._database = database
+        self._poll_interval_seconds = poll_interval_seconds
+        self._metrics = metrics or ChangeMetrics()
+        self._ring = Ring(ring_bytes)
+        self._ledger_id: UUID | None = None
+        self._up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
+        self._restarts = 0
+        self.version = 0  # of the ring, raised whenever anything about it changes
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._wanted = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the process is about to end, so that nobody should wait any more."""
+        return self._closed.is_set()
+
+    @property
+    def end(self) -> int:
+        """The last position in the ring."""
+        return self._ring.end
+
+    def list_after(self, ledger_id: UUID, position: int) -> Sequence[Change] | None:
+        """Every change after `position` of this ledger up to `end`; None when the ring does not have them all."""
+        return self._ring.list_after(position) if ledger_id == self._ledger_id else None
+
+    def start(self) -> None:
+        """Start the task."""
+        self._task = asyncio.create_task(self._run(), name="change-reader")
+
+    def close(self) -> None:
+        """Let everybody go on who waits, now and from now on."""
+        self._closed.set()
+        self._wanted.set()
+        self._wake()
+
+    async def stop(self) -> None:
+        """Close, and end the task."""
+        self.close()
+        if self._task is not None:
+            _done, late = await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+                await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+
+    async def wait(self, after: int, deadline: float) -> None:
+        """Return once the ring goes beyond the position `after` or begins anew, on closing, or at `deadline`.
+
+        The deadline is a time of the event loop's clock.
+        """
+        loop, restarts = asyncio.get_running_loop(), self._restarts
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while not self.closing and self._ring.end <= after and restarts == self._restarts:
+                    turn = loop.create_future()
+                    self._waiting.add(turn)
+                    self._wanted.set()
+                    try:
+                        await turn
+                    finally:
+                        self._waiting.discard(turn)
+
+    async def pause(self, seconds: float) -> None:
+        """Let some time pass, unless the process is about to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+
+    async def run_once(self) -> None:
+        """Read what is new, and wake everybody when there is anything.
+
+        Raises:
+            DatabaseUnavailable: when the database can not serve now.
+        """
+        async with self._database.read() as session:
+            repository = ChangeRepository(session)
+            head = await repository.get_head()
+            if not self._continues(head):
+                self._restart(head)
+                return
+            oldest = self._ring.end + 1
+            while self._ring.end < head.position:
+                end = self._ring.end
+                changes, _ = await repository.list_after(EVERYTHING, after=end, head=head.position, limit=BATCH_EVENTS)
+                if not changes or changes[0].position != end + 1:  # somebody has deleted events
+                    self._restart(head)
+                    return
+                self._ring.extend(changes)
+                self._wake()
+            if oldest <= head.position:
+                self._metrics.read_delay.observe(await repository.get_age_seconds(oldest))
+
+    def _continues(self, head: FeedHead) -> bool:
+        """Whether the ring can be read on to `head`."""
+        same = self._up_to_date and head.ledger_id == self._ledger_id
+        return same and 0 <= head.position - self._ring.end <= MAX_BEHIND_EVENTS
+
+    def _restart(self, head: FeedHead) -> None:
+        self._ring.restart(head.position)
+        self._ledger_id = head.ledger_id
+        self._up_to_date = True
+        self._restarts += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self.version += 1
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+
+    async def _run(self) -> None:
+        while not self.closing:
+            if not self._waiting:
+                self._up_to_date = False
+                self._wanted.clear()
+                await self._wanted.wait()
+            try:
+                await self.run_once()
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, followers wait for the next attempt
+                await self._note_failure(error)
+            else:
+                self._note_success()
+                await self.pause(self._poll_interval_seconds)
+
+    async def _note_failure(self, error: Exception) -> None:
+        """Tell of the first failure of a series, and let a growing time pass."""
+        self._metrics.reader_failures.inc()
+        if isinstance(error, Unavailable):
+            if not self._failures:
+                log.warning("followers wait for the database", reason=describe(error.__cause__ or error))
+        else:
+            log.error("reading new events failed", exc_info=error)
+        self._failures += 1
+        await self.pause(min(self._poll_interval_seconds * 2.0 ** min(self._failures, 30), MAX_RETRY_SECONDS))
+
+    def _note_success(self) -> None:
+        if self._failures:
+            log.info("followers are served again", failures=self._failures)
+        self._failures = 0

@@ -1,0 +1,1 @@
+"""`python -m app tail`: the feed in a terminal."""

@@ -1,0 +1,48 @@
+"""Posts events through the client of Sync Service, and says what a failure means for the folder."""
+
+from sync_client import Created, Event, SyncClient, SyncError, UnexpectedAnswer
+from sync_client import Refused as RefusedRequest
+from watcher.state import Intent
+
+REDIRECTS = range(300, 400)
+# The token or the address is wrong: every other event would fail in the same way.
+_HOPELESS = frozenset({401, 403, 404, 405, *REDIRECTS})
+
+
+class Rejected(Exception):
+    """The service refuses this one event for good."""
+
+
+class Refused(Exception):
+    """The service refuses us; nothing can be posted until the token or the address is put right."""
+
+
+class Delivery:
+    """Posts events, and asks how far they are."""
+
+    def __init__(self, sync: SyncClient) -> None:
+        self._sync = sync
+
+    async def post(self, intent: Intent) -> Created:
+        """Post an event; every attempt carries the same idempotency key, so it is recorded once.
+
+        Raises:
+            sync_client.Unavailable, Rejected, Refused: as their names say; the message is fit to be shown.
+        """
+        try:
+            return await self._sync.create(
+                intent.file_id, intent.event_type, intent.metadata, idempotency_key=intent.idempotency_key
+            )
+        except UnexpectedAnswer as error:
+            raise Refused(f"{error}; check --url") from error
+        except RefusedRequest as error:
+            if error.status in _HOPELESS:
+                raise Refused(f"{error}; check --url and the token") from error
+            raise Rejected(str(error)) from error
+
+    async def find_status(self, created: Created) -> Event | None:
+        """How far the event is, or None when that can not be told at the moment."""
+        try:
+            return await self._sync.get(created.event_id)
+        except SyncError:
+            return None

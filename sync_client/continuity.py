@@ -1,0 +1,29 @@
+"""Proves that pages of the feed leave nothing out."""
+
+from itertools import pairwise
+
+from sync_client.errors import GapError
+from sync_client.models import ChangePage
+
+
+def check_continuity(page: ChangePage, *, after: int | None, filtered: bool) -> None:
+    """Make sure that `page` goes on where everything up to position `after` is known (None: anywhere).
+
+    Raises:
+        GapError: its range begins too late or ends too early, or its changes are not the ones of its range: every
+            position of it without filters, ascending ones within it with filters.
+    """
+    first, last = page.from_position, page.to_position
+    if after is not None and first > after + 1:
+        raise GapError(f"the feed left out positions {after + 1} to {first - 1}")
+    if after is not None and last < after:
+        raise GapError(f"the feed ends at position {last}, though it had {after} before: was a backup restored?")
+    positions = [change.position for change in page.changes]
+    if filtered:
+        bounds = [first - 1, *positions, last + 1]
+        if any(one >= next_one for one, next_one in pairwise(bounds)):
+            raise GapError(
+                f"the feed says that it covers positions {first} to {last}, but its changes do not ascend so"
+            )
+    elif positions != list(range(first, last + 1)):
+        raise GapError(f"the feed says that it covers positions {first} to {last}, but it gives others")

@@ -1,0 +1,114 @@
+"""Where a follower remembers its cursor: in a file, or wherever two callables put it."""
+
+import asyncio
+import inspect
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from sync_client.bookmark import Bookmark
+from sync_client.errors import CursorStoreError
+
+MAX_BYTES = 2048  # no cursor is as long
+
+
+class CursorStore(Protocol):
+    """Keeps one cursor, a line of printable ASCII."""
+
+    async def load(self) -> str | None:
+        """The cursor saved last; None when there is none yet."""
+
+    async def save(self, cursor: str) -> None:
+        """Keep `cursor` from now on."""
+
+
+class CursorCalls:
+    """A store of two callables, plain or async. What they raise reaches whoever follows."""
+
+    def __init__(
+        self,
+        load: Callable[[], str | Awaitable[str | None] | None],
+        save: Callable[[str], Awaitable[None] | None],
+    ) -> None:
+        self._load = load
+        self._save = save
+
+    async def load(self) -> str | None:
+        """See `CursorStore`."""
+        loaded = self._load()
+        return await loaded if inspect.isawaitable(loaded) else loaded
+
+    async def save(self, cursor: str) -> None:
+        """See `CursorStore`."""
+        saved = self._save(cursor)
+        if inspect.isawaitable(saved):
+            await saved
+
+
+class CursorFile:
+    """A store in a file that is replaced as a whole and flushed to disk: a crash leaves the old cursor or the new one.
+
+    One follower at a time may use it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+
+    async def load(self) -> str | None:
+        """See `CursorStore`.
+
+        Raises:
+            CursorStoreError: the file can not be read, or holds something else.
+        """
+        return await asyncio.to_thread(self._read)
+
+    async def save(self, cursor: str) -> None:
+        """See `CursorStore`.
+
+        Raises:
+            CursorStoreError: the file can not be written.
+        """
+        await asyncio.to_thread(self._write, cursor)
+
+    def _read(self) -> str | None:
+        try:
+            with self._path.open("rb") as stream:
+                content = stream.read(MAX_BYTES)
+            text = content.decode("ascii").removesuffix("\n")
+            Bookmark.parse(text)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CursorStoreError(f"{self._path} can not be read ({error.strerror})") from error
+        except ValueError as error:
+            raise CursorStoreError(f"{self._path} holds no cursor; move it away to begin anew") from error
+        return text
+
+    def _write(self, cursor: str) -> None:
+        folder = self._path.parent
+        try:
+            descriptor, draft = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+                    stream.write(f"{cursor}\n")
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                Path(draft).replace(self._path)
+            except BaseException:
+                Path(draft).unlink(missing_ok=True)
+                raise
+            _flush(folder)
+        except OSError as error:
+            raise CursorStoreError(f"{self._path} can not be written ({error.strerror})") from error
+
+
+def _flush(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+"""What can go wrong, by what the caller can do about it."""
+
+from sync_client.models import Problem
+
+
+class SyncError(Exception):
+    """Everything that this client raises; the message is fit to be shown."""
+
+
+class Unavailable(SyncError):
+    """The service could not be reached, or was busy, for as many attempts as the policy allows; try again later.
+
+    A request that was to record something may have succeeded: repeat it with the same idempotency key.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnexpectedAnswer(SyncError):
+    """Whoever answered is not Sync Service, or not a version that this client understands."""
+
+
+class GapError(SyncError):
+    """The feed left out positions that it should have covered, or contradicts itself. Nothing was skipped silently."""
+
+
+class CursorStoreError(SyncError):
+    """The remembered cursor can not be read or written."""
+
+
+class Refused(SyncError):
+    """The service refuses this request for good; `problem` says why. Its subclasses are the reasons with names."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(_describe(status, problem))
+        self.status = status
+        self.problem = problem
+
+
+class BadRequest(Refused):
+    """400: for the feed, a cursor that is damaged, of other filters, of another ledger, or ahead of it."""
+
+
+class Unauthorized(Refused):
+    """401: the token is missing, expired or not valid, also after the token's source was asked again."""
+
+
+class Forbidden(Refused):
+    """403: the token lacks the scope."""
+
+
+class NotFound(Refused):
+    """404: there is no such event, or no Sync Service at this address."""
+
+
+class Conflict(Refused):
+    """409: the state of things does not allow this."""
+
+
+class CursorExpired(Refused):
+    """410: changes after the cursor are not kept any more. Take a snapshot, then go on from `oldest_cursor`."""
+
+    @property
+    def oldest_cursor(self) -> str | None:
+        """The cursor that goes on with the oldest change that is kept."""
+        cursor = (self.problem.model_extra or {}).get("cursor")
+        return cursor if isinstance(cursor, str) else None
+
+    @property
+    def oldest_position(self) -> int | None:
+        """The position of the oldest change that is kept."""
+        position = (self.problem.model_extra or {}).get("oldest_position")
+        return position if isinstance(position, int) else None
+
+
+class Invalid(Refused):
+    """422: the request makes no sense; `problem.errors` says where, or the idempotency key belongs to another event."""
+
+
+_BY_STATUS: dict[int, type[Refused]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: CursorExpired,
+    422: Invalid,
+}
+
+
+def refusal(status: int, problem: Problem) -> Refused:
+    """The error that belongs to an answer with this status."""
+    return _BY_STATUS.get(status, Refused)(status, problem)
+
+
+def _describe(status: int, problem: Problem) -> str:
+    places = [f"({'.'.join(map(str, error.loc))}: {error.msg})" for error in problem.errors]
+    return " ".join(["the service says", str(status), *filter(None, (problem.title, problem.detail)), *places])

@@ -1,0 +1,110 @@
+"""Follows the feed by long polls, proves that nothing is missing, and remembers how far the consumer is."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from sync_client.bookmark import Bookmark
+from sync_client.connection import Connection
+from sync_client.continuity import check_continuity
+from sync_client.cursor import CursorStore
+from sync_client.models import Change, ChangePage
+from sync_client.retry import RetryPolicy
+
+LATEST = "latest"
+PAGE_CHANGES = 500
+WAIT_SECONDS = 30  # proxies commonly end what is silent for 60 seconds
+SAVE_SECONDS = 1.0
+IDLE_SECONDS = 0.2  # after an answer without news, which a service that is ending gives at once
+
+_PAGE = TypeAdapter(ChangePage)
+
+
+class Feed:
+    """The feed of one service, of all events or of some."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        policy: RetryPolicy,
+        *,
+        event_types: Sequence[str] = (),
+        file_id: UUID | str | None = None,
+    ) -> None:
+        self._connection = connection
+        self._policy = policy
+        self._filter: dict[str, str | list[str]] = {}
+        if event_types:
+            self._filter["event_type"] = list(event_types)
+        if file_id is not None:
+            self._filter["file_id"] = str(file_id)
+
+    async def follow(self, start: str | None, store: CursorStore | None) -> AsyncGenerator[Change, None]:
+        """The changes after what `store` remembers, else after `start`, for ever."""
+        remembered = await store.load() if store else None
+        bookmark = _begin(remembered if remembered is not None else start)
+        progress = _Progress(store, bookmark if remembered is not None else None)
+        try:
+            while True:
+                page = await self._page(bookmark)
+                end = Bookmark(page.cursor, page.to_position)
+                for change in page.changes:
+                    if bookmark.position is not None and change.position <= bookmark.position:
+                        continue
+                    last = change is page.changes[-1]
+                    reached = end if last else Bookmark(bookmark.cursor, change.position)
+                    yield change.model_copy(update={"cursor": str(reached)})
+                    await progress.take(reached)
+                await progress.finish_page(end)
+                if end == bookmark:
+                    await asyncio.sleep(IDLE_SECONDS)
+                bookmark = end
+        finally:
+            await progress.save()
+
+    async def _page(self, bookmark: Bookmark) -> ChangePage:
+        query: dict[str, str | int | list[str]] = {**self._filter, "limit": PAGE_CHANGES, "wait": WAIT_SECONDS}
+        if bookmark.cursor is None:
+            query["limit"] = 1  # so that there soon is a cursor to come back to
+        else:
+            query["cursor"] = bookmark.cursor
+        if bookmark.cursor == LATEST:
+            query["wait"] = 0  # so that the place to begin at is remembered before anything comes
+        page, _ = await self._connection.get("changes", _PAGE, query, policy=self._policy, wait_seconds=WAIT_SECONDS)
+        check_continuity(page, after=bookmark.position, filtered=bool(self._filter))
+        return page
+
+
+class _Progress:
+    """What the consumer has taken, and what of that is saved: at least every second, every page, and at the end."""
+
+    def __init__(self, store: CursorStore | None, saved: Bookmark | None) -> None:
+        self._store = store
+        self._saved = self._taken = saved
+        self._saved_at = time.monotonic()
+
+    async def take(self, bookmark: Bookmark) -> None:
+        """The consumer is done with everything up to `bookmark`, as it asks for more."""
+        self._taken = bookmark
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            await self.save()
+
+    async def finish_page(self, bookmark: Bookmark) -> None:
+        """There is nothing else up to `bookmark`."""
+        self._taken = bookmark
+        await self.save()
+
+    async def save(self) -> None:
+        """Save what is not saved yet."""
+        if self._store is None or self._taken is None or self._taken == self._saved:
+            return
+        taken = self._taken
+        await self._store.save(str(taken))
+        self._saved, self._saved_at = taken, time.monotonic()
+
+
+def _begin(cursor: str | None) -> Bookmark:
+    return Bookmark() if cursor is None else Bookmark.parse(cursor)

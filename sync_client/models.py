@@ -1,0 +1,102 @@
+"""What the client sends and gets, as types. Unknown members of answers are left out: a newer service breaks nobody."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+EventType = Literal["upload", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to record. It has its idempotency key from the beginning: sent again, it makes no second event."""
+
+    file_id: UUID | str
+    event_type: EventType
+    metadata: Mapping[str, Any] | None = None
+    idempotency_key: str = field(default_factory=lambda: str(uuid4()))
+
+    def body(self) -> dict[str, Any]:
+        """The event as JSON, without its key."""
+        event: dict[str, Any] = {"file_id": str(self.file_id), "event_type": self.event_type}
+        return event if self.metadata is None else event | {"metadata": dict(self.metadata)}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Event(_Answer):
+    """One event of the ledger, and how its processing stood when the answer was made.
+
+    `event_type`, `anomaly` and `state` are plain texts, because a newer service may have more of them.
+    """
+
+    event_id: UUID
+    position: int
+    file_id: UUID
+    event_type: str
+    created_at: AwareDatetime
+    created_by: str
+    metadata: dict[str, Any] | None
+    processed: bool
+    processed_at: datetime | None
+    anomaly: str | None
+    state: str
+    attempts: int
+    last_error: str | None
+
+
+class Change(Event):
+    """An event of the feed. Following from `cursor` begins with the next one."""
+
+    cursor: str = ""
+
+
+class Created(_Answer):
+    """The event is committed and flushed to disk; `replayed` says that an earlier attempt had done it."""
+
+    event_id: UUID
+    replayed: bool = False
+
+
+class CreatedBatch(_Answer):
+    """The answer to a batch: ids in the order of the events."""
+
+    event_ids: tuple[UUID, ...]
+
+
+class ChangePage(_Answer):
+    """A page of the feed, which covers the positions `from_position` to `to_position`; `cursor` leads on from there."""
+
+    changes: tuple[Change, ...]
+    cursor: str
+    has_more: bool
+    head_position: int
+    from_position: int
+    to_position: int
+
+
+class FieldError(_Answer):
+    """One thing wrong with a request: where, what, and its kind."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str
+
+
+class Problem(_Answer):
+    """Problem details (RFC 9457). What a kind of problem adds of its own is in `model_extra`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int = 0
+    detail: str = ""
+    instance: str = ""
+    errors: tuple[FieldError, ...] = ()

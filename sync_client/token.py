@@ -1,0 +1,57 @@
+"""Where the bearer token comes from, and when it is asked for again."""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+
+Token = str | Callable[[], str | Awaitable[str]]
+
+
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+class TokenSource:
+    """Keeps the token until the service refuses it, then asks once for another, however many requests wait for it.
+
+    Raises:
+        ValueError: the token has characters that no token has.
+    """
+
+    def __init__(self, token: Token) -> None:
+        if isinstance(token, str):
+            _check(token)
+        self._source = token
+        self._token: str | None = None
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> str:
+        """The token to send.
+
+        Raises:
+            ValueError: the callable gave no token. What it raises itself is passed on.
+        """
+        async with self._asking:
+            if self._token is None:
+                self._token = await self._ask()
+            return self._token
+
+    def refuse(self, token: str) -> bool:
+        """Forget a token that the service refused. Returns whether another one may be had."""
+        if not callable(self._source):
+            return False
+        if self._token == token:
+            self._token = None
+        return True
+
+    async def _ask(self) -> str:
+        if not callable(self._source):
+            return self._source
+        asked = self._source()
+        return _check(await asked if inspect.isawaitable(asked) else asked)
+
+
+def _check(token: str) -> str:
+    if not _VISIBLE.fullmatch(token):
+        raise ValueError("the token has characters that no token has, or none at all")
+    return token

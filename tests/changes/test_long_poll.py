@@ -1,0 +1,98 @@
+"""Long polls: answered as soon as there is something, without holding anything meanwhile; on both databases."""
+
+import asyncio
+import time
+
+import httpx
+
+from app.changes.feed import ChangeFeed
+from app.changes.long_poll import wait_for_page
+from app.changes.tail import Tail
+from app.changes.wanted import EVERYTHING
+from app.database.engine import Database
+from app.main import create_app
+from tests.changes.support import FILE, fill, get_page, positions
+from tests.conftest import MakeSettings
+from tests.support.application import serve_in_process
+from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
+
+
+async def test_what_is_there_is_answered_at_once(client: httpx.AsyncClient, database: Database) -> None:
+    await fill(database, 3)
+    started = time.monotonic()
+    assert positions([await get_page(client, wait=60)]) == [1, 2, 3]
+    assert time.monotonic() - started < 20
+
+
+async def test_an_answer_comes_with_the_event(client: httpx.AsyncClient, database: Database) -> None:
+    await fill(database, 3)
+    waiting = [asyncio.create_task(get_page(client, cursor="latest", wait=60)) for _ in range(20)]
+    for_file = asyncio.create_task(get_page(client, cursor="latest", file_id=str(FILE), wait=60))
+    await until(lambda: followers(client, "long_poll", 21))
+    await fill(database, 1)
+    for page in await asyncio.gather(*waiting):
+        assert (positions([page]), page["from_position"], page["to_position"]) == ([4], 4, 4)
+    assert not for_file.done()
+    await fill(database, 1, file_id=FILE)
+    page = await for_file
+    assert (positions([page]), page["from_position"], page["to_position"]) == ([5], 4, 5)
+
+
+async def followers(client: httpx.AsyncClient, kind: str, number: int) -> bool:
+    """Whether so many followers of a kind are connected."""
+    return f'sync_changes_followers{{kind="{kind}"}} {number}.0' in (await client.get("/metrics")).text
+
+
+async def test_the_end_of_the_wait_brings_an_empty_page_that_has_moved_on(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await fill(database, 3)
+    before = await get_page(client, file_id=str(FILE))
+    waiting = asyncio.create_task(get_page(client, cursor=before["cursor"], file_id=str(FILE), wait=2))
+    await until(lambda: followers(client, "long_poll", 1))
+    await fill(database, 2)
+    page = await waiting
+    assert (page["changes"], page["from_position"], page["to_position"], page["has_more"]) == ([], 4, 5, False)
+    assert page["cursor"] != before["cursor"]
+
+
+async def test_nobody_who_waits_holds_a_connection(
+    make_settings: MakeSettings, tokens: TokenFactory, database: Database
+) -> None:
+    settings = make_settings(database_pool_size=1, database_max_overflow=0, max_concurrent_requests=2)
+    async with serve_in_process(create_app(settings)) as client:
+        client.headers["Authorization"] = f"Bearer {tokens.token()}"
+        waiting = [asyncio.create_task(get_page(client, cursor="latest", wait=60)) for _ in range(2)]
+        await until(lambda: followers(client, "long_poll", 2))
+        waiting += [asyncio.create_task(get_page(client, cursor="latest", wait=60)) for _ in range(2)]
+        await until(lambda: followers(client, "long_poll", 4))
+        created = await client.post("/sync-events", json={"file_id": str(FILE), "event_type": "upload"})
+        assert created.status_code == 201
+        assert [positions([page]) for page in await asyncio.gather(*waiting)] == [[1]] * 4
+
+
+async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> None:
+    feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
+    first = await feed.read_page("latest", EVERYTHING, limit=2)
+    tail.start()
+    try:
+        waiting = asyncio.create_task(wait_for_page(feed, tail, first, EVERYTHING, limit=2, wait_seconds=60))
+        await until(lambda: tail.version > 0)
+        await fill(database, 5)
+        page = await waiting
+        assert [change.position for change in page.changes] == [1, 2]
+        assert (page.after, page.end.position, page.head, page.has_more) == (0, 2, 5, True)
+    finally:
+        await tail.stop()
+
+
+async def test_closing_answers_at_once(database: Database) -> None:
+    feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
+    first = await feed.read_page(None, EVERYTHING, limit=2)
+    tail.start()
+    waiting = asyncio.create_task(wait_for_page(feed, tail, first, EVERYTHING, limit=2, wait_seconds=60))
+    await until(lambda: tail.version > 0)
+    await tail.stop()
+    async with asyncio.timeout(10):
+        assert (await waiting).changes == []

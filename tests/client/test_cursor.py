@@ -1,0 +1,78 @@
+"""The file that remembers a cursor: replaced as a whole, and refused with a clear word when it is not ours."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sync_client import CursorFile, CursorStoreError, SyncClient
+from sync_client.bookmark import Bookmark
+from tests.conftest import ROOT
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    store = CursorFile(tmp_path / "cursor")
+    assert await store.load() is None
+    await store.save("abc~12")
+    await store.save("abd~13")
+    assert await CursorFile(str(tmp_path / "cursor")).load() == "abd~13"
+    assert (tmp_path / "cursor").read_text() == "abd~13\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"abc\ndef\n", b"abc def\n", b"\x00" * 40, b"\xff\xfe", b"abc~12\n\n", b"~12\n", b"x" * 10_000],
+)
+async def test_damage_is_told_and_nothing_is_overwritten(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cursor"
+    path.write_bytes(content)
+    async with SyncClient("http://127.0.0.1:9", "token") as sync:
+        with pytest.raises(CursorStoreError, match=r"cursor holds no cursor; move it away to begin anew"):
+            await anext(sync.follow(store=CursorFile(path)))
+    assert path.read_bytes() == content
+
+
+async def test_a_place_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CursorStoreError, match="can not be read"):
+        await CursorFile(tmp_path).load()
+
+
+async def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CursorStoreError, match=r"nowhere/cursor can not be written \(No such file"):
+        await CursorFile(tmp_path / "nowhere" / "cursor").save("abc~1")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CursorStoreError, match=r"can not be written \(Is a directory\)"):
+        await CursorFile(tmp_path / "folder").save("abc~1")
+    assert names(tmp_path) == ["folder"], "no draft is left"
+
+
+def test_a_full_disk_keeps_the_old_cursor(tmp_path: Path) -> None:
+    path = tmp_path / "cursor"
+    path.write_text("old~1\n")
+    code = f"import asyncio, sync_client; asyncio.run(sync_client.CursorFile({str(path)!r}).save('new~2'))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, preexec_fn=no_room, capture_output=True, text=True, check=False
+    )
+    assert "CursorStoreError" in done.stderr
+    assert "File too large" in done.stderr
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"cursor": "old~1\n"}
+
+
+def test_a_bookmark_is_a_text() -> None:
+    for text in ("AQAB-_w", "AQAB-_w~0"):
+        bookmark = Bookmark.parse(text)
+        assert bookmark.position is None or str(bookmark) == text
+    assert Bookmark.parse("ab~12") == Bookmark("ab", 12)
+    assert Bookmark.parse("latest") == Bookmark("latest")
