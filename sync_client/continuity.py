@@ -10,14 +10,16 @@ def check_continuity(page: ChangePage, *, after: int | None, filtered: bool) -> 
     """Make sure that `page` goes on where everything up to position `after` is known (None: anywhere).
 
     Raises:
-        GapError: its range begins too late or ends too early, or its changes are not the ones of its range: every
+        GapError: its range begins too late, the ledger ends too early, or its changes are not those of its range: every
             position of it without filters, ascending ones within it with filters.
     """
     first, last = page.from_position, page.to_position
     if after is not None and first > after + 1:
         raise GapError(f"the feed left out positions {after + 1} to {first - 1}")
-    if after is not None and last < after:
-        raise GapError(f"the feed ends at position {last}, though it had {after} before: was a backup restored?")
+    if after is not None and page.head_position < after:
+        raise GapError(
+            f"the ledger ends at position {page.head_position}, though it had {after} before: was a backup restored?"
+        )
     positions = [change.position for change in page.changes]
     if filtered:
         bounds = [first - 1, *positions, last + 1]

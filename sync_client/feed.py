@@ -50,7 +50,8 @@ class Feed:
         try:
             while True:
                 page = await self._page(bookmark)
-                end = Bookmark(page.cursor, page.to_position)
+                # A page that is asked for again, from where a follower was in the middle of it, may be shorter.
+                end = Bookmark(page.cursor, max(page.to_position, bookmark.position or 0))
                 for change in page.changes:
                     if bookmark.position is not None and change.position <= bookmark.position:
                         continue

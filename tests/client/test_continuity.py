@@ -39,7 +39,7 @@ def test_a_whole_page_is_taken(given: ChangePage, after: int | None, filtered: b
     [
         (page(5, 6, 5, 6), 3, False, "left out positions 4 to 4"),
         (page(9, 9), 3, True, "left out positions 4 to 8"),
-        (page(1, 2, 1, 2), 3, False, "ends at position 2, though it had 3"),
+        (page(1, 2, 1, 2), 3, False, "the ledger ends at position 2, though it had 3"),
         (page(4, 6, 4, 6), 3, False, "gives others"),
         (page(4, 6, 4, 5), 3, False, "gives others"),
         (page(4, 5, 5, 4), 3, False, "gives others"),

@@ -22,8 +22,8 @@ OF_OTHERS = {
     "SSL_CERT_FILE",
     "SYNC_TOKEN",
 }
-# Names that begin like a metric's: of the ledger's table, of databases in examples.
-NO_METRICS = {"sync_events", "sync_db", "sync_restored"}
+# Names that begin like a metric's: of the client, of the ledger's table, of databases in examples.
+NO_METRICS = {"sync_client", "sync_events", "sync_db", "sync_restored"}
 _SETTING = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _METRIC = re.compile(r"\bsync_[a-z_]+\b")
 

@@ -3,39 +3,17 @@
 import argparse
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import httpx
-import pytest
 
-from tests.conftest import ROOT
+from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import OPERATIONS, README, TROUBLESHOOTING, code_blocks
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
-SECRET = "a secret of this test alone, long enough"
-AUTHORITY = "localhost:8000"
 OPEN_PATHS = ("/", "/health", "/health/live", "/health/ready", "/metrics", "/docs", "/redoc", "/openapi.json")
-
-
-@pytest.fixture
-def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
-    """A service in local mode."""
-    return start_service(AUTH0_DOMAIN="", SECRET_KEY=SECRET)
-
-
-@pytest.fixture
-def token(monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `make -s token` prints."""
-    recipe = re.search(r"^token:.*\n\t@\$\(BIN\)/python (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert recipe
-    monkeypatch.setenv("SECRET_KEY", SECRET)
-    monkeypatch.setenv("AUTH0_DOMAIN", "")
-    command = [sys.executable, *shlex.split(recipe[1])]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def curl(words: list[str], service: ServiceProcess) -> httpx.Response:
@@ -73,8 +51,8 @@ async def test_every_line_with_curl_works(service: ServiceProcess, token: str) -
     await until(lambda: curl(lines[2], service).json()["state"] == "present")
 
 
-async def test_the_client_in_python_works(service: ServiceProcess, token: str) -> None:
-    [code] = code_blocks(README, "python")
+async def test_python_without_the_client_works(service: ServiceProcess, token: str) -> None:
+    code = code_blocks(README, "python")[0]
     assert AUTHORITY in code
     names: dict[str, Callable[..., object]] = {}
     exec(code.replace(f"http://{AUTHORITY}", service.url), names)  # noqa: S102 - the README's own words

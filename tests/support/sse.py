@@ -55,10 +55,16 @@ class EventStream:
 async def open_stream(
     client: httpx.AsyncClient, url: str, *, last_event_id: str | None = None, **query: object
 ) -> AsyncIterator[EventStream]:
-    """A stream that must begin; nothing comes for 30 seconds at most."""
+    """A stream; nothing comes for 30 seconds at most.
+
+    Raises:
+        httpx.HTTPStatusError: when the answer is none.
+    """
     headers = {"Last-Event-ID": last_event_id} if last_event_id is not None else {}
     params = httpx.QueryParams(query)  # type: ignore[arg-type]  # as httpx takes it
     async with client.stream("GET", f"{url}/changes/stream", params=params, headers=headers, timeout=30) as response:
-        assert response.status_code == 200, await response.aread()
+        if response.is_error:
+            await response.aread()
+            response.raise_for_status()
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         yield EventStream(response)

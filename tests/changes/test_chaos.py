@@ -1,0 +1,84 @@
+"""Replicas are killed under load while followers of every kind reconnect: each sees 1…N once, in order."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from app.database.engine import Database
+from tests.changes.follower import Follower
+from tests.events.support import read_head
+from tests.support.load import Load, run_load
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
+
+SECONDS = 20
+REPLICAS = 3
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.timeout(240)
+async def test_every_follower_sees_every_event_once_in_order(
+    start_service: Callable[..., ServiceProcess], database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
+) -> None:
+    replicas = [start_service(CHANGES_KEEP_ALIVE="1") for _ in range(REPLICAS)]
+    heads: list[int] = []  # the last position, once writing has ended
+
+    def choose() -> str:
+        return random.choice(replicas).url  # noqa: S311 - no secret
+
+    followers = [Follower(outside, choose) for _ in range(70)]
+
+    def is_done(follower: Follower) -> Callable[[], bool]:
+        return lambda: bool(heads) and len(follower.positions) >= heads[0]
+
+    async with asyncio.TaskGroup() as group:
+        for number, follower in enumerate(followers):
+            done = is_done(follower)
+            if number < 50:
+                group.create_task(follower.follow_stream(done))
+            else:
+                group.create_task(follower.follow_pages(done, wait=(number % 2) * 2))
+        await write_and_kill(replicas, start_service, tokens)
+        heads.append(await read_head(database))
+        group.create_task(_deadline(followers, heads[0]))
+    assert heads[0] > 100
+    for follower in followers:
+        assert follower.positions == list(range(1, heads[0] + 1))
+    assert sum(follower.connections for follower in followers) > 2 * len(followers)
+
+
+async def write_and_kill(
+    replicas: list[ServiceProcess], start_service: Callable[..., ServiceProcess], tokens: TokenFactory
+) -> None:
+    """Post to every replica, and replace one of them every few seconds."""
+    ends_at, kills = time.monotonic() + SECONDS, 0
+    stops = [asyncio.Event() for _ in replicas]
+    async with asyncio.TaskGroup() as group:
+
+        def post(place: int) -> None:
+            load = run_load(Load(), replicas[place].url, tokens.token(), clients=2, until=stops[place])
+            group.create_task(load)
+
+        for place in range(REPLICAS):
+            post(place)
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(2)  # for the followers to get somewhere
+            place = kills % REPLICAS
+            replicas[place].kill()
+            stops[place].set()
+            replicas[place] = await asyncio.to_thread(start_service, CHANGES_KEEP_ALIVE="1")
+            stops[place] = asyncio.Event()
+            post(place)
+            kills += 1
+        for stop in stops:
+            stop.set()
+    assert kills >= 3
+
+
+async def _deadline(followers: list[Follower], head: int) -> None:
+    await until(lambda: all(len(follower.positions) >= head for follower in followers))

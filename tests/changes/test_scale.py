@@ -1,0 +1,85 @@
+"""A crowd on one worker: everybody gets everything soon, in bounded memory, and health is answered meanwhile.
+
+`SYNC_TEST_STREAMS=1000` is the full size; the suite's own is smaller, for machines that are busy.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+
+STREAMS = int(os.environ.get("SYNC_TEST_STREAMS", "200"))
+EVENTS_PER_SECOND = 100
+SECONDS = 8
+MAX_MEMORY_BYTES = 256 * 2**20
+
+
+async def post_evenly(client: httpx.AsyncClient, url: str) -> None:
+    """Post events at an even rate."""
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number in range(EVENTS_PER_SECOND * SECONDS):
+            await asyncio.sleep(max(0.0, started + number / EVENTS_PER_SECOND - time.monotonic()))
+            event = {"file_id": str(uuid4()), "event_type": "upload", "metadata": {"path": f"a/{number}.txt"}}
+            group.create_task(_post(client, url, event))
+
+
+async def _post(client: httpx.AsyncClient, url: str, event: dict[str, Any]) -> None:
+    assert (await client.post(f"{url}/sync-events", json=event)).status_code == 201
+
+
+async def ask_for_health(client: httpx.AsyncClient, url: str, until: asyncio.Event) -> list[float]:
+    """Seconds that each answer took."""
+    seconds: list[float] = []
+    while not until.is_set():
+        started = time.monotonic()
+        assert (await client.get(f"{url}/health")).status_code == 200
+        seconds.append(time.monotonic() - started)
+        await asyncio.sleep(0.2)
+    return seconds
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_crowd_gets_everything_soon(
+    start_service: Callable[..., ServiceProcess], outside: httpx.AsyncClient, tokens: TokenFactory
+) -> None:
+    service = start_service()
+    arguments = [str(number) for number in (service.port, STREAMS, EVENTS_PER_SECOND * SECONDS)]
+    crowd = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.changes.crowd", *arguments),
+        env={**os.environ, "TOKEN": tokens.token()},
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert crowd.stdout is not None
+    try:
+        assert await crowd.stdout.readline() == b"ready\n"
+        done = asyncio.Event()
+        health = asyncio.create_task(ask_for_health(outside, service.url, done))
+        await post_evenly(outside, service.url)
+        report = json.loads(await crowd.stdout.readline())
+        done.set()
+        seconds = await health
+    finally:
+        if crowd.returncode is None:
+            crowd.kill()
+        await crowd.wait()
+    memory = psutil.Process(service.pid).memory_info()
+    peak_bytes = memory.rss
+    print(report, f"memory {peak_bytes / 2**20:.0f} MiB, slowest health {max(seconds):.3f} s")
+    assert report["changes"] == STREAMS * EVENTS_PER_SECOND * SECONDS
+    assert report["p99_ms"] < 1000
+    assert peak_bytes < MAX_MEMORY_BYTES
+    assert max(seconds) < 5
