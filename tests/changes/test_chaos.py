@@ -22,6 +22,7 @@ REPLICAS = 3
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.timeout(240)
+@pytest.mark.load
 async def test_every_follower_sees_every_event_once_in_order(
     start_service: Callable[..., ServiceProcess], database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
 ) -> None:

@@ -52,6 +52,7 @@ async def ask_for_health(client: httpx.AsyncClient, url: str, until: asyncio.Eve
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.load
 async def test_a_crowd_gets_everything_soon(
     start_service: Callable[..., ServiceProcess], outside: httpx.AsyncClient, tokens: TokenFactory
 ) -> None:
