@@ -32,7 +32,7 @@ class Broadcast:
         self._chunks: dict[tuple[str, Wanted], Chunk] = {}
 
     def chunk_after(self, place: Place, wanted: Wanted) -> Chunk | None:
-        """What the ring has after `place`; None when it does not reach back so far."""
+        """What the ring has after `place`, if anything; None when it does not reach back so far."""
         if self._version != self._tail.version:
             self._version = self._tail.version
             self._chunks.clear()
@@ -42,7 +42,10 @@ class Broadcast:
             changes = self._tail.list_after(place.cursors.ledger_id, place.position)
             if changes is None:
                 return None
-            chunk = encode_chunk((one for one in changes if wanted.matches(one)), place.moved_to(self._tail.end))
+            chunk = encode_chunk(
+                (one for one in changes if wanted.matches(one)),
+                place.moved_to(max(place.position, self._tail.end)),
+            )
             if len(self._chunks) < REMEMBERED_CHUNKS:
                 self._chunks[key] = chunk
         return chunk

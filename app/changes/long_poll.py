@@ -38,5 +38,6 @@ def _read_ring(tail: Tail, place: Place, wanted: Wanted, limit: int) -> Page | N
     if changes is None:
         return None
     matching = [change for change in changes if wanted.matches(change)]
-    through = matching[limit - 1].position if len(matching) > limit else tail.end
-    return Page(matching[:limit], place.position, place.moved_to(through), tail.end)
+    head = max(place.position, tail.end)
+    through = matching[limit - 1].position if len(matching) > limit else head
+    return Page(matching[:limit], place.position, place.moved_to(through), head)

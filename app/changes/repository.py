@@ -17,9 +17,10 @@ WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
 
 
 class FeedHead(NamedTuple):
-    """The last position given out, and the id of the ledger."""
+    """The last position given out, the position before the first event that is kept, and the id of the ledger."""
 
     position: int
+    before_oldest: int
     ledger_id: UUID
 
 
@@ -38,14 +39,10 @@ class ChangeRepository:
 
     async def get_head(self) -> FeedHead:
         """How far the ledger goes."""
-        query = select(LedgerHead.position, LedgerIdentity.ledger_id)
+        oldest = select(func.min(SyncEvent.position)).scalar_subquery()
+        query = select(LedgerHead.position, func.coalesce(oldest - 1, LedgerHead.position), LedgerIdentity.ledger_id)
         query = query.join_from(LedgerHead, LedgerIdentity, LedgerIdentity.id == LedgerHead.id)
-        position, ledger_id = (await self._session.execute(query)).one()
-        return FeedHead(position, ledger_id)
-
-    async def find_oldest_position(self) -> int | None:
-        """The first position that is kept; None when there is no event."""
-        return await self._session.scalar(select(func.min(SyncEvent.position)))
+        return FeedHead(*(await self._session.execute(query)).one())
 
     async def get_age_seconds(self, position: int) -> float:
         """How long ago the event at `position` was recorded, by the database's clock; 0 when there is none."""

@@ -48,6 +48,7 @@ class ChangeStream:
         self._wanted = wanted
         self._expires_at = expires_at
         self._keep_alive_seconds = keep_alive_seconds
+        self._breaks = tail.breaks
         self._sent = metrics.sent["stream"]
         self._now = asyncio.get_running_loop().time
 
@@ -81,8 +82,9 @@ class ChangeStream:
         return "token-expired" if self._now() >= self._expires_at else None
 
     async def _next_chunk(self) -> Chunk:
-        chunk = self._broadcast.chunk_after(self._place, self._wanted)
-        if chunk is not None:
+        unbroken = self._breaks == self._tail.breaks
+        self._breaks = self._tail.breaks
+        if unbroken and (chunk := self._broadcast.chunk_after(self._place, self._wanted)):
             return chunk
         try:
             page = await self._feed.read_on(self._place, self._wanted, limit=CATCH_UP_CHANGES)

@@ -1,7 +1,7 @@
 """Reads new events once for all who wait for them in this process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -19,6 +19,7 @@ RING_BYTES = 8 * 2**20
 BATCH_EVENTS = 1000
 MAX_BEHIND_EVENTS = 5000  # farther behind the head the ring starts anew there; followers read the rest by themselves
 MAX_RETRY_SECONDS = 5.0
+WOKEN_AT_ONCE = 20
 CLOSE_SECONDS = 1
 
 log = structlog.get_logger(__name__)
@@ -45,8 +46,8 @@ class Tail:
         self._ring = Ring(ring_bytes)
         self._ledger_id: UUID | None = None
         self._up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
-        self._restarts = 0
         self.version = 0  # of the ring, raised whenever anything about it changes
+        self.breaks = 0  # how often the ledger was found to be another one, or shorter than before
         self._waiting: set[asyncio.Future[None]] = set()
         self._wanted = asyncio.Event()
         self._closed = asyncio.Event()
@@ -64,8 +65,10 @@ class Tail:
         return self._ring.end
 
     def list_after(self, ledger_id: UUID, position: int) -> Sequence[Change] | None:
-        """Every change after `position` of this ledger up to `end`; None when the ring does not have them all."""
-        return self._ring.list_after(position) if ledger_id == self._ledger_id else None
+        """Every change after `position` that is known of this ledger; None when only the database has them all."""
+        if self._ledger_id not in (None, ledger_id):
+            return None
+        return [] if position >= self._ring.end else self._ring.list_after(position)
 
     def start(self) -> None:
         """Start the task."""
@@ -75,7 +78,7 @@ class Tail:
         """Let everybody go on who waits, now and from now on."""
         self._closed.set()
         self._wanted.set()
-        self._wake()
+        _wake(self._waiting)
 
     async def stop(self) -> None:
         """Close, and end the task."""
@@ -87,14 +90,14 @@ class Tail:
                 await asyncio.wait({task}, timeout=CLOSE_SECONDS)
 
     async def wait(self, after: int, deadline: float) -> None:
-        """Return once the ring goes beyond the position `after` or begins anew, on closing, or at `deadline`.
+        """Return once the ring goes beyond the position `after`, at a break, on closing, or at `deadline`.
 
         The deadline is a time of the event loop's clock.
         """
-        loop, restarts = asyncio.get_running_loop(), self._restarts
+        loop, breaks = asyncio.get_running_loop(), self.breaks
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while not self.closing and self._ring.end <= after and restarts == self._restarts:
+                while not self.closing and self._ring.end <= after and breaks == self.breaks:
                     turn = loop.create_future()
                     self._waiting.add(turn)
                     self._wanted.set()
@@ -115,23 +118,30 @@ class Tail:
         Raises:
             DatabaseUnavailable: when the database can not serve now.
         """
-        async with self._database.read() as session:
-            repository = ChangeRepository(session)
-            head = await repository.get_head()
-            if not self._continues(head):
+        version = self.version
+        try:
+            async with self._database.read() as session:
+                await self._read(ChangeRepository(session))
+        finally:
+            if self.version != version:
+                await self._wake_by_turns()
+
+    async def _read(self, repository: ChangeRepository) -> None:
+        head = await repository.get_head()
+        if not self._continues(head):
+            self._restart(head)
+            return
+        oldest = self._ring.end + 1
+        while self._ring.end < head.position:
+            end = self._ring.end
+            changes, _ = await repository.list_after(EVERYTHING, after=end, head=head.position, limit=BATCH_EVENTS)
+            if not changes or changes[0].position != end + 1:  # somebody has deleted events
                 self._restart(head)
                 return
-            oldest = self._ring.end + 1
-            while self._ring.end < head.position:
-                end = self._ring.end
-                changes, _ = await repository.list_after(EVERYTHING, after=end, head=head.position, limit=BATCH_EVENTS)
-                if not changes or changes[0].position != end + 1:  # somebody has deleted events
-                    self._restart(head)
-                    return
-                self._ring.extend(changes)
-                self._wake()
-            if oldest <= head.position:
-                self._metrics.read_delay.observe(await repository.get_age_seconds(oldest))
+            self._ring.extend(changes)
+            self.version += 1
+        if oldest <= head.position:
+            self._metrics.read_delay.observe(await repository.get_age_seconds(oldest))
 
     def _continues(self, head: FeedHead) -> bool:
         """Whether the ring can be read on to `head`."""
@@ -139,17 +149,19 @@ class Tail:
         return same and 0 <= head.position - self._ring.end <= MAX_BEHIND_EVENTS
 
     def _restart(self, head: FeedHead) -> None:
+        if head.ledger_id != self._ledger_id or head.position < self._ring.end:
+            self.breaks += 1
         self._ring.restart(head.position)
         self._ledger_id = head.ledger_id
         self._up_to_date = True
-        self._restarts += 1
-        self._wake()
-
-    def _wake(self) -> None:
         self.version += 1
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_result(None)
+
+    async def _wake_by_turns(self) -> None:
+        """Wake everybody, some at a time: all at once they would hold up every other request."""
+        waiting = list(self._waiting)
+        for start in range(0, len(waiting), WOKEN_AT_ONCE):
+            _wake(waiting[start : start + WOKEN_AT_ONCE])
+            await asyncio.sleep(0)
 
     async def _run(self) -> None:
         while not self.closing:
@@ -180,3 +192,9 @@ class Tail:
         if self._failures:
             log.info("followers are served again", failures=self._failures)
         self._failures = 0
+
+
+def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+    for turn in waiting:
+        if not turn.done():
+            turn.set_result(None)

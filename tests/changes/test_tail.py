@@ -33,6 +33,20 @@ def soon() -> float:
     return asyncio.get_running_loop().time() + 30
 
 
+@pytest.fixture
+async def awake(tail: Tail) -> AsyncIterator[Tail]:
+    """The same while somebody waits all the time, from when it has looked at the head."""
+
+    async def wait() -> None:
+        while True:
+            await tail.wait(2**62, soon())
+
+    waiting = asyncio.create_task(wait())
+    await until(lambda: tail.version > 0)
+    yield tail
+    waiting.cancel()
+
+
 async def test_it_asks_the_database_only_while_somebody_waits(tail: Tail, database: Database) -> None:
     statements: list[str] = []
 
@@ -56,46 +70,44 @@ async def test_it_asks_the_database_only_while_somebody_waits(tail: Tail, databa
     assert len(statements) == number
 
 
-async def test_who_waits_is_woken_and_finds_what_is_new(tail: Tail, database: Database) -> None:
-    await fill(database, 3)
+async def test_who_waits_is_woken_and_finds_what_is_new(awake: Tail, database: Database) -> None:
     place = await ChangeFeed(database).find_place("latest", EVERYTHING)
-    assert tail.list_after(place.cursors.ledger_id, 3) is None, "nobody has waited yet"
-    await tail.wait(3, soon())  # until the ring begins
-    for number in range(4, 8):
-        waiting = asyncio.create_task(tail.wait(number - 1, soon()))
+    for number in range(1, 5):
+        waiting = asyncio.create_task(awake.wait(number - 1, soon()))
         await fill(database, 1)
         await waiting
-        changes = tail.list_after(place.cursors.ledger_id, 3)
-        assert [change.position for change in changes or ()] == list(range(4, number + 1))
+        changes = awake.list_after(place.cursors.ledger_id, 0)
+        assert [change.position for change in changes or ()] == list(range(1, number + 1))
 
 
 async def test_far_behind_it_begins_anew_at_the_head(
-    tail: Tail, database: Database, monkeypatch: pytest.MonkeyPatch
+    awake: Tail, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail_module, "MAX_BEHIND_EVENTS", 10)
-    await tail.wait(0, soon())
-    waiting = asyncio.create_task(tail.wait(0, soon()))
+    waiting = asyncio.create_task(awake.wait(0, soon()))
     await fill(database, 11)
     await waiting
-    assert tail.end == 11
+    assert awake.end == 11
     place = await ChangeFeed(database).find_place("latest", EVERYTHING)
-    assert tail.list_after(place.cursors.ledger_id, 10) is None
+    assert awake.list_after(place.cursors.ledger_id, 10) is None
 
 
-async def test_another_ledger_and_a_shorter_one_are_noticed(tail: Tail, database: Database) -> None:
+async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, database: Database) -> None:
+    waiting = asyncio.create_task(awake.wait(2, soon()))
     await fill(database, 3)
+    await waiting
     place = await ChangeFeed(database).find_place("latest", EVERYTHING)
-    await tail.wait(3, soon())
     for change in (
         "ledger_identity SET ledger_id = '7d3e1f584c1c4f0e9a440b7f4f6f2f11'",
         "ledger_head SET position = 1",
     ):
-        waiting = asyncio.create_task(tail.wait(3, soon()))
+        breaks, waiting = awake.breaks, asyncio.create_task(awake.wait(3, soon()))
         async with database.transaction() as session:
             await session.execute(text(f"UPDATE {change}"))
         await waiting
-        assert tail.list_after(place.cursors.ledger_id, 3) is None
-    assert tail.end == 1
+        assert awake.breaks == breaks + 1
+        assert awake.list_after(place.cursors.ledger_id, 1) is None
+    assert awake.end == 1
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

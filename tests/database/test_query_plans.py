@@ -56,7 +56,6 @@ QUERIES: dict[str, Query] = {
     "before": lambda session: _list(session, EventFilter(created_before=PAST)),
     "after": lambda session: _list(session, EventFilter(created_after=PAST)),
     "head of the feed": lambda session: ChangeRepository(session).get_head(),
-    "oldest": lambda session: ChangeRepository(session).find_oldest_position(),
     "changes": lambda session: _follow(session, Wanted()),
     "changes of a type": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE}))),
     "changes of two types": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE, EventType.DELETE}))),
