@@ -12,6 +12,7 @@ from app.changes.repository import ChangeRepository, FeedHead
 from app.changes.ring import Ring
 from app.changes.wanted import EVERYTHING
 from app.database.engine import Database
+from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
 from app.metrics import ChangeMetrics
 
@@ -84,10 +85,7 @@ class Tail:
         """Close, and end the task."""
         self.close()
         if self._task is not None:
-            _done, late = await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
-            for task in late:
-                task.cancel()
-                await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+            await wait_or_cancel(self._task, CLOSE_SECONDS)
 
     async def wait(self, after: int, deadline: float) -> None:
         """Return once the ring goes beyond the position `after`, at a break, on closing, or at `deadline`.
