@@ -1,6 +1,6 @@
 """Every experiment there is, in the order of the table."""
 
-from benchmarks.experiments import batch, get, growth, half_peak, memory, post, sqlite, sweep, workers
+from benchmarks.experiments import batch, catch_up, get, growth, half_peak, memory, post, sqlite, sweep, workers
 from benchmarks.model import Experiment
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -10,6 +10,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     batch.EXPERIMENT,
     sweep.EXPERIMENT,
     get.EXPERIMENT,
+    catch_up.EXPERIMENT,
     half_peak.EXPERIMENT,
     memory.EXPERIMENT,
     growth.EXPERIMENT,

@@ -19,7 +19,7 @@ function init(args)
   if reads_path then
     reads = {}
     for line in io.lines(reads_path) do
-      reads[#reads + 1] = wrk.format("GET", wrk.path .. "/" .. line)
+      reads[#reads + 1] = wrk.format("GET", wrk.path .. line)
     end
   else
     wrk.headers["Content-Type"] = "application/json"

@@ -38,7 +38,7 @@ class Answers(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Requests to send: POSTs of unique events, or of batches of `batch` of them, or GETs of the ids in `reads`.
+    """Requests to send: POSTs of unique events, or of batches of `batch` of them, or GETs with a line of `reads`.
 
     Each connection sends its next request at the answer of the last, or after a pause of `delay_ms` on average,
     evenly spread between none and twice that.

@@ -14,6 +14,7 @@ class Plan:
     copied_batches: int = 100
     memory_seconds: int = 300
     small_rows: int = 10_000
+    feed_rows: int = 100_000
     large_rows: int = 5_000_000
     small_offset: int = 9_000
     large_offset: int = 1_000_000
@@ -24,6 +25,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     backlog_rows=20_000,
+    feed_rows=20_000,
     memory_seconds=20,
     large_rows=200_000,
     large_offset=100_000,

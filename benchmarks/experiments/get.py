@@ -22,7 +22,7 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
         fill_ledger(store, bench.plan.small_rows, processed=True)
         reads = bench.folder / "reads.ids"
         rows = store.rows("SELECT id FROM sync_events ORDER BY random() LIMIT $1", KNOWN_IDS)
-        reads.write_text("".join(f"{row[0]}\n" for row in rows))
+        reads.write_text("".join(f"/{row[0]}\n" for row in rows))
         service = stack.enter_context(bench.service(store))
         noop = stack.enter_context(bench.baseline("noop_get", store))
         load = Load(path="/sync-events", token=bench.token, connections=CONNECTIONS, reads=reads)
