@@ -17,6 +17,7 @@ from benchmarks.side import LoadSide
 TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1)
 
 
+@pytest.mark.load
 @pytest.mark.wrk
 def test_an_experiment_gives_its_rows() -> None:
     results = measure([sqlite.EXPERIMENT], TINY, Console(quiet=True))
@@ -28,6 +29,7 @@ def test_an_experiment_gives_its_rows() -> None:
     assert figures["service"]["p50_ms"] > 0
 
 
+@pytest.mark.load
 @pytest.mark.wrk
 def test_what_was_not_stored_fails_the_run() -> None:
     with Bench(TINY) as bench, bench.postgres_store() as store, bench.service(store) as service:
