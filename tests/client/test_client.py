@@ -28,6 +28,9 @@ from tests.conftest import ROOT
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
+# The client knows nothing of the service's database: what is about the client alone need not run on both.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 async def all_files(sync: SyncClient) -> list[UUID]:
     """The files of all events, oldest event first."""
@@ -52,6 +55,7 @@ async def test_a_repeated_call_with_the_same_key_makes_one_event(sync: SyncClien
         await sync.create(uuid4(), "upload", idempotency_key="mine")
 
 
+@on_sqlite
 async def test_calls_without_a_key_are_events_of_their_own(sync: SyncClient) -> None:
     file_id = uuid4()
     created = [await sync.create(file_id, "update") for _ in range(2)]
@@ -76,6 +80,7 @@ async def _is_processed(sync: SyncClient, event_id: UUID) -> bool:
     return (await sync.get(event_id)).processed
 
 
+@on_sqlite
 async def test_a_list_gives_an_event_once_while_others_are_recorded(sync: SyncClient) -> None:
     before = await sync.create_many([NewEvent(uuid4(), "upload") for _ in range(150)])
     seen = []
@@ -109,6 +114,7 @@ async def test_many_events_are_recorded_once_in_order_while_the_service_is_kille
     assert list(await sync.create_many(events)) == list(ids)
 
 
+@on_sqlite
 async def test_answers_that_are_cut_in_the_middle_are_asked_for_again(
     service: RelayedService, tokens: TokenFactory
 ) -> None:
@@ -124,6 +130,7 @@ async def test_answers_that_are_cut_in_the_middle_are_asked_for_again(
     assert not service.relay.cuts
 
 
+@on_sqlite
 async def test_a_client_that_is_too_fast_waits_as_it_is_told(service: RelayedService, tokens: TokenFactory) -> None:
     await service.start(RATE_LIMIT_PER_SECOND="2", RATE_LIMIT_BURST="1")
     waits: list[tuple[SyncError, float]] = []
@@ -141,6 +148,7 @@ async def test_a_client_that_is_too_fast_waits_as_it_is_told(service: RelayedSer
         assert seconds >= 1, "Retry-After, not the backoff"
 
 
+@on_sqlite
 async def test_a_busy_service_gets_everything_in_the_end(service: RelayedService, tokens: TokenFactory) -> None:
     await service.start(MAX_CONCURRENT_REQUESTS="1")
     refused: list[str] = []
@@ -153,6 +161,7 @@ async def test_a_busy_service_gets_everything_in_the_end(service: RelayedService
     assert any("503" in message for message in refused)
 
 
+@on_sqlite
 async def test_an_expired_token_is_replaced_once_for_all(service: RelayedService, tokens: TokenFactory) -> None:
     given: list[str] = []
 
@@ -166,6 +175,7 @@ async def test_an_expired_token_is_replaced_once_for_all(service: RelayedService
     assert len(given) == 2
 
 
+@on_sqlite
 @pytest.mark.parametrize("callable_token", [True, False])
 async def test_a_token_that_stays_expired_is_an_error(
     service: RelayedService, tokens: TokenFactory, callable_token: bool
@@ -178,6 +188,7 @@ async def test_a_token_that_stays_expired_is_an_error(
     assert expired not in str(refused.value)
 
 
+@on_sqlite
 async def test_errors_say_what_is_wrong(sync: SyncClient, service: RelayedService, tokens: TokenFactory) -> None:
     with pytest.raises(NotFound, match="404 Not Found There is no event with this id"):
         await sync.get(uuid4())
@@ -192,6 +203,7 @@ async def test_errors_say_what_is_wrong(sync: SyncClient, service: RelayedServic
             await reader.create(uuid4(), "upload")
 
 
+@on_sqlite
 async def test_a_service_that_stays_away_is_an_error_that_names_it(service: RelayedService) -> None:
     await asyncio.to_thread(service.process.kill)
     policy = RetryPolicy(attempts=3, base_seconds=0.01)

@@ -28,6 +28,9 @@ from tests.client.conftest import PATIENT, RelayedService
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
+# The client knows nothing of the service's database: what is about the client alone need not run on both.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 DEADLINE_SECONDS = 60
 
 
@@ -93,6 +96,7 @@ async def test_every_change_comes_once_in_order_while_the_service_is_killed(
     assert positions(following.result()) == list(range(1, len(files) + 1))
 
 
+@on_sqlite
 async def test_pages_that_are_cut_in_the_middle_leave_nothing_out(
     service: RelayedService, tokens: TokenFactory
 ) -> None:
@@ -104,6 +108,7 @@ async def test_pages_that_are_cut_in_the_middle_leave_nothing_out(
     assert not service.relay.cuts
 
 
+@on_sqlite
 async def test_a_follower_that_was_killed_goes_on_and_repeats_only_what_it_was_at(
     sync: SyncClient, tmp_path: Path
 ) -> None:
@@ -117,6 +122,7 @@ async def test_a_follower_that_was_killed_goes_on_and_repeats_only_what_it_was_a
     assert cursor_files(tmp_path) == ["cursor"], "no draft is left"
 
 
+@on_sqlite
 async def test_a_consumer_that_fails_gets_the_change_again(sync: SyncClient, tmp_path: Path) -> None:
     await sync.create_many(uploads(5))
     store = CursorFile(tmp_path / "cursor")
@@ -132,6 +138,7 @@ async def test_a_consumer_that_fails_gets_the_change_again(sync: SyncClient, tmp
     assert positions(await take(sync, 3, store=store)) == [3, 4, 5]
 
 
+@on_sqlite
 async def test_what_is_done_is_saved_before_the_follower_waits(sync: SyncClient) -> None:
     await sync.create_many(uploads(3))
     saved: list[str] = []
@@ -143,6 +150,7 @@ async def test_what_is_done_is_saved_before_the_follower_waits(sync: SyncClient)
     assert positions(await take(sync, 2, saved[1])) == [4, 5]
 
 
+@on_sqlite
 async def test_callables_may_be_async(sync: SyncClient) -> None:
     await sync.create_many(uploads(3))
     kept: dict[str, str] = {}
@@ -158,6 +166,7 @@ async def test_callables_may_be_async(sync: SyncClient) -> None:
     assert positions(await take(sync, 2, store=store)) == [2, 3]
 
 
+@on_sqlite
 async def test_every_change_knows_where_to_go_on(sync: SyncClient) -> None:
     await sync.create_many(uploads(6))
     changes = await take(sync, 6)
@@ -168,6 +177,7 @@ async def test_every_change_knows_where_to_go_on(sync: SyncClient) -> None:
     assert positions(await following) == [7]
 
 
+@on_sqlite
 async def test_from_now_on_is_a_place_that_is_remembered_at_once(sync: SyncClient, tmp_path: Path) -> None:
     await sync.create_many(uploads(3))
     store = CursorFile(tmp_path / "cursor")
@@ -189,6 +199,7 @@ async def test_filters_narrow_the_feed(sync: SyncClient, types: list[EventType])
     assert positions(await take(sync, 1, file_id=events[20].file_id)) == [21]
 
 
+@on_sqlite
 async def test_a_cursor_of_other_filters_is_refused(sync: SyncClient) -> None:
     await sync.create_many(uploads(1))
     [change] = await take(sync, 1)
@@ -213,6 +224,7 @@ async def test_an_expired_cursor_tells_the_oldest(sync: SyncClient, database: Da
     assert positions(await take(sync, 3, expired.value.oldest_cursor)) == [4, 5, 6]
 
 
+@on_sqlite
 async def test_a_token_that_expires_on_the_way_is_replaced(service: RelayedService, tokens: TokenFactory) -> None:
     await service.start(AUTH_LEEWAY_SECONDS="0")
     given: list[str] = []
@@ -235,6 +247,7 @@ async def _write_slowly(sync: SyncClient, seconds: float) -> None:
         await asyncio.sleep(seconds / 30)
 
 
+@on_sqlite
 async def test_a_follower_waits_for_a_service_that_is_away(
     service: RelayedService, tokens: TokenFactory, tmp_path: Path
 ) -> None:
@@ -251,6 +264,7 @@ async def test_a_follower_waits_for_a_service_that_is_away(
         assert positions(await following) == [1]
 
 
+@on_sqlite
 async def test_any_number_of_followers_share_a_client(sync: SyncClient) -> None:
     following = [asyncio.create_task(take(sync, 50)) for _ in range(10)]
     await sync.create_many(uploads(50))
