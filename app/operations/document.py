@@ -9,14 +9,14 @@ from app.http.responses import REQUEST_ID_EXAMPLE, problems
 SERVERS = [{"url": "/", "description": "This service"}]
 TAGS = [
     {
-        "name": "events",
-        "description": "Record what happened to a file, and read it back. Every event gets a `position` in the ledger: "
-        "1, 2, 3, … without a gap, in the order of the commits. Events are never changed or deleted.",
-    },
-    {
         "name": "changes",
         "description": "Follow the ledger: every event once, in order, none skipped. Keep the cursor of the last "
         "answer.",
+    },
+    {
+        "name": "events",
+        "description": "Record what happened to a file, and read it back. Every event gets a `position` in the ledger: "
+        "1, 2, 3, … without a gap, in the order of the commits. Events are never changed or deleted.",
     },
     {
         "name": "files",
@@ -116,7 +116,11 @@ def _with_nulls(example: Any, schema: dict[str, Any], schemas: dict[str, Any]) -
     schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     if isinstance(example, list):
         return [_with_nulls(item, schema["items"], schemas) for item in example]
-    if not isinstance(example, dict):
+    if not isinstance(example, dict) or "properties" not in schema:
         return example
     required, properties = schema.get("required", []), schema.get("properties", {})
-    return {name: example.get(name) for name in properties if name in example or name in required}
+    return {
+        name: _with_nulls(example.get(name), part, schemas)
+        for name, part in properties.items()
+        if name in example or name in required
+    }

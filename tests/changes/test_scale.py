@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -20,24 +19,22 @@ from tests.conftest import ROOT
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
-STREAMS = int(os.environ.get("SYNC_TEST_STREAMS", "200"))
+STREAMS = int(os.environ.get("SYNC_TEST_STREAMS", "100"))
 EVENTS_PER_SECOND = 100
 SECONDS = 8
 MAX_MEMORY_BYTES = 256 * 2**20
 
 
 async def post_evenly(client: httpx.AsyncClient, url: str) -> None:
-    """Post events at an even rate."""
-    started = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for number in range(EVENTS_PER_SECOND * SECONDS):
-            await asyncio.sleep(max(0.0, started + number / EVENTS_PER_SECOND - time.monotonic()))
-            event = {"file_id": str(uuid4()), "event_type": "upload", "metadata": {"path": f"a/{number}.txt"}}
-            group.create_task(_post(client, url, event))
-
-
-async def _post(client: httpx.AsyncClient, url: str, event: dict[str, Any]) -> None:
-    assert (await client.post(f"{url}/sync-events", json=event)).status_code == 201
+    """Post ten batches in a second."""
+    started, size = time.monotonic(), EVENTS_PER_SECOND // 10
+    for number in range(10 * SECONDS):
+        await asyncio.sleep(max(0.0, started + number / 10 - time.monotonic()))
+        events = [
+            {"file_id": str(uuid4()), "event_type": "upload", "metadata": {"path": f"{number}.txt"}}
+            for _ in range(size)
+        ]
+        assert (await client.post(f"{url}/sync-events/batch", json={"events": events})).status_code == 201
 
 
 async def ask_for_health(client: httpx.AsyncClient, url: str, until: asyncio.Event) -> list[float]:

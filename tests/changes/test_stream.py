@@ -226,7 +226,8 @@ async def test_hostile_requests_get_clear_answers(service: ServiceProcess, outsi
     async with connect(service.port) as connection:
         await connection.send(b"GET /changes/stream HTTP/1.1\r\nHost: x\r\nLast-Event-ID: a\0b\r\n\r\n")
         assert (await connection.answer()).status == 400
-    assert (await httpx.AsyncClient().get(f"{service.url}/changes/stream")).status_code == 401
+    async with httpx.AsyncClient() as anonymous:
+        assert (await anonymous.get(f"{service.url}/changes/stream")).status_code == 401
 
 
 @on_sqlite
