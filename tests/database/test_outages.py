@@ -55,7 +55,10 @@ async def on_sqlite(
         yield client
 
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # each test names its own database
+pytestmark = [
+    pytest.mark.load,  # each answer has its time
+    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),  # each test names its own database
+]
 
 
 async def sql(server: PostgresServer, statement: str) -> None:

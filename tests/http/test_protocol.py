@@ -337,6 +337,7 @@ async def test_a_slow_header_behind_a_slow_answer_gets_its_408_after_it(served: 
         await assert_refused(connection, 408)
 
 
+@pytest.mark.load
 async def test_a_slow_answer_is_not_the_clients_fault(served: Served) -> None:
     async with served.connect() as connection:
         await connection.send(GET.replace(b"/echo", b"/hold"))

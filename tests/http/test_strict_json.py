@@ -78,7 +78,7 @@ def assert_within_the_rules(value: Any) -> None:
     for item in walk(value):
         if isinstance(item, str):
             assert "\0" not in item
-            assert item.encode()
+            assert item.encode().decode() == item
         elif isinstance(item, int):
             assert -(2**63) <= item < 2**63
         elif isinstance(item, float):

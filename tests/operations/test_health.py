@@ -202,6 +202,7 @@ async def on_frail_postgres(
         yield client
 
 
+@pytest.mark.load
 @on_sqlite
 async def test_every_probe_answers_while_postgresql_hangs(
     on_frail_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
@@ -220,6 +221,7 @@ async def test_every_probe_answers_while_postgresql_hangs(
     await until(is_healthy)
 
 
+@pytest.mark.load
 @on_sqlite
 async def test_every_probe_answers_while_postgresql_is_down(
     on_frail_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
