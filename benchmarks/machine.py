@@ -4,7 +4,7 @@ import os
 import platform
 import sqlite3
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import psutil
@@ -41,7 +41,8 @@ def describe_machine() -> dict[str, str]:
 
 
 def list_versions(bench: Bench) -> dict[str, str]:
-    """Of Python, both databases, wrk and the packages that matter."""
+    """Of Python, both databases, wrk and those packages that matter and are installed."""
+    installed = {distribution.name.lower(): distribution.version for distribution in distributions()}
     wrk = subprocess.run([find_wrk(), "-v"], capture_output=True, text=True, check=False).stdout.split()[1]
     own = {
         "python": platform.python_version(),
@@ -49,7 +50,7 @@ def list_versions(bench: Bench) -> dict[str, str]:
         "sqlite": sqlite3.sqlite_version,
         "wrk": wrk,
     }
-    return own | {name: version(name) for name in PACKAGES}
+    return own | {name: installed[name] for name in PACKAGES if name in installed}
 
 
 def postgresql_settings() -> dict[str, str]:

@@ -23,7 +23,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
 
-# A run in the background of a shell begins with SIGINT ignored, and every process that a test starts would inherit that.
+# A run in the background of a shell begins with SIGINT ignored, which every process that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]

@@ -56,3 +56,5 @@ async def connect(port: int) -> AsyncIterator[RawConnection]:
         yield RawConnection(reader, writer)
     finally:
         writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
