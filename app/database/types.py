@@ -121,7 +121,7 @@ def _among_sqlite(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
-    """`column` is one of the rising `positions`: few bound values whatever their number, so it is prepared once."""
+    """`column` is one of `positions`: a range by its ends, others as one bound value, so it is prepared once."""
     if isinstance(positions, range) and positions.step == 1 and positions:
         return column.between(positions[0], positions[-1])
     return _among(column, bindparam(None, list(positions), type_=_ValueSet(BigInteger)))
