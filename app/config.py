@@ -141,6 +141,42 @@ class Settings(BaseSettings):
         5, ge=1, le=100, description="Attempts before an event that keeps failing is set aside"
     )
 
+    # Webhooks
+    webhook_allow_private_addresses: bool = Field(
+        False, description="true: subscribers may be at private, loopback and other addresses that are not public"
+    )
+    webhook_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (80, 443, 8080, 8443), description="Ports that subscribers may use, comma-separated; 0: any"
+    )
+    webhook_encryption_keys: str = Field(
+        "",
+        repr=False,
+        description="Encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: the first "
+        "encrypts, all decrypt; empty: SECRET_KEY, or in local mode the generated key",
+    )
+    webhook_timeout: Seconds = Field(15, description="Seconds an attempt may take, from connecting to the answer's end")
+    webhook_concurrency: int = Field(
+        100, ge=1, le=10_000, description="Deliveries under way at once per process, of all subscriptions together"
+    )
+    webhook_poll_interval: Seconds = Field(
+        1, description="Seconds between looks for deliveries that became due, beside those that a sweep here has made"
+    )
+    webhook_lease: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
+        10, description="Seconds after which the deliveries of a replica that died are taken over"
+    )
+    webhook_retry_interval: Seconds = Field(
+        5, description="Seconds before the second attempt; each further one waits three times as long, up to 8 hours"
+    )
+    webhook_retry_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = Field(
+        72, description="Hours after which a delivery that keeps failing is dead"
+    )
+    webhook_disable_days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = Field(
+        5, description="Days of nothing but failures after which a subscription is disabled"
+    )
+    webhook_retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
+        30, description="Days for which attempts and finished deliveries are kept"
+    )
+
     # Server
     server_host: str = Field(
         "127.0.0.1", min_length=1, description="Address that `python -m app serve` listens on; 0.0.0.0 for all"
@@ -190,6 +226,25 @@ class Settings(BaseSettings):
     def _only_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
             raise ValueError(f"only asymmetric algorithms are accepted: {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
+        return value
+
+    @field_validator("webhook_ports", mode="before")
+    @classmethod
+    def _split_ports(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("webhook_ports")
+    @classmethod
+    def _only_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or not all(0 <= port <= 65_535 for port in value):
+            raise ValueError("must be ports from 1 to 65535, or 0 for any")
+        return value
+
+    @field_validator("webhook_encryption_keys")
+    @classmethod
+    def _long_enough_keys(cls, value: str) -> str:
+        if value and any(len(key) < 32 for key in value.split(",")):
+            raise ValueError("each key must have at least 32 characters")
         return value
 
     @field_validator("database_url")

@@ -65,7 +65,7 @@ def table(names: Sequence[str]) -> str:
 def row(name: str) -> str:
     """The line of one field."""
     field = Settings.model_fields[name]
-    default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
     shown = default.lower() if isinstance(field.default, bool) else default
     return f"| `{name.upper()}` | {f'`{shown}`' if shown else 'empty'} | {field.description} |"
 

@@ -65,6 +65,9 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "SERVER_HOST": ("0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens there
     "RATE_LIMIT_PER_SECOND": ("0.5", 0.5),
     "SHUTDOWN_DELAY": ("2.5", 2.5),
+    "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": ("true", True),
+    "WEBHOOK_PORTS": ("443, 9443", (443, 9443)),
+    "WEBHOOK_ENCRYPTION_KEYS": (f"{'a' * 32},{'b' * 32}", f"{'a' * 32},{'b' * 32}"),
 }
 TEXTS |= {
     name.upper(): ("7", 7)

@@ -17,7 +17,7 @@ def test_the_example_lists_every_setting_once_with_its_meaning_and_its_default()
     assert [name for _, name, _ in blocks] == assignments == [name.upper() for name in Settings.model_fields]
     for _meaning, name, text in blocks:
         default = Settings.model_fields[name.lower()].default
-        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
         assert text == (shown.lower() if isinstance(default, bool) else shown), name
 
 

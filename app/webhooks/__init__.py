@@ -1,0 +1,1 @@
+"""Webhooks: tells every subscriber of every event, signed, in order per file."""
