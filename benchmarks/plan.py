@@ -19,7 +19,7 @@ class Plan:
     small_offset: int = 9_000
     large_offset: int = 1_000_000
     growth_requests: int = 200
-    growth_batches: int = 8
+    growth_batches: int = 24
 
 
 FULL = Plan()
