@@ -14,7 +14,10 @@ from benchmarks.model import Results, Violation
 from benchmarks.page import write_page
 from benchmarks.plan import FULL, QUICK
 from benchmarks.plots import draw
+from benchmarks.profile import PROFILE, measure_profile
 from benchmarks.report import PARTIAL, RESULTS, ROOT, load_results, print_table, save_results
+
+HELP = "report: write the page and the plots anew; profile: see with py-spy where the time of a worker goes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"{experiment.name}: {', '.join(row.name for row in experiment.rows)}")
         return 0
     if options.command == "report":
+        _publish(load_results(), console)
+        return 0
+    if options.command == "profile":
+        PROFILE.write_text(measure_profile(FULL).model_dump_json(indent=2) + "\n")
         _publish(load_results(), console)
         return 0
     chosen = [one for one in EXPERIMENTS if not options.only or one.name in options.only]
@@ -55,7 +62,7 @@ def _publish(results: Results, console: Console) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the service side by side.")
-    parser.add_argument("command", nargs="?", choices=("run", "report"), default="run", help="report: no measuring")
+    parser.add_argument("command", nargs="?", choices=("run", "report", "profile"), default="run", help=HELP)
     names = [experiment.name for experiment in EXPERIMENTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="only these experiments; see --list")
     parser.add_argument("--rounds", type=int, help=f"rounds of each experiment (default: {FULL.rounds})")

@@ -6,6 +6,7 @@ from statistics import median
 
 from benchmarks.catalog import EXPERIMENTS
 from benchmarks.model import Results
+from benchmarks.profile import load_profile
 from benchmarks.report import HEADINGS, ROOT, cells, markdown_table, number
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -100,9 +101,17 @@ def _costs(results: Results, experiment: str, side: str) -> Iterator[str]:
     yield f"{middle('disk_bytes_per_million') / GB:.2f} GB"
 
 
+def _profile(_results: Results) -> str:
+    found = load_profile()
+    parts = dict.fromkeys(part for shares in found.works.values() for part in shares)
+    lines = [(part, *(f"{shares.get(part, 0):.0%}" for shares in found.works.values())) for part in parts]
+    return markdown_table(("of the worker's time", *found.works), lines)
+
+
 SECTIONS: dict[str, Callable[[Results], str]] = {
     "table": _table,
     "limits": _limits,
+    "profile": _profile,
     "machine": _machine,
     "sizing": _sizing,
 }
