@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import LedgerHead, SweepCursor
 from app.webhooks.lane_lock import lock_lanes
-from app.webhooks.models import Delivery, Subscription, SubscriptionStatus
+from app.webhooks.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again
 
@@ -57,11 +58,15 @@ class SubscriptionRepository:
         await self._mark_inactive(subscription, SubscriptionStatus.DISABLED, reason)
 
     async def _mark_inactive(self, subscription: Subscription, status: SubscriptionStatus, reason: str | None) -> None:
+        await self.mark_behind(subscription)
+        subscription.status = status
+        subscription.status_reason = reason
+
+    async def mark_behind(self, subscription: Subscription) -> None:
+        """No longer write its deliveries in the sweep: where that has got to now, the catch-up goes on one day."""
         if subscription.live:
             subscription.live = False
             subscription.cursor = await self.get_sweep_cursor()
-        subscription.status = status
-        subscription.status_reason = reason
 
     async def mark_active(self, subscription: Subscription) -> None:
         """Send again, at once and with a clean slate; the catch-up makes it live."""
@@ -99,13 +104,23 @@ class SubscriptionRepository:
         subscription.replay_cursor, subscription.replay_until = after, until
         return True
 
-    async def list_behind(self) -> Sequence[UUID]:
-        """Active subscriptions that are not live or have a replay under way."""
+    async def list_behind(self, max_pending: int) -> Sequence[UUID]:
+        """Active subscriptions that are not live or have a replay under way, and fewer pending deliveries than that."""
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
             or_(Subscription.live.is_(False), Subscription.replay_until.is_not(None)),
+            not_(_has_pending(Subscription.id, max_pending)),
         )
         return (await self._session.scalars(query.order_by(Subscription.id))).all()
+
+    async def list_overloaded(self, pending: int) -> Sequence[UUID]:
+        """Live subscriptions with at least so many pending deliveries."""
+        query = select(Subscription.id).where(Subscription.live, _has_pending(Subscription.id, pending))
+        return (await self._session.scalars(query.order_by(Subscription.id))).all()
+
+    async def has_pending(self, subscription_id: UUID, pending: int) -> bool:
+        """Whether it has at least so many pending deliveries."""
+        return bool(await self._session.scalar(select(_has_pending(literal(subscription_id), pending))))
 
     async def get_sweep_cursor(self) -> int:
         """Up to which position the sweep has got."""
@@ -113,3 +128,17 @@ class SubscriptionRepository:
 
     async def _get_head(self) -> int:
         return (await self._session.scalars(select(LedgerHead.position))).one()
+
+
+def _has_pending(
+    subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], pending: int
+) -> ColumnElement[bool]:
+    last = (
+        select(literal(1))
+        .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)
+        .order_by(Delivery.position)
+        .offset(pending - 1)
+        .limit(1)
+        .correlate_except(Delivery)
+    )
+    return last.scalar_subquery().is_not(None)
