@@ -20,6 +20,7 @@ from app.database.durability import check_durability
 from app.database.engine import Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.single_process import sole_process
+from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.handler import FileStateHandler
 from app.http.body_budget import BodyBudget
@@ -42,6 +43,7 @@ class State(TypedDict):
     settings: Settings
     database: Database
     ledger: Ledger
+    event_reader: EventReader
     changes: ChangeService
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
@@ -79,6 +81,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics.ledger,
             )
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
+            event_reader = EventReader(database)
+            stack.push_async_callback(event_reader.close)
             changes = ChangeService(database, settings, metrics.changes, partial(metrics.http.rejected, "followers"))
             stack.push_async_callback(changes.stop)
             changes.start()
@@ -100,6 +104,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 settings=settings,
                 database=database,
                 ledger=ledger,
+                event_reader=event_reader,
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),

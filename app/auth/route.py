@@ -11,10 +11,12 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.auth.dependencies import Permission
+from app.auth.principal import Principal
 from app.auth.rate_limit import RateLimited, RateLimiter
 from app.config import Settings
 from app.errors import FieldError, Unprocessable
 from app.http.body import JsonRequest, require_json
+from app.http.direct_call import DirectCall
 from app.http.item_reader import ItemReader
 from app.http.strict_json import parse_json
 
@@ -34,9 +36,13 @@ class AuthenticatedRoute(APIRoute):
         """What reads a body that is large enough for a thread of its own."""
         return parse_json
 
+    def create_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request whose token and query are checked: FastAPI's own handler."""
+        return super().get_route_handler()
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler; the extension point is documented as "custom Request and APIRoute class"."""
-        handler = super().get_route_handler()
+        handler = self.create_handler()
         permissions = [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
         parameters = dict(_query_parameters(self.dependant))
 
@@ -64,6 +70,15 @@ class AuthenticatedRoute(APIRoute):
         return authenticated
 
 
+class DirectRoute(AuthenticatedRoute):
+    """A route that is asked so often that it does without FastAPI's solver of dependencies; see `DirectCall`."""
+
+    def create_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """A direct call."""
+        permissions = [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
+        return DirectCall(self, dict.fromkeys(permissions, _get_principal)).__call__
+
+
 class BatchRoute(AuthenticatedRoute):
     """A route that takes many events at once."""
 
@@ -81,6 +96,11 @@ class BatchRoute(AuthenticatedRoute):
         assert isinstance(model, type)  # noqa: S101 - a batch has a body, and a model
         assert issubclass(model, BaseModel)  # noqa: S101
         return ItemReader(model)
+
+
+async def _get_principal(request: Request) -> Principal:
+    principal: Principal = request.state.principal  # the permission has been checked
+    return principal
 
 
 def _limit_rate(request: Request) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from app.errors import FieldError, Unprocessable
+from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.events.schemas import IdempotencyKeyText
 
@@ -13,6 +14,12 @@ async def get_ledger(request: Request) -> Ledger:
     """The process's ledger, built by the lifespan."""
     ledger: Ledger = request.state.ledger
     return ledger
+
+
+async def get_event_reader(request: Request) -> EventReader:
+    """The process's reader of single events, built by the lifespan."""
+    reader: EventReader = request.state.event_reader
+    return reader
 
 
 async def get_idempotency_key(
@@ -37,4 +44,5 @@ async def get_idempotency_key(
 
 
 CurrentLedger = Annotated[Ledger, Depends(get_ledger)]
+CurrentEventReader = Annotated[EventReader, Depends(get_event_reader)]
 IdempotencyKey = Annotated[str | None, Depends(get_idempotency_key)]

@@ -1,6 +1,6 @@
 """Queries over the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, bindparam, func, inspect, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.database.types import among_ids
 from app.errors import NotFound
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
 
@@ -52,6 +53,11 @@ class EventRepository:
         if event is None:
             raise NotFound("There is no event with this id.")
         return event
+
+    async def list_by_ids(self, event_ids: Collection[UUID]) -> dict[UUID, EventRow]:
+        """Those of the events with these ids that there are, by their ids."""
+        rows = await self._session.execute(_EVENTS.where(among_ids(SyncEvent.id, event_ids)))
+        return {row.id: row for row in rows}
 
     async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[EventRow]:
         """Events by falling position. Without filters, any offset is one index seek: positions have no gaps."""

@@ -8,10 +8,10 @@ from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Operator, Reader, Writer
 from app.auth.principal import Principal
-from app.auth.route import AuthenticatedRoute, BatchRoute
+from app.auth.route import AuthenticatedRoute, BatchRoute, DirectRoute
 from app.errors import Conflict
 from app.events import openapi
-from app.events.dependencies import CurrentLedger, IdempotencyKey
+from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
@@ -25,10 +25,11 @@ REPLAYED = "Idempotency-Replayed"
 EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
+single_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=DirectRoute)
 batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=BatchRoute)
 
 
-@router.post(
+@single_router.post(
     "",
     operation_id="createSyncEvent",
     summary="Record an event",
@@ -98,10 +99,10 @@ async def list_events(
     return [EventView.of(event) for event in events[: query.limit]]
 
 
-@router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)
-async def get_event(event_id: EventId, _reader: Reader, connection: ReadConnection) -> EventView:
+@single_router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)
+async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
     """One event by its id: what was recorded, and how its processing stands."""
-    return EventView.of(await EventRepository(connection).get(event_id))
+    return EventView.of(await events.get(event_id))
 
 
 @router.post(

@@ -22,17 +22,18 @@ def single_posts(bench: Bench, delay_ms: int = 0) -> Load:
 
 @contextmanager
 def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
-    """Four services, each on a database of its own."""
+    """Five services, each on a database of its own."""
     interval = str(Settings.model_fields["sync_event_process_interval"].default)
     with ExitStack() as stack:
-        stores = [stack.enter_context(bench.postgres_store()) for _ in range(4)]
-        plain, sweeping, without, textbook = (
+        stores = [stack.enter_context(bench.postgres_store()) for _ in range(5)]
+        plain, sweeping, without, textbook, bare = (
             stack.enter_context(context)
             for context in (
                 bench.service(stores[0]),
                 bench.service(stores[1], SYNC_EVENT_PROCESS_INTERVAL=interval),
                 bench.baseline("no_append", stores[2]),
                 bench.baseline("textbook", stores[3]),
+                bench.baseline("bare", stores[4]),
             )
         )
         load = single_posts(bench)
@@ -40,6 +41,7 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
             "service": LoadSide(bench=bench, service=plain, store=stores[0], load=load),
             "no append": LoadSide(bench=bench, service=without, store=stores[2], load=load, table=None),
             "textbook": LoadSide(bench=bench, service=textbook, store=stores[3], load=load, table=TEXTBOOK_TABLE),
+            "bare": LoadSide(bench=bench, service=bare, store=stores[4], load=load, table=None),
             "sweeping": LoadSide(bench=bench, service=sweeping, store=stores[1], load=load),
         }
 
@@ -67,6 +69,15 @@ EXPERIMENT = Experiment(
             baseline=Pick("textbook", RATE),
             target=Target(kind="at least", bound=10),
             limit="as above; the textbook: signature, ORM and a commit for each request",
+        ),
+        Row(
+            name="post-bare",
+            work="the most that a service on FastAPI does here: one bare custom route, no token, no database",
+            compared="textbook service: decode, ORM add, commit per request",
+            unit="events/s",
+            ours=Pick("bare", RATE),
+            baseline=Pick("textbook", RATE),
+            limit="uvicorn, Starlette and FastAPI on one core",
         ),
         Row(
             name="post-sweeping",

@@ -8,17 +8,17 @@ from app.config import load_settings
 from app.http.protocol import BoundedHttpProtocol
 from app.log import configure_logging
 
-TEXTBOOK = "textbook"
+PLAIN = frozenset({"textbook", "bare"})  # with uvicorn's own HTTP protocol, as their authors would have them
 
 
 def main(name: str, port: int) -> None:
-    """Serve until SIGTERM. The textbook service has uvicorn's own HTTP protocol, as its author would."""
+    """Serve until SIGTERM."""
     settings = load_settings()
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     uvicorn.run(
         f"benchmarks.services.{name}:app",
         port=port,
-        http="auto" if name == TEXTBOOK else BoundedHttpProtocol,
+        http="auto" if name in PLAIN else BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -42,6 +42,7 @@ Query = Callable[[AsyncSession], Awaitable[Any]]
 QUERIES: dict[str, Query] = {
     "append": _append,
     "get": _get,
+    "get together": lambda session: EventRepository(session).list_by_ids([uuid4(), uuid4()]),
     "history": lambda session: EventRepository(session).list_history(FILE, limit=1, offset=0),
     "first page": lambda session: _list(session, EVERYTHING),
     "deep page": lambda session: _list(session, EVERYTHING, offset=75_000),
