@@ -1,5 +1,6 @@
 """The composition root: builds, starts and stops every long-lived object."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ from app.database.migrations import Schema, prepare_schema
 from app.database.single_process import sole_process
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
+from app.events.repository import EventRepository
 from app.files.handler import FileStateHandler
 from app.http.body_budget import BodyBudget
 from app.metrics import Metrics
@@ -33,6 +35,15 @@ from app.processing.periodic import PeriodicTask
 from app.processing.sweeper import Sweeper
 from app.startup import clear_refusals
 from app.tracing.export import exporting_spans
+from app.webhooks.address import AddressPolicy
+from app.webhooks.catch_up import CatchUp
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.envelope import EnvelopeFactory
+from app.webhooks.handler import FanOutHandler
+from app.webhooks.prune import PRUNE_SECONDS, Pruning
+from app.webhooks.sender import Sender
+from app.webhooks.vault import open_vault
+from app.webhooks.verdict import RetryPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +70,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         _tell_mode(settings)
-        # The stack closes in reverse order: sweep, feed, ledger, keys, their database, and what traces them last.
+        # The stack closes in reverse order: sweep, webhooks, feed, ledger, keys, their database, what traces them.
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(exporting_spans(settings.api_version))
             drain = Drain(settings.shutdown_delay)
@@ -87,7 +98,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(changes.stop)
             changes.start()
             drain.before_stop(changes.close)
-            sweeper = _create_sweeper(settings, database, metrics)
+            wake = await _start_webhooks(settings, database, metrics, stack)
+            sweeper = _create_sweeper(settings, database, metrics, wake.set)
             monitor = HealthMonitor(
                 database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
             )
@@ -123,15 +135,56 @@ def _create_rate_limiter(settings: Settings) -> RateLimiter | None:
     return RateLimiter(rate, settings.rate_limit_burst) if rate else None
 
 
-def _create_sweeper(settings: Settings, database: Database, metrics: Metrics) -> Sweeper:
+def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on_swept: Callable[[], None]) -> Sweeper:
     return Sweeper(
         database,
-        [FileStateHandler()],
+        [FileStateHandler(), FanOutHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),
         metrics=metrics.sweep,
+        on_swept=on_swept,
     )
+
+
+async def _start_webhooks(
+    settings: Settings, database: Database, metrics: Metrics, stack: AsyncExitStack
+) -> asyncio.Event:
+    """Send what is due, catch up and prune until the stack closes; returns what wakes the dispatcher."""
+    wake = asyncio.Event()
+    sender = Sender(_address_policy(settings), settings.webhook_timeout)
+    stack.push_async_callback(sender.close)
+    async with database.read() as session:
+        ledger_id = await EventRepository(session).get_ledger_id()
+    dispatcher = Dispatcher(
+        database,
+        sender,
+        EnvelopeFactory(open_vault(settings), settings.api_version),
+        RetryPolicy.of(settings),
+        ledger_id=ledger_id,
+        concurrency=settings.webhook_concurrency,
+        lease=timedelta(seconds=settings.webhook_lease),
+        wake=wake,
+        metrics=metrics.webhooks,
+    )
+    heartbeat = PeriodicTask("webhook-heartbeat", dispatcher.leases.run_once, settings.webhook_lease / 3)
+    dispatch = PeriodicTask("webhook-dispatch", dispatcher.run_once, settings.webhook_poll_interval, wake)
+    catch_up = CatchUp(database, on_added=wake.set)
+    behind = PeriodicTask("webhook-catch-up", catch_up.run_once, settings.webhook_poll_interval)
+    pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
+    prune = PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS)
+    stack.push_async_callback(heartbeat.stop, settings.shutdown_timeout)
+    stack.push_async_callback(dispatcher.stop, settings.shutdown_timeout)
+    for task in (dispatch, behind, prune):
+        stack.push_async_callback(task.stop, settings.shutdown_timeout)
+    for task in (heartbeat, dispatch, behind, prune):
+        task.start()
+    return wake
+
+
+def _address_policy(settings: Settings) -> AddressPolicy:
+    ports = frozenset() if 0 in settings.webhook_ports else frozenset(settings.webhook_ports)
+    return AddressPolicy(allow_private=settings.webhook_allow_private_addresses, ports=ports)
 
 
 async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:

@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("claimed_by", sa.String(64)),
         sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("attempts", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.Column("failures", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("settled_at", INSTANT),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),

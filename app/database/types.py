@@ -64,6 +64,23 @@ def _now_sqlite(_element: database_now, _compiler: SQLCompiler, **_kw: Any) -> s
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
+class statement_now(GenericFunction[datetime]):  # noqa: N801
+    """The database's clock at the start of the statement, the same in all of it: it may bound a range of an index."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(statement_now, "postgresql")
+def _statement_now_postgresql(_element: statement_now, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "statement_timestamp()"
+
+
+@compiles(statement_now, "sqlite")
+def _statement_now_sqlite(_element: statement_now, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
 class latest(GenericFunction[datetime]):  # noqa: N801
     """The later of two instants."""
 

@@ -115,6 +115,7 @@ class Delivery(Base):
     claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those of them that count against it
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]  # when it was delivered or died
 

@@ -1,0 +1,48 @@
+"""What came back from a subscriber, reduced to what may be kept and shown."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+SHOWN_BYTES = 1024
+_CONTROL = re.compile(r"[^\n\t\x20-\x7E\u00A0-\uFFFD]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The end of one attempt. Without an answer `status_code` is None and `error` says why, in a few words."""
+
+    duration_seconds: float
+    status_code: int | None = None
+    retry_after_seconds: float | None = None
+    response: str = ""  # of its body the first KiB, as text that prints
+    error: str | None = None
+    refused: bool = False  # the address is not allowed
+    unreachable: bool = False  # there was no connection: no address, nobody there, no TLS
+    timed_out: bool = False
+
+
+def printable(body: bytes) -> str:
+    """The first KiB of `body` as text without control characters, bidirectional marks and broken characters."""
+    text = body[:SHOWN_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
+    return _CONTROL.sub(
+        "\N{REPLACEMENT CHARACTER}", "".join(c if c.isprintable() or c in "\n\t" else "\0" for c in text)
+    )
+
+
+def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]], now: datetime) -> float | None:
+    """What Retry-After asks for, in either of its forms (RFC 9110, section 10.2.3); None without a sane one."""
+    values = [value.decode("latin-1").strip() for name, value in headers if name.lower() == b"retry-after"]
+    if len(values) != 1:
+        return None
+    [value] = values
+    if value.isascii() and value.isdigit():
+        return float(value) if len(value) < 10 else None
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return max(0.0, (at - now).total_seconds())

@@ -1,0 +1,108 @@
+"""The catch-up: turns the ledger into deliveries for the subscriptions that the sweep does not write them for."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.engine import Database
+from app.errors import NotFound
+from app.webhooks.delivery_repository import DeliveryRepository
+from app.webhooks.fan_out import FanOutRepository
+from app.webhooks.models import Subscription, SubscriptionStatus
+from app.webhooks.subscription_repository import SubscriptionRepository
+
+log = structlog.get_logger(__name__)
+
+CHUNK_EVENTS = 1000  # of the ledger, looked at in one transaction
+MAX_PENDING = 10_000  # deliveries of one subscription, beyond which it gets no more of them
+MAX_PENDING_LIVE = 100_000  # the same for those that the sweep writes: beyond it, it stops to
+
+
+class CatchUp:
+    """Replays, and brings subscriptions from their cursor to the sweep's, from where they are live.
+
+    Replicas need no leader: each chunk is one transaction, alone with the lanes, which begins where the last one ended.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        on_added: Callable[[], None] = lambda: None,
+        chunk_events: int = CHUNK_EVENTS,
+        max_pending: int = MAX_PENDING,
+        max_pending_live: int = MAX_PENDING_LIVE,
+    ) -> None:
+        self._database = database
+        self._on_added = on_added
+        self._chunk_events = chunk_events
+        self._max_pending = max_pending
+        self._max_pending_live = max_pending_live
+
+    async def run_once(self, stopping: asyncio.Event | None = None) -> None:
+        """Take every subscription that is behind as far as it can go now; each gets one chunk in turn.
+
+        Raises:
+            DatabaseUnavailable: when the database can not serve; the chunk under way is rolled back.
+        """
+        async with self._database.read() as session:
+            repository = SubscriptionRepository(session)
+            overloaded = await repository.list_overloaded(self._max_pending_live)
+            behind = await repository.list_behind(self._max_pending)
+        for subscription_id in overloaded:
+            await self._release(subscription_id)
+        while behind and not (stopping and stopping.is_set()):
+            behind = [subscription_id for subscription_id in behind if await self._advance(subscription_id)]
+
+    async def _advance(self, subscription_id: UUID) -> bool:
+        """Go one chunk further; returns whether there is more that can be done now."""
+        try:
+            async with self._database.transaction() as session:
+                subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
+                goes_on = await self._advance_alone(session, subscription)
+        except NotFound:
+            return False
+        self._on_added()
+        return goes_on
+
+    async def _advance_alone(self, session: AsyncSession, subscription: Subscription) -> bool:
+        if subscription.status != SubscriptionStatus.ACTIVE:
+            return False
+        if await SubscriptionRepository(session).has_pending(subscription.id, self._max_pending):
+            return False
+        if subscription.replay_cursor is not None and subscription.replay_until is not None:
+            await self._replay(session, subscription, subscription.replay_cursor, subscription.replay_until)
+        elif not subscription.live:
+            await self._follow(session, subscription)
+        return subscription.replay_cursor is not None or not subscription.live
+
+    async def _replay(self, session: AsyncSession, subscription: Subscription, after: int, until: int) -> None:
+        through = min(after + self._chunk_events, until)
+        await FanOutRepository(session).add_settled(subscription.id, after=after, through=through)
+        await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
+        subscription.replay_cursor = through
+        if through == until:
+            subscription.replay_cursor = subscription.replay_until = None
+
+    async def _follow(self, session: AsyncSession, subscription: Subscription) -> None:
+        swept = await SubscriptionRepository(session).get_sweep_cursor()
+        through = min(subscription.cursor + self._chunk_events, swept)
+        if through > subscription.cursor:
+            await FanOutRepository(session).add_missed(subscription.id, after=subscription.cursor, through=through)
+            subscription.cursor = through
+        subscription.live = subscription.cursor >= swept
+
+    async def _release(self, subscription_id: UUID) -> None:
+        """It is no longer live: its backlog is a number from here on."""
+        try:
+            async with self._database.transaction() as session:
+                repository = SubscriptionRepository(session)
+                subscription = await repository.get_for_change(subscription_id)
+                if await repository.has_pending(subscription_id, self._max_pending_live):
+                    await repository.mark_behind(subscription)
+        except NotFound:
+            return
+        log.warning("subscription has too many pending deliveries", subscription_id=str(subscription_id))

@@ -1,0 +1,39 @@
+"""The rule of the lanes, as SQL: of a file's pending deliveries one is due, the others wait for it.
+
+A lane is the pending deliveries of one file for one subscription that is ordered per file.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, literal, null, select
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+
+from app.database.types import statement_now
+from app.webhooks.models import Delivery, DeliveryStatus, Ordering
+
+Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+
+
+def rank_in_lane(subscription_id: Column, file_id: Column, position: Column) -> ColumnElement[int]:
+    """The place of a row in its lane among those of the statement: 1, 2, 3, …"""
+    return func.row_number().over(partition_by=(subscription_id, file_id), order_by=position)
+
+
+def due_at_first(ordering: Column, rank: Column, subscription_id: Column, file_id: Column) -> ColumnElement[datetime]:
+    """The `due_at` of rows that become pending together: of a lane where nothing is pending yet only the first is due.
+
+    A row that comes late, at a lower position than what is pending, waits too: it is next.
+    """
+    pending = aliased(Delivery)
+    # Not EXISTS: that may be hashed, which would read every pending delivery there is.
+    other = (
+        select(literal(1))
+        .where(pending.subscription_id == subscription_id, pending.file_id == file_id)
+        .where(pending.status == DeliveryStatus.PENDING)
+        .limit(1)
+        .correlate_except(pending)
+        .scalar_subquery()
+    )
+    is_first = and_(rank == 1, other.is_(None))
+    return case((ordering == Ordering.NONE, statement_now()), (is_first, statement_now()), else_=null())

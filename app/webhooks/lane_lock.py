@@ -1,0 +1,26 @@
+"""Keeps those who add to the lanes of deliveries apart from those who take from them."""
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_KEY = 0x5745_4248_4F4F_4B53  # of the advisory lock, among all of this database
+
+
+async def lock_lanes(session: AsyncSession) -> None:
+    """Be alone until the transaction ends: nobody else adds deliveries, settles any, or changes how these are made.
+
+    Whoever takes it does so before it locks any row of the webhooks, so that no two wait for each other. What is read
+    after it is what the others have committed. SQLite's writers are alone as it is.
+    """
+    if _needs_lock(session):
+        await session.execute(select(func.pg_advisory_xact_lock(_KEY)))
+
+
+async def share_lanes(session: AsyncSession) -> None:
+    """The same together with others who share: for a settlement, which finishes deliveries and adds none."""
+    if _needs_lock(session):
+        await session.execute(select(func.pg_advisory_xact_lock_shared(_KEY)))
+
+
+def _needs_lock(session: AsyncSession) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
