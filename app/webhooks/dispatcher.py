@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 CLAIMS_AT_ONCE = 4  # each holds a connection
 BUSY_SECONDS = 0.05  # until a subscription that another claim has locked is looked at again
-CLOSE_SECONDS = 2  # for the last results, and for the leases that are given back
+CLOSE_SECONDS = 1  # for the last results, and as much for the leases that are given back
 TOLD_SECONDS = 60  # between two log lines on secrets that can not be opened
 
 
@@ -93,13 +93,13 @@ class Dispatcher:
         return total
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Let what is under way be answered for so long, and settle it; the rest is due at once for others.
+        """Let what is under way be answered, and settle it, for so long in all; the rest is due at once for others.
 
         Nothing claims any more: the pass that called `run_once` has ended before.
         """
         self._wake_after(-1)
         if self._sending:
-            await asyncio.wait(self._sending, timeout=timeout_seconds)
+            await asyncio.wait(self._sending, timeout=max(0, timeout_seconds - 2 * CLOSE_SECONDS))
         for task in self._sending:
             task.cancel()
         await self._settler.close(CLOSE_SECONDS)

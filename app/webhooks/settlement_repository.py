@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeEngine
 from app.database.rows import bound_rows
 from app.database.types import UtcDateTime, among_ids, database_now, statement_now
 from app.webhooks.claim_repository import LeaseKey
+from app.webhooks.lane import is_pending
 from app.webhooks.lane_lock import share_lanes
 from app.webhooks.models import Attempt, Delivery, DeliveryStatus, Subscription
 from app.webhooks.standing import Standing
@@ -92,7 +93,7 @@ class SettlementRepository:
         first = (
             select(waiting.id)
             .where(waiting.subscription_id == bound.c.subscription_id, waiting.file_id == bound.c.file_id)
-            .where(waiting.status == DeliveryStatus.PENDING)
+            .where(is_pending(waiting))
             .order_by(waiting.position)
             .limit(1)
             .correlate(bound)

@@ -76,10 +76,10 @@ async def running(database: Database, **changes: Any) -> AsyncIterator[Replica]:
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
     options: dict[str, Any] = {"concurrency": 100, "lease": timedelta(seconds=10), "wake": wake}
-    policy = changes.pop("policy", POLICY)
+    policy, stop_seconds = changes.pop("policy", POLICY), changes.pop("stop_seconds", 5)
     dispatcher = Dispatcher(
         database, sender, EnvelopeFactory(Vault([KEY]), "1"), policy, ledger_id=ledger_id, **{**options, **changes}
     )
     yield Replica(database, dispatcher, wake)
-    await dispatcher.stop(changes.get("stop_seconds", 5))
+    await dispatcher.stop(stop_seconds)
     await sender.close()
