@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
 from app.database.rows import bound_rows
-from app.database.types import UtcDateTime, among_ids, database_now, statement_now
+from app.database.types import UtcDateTime, among_ids, statement_now
 from app.webhooks.claim_repository import LeaseKey
 from app.webhooks.lane import is_pending
 from app.webhooks.lane_lock import share_lanes
@@ -53,8 +53,7 @@ class SettlementRepository:
 
     async def share_lanes(self) -> datetime:
         """Keep away who adds deliveries until the transaction ends, and return the database's time."""
-        await share_lanes(self._session)
-        return (await self._session.scalars(select(database_now()))).one()
+        return await share_lanes(self._session)
 
     async def mark_attempted(self, deliveries: Sequence[SettledDelivery]) -> dict[LeaseKey, Lane]:
         """Write these where the lease is still that of their claim; returns the lane of each that was written."""
