@@ -49,7 +49,15 @@ def _in_utc(value: datetime) -> datetime:
         raise PydanticCustomError("timestamp_range", "Input should be a time of the years 1 to 9999, UTC") from None
 
 
+def _no_text(value: Any) -> Any:
+    if isinstance(value, (str, bool)):
+        raise PydanticCustomError("number_type", "Input should be a number")
+    return value
+
+
 Uuid = Annotated[UUID, BeforeValidator(_hyphenated)]
 QueryBoolean = Annotated[bool, BeforeValidator(_lower_case_boolean), WithJsonSchema({"type": "boolean"})]
 QueryInteger = Annotated[int, BeforeValidator(_plain_integer)]
 QueryTimestamp = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
+BodyInteger = Annotated[int, BeforeValidator(_no_text)]
+BodyNumber = Annotated[float, BeforeValidator(_no_text)]
