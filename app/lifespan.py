@@ -1,5 +1,6 @@
 """The composition root: builds, starts and stops every long-lived object."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ from app.database.migrations import Schema, prepare_schema
 from app.database.single_process import sole_process
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
+from app.events.repository import EventRepository
 from app.files.handler import FileStateHandler
 from app.http.body_budget import BodyBudget
 from app.metrics import Metrics
@@ -33,6 +35,17 @@ from app.processing.periodic import PeriodicTask
 from app.processing.sweeper import Sweeper
 from app.startup import clear_refusals
 from app.tracing.export import exporting_spans
+from app.webhooks.address import AddressPolicy
+from app.webhooks.background import Background
+from app.webhooks.catch_up import CatchUp
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.envelope import EnvelopeFactory
+from app.webhooks.handler import FanOutHandler
+from app.webhooks.outbox import Outbox
+from app.webhooks.prune import Pruning
+from app.webhooks.sender import Sender
+from app.webhooks.vault import open_vault
+from app.webhooks.verdict import RetryPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +64,7 @@ class State(TypedDict):
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
+    outbox: Outbox
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -59,7 +73,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         _tell_mode(settings)
-        # The stack closes in reverse order: sweep, feed, ledger, keys, their database, and what traces them last.
+        # The stack closes in reverse order: sweep and webhooks, feed, ledger, keys, their database, what traces them.
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(exporting_spans(settings.api_version))
             drain = Drain(settings.shutdown_delay)
@@ -87,7 +101,11 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(changes.stop)
             changes.start()
             drain.before_stop(changes.close)
-            sweeper = _create_sweeper(settings, database, metrics)
+            with clear_refusals():
+                outbox = await _open_outbox(settings, database, stack)
+            wake = asyncio.Event()
+            background = _create_background(settings, database, metrics, outbox, wake)
+            sweeper = _create_sweeper(settings, database, metrics, wake.set)
             monitor = HealthMonitor(
                 database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
             )
@@ -96,8 +114,9 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
-            stack.push_async_callback(sweep.stop, settings.shutdown_timeout)
+            stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, background)
             sweep.start()
+            background.start()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
             yield State(
@@ -112,6 +131,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,
+                outbox=outbox,
             )
             log.info("service stopping")
 
@@ -123,15 +143,59 @@ def _create_rate_limiter(settings: Settings) -> RateLimiter | None:
     return RateLimiter(rate, settings.rate_limit_burst) if rate else None
 
 
-def _create_sweeper(settings: Settings, database: Database, metrics: Metrics) -> Sweeper:
+def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on_swept: Callable[[], None]) -> Sweeper:
     return Sweeper(
         database,
-        [FileStateHandler()],
+        [FileStateHandler(), FanOutHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),
         metrics=metrics.sweep,
+        on_swept=on_swept,
     )
+
+
+def _create_background(
+    settings: Settings, database: Database, metrics: Metrics, outbox: Outbox, wake: asyncio.Event
+) -> Background:
+    """Everything that the webhooks do by themselves; whoever has something for the dispatcher sets `wake`."""
+    dispatcher = Dispatcher(
+        database,
+        outbox.sender,
+        outbox.envelopes,
+        RetryPolicy.of(settings),
+        ledger_id=outbox.ledger_id,
+        concurrency=settings.webhook_concurrency,
+        lease=timedelta(seconds=settings.webhook_lease),
+        wake=wake,
+        metrics=metrics.webhooks,
+    )
+    return Background(
+        dispatcher,
+        CatchUp(database, on_added=wake.set),
+        Pruning(database, timedelta(days=settings.webhook_retention_days)),
+        wake=wake,
+        poll_interval_seconds=settings.webhook_poll_interval,
+    )
+
+
+def _address_policy(settings: Settings) -> AddressPolicy:
+    ports = frozenset() if 0 in settings.webhook_ports else frozenset(settings.webhook_ports)
+    return AddressPolicy(allow_private=settings.webhook_allow_private_addresses, ports=ports)
+
+
+async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Background) -> None:
+    await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
+
+
+async def _open_outbox(settings: Settings, database: Database, stack: AsyncExitStack) -> Outbox:
+    """What messages to subscribers are made and sent with."""
+    sender = Sender(_address_policy(settings), settings.webhook_timeout)
+    stack.push_async_callback(sender.close)
+    async with database.read() as session:
+        ledger_id = await EventRepository(session).get_ledger_id()
+    vault = open_vault(settings)
+    return Outbox(ledger_id, vault, EnvelopeFactory(vault, settings.api_version), sender)
 
 
 async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:

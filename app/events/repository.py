@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, bindparam, func, inspect, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.database.types import among_ids
+from app.database.types import among, among_ids
 from app.errors import NotFound
-from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+from app.events.models import LedgerHead, LedgerIdentity, RetryState, SweepCursor, SyncEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,12 @@ class EventRepository:
         rows: Sequence[EventRow] = (await self._session.execute(query)).all()
         return rows
 
+    async def list_at(self, positions: Sequence[int]) -> Sequence[EventRow]:
+        """The events at `positions`, by rising position."""
+        query = _EVENTS.where(among(SyncEvent.position, positions)).order_by(SyncEvent.position)
+        rows: Sequence[EventRow] = (await self._session.execute(query)).all()
+        return rows
+
     async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[EventRow]:
         """Events of one file by rising position."""
         query = _EVENTS.where(SyncEvent.file_id == file_id).order_by(SyncEvent.position)
@@ -81,6 +87,10 @@ class EventRepository:
         """Whether any event names the file."""
         query = select(SyncEvent.position).where(SyncEvent.file_id == file_id).limit(1)
         return (await self._session.scalar(query)) is not None
+
+    async def get_ledger_id(self) -> UUID:
+        """What tells this ledger from every other one."""
+        return (await self._session.execute(select(LedgerIdentity.ledger_id))).scalar_one()
 
     async def requeue(self, event_id: UUID) -> bool:
         """Give a set-aside event to the next sweep, with all its attempts anew; false when it was not set aside."""

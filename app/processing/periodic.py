@@ -12,12 +12,22 @@ log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `run` at once and then every `interval_seconds` after it ended. A pass that fails is logged and repeated."""
+    """Runs `run` at once and then every `interval_seconds` after it ended. A pass that fails is logged and repeated.
 
-    def __init__(self, name: str, run: Callable[[asyncio.Event], Awaitable[object]], interval_seconds: float) -> None:
+    Whoever sets `wake` has the next pass begin at once, or as soon as the one under way has ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[asyncio.Event], Awaitable[object]],
+        interval_seconds: float,
+        wake: asyncio.Event | None = None,
+    ) -> None:
         self._name = name
         self._run = run
         self._interval_seconds = interval_seconds
+        self._wake = wake or asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -28,11 +38,13 @@ class PeriodicTask:
     async def stop(self, timeout_seconds: float) -> None:
         """Let the running pass see the stop event and end; cancel it after `timeout_seconds`."""
         self._stopping.set()
+        self._wake.set()
         if self._task is not None and not await wait_or_cancel(self._task, timeout_seconds):
             log.error("pass cancelled at shutdown", task=self._name)
 
     async def _repeat(self) -> None:
         while not self._stopping.is_set():
+            self._wake.clear()
             try:
                 await self._run(self._stopping)
             except Unavailable as error:
@@ -41,6 +53,6 @@ class PeriodicTask:
                 log.exception("pass failed", task=self._name)
             try:
                 async with asyncio.timeout(self._interval_seconds):
-                    await self._stopping.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 continue

@@ -73,9 +73,11 @@ class Sweeper:
         retry_interval: timedelta,
         metrics: SweepMetrics | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_swept: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._handlers = handlers
+        self._on_swept = on_swept  # called after each commit of a batch
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._retry_interval = retry_interval
@@ -130,6 +132,7 @@ class Sweeper:
         if outcome is None or not outcome.events:
             return 0
         self._report(outcome, time.perf_counter() - started)
+        self._on_swept()
         return outcome.events
 
     async def _sweep(self, session: AsyncSession, repository: SweepRepository, span: ExitStack) -> _Outcome | None:

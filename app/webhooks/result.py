@@ -1,0 +1,19 @@
+"""What came of one claimed delivery."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from app.webhooks.answer import Answer
+from app.webhooks.claim_repository import ClaimedDelivery
+from app.webhooks.outcome import Outcome
+
+
+class Result(NamedTuple):
+    """An attempt that has ended; `started_at` is by this process's clock."""
+
+    subscription_id: UUID
+    delivery: ClaimedDelivery
+    started_at: datetime
+    answer: Answer
+    outcome: Outcome

@@ -1,0 +1,44 @@
+"""How a subscription stands with its receiver: failing since when, slowed until when. Pure policy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.webhooks.outcome import Outcome
+from app.webhooks.retry import MAX_RETRY_AFTER, slow_delay
+
+
+@dataclass(slots=True)
+class Standing:
+    """One subscription; `slow_count` counts the times in a row that it was slowed."""
+
+    subscription_id: UUID
+    failing_since: datetime | None
+    slow_until: datetime | None
+    slow_count: int
+
+    def note(
+        self, outcome: Outcome, now: datetime, random: Callable[[], float], retry_after_seconds: float | None
+    ) -> None:
+        """Take account of one attempt that ended now.
+
+        Many that were under way together slow it once, and what a receiver asks for counts when it is longer.
+        """
+        if outcome is Outcome.DELIVERED:
+            self.failing_since = self.slow_until = None
+            self.slow_count = 0
+            return
+        self.failing_since = self.failing_since or now
+        if not outcome.slows:
+            return
+        if self.slow_until is None or self.slow_until <= now:
+            self.slow_count += 1
+            self.slow_until = now + slow_delay(self.slow_count, random)
+        if retry_after_seconds is not None:
+            asked = now + min(timedelta(seconds=retry_after_seconds), MAX_RETRY_AFTER)
+            self.slow_until = max(self.slow_until, asked)
+
+    def has_failed_for(self, period: timedelta, now: datetime) -> bool:
+        """Whether nothing but failures came of it for so long."""
+        return self.failing_since is not None and now - self.failing_since >= period

@@ -1,0 +1,83 @@
+"""What is due reaches real receivers, in order per file, whatever they answer; on both databases."""
+
+from collections import defaultdict
+from uuid import uuid4
+
+from sqlalchemy import func, select
+
+from app.database.engine import Database
+from app.webhooks.models import Attempt, Delivery
+from tests.events.support import add_events
+from tests.support.receiver import Received, Receiver, Reply, answer, receiving
+from tests.webhooks.replica import SECRET, running, sealed
+from tests.webhooks.support import add_subscription, list_deliveries
+
+FILE, OTHER = uuid4(), uuid4()
+
+
+async def count_pending(database: Database) -> int:
+    async with database.read() as session:
+        return (await session.scalars(select(func.count()).where(Delivery.status == "pending"))).one()
+
+
+async def test_an_event_reaches_its_subscriber(database: Database) -> None:
+    async with receiving() as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        ids = await add_events(database, (FILE, "upload"))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: len(receiver.received) == 1)
+        await replica.settle()
+        request = receiver.received[0]
+        assert request.event["id"] == request.headers["webhook-id"] == str(ids[0])
+        assert request.headers["user-agent"] == "sync-service/1"
+        delivery = (await list_deliveries(database, subscription_id))[0]
+        assert (delivery.status, delivery.attempts, delivery.failures) == ("delivered", 1, 0)
+        async with database.read() as session:
+            attempt = (await session.scalars(select(Attempt))).one()
+        assert (attempt.delivery_id, attempt.number, attempt.outcome) == (delivery.id, 1, "delivered")
+        assert attempt.status_code == 200
+
+
+async def test_many_events_of_a_few_files_arrive_in_the_order_of_each_file(database: Database) -> None:
+    files = [uuid4() for _ in range(7)]
+    async with receiving() as receiver, running(database) as replica:
+        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, *((files[number % 7], "update") for number in range(140)))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: len(receiver.received) == 140)
+        await replica.settle()
+        by_file = defaultdict(list)
+        for request in receiver.received:
+            by_file[request.file_id].append(request.position)
+        assert all(positions == sorted(positions) for positions in by_file.values())
+        assert sorted(receiver.positions) == list(range(1, 141))
+        assert receiver.most_at_once > 1
+        assert await count_pending(database) == 0
+
+
+async def test_the_failure_of_one_file_delays_no_other(database: Database) -> None:
+    def decide(request: Received) -> Reply:
+        return answer(500 if request.file_id == str(FILE) else 200)
+
+    async with receiving(Receiver(decide)) as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (FILE, "upload"), (FILE, "update"), *((uuid4(), "upload") for _ in range(30)))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: {*range(3, 33)} <= set(receiver.positions))
+        assert 2 not in receiver.positions
+        assert SECRET not in str(await list_deliveries(database, subscription_id))
+
+
+async def test_a_dead_delivery_lets_its_file_go_on(database: Database) -> None:
+    def decide(request: Received) -> Reply:
+        return answer(400 if request.position == 1 else 200)
+
+    async with receiving(Receiver(decide)) as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (FILE, "upload"), (FILE, "update"))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: 2 in receiver.positions)
+        await replica.settle()
+        assert receiver.positions == [1, 1, 1, 2]
+        deliveries = await list_deliveries(database, subscription_id)
+        assert [(one.status, one.attempts, one.failures) for one in deliveries] == [("dead", 3, 3), ("delivered", 1, 0)]
