@@ -25,7 +25,7 @@ _NOT_PUBLIC = tuple(
     )
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_MAX_URL_CHARACTERS = 2048
+MAX_URL_CHARACTERS = 2048
 _PRINTABLE = re.compile(r"[\x21-\x7E]+")
 
 
@@ -115,8 +115,8 @@ def literal_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _split(url: str) -> SplitResult:
-    if len(url) > _MAX_URL_CHARACTERS:
-        raise AddressRefused(f"The URL has more than {_MAX_URL_CHARACTERS} characters.")
+    if len(url) > MAX_URL_CHARACTERS:
+        raise AddressRefused(f"The URL has more than {MAX_URL_CHARACTERS} characters.")
     if not _PRINTABLE.fullmatch(url) or "\\" in url:
         raise AddressRefused("The URL must be printable ASCII; write other host names in their xn-- form.")
     try:
