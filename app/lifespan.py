@@ -24,6 +24,7 @@ from app.database.single_process import sole_process
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.events.repository import EventRepository
+from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
 from app.http.body_budget import BodyBudget
 from app.metrics import Metrics
@@ -36,12 +37,19 @@ from app.processing.sweeper import Sweeper
 from app.startup import clear_refusals
 from app.tracing.export import exporting_spans
 from app.webhooks.address import AddressPolicy
+from app.webhooks.background import Background
 from app.webhooks.catch_up import CatchUp
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.envelope import EnvelopeFactory
 from app.webhooks.handler import FanOutHandler
-from app.webhooks.prune import PRUNE_SECONDS, Pruning
+from app.webhooks.outbox import Outbox
+from app.webhooks.ping import Pinger
+from app.webhooks.progress_repository import FileProgressReader
+from app.webhooks.prune import Pruning
+from app.webhooks.redelivery import Redelivery
+from app.webhooks.removal import Removal
 from app.webhooks.sender import Sender
+from app.webhooks.service import SubscriptionService
 from app.webhooks.vault import open_vault
 from app.webhooks.verdict import RetryPolicy
 
@@ -62,6 +70,10 @@ class State(TypedDict):
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
+    subscriptions: SubscriptionService
+    pinger: Pinger
+    redelivery: Redelivery
+    delivery_progress: DeliveryProgress
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -70,7 +82,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         _tell_mode(settings)
-        # The stack closes in reverse order: sweep, webhooks, feed, ledger, keys, their database, what traces them.
+        # The stack closes in reverse order: sweep and webhooks, feed, ledger, keys, their database, what traces them.
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(exporting_spans(settings.api_version))
             drain = Drain(settings.shutdown_delay)
@@ -98,7 +110,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(changes.stop)
             changes.start()
             drain.before_stop(changes.close)
-            wake = await _start_webhooks(settings, database, metrics, stack)
+            with clear_refusals():
+                outbox = await _open_outbox(settings, database, stack)
+            wake = asyncio.Event()
+            background = _create_background(settings, database, metrics, outbox, wake)
             sweeper = _create_sweeper(settings, database, metrics, wake.set)
             monitor = HealthMonitor(
                 database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
@@ -108,8 +123,9 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
-            stack.push_async_callback(sweep.stop, settings.shutdown_timeout)
+            stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, background)
             sweep.start()
+            background.start()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
             yield State(
@@ -124,6 +140,17 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,
+                subscriptions=SubscriptionService(
+                    database,
+                    outbox.vault,
+                    _address_policy(settings),
+                    max_subscriptions=settings.webhook_max_subscriptions,
+                    on_changed=wake.set,
+                    on_deleted=background.remove_soon,
+                ),
+                pinger=Pinger(database, outbox),
+                redelivery=Redelivery(database, wake.set),
+                delivery_progress=FileProgressReader(),
             )
             log.info("service stopping")
 
@@ -147,44 +174,46 @@ def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on
     )
 
 
-async def _start_webhooks(
-    settings: Settings, database: Database, metrics: Metrics, stack: AsyncExitStack
-) -> asyncio.Event:
-    """Send what is due, catch up and prune until the stack closes; returns what wakes the dispatcher."""
-    wake = asyncio.Event()
-    sender = Sender(_address_policy(settings), settings.webhook_timeout)
-    stack.push_async_callback(sender.close)
-    async with database.read() as session:
-        ledger_id = await EventRepository(session).get_ledger_id()
+def _create_background(
+    settings: Settings, database: Database, metrics: Metrics, outbox: Outbox, wake: asyncio.Event
+) -> Background:
+    """Everything that the webhooks do by themselves; whoever has something for the dispatcher sets `wake`."""
     dispatcher = Dispatcher(
         database,
-        sender,
-        EnvelopeFactory(open_vault(settings), settings.api_version),
+        outbox,
         RetryPolicy.of(settings),
-        ledger_id=ledger_id,
         concurrency=settings.webhook_concurrency,
         lease=timedelta(seconds=settings.webhook_lease),
         wake=wake,
         metrics=metrics.webhooks,
     )
-    heartbeat = PeriodicTask("webhook-heartbeat", dispatcher.leases.run_once, settings.webhook_lease / 3)
-    dispatch = PeriodicTask("webhook-dispatch", dispatcher.run_once, settings.webhook_poll_interval, wake)
-    catch_up = CatchUp(database, on_added=wake.set)
-    behind = PeriodicTask("webhook-catch-up", catch_up.run_once, settings.webhook_poll_interval)
-    pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
-    prune = PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS)
-    stack.push_async_callback(heartbeat.stop, settings.shutdown_timeout)
-    stack.push_async_callback(dispatcher.stop, settings.shutdown_timeout)
-    for task in (dispatch, behind, prune):
-        stack.push_async_callback(task.stop, settings.shutdown_timeout)
-    for task in (heartbeat, dispatch, behind, prune):
-        task.start()
-    return wake
+    return Background(
+        dispatcher,
+        CatchUp(database, on_added=wake.set),
+        Pruning(database, timedelta(days=settings.webhook_retention_days)),
+        Removal(database),
+        wake=wake,
+        poll_interval_seconds=settings.webhook_poll_interval,
+    )
 
 
 def _address_policy(settings: Settings) -> AddressPolicy:
     ports = frozenset() if 0 in settings.webhook_ports else frozenset(settings.webhook_ports)
     return AddressPolicy(allow_private=settings.webhook_allow_private_addresses, ports=ports)
+
+
+async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Background) -> None:
+    await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
+
+
+async def _open_outbox(settings: Settings, database: Database, stack: AsyncExitStack) -> Outbox:
+    """What messages to subscribers are made and sent with."""
+    sender = Sender(_address_policy(settings), settings.webhook_timeout)
+    stack.push_async_callback(sender.close)
+    async with database.read() as session:
+        ledger_id = await EventRepository(session).get_ledger_id()
+    vault = open_vault(settings)
+    return Outbox(ledger_id, vault, EnvelopeFactory(vault, settings.api_version), sender)
 
 
 async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:

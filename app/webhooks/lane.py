@@ -6,13 +6,22 @@ A lane is the pending deliveries of one file for one subscription that is ordere
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, null, select
+from sqlalchemy import ColumnElement, and_, case, func, literal, literal_column, null, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm.util import AliasedClass
 
 from app.database.types import statement_now
-from app.webhooks.models import Delivery, DeliveryStatus, Ordering
+from app.webhooks.models import Delivery, Ordering
 
 Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+
+
+def is_pending(delivery: type[Delivery] | AliasedClass[Delivery] = Delivery) -> ColumnElement[bool]:
+    """Whether a delivery is pending, in words and not as a bound value.
+
+    An index of the pending ones alone serves only a condition that is known when the statement is prepared.
+    """
+    return delivery.status == literal_column("'pending'")
 
 
 def rank_in_lane(subscription_id: Column, file_id: Column, position: Column) -> ColumnElement[int]:
@@ -30,7 +39,7 @@ def due_at_first(ordering: Column, rank: Column, subscription_id: Column, file_i
     other = (
         select(literal(1))
         .where(pending.subscription_id == subscription_id, pending.file_id == file_id)
-        .where(pending.status == DeliveryStatus.PENDING)
+        .where(is_pending(pending))
         .limit(1)
         .correlate_except(pending)
         .scalar_subquery()

@@ -6,7 +6,6 @@ from datetime import timedelta
 from app.database.engine import Database
 from app.webhooks.prune_repository import Examined, PruneRepository
 
-PRUNE_SECONDS = 3600  # between two passes
 CHUNK_ROWS = 1000
 
 

@@ -11,8 +11,9 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
 from app.database.rows import bound_rows
-from app.database.types import UtcDateTime, among_ids, database_now, statement_now
+from app.database.types import UtcDateTime, among_ids, statement_now
 from app.webhooks.claim_repository import LeaseKey
+from app.webhooks.lane import is_pending
 from app.webhooks.lane_lock import share_lanes
 from app.webhooks.models import Attempt, Delivery, DeliveryStatus, Subscription
 from app.webhooks.standing import Standing
@@ -52,8 +53,7 @@ class SettlementRepository:
 
     async def share_lanes(self) -> datetime:
         """Keep away who adds deliveries until the transaction ends, and return the database's time."""
-        await share_lanes(self._session)
-        return (await self._session.scalars(select(database_now()))).one()
+        return await share_lanes(self._session)
 
     async def mark_attempted(self, deliveries: Sequence[SettledDelivery]) -> dict[LeaseKey, Lane]:
         """Write these where the lease is still that of their claim; returns the lane of each that was written."""
@@ -92,7 +92,7 @@ class SettlementRepository:
         first = (
             select(waiting.id)
             .where(waiting.subscription_id == bound.c.subscription_id, waiting.file_id == bound.c.file_id)
-            .where(waiting.status == DeliveryStatus.PENDING)
+            .where(is_pending(waiting))
             .order_by(waiting.position)
             .limit(1)
             .correlate(bound)

@@ -42,8 +42,8 @@ Start = Callable[..., ServiceProcess]
 
 
 def sometimes(reply: Reply) -> Callable[[Received], Reply]:
-    """A receiver that answers so one time in five."""
-    return lambda _request: reply if random.random() < 0.2 else answer()  # noqa: S311 - no secret
+    """A receiver that answers so one time in ten."""
+    return lambda _request: reply if random.random() < 0.1 else answer()  # noqa: S311 - no secret
 
 
 def always(reply: Reply) -> Callable[[Received], Reply]:

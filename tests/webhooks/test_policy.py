@@ -1,0 +1,126 @@
+"""The pure rules: what becomes of a delivery, how a subscription stands, who gets the slots."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.webhooks.outcome import Outcome
+from app.webhooks.slots import Slots
+from app.webhooks.standing import Standing
+from app.webhooks.verdict import RetryPolicy, Verdict, decide
+
+NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+POLICY = RetryPolicy(timedelta(seconds=5), 3, timedelta(days=5))
+SLOWING = [outcome for outcome in Outcome if outcome.slows]
+COUNTED = [Outcome.FAILED, Outcome.TIMEOUT, Outcome.REFUSED]
+
+
+def middle() -> float:
+    """No jitter."""
+    return 0.5
+
+
+def verdict(outcome: Outcome, failures: int = 0, retry_after_seconds: float | None = None) -> Verdict:
+    return decide(outcome, failures, NOW, POLICY, random=middle, retry_after_seconds=retry_after_seconds)
+
+
+def standing(**changes: datetime | int | None) -> Standing:
+    values = {"failing_since": None, "slow_until": None, "slow_count": 0, **changes}
+    return Standing(uuid4(), **values)  # type: ignore[arg-type]  # of the right type by its name
+
+
+def note(one: Standing, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None) -> None:
+    one.note(outcome, now, middle, retry_after_seconds)
+
+
+def test_a_success_settles() -> None:
+    assert verdict(Outcome.DELIVERED, 2) == ("delivered", None, 2)
+
+
+@pytest.mark.parametrize("outcome", COUNTED)
+def test_a_failure_of_its_own_counts_and_the_last_one_kills(outcome: Outcome) -> None:
+    assert verdict(outcome) == ("pending", NOW + timedelta(seconds=5), 1)
+    assert verdict(outcome, 1) == ("pending", NOW + timedelta(seconds=15), 2)
+    assert verdict(outcome, 2) == ("dead", None, 3)
+
+
+def test_it_waits_for_as_long_as_the_receiver_asks() -> None:
+    assert verdict(Outcome.FAILED, retry_after_seconds=60).due_at == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("outcome", [*SLOWING, Outcome.GONE])
+def test_what_is_about_the_subscription_counts_against_no_delivery(outcome: Outcome) -> None:
+    assert verdict(outcome, 2) == ("pending", NOW, 2)
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.DELIVERED])
+def test_it_fails_since_its_first_failure(outcome: Outcome) -> None:
+    one = standing()
+    note(one, outcome)
+    note(one, outcome, NOW + timedelta(days=5))
+    assert one.failing_since == NOW
+    assert one.has_failed_for(timedelta(days=5), NOW + timedelta(days=5))
+    assert not one.has_failed_for(timedelta(days=5), NOW + timedelta(days=4, hours=23))
+
+
+def test_a_success_clears_everything() -> None:
+    one = standing(failing_since=NOW - timedelta(days=9), slow_until=NOW, slow_count=5)
+    note(one, Outcome.DELIVERED)
+    assert (one.failing_since, one.slow_until, one.slow_count) == (None, None, 0)
+    assert not one.has_failed_for(timedelta(days=5), NOW)
+
+
+@pytest.mark.parametrize("outcome", SLOWING)
+def test_many_at_once_slow_it_once_and_each_later_one_doubles(outcome: Outcome) -> None:
+    one = standing()
+    for _ in range(10):
+        note(one, outcome)
+    assert (one.slow_count, one.slow_until) == (1, NOW + timedelta(seconds=1))
+    note(one, outcome, NOW + timedelta(seconds=1))
+    assert (one.slow_count, one.slow_until) == (2, NOW + timedelta(seconds=3))
+
+
+@pytest.mark.parametrize("outcome", COUNTED)
+def test_a_failure_of_an_event_slows_nothing(outcome: Outcome) -> None:
+    one = standing()
+    note(one, outcome)
+    assert (one.slow_count, one.slow_until) == (0, None)
+
+
+def test_the_receiver_may_ask_for_longer_but_not_for_ever() -> None:
+    one = standing()
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=30)
+    assert one.slow_until == NOW + timedelta(seconds=60)
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=10**9)
+    assert one.slow_until == NOW + timedelta(hours=24)
+
+
+def test_one_subscription_alone_may_have_all_slots() -> None:
+    slots, one = Slots(10), uuid4()
+    assert slots.take(one, 100, contested=False) == 10
+    assert slots.take(one, 100, contested=False) == 0
+    slots.give_back(one, 4)
+    assert slots.take(one, 7, contested=False) == 1
+    assert slots.held == 7
+
+
+def test_with_others_it_gets_half_of_what_is_free_and_everybody_gets_one() -> None:
+    slots, heavy = Slots(10), uuid4()
+    assert [slots.take(heavy, 100, contested=True) for _ in range(5)] == [5, 3, 1, 1, 0]
+    others = [uuid4() for _ in range(3)]
+    assert [slots.take(other, 100, contested=True) for other in others] == [1, 1, 1]
+    assert [slots.take(other, 100, contested=True) for other in others] == [0, 0, 0]
+    slots.give_back(heavy, 10)
+    assert slots.take(others[0], 5, contested=True) == 4
+
+
+def test_it_is_contested_when_another_one_holds_or_wants_some() -> None:
+    slots, one, other = Slots(10), uuid4(), uuid4()
+    assert not slots.is_contested({one})
+    assert slots.is_contested({one, other})
+    slots.take(other, 1, contested=False)
+    assert slots.is_contested({one})
+    slots.give_back(other)
+    assert not slots.is_contested({one})
