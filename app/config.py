@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         "",
         repr=False,
         description="Encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: the first "
-        "encrypts, all decrypt; empty: SECRET_KEY, or in local mode the generated key",
+        "encrypts, all decrypt, and so does SECRET_KEY, or in local mode the generated key, which comes last",
     )
     webhook_max_subscriptions: int = Field(
         100, ge=0, le=10_000, description="Subscriptions that may be there at once; a further one gets 409"
@@ -246,7 +246,7 @@ class Settings(BaseSettings):
     @field_validator("webhook_encryption_keys")
     @classmethod
     def _long_enough_keys(cls, value: str) -> str:
-        if value and any(len(key) < 32 for key in value.split(",")):
+        if value and any(len(key.strip()) < 32 for key in value.split(",")):
             raise ValueError("each key must have at least 32 characters")
         return value
 

@@ -32,7 +32,21 @@ STATUSES = {
     "streamChanges": {200, 400, 410, *TOKEN},
     "getFile": {200, 404, *TOKEN},
     "listFileEvents": {200, 404, *TOKEN},
+    "createSubscription": {201, 409, *TOKEN, *BODY},
+    "listSubscriptions": {200, *TOKEN},
+    "getSubscription": {200, 404, *TOKEN},
+    "changeSubscription": {200, 404, 412, *TOKEN, *BODY},
+    "deleteSubscription": {204, 404, 412, *TOKEN},
+    "rotateSecret": {200, 404, 412, *TOKEN},
+    "testSubscription": {200, 404, *TOKEN},
+    "replaySubscription": {202, 404, 409, *TOKEN, *BODY},
+    "redeliverDead": {202, 404, *TOKEN},
+    "listDeliveries": {200, 404, *TOKEN},
+    "getDelivery": {200, 404, *TOKEN},
+    "redeliver": {202, 404, 409, *TOKEN},
+    "listEventDeliveries": {200, 404, *TOKEN},
 }
+OF_WEBHOOKS = list(STATUSES)[14:]
 SCOPES = {
     "createSyncEvent": "write:sync",
     "createSyncEvents": "write:sync",
@@ -43,6 +57,7 @@ SCOPES = {
     "streamChanges": "read:sync",
     "getFile": "read:sync",
     "listFileEvents": "read:sync",
+    **dict.fromkeys(OF_WEBHOOKS, "admin:sync"),
 }
 MEDIA_TYPES = {"getMetrics": "text/plain", "streamChanges": "text/event-stream"}
 
@@ -94,6 +109,9 @@ def test_every_answer_has_a_schema_an_example_and_a_description(operations: dict
     for name, status, answer in answers(operations):
         assert len(answer["description"]) > len("Successful Response") or status < 400, (name, status)
         assert answer["description"] != "Successful Response", (name, status)
+        if status == 204:
+            assert "content" not in answer, (name, status)
+            continue
         [(media_type, content)] = answer["content"].items()
         if status < 400 or (status == 503 and name in {"getHealth", "getReadiness"}):
             assert media_type == MEDIA_TYPES.get(name, "application/json"), (name, status)
@@ -118,6 +136,9 @@ def test_every_answer_lists_its_headers(operations: dict[str, dict[str, Any]]) -
     assert headers["createSyncEvent", 201] == {"Location", "Idempotency-Replayed", "X-Request-ID"}
     assert headers["createSyncEvents", 201] == {"Idempotency-Replayed", "X-Request-ID"}
     assert headers["listSyncEvents", 200] == headers["listFileEvents", 200] == {"Link", "X-Request-ID"}
+    assert headers["createSubscription", 201] == {"Location", "ETag", "Cache-Control", "X-Request-ID"}
+    assert headers["changeSubscription", 200] == {"ETag", "X-Request-ID"}
+    assert headers["listDeliveries", 200] == {"Link", "X-Request-ID"}
 
 
 def test_bodies_have_named_examples_and_path_parameters_an_example(operations: dict[str, dict[str, Any]]) -> None:
@@ -126,6 +147,9 @@ def test_bodies_have_named_examples_and_path_parameters_an_example(operations: d
 
     assert examples("createSyncEvent") == ["upload", "update", "delete"]
     assert examples("createSyncEvents") == ["batch", "idempotent"]
+    assert examples("createSubscription") == ["everything", "chosen"]
+    assert examples("changeSubscription") == ["pause", "resume", "header", "faster"]
+    assert examples("replaySubscription") == ["positions", "times"]
     for operation in operations.values():
         for parameter in operation.get("parameters", []):
             assert ("example" in parameter) == (parameter["in"] == "path"), parameter["name"]
@@ -147,7 +171,7 @@ def test_every_parameter_and_property_of_a_body_is_described(document: dict[str,
         for operation in path.values():
             for parameter in operation.get("parameters", []):
                 assert parameter["description"], parameter["name"]
-    for name in ("NewEvent", "NewBatchEvent", "NewBatch"):
+    for name in ("NewEvent", "NewBatchEvent", "NewBatch", "NewSubscription", "SubscriptionChange", "Replay"):
         assert document["components"]["schemas"][name]["additionalProperties"] is False
 
 

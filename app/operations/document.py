@@ -14,6 +14,10 @@ TAGS = [
         "answer.",
     },
     {
+        "name": "deliveries",
+        "description": "What became of each event for each subscription. These always need `admin:sync`.",
+    },
+    {
         "name": "events",
         "description": "Record what happened to a file, and read it back. Every event gets a `position` in the ledger: "
         "1, 2, 3, … without a gap, in the order of the commits. Events are never changed or deleted.",
@@ -23,17 +27,13 @@ TAGS = [
         "description": "Files as the processed events tell them. An event counts once the next sweep has processed it.",
     },
     {
+        "name": "operations",
+        "description": "What this service is and how it is. These need no token.",
+    },
+    {
         "name": "subscriptions",
         "description": "Have events POSTed to other services: at least once, signed, in order per file. "
         "These always need `admin:sync`.",
-    },
-    {
-        "name": "deliveries",
-        "description": "What became of each event for each subscription. These always need `admin:sync`.",
-    },
-    {
-        "name": "operations",
-        "description": "What this service is and how it is. These need no token.",
     },
 ]
 GUIDE = """

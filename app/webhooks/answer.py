@@ -1,13 +1,12 @@
 """What came back from a subscriber, reduced to what may be kept and shown."""
 
-import re
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 SHOWN_BYTES = 1024
-_CONTROL = re.compile(r"[^\n\t\x20-\x7E\u00A0-\uFFFD]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +25,9 @@ class Answer:
 
 def printable(body: bytes) -> str:
     """The first KiB of `body` as text without control characters, bidirectional marks and broken characters."""
-    text = body[:SHOWN_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
-    return _CONTROL.sub(
-        "\N{REPLACEMENT CHARACTER}", "".join(c if c.isprintable() or c in "\n\t" else "\0" for c in text)
-    )
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # leaves out a character that is cut at the end
+    text = decoder.decode(body[:SHOWN_BYTES]).replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]], now: datetime) -> float | None:

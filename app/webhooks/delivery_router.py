@@ -12,7 +12,7 @@ from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
 from app.http.dependencies import ReadSession
 from app.http.paging import page_links
-from app.http.types import QueryInteger, Uuid
+from app.http.types import RowId, Uuid
 from app.webhooks import openapi
 from app.webhooks.delivery_schemas import (
     DeliveryPageQuery,
@@ -27,9 +27,7 @@ from app.webhooks.history_repository import HistoryRepository, StoredDelivery
 from app.webhooks.overview_repository import OverviewRepository
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
-DeliveryId = Annotated[
-    QueryInteger, Path(ge=1, le=2**63 - 1, description="The delivery's `id`.", examples=[DELIVERY_ID])
-]
+DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[DELIVERY_ID])]
 EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
 
 router = APIRouter(tags=["deliveries"], route_class=AuthenticatedRoute)

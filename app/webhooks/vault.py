@@ -58,12 +58,16 @@ class Vault:
 
 
 def open_vault(settings: Settings) -> Vault:
-    """With WEBHOOK_ENCRYPTION_KEYS, else SECRET_KEY, else the generated key in local mode, else closed."""
-    if settings.webhook_encryption_keys:
-        return Vault([key.strip() for key in settings.webhook_encryption_keys.split(",")])
+    """With WEBHOOK_ENCRYPTION_KEYS; SECRET_KEY, or else the generated key in local mode, comes after them.
+
+    So what was sealed before there were encryption keys still opens. Without any key the vault is closed.
+    """
+    keys = [key.strip() for key in settings.webhook_encryption_keys.split(",") if key]
     if settings.secret_key and settings.secret_key not in PLACEHOLDERS:
-        return Vault([settings.secret_key])
-    return Vault([load_secret(settings)] if settings.local_mode else [])
+        keys.append(settings.secret_key)
+    elif settings.local_mode:
+        keys.append(load_secret(settings))
+    return Vault(keys)
 
 
 def _derive(key: str) -> bytes:

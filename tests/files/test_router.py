@@ -63,6 +63,7 @@ async def test_a_file_follows_its_processed_events(client: httpx.AsyncClient, da
         "last_position": None,
         "pending_events": 1,
         "updated_at": None,
+        "subscriptions": [],
     }
     await sweep(database)
     [_, last] = await record(database, file_id, "update", "delete")
@@ -76,6 +77,7 @@ async def test_a_file_follows_its_processed_events(client: httpx.AsyncClient, da
         "last_position": 1,
         "pending_events": 2,
         "updated_at": body["updated_at"],
+        "subscriptions": [],
     }
     await sweep(database)
     body = await read_file(client, file_id)
