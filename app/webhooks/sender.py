@@ -17,10 +17,10 @@ from app.errors import describe
 from app.webhooks.address import DEFAULT_PORTS, AddressPolicy, AddressRefused, Target
 from app.webhooks.answer import SHOWN_BYTES, Answer, printable, retry_after_seconds
 from app.webhooks.connector import AnswerTooLarge, Connector, NameUnknown, Resolve
+from app.webhooks.pool import ConnectionPool
 
 # Shorter than the 5 seconds after which many servers close an idle connection, so that few are found closed.
 KEEP_ALIVE_SECONDS = 4.0
-MAX_CONNECTIONS = 20_000
 MAX_IDLE_CONNECTIONS = 200
 
 # What frames the message or belongs to the connection is for the sender to say.
@@ -58,12 +58,11 @@ class Sender:
         self._timeout = timeout_seconds
         self._clock = clock
         self._connector = Connector(policy, resolve)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(),
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-            network_backend=self._connector,
+        self._pool = ConnectionPool(
+            self._connector,
+            ssl_context or httpx.create_ssl_context(),
+            keep_alive_seconds=KEEP_ALIVE_SECONDS,
+            max_idle=MAX_IDLE_CONNECTIONS,
         )
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -95,8 +94,8 @@ class Sender:
     async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress") -> Answer:
         url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         fields = _fields(target, headers, body)
-        extensions = {"trace": progress.note}
-        async with self._pool.stream("POST", url, headers=fields, content=body, extensions=extensions) as response:
+        request = httpcore.Request("POST", url, headers=fields, content=body, extensions={"trace": progress.note})
+        async with self._pool.stream(request) as response:
             return Answer(
                 duration_seconds=0,
                 status_code=response.status,
