@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CursorResult, SmallInteger, String, Table, Uuid, insert, or_, select, update
+from sqlalchemy import BigInteger, CursorResult, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
@@ -65,7 +65,8 @@ class SettlementRepository:
             .where(
                 Delivery.id == new.c.id,
                 Delivery.fence == new.c.fence,
-                Delivery.claimed_by == self._process,
+                # Not by the index of what is claimed: SQLite would read all of that for each row.
+                func.coalesce(Delivery.claimed_by, "") == self._process,
                 Delivery.status == DeliveryStatus.PENDING,
             )
             .values(
