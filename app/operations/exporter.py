@@ -65,6 +65,11 @@ class _StatusCollector(Collector):
 
     def _webhooks(self, status: LedgerStatus) -> Iterator[Metric]:
         yield _gauge(
+            "sync_webhook_deliveries_pending",
+            "Deliveries that active subscriptions wait for, up to 100,000.",
+            status.pending_deliveries,
+        )
+        yield _gauge(
             "sync_webhook_oldest_pending_age_seconds",
             "Age of the oldest delivery that an active subscription waits for; 0 when there is none.",
             status.oldest_pending_delivery_age.total_seconds(),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.types import database_now
 from app.errors import Unavailable
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+from app.webhooks.lane import is_pending
 from app.webhooks.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_COUNTED = 100_000
@@ -20,14 +21,15 @@ class LedgerStatus:
     """How the ledger stands.
 
     `unprocessed` are the events that the sweep will take up; those set aside wait for an operator and are counted
-    apart. Events that the sweep has passed are counted up to 100,000 in each state. Of webhooks only active
-    subscriptions count, apart from the disabled ones.
+    apart. Events that the sweep has passed are counted up to 100,000 in each state, and so are pending deliveries. Of
+    webhooks only active subscriptions count, apart from the disabled ones.
     """
 
     position: int
     unprocessed: int
     set_aside: int
     oldest_unprocessed_age: timedelta
+    pending_deliveries: int
     oldest_pending_delivery_age: timedelta
     longest_failing_subscription: timedelta
     disabled_subscriptions: int
@@ -56,6 +58,7 @@ class StatusRepository:
             _count(RetryState.FAILED),
             _oldest(SyncEvent.position > cursor),
             *(_oldest(SyncEvent.retry_state == state) for state in passed),
+            _pending_deliveries(),
             _oldest_pending_delivery(),
             _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
             _disabled_subscriptions(),
@@ -63,7 +66,7 @@ class StatusRepository:
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
         row = (await self._connection.execute(query)).one()
-        position, fresh, retrying, waiting, failed, *oldest, pending, failing, disabled, now, revision = row
+        position, fresh, retrying, waiting, failed, *oldest, pending, since, failing, disabled, now, revision = row
         if position is None or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         return LedgerStatus(
@@ -71,7 +74,8 @@ class StatusRepository:
             unprocessed=fresh + retrying + waiting,
             set_aside=failed,
             oldest_unprocessed_age=_age(oldest, now),
-            oldest_pending_delivery_age=_age([pending], now),
+            pending_deliveries=pending,
+            oldest_pending_delivery_age=_age([since], now),
             longest_failing_subscription=_age([failing], now),
             disabled_subscriptions=disabled,
             schema_revision=revision,
@@ -86,6 +90,17 @@ def _count(state: RetryState) -> ScalarSelect[int]:
 def _oldest(condition: ColumnElement[bool]) -> ScalarSelect[datetime]:
     """When the first of these events was recorded: `created_at` never falls while `position` rises."""
     return select(SyncEvent.created_at).where(condition).order_by(SyncEvent.position).limit(1).scalar_subquery()
+
+
+def _pending_deliveries() -> ScalarSelect[int]:
+    rows = (
+        select(Delivery.position)
+        .join(Subscription)
+        .where(_has_status(SubscriptionStatus.ACTIVE), is_pending())
+        .limit(MAX_COUNTED)
+        .subquery()
+    )
+    return select(func.count()).select_from(rows).scalar_subquery()
 
 
 def _oldest_pending_delivery() -> ScalarSelect[datetime]:

@@ -14,15 +14,19 @@ HOUR = timedelta(hours=1)
 
 
 async def read(client: httpx.AsyncClient) -> list[float]:
-    """The age of the oldest pending delivery, the longest failing subscription in hours, and how many are disabled."""
+    """Pending deliveries, hours of the oldest one, hours of the longest failing subscription, disabled ones."""
     families = text_string_to_metric_families((await client.get("/metrics")).text)
     values = {family.name: family.samples[0].value for family in families if family.samples}
-    ages = [values["sync_webhook_oldest_pending_age_seconds"], values["sync_webhook_failing_age_seconds"]]
-    return [*(round(age / 3600, 1) for age in ages), values["sync_webhook_subscriptions_disabled"]]
+    return [
+        values["sync_webhook_deliveries_pending"],
+        round(values["sync_webhook_oldest_pending_age_seconds"] / 3600, 1),
+        round(values["sync_webhook_failing_age_seconds"] / 3600, 1),
+        values["sync_webhook_subscriptions_disabled"],
+    ]
 
 
 async def test_nothing_is_wrong_where_nobody_subscribed(client: httpx.AsyncClient) -> None:
-    assert await read(client) == [0, 0, 0]
+    assert await read(client) == [0, 0, 0, 0]
 
 
 async def test_the_worst_of_the_active_subscriptions_is_told(client: httpx.AsyncClient, database: Database) -> None:
@@ -34,7 +38,7 @@ async def test_the_worst_of_the_active_subscriptions_is_told(client: httpx.Async
         await add_subscription(database, failing_since=now - 9 * HOUR, status=SubscriptionStatus.PAUSED),
         await add_subscription(database, failing_since=now - 9 * HOUR, status=SubscriptionStatus.DISABLED),
     ]
-    assert await read(client) == [0, 3, 1]
+    assert await read(client) == [0, 0, 3, 1]
     ages = {ids[0]: 4, ids[1]: 5, ids[3]: 8, ids[4]: 8}
     async with database.transaction() as session:
         for subscription_id, hours in ages.items():
@@ -48,4 +52,4 @@ async def test_the_worst_of_the_active_subscriptions_is_told(client: httpx.Async
                         created_at=now - (hours if status is DeliveryStatus.PENDING else 7) * HOUR,
                     )
                 )
-    assert await read(client) == [5, 3, 1]
+    assert await read(client) == [2, 5, 3, 1]
