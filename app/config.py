@@ -154,6 +154,9 @@ class Settings(BaseSettings):
         description="Encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: the first "
         "encrypts, all decrypt; empty: SECRET_KEY, or in local mode the generated key",
     )
+    webhook_max_subscriptions: int = Field(
+        100, ge=0, le=10_000, description="Subscriptions that may be there at once; a further one gets 409"
+    )
     webhook_timeout: Seconds = Field(15, description="Seconds an attempt may take, from connecting to the answer's end")
     webhook_concurrency: int = Field(
         100, ge=1, le=10_000, description="Deliveries under way at once per process, of all subscriptions together"

@@ -24,6 +24,7 @@ from app.database.single_process import sole_process
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.events.repository import EventRepository
+from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
 from app.http.body_budget import BodyBudget
 from app.metrics import Metrics
@@ -42,8 +43,13 @@ from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.envelope import EnvelopeFactory
 from app.webhooks.handler import FanOutHandler
 from app.webhooks.outbox import Outbox
+from app.webhooks.ping import Pinger
+from app.webhooks.progress_repository import FileProgressReader
 from app.webhooks.prune import Pruning
+from app.webhooks.redelivery import Redelivery
+from app.webhooks.removal import Removal
 from app.webhooks.sender import Sender
+from app.webhooks.service import SubscriptionService
 from app.webhooks.vault import open_vault
 from app.webhooks.verdict import RetryPolicy
 
@@ -64,7 +70,10 @@ class State(TypedDict):
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
-    outbox: Outbox
+    subscriptions: SubscriptionService
+    pinger: Pinger
+    redelivery: Redelivery
+    delivery_progress: DeliveryProgress
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -131,7 +140,17 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,
-                outbox=outbox,
+                subscriptions=SubscriptionService(
+                    database,
+                    outbox.vault,
+                    _address_policy(settings),
+                    max_subscriptions=settings.webhook_max_subscriptions,
+                    on_changed=wake.set,
+                    on_deleted=background.remove_soon,
+                ),
+                pinger=Pinger(database, outbox),
+                redelivery=Redelivery(database, wake.set),
+                delivery_progress=FileProgressReader(),
             )
             log.info("service stopping")
 
@@ -172,6 +191,7 @@ def _create_background(
         dispatcher,
         CatchUp(database, on_added=wake.set),
         Pruning(database, timedelta(days=settings.webhook_retention_days)),
+        Removal(database),
         wake=wake,
         poll_interval_seconds=settings.webhook_poll_interval,
     )

@@ -26,6 +26,8 @@ from app.operations.router import metrics_router
 from app.operations.router import router as operations_router
 from app.tracing.export import may_be_traced
 from app.tracing.span import is_untraced
+from app.webhooks.delivery_router import router as delivery_router
+from app.webhooks.router import router as subscription_router
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -67,6 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
         event_batch_router,
         change_router,
         file_router,
+        subscription_router,
+        delivery_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,

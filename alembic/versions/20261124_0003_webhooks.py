@@ -52,7 +52,7 @@ def upgrade() -> None:
         sa.Column("slow_count", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("next_send_at", INSTANT),
         sa.PrimaryKeyConstraint("id", name="pk_subscriptions"),
-        sa.CheckConstraint("status IN ('active', 'paused', 'disabled')", name="ck_subscriptions_status_known"),
+        sa.CheckConstraint("status IN ('active', 'paused', 'disabled', 'deleted')", name="ck_subscriptions_status_known"),
         sa.CheckConstraint("ordering IN ('per_file', 'none')", name="ck_subscriptions_ordering_known"),
         sa.CheckConstraint("max_concurrency > 0", name="ck_subscriptions_max_concurrency_positive"),
     )
@@ -98,6 +98,7 @@ def upgrade() -> None:
         "ix_deliveries_subscription_id_status_position", "deliveries", ["subscription_id", "status", "position"]
     )
     index("ix_deliveries_position", "deliveries", ["position"])
+    index("ix_deliveries_dead_file", "deliveries", ["file_id", "subscription_id"], **_where("status = 'dead'"))
     index("ix_deliveries_file_id_position", "deliveries", ["file_id", "position"])
     index("ix_deliveries_settled_at", "deliveries", ["settled_at"], **_where("settled_at IS NOT NULL"))
     op.create_table(

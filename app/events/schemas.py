@@ -1,7 +1,7 @@
 """What clients send and get: events as JSON."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import (
@@ -11,7 +11,6 @@ from pydantic import (
     Field,
     StringConstraints,
     WithJsonSchema,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
@@ -19,6 +18,7 @@ from sqlalchemy import Row
 from app.events.examples import BATCH_BODIES, PROCESSED_EVENT, UPLOAD
 from app.events.models import EventType, SyncEvent
 from app.events.record import encode_metadata
+from app.http.input import Input
 from app.http.types import QueryBoolean, QueryInteger, QueryTimestamp, Uuid
 
 METADATA_MAX_BYTES = 16_384
@@ -59,30 +59,7 @@ Metadata = Annotated[
 IdempotencyKeyText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7E]{1,255}$")]
 
 
-class _Input(BaseModel):
-    """An object without unknown fields.
-
-    Of one with more members than there are fields that alone is said: a body can hold a million unknown fields, and
-    an error for each of them would take seconds and gigabytes.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    _field_count: ClassVar[int]
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_kw: Any) -> None:
-        """Count the fields once: to ask pydantic for them takes as long as a tenth of a validation."""
-        cls._field_count = len(cls.model_fields)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_members(cls, data: Any) -> Any:
-        if isinstance(data, dict) and len(data) > cls._field_count:
-            raise PydanticCustomError("unknown_fields", "The object has unknown fields")
-        return data
-
-
-class NewEvent(_Input):
+class NewEvent(Input):
     """One event to record."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [UPLOAD]})
@@ -105,7 +82,7 @@ class NewBatchEvent(NewEvent):
     )
 
 
-class NewBatch(_Input):
+class NewBatch(Input):
     """Events to record together, all or nothing."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [BATCH_BODIES["batch"]["value"]]})

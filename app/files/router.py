@@ -11,6 +11,7 @@ from app.events.examples import FILE_ID
 from app.events.repository import EventRepository
 from app.events.schemas import EventView, PageQuery
 from app.files import openapi
+from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
 from app.http.dependencies import ReadConnection, ReadSession
@@ -23,12 +24,12 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
 
 
 @router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file", responses=openapi.FOUND)
-async def get_file(file_id: FileId, _reader: Reader, session: ReadSession) -> FileView:
-    """The file as its processed events tell it, and how many events are still to come."""
+async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliveries: Deliveries) -> FileView:
+    """The file as its processed events tell it, how many events are still to come, and who was told of them."""
     state, pending = await FileRepository(session).find(file_id)
     if state is None and not pending:
         raise NotFound("No event names this file.")
-    return FileView.of(file_id, state, pending)
+    return FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
 
 
 @router.get(

@@ -1,5 +1,6 @@
 """A file's state as JSON."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Self
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.events.models import EventType
+from app.files.delivery_progress import SubscriptionProgress
 from app.files.models import FileState
 
 VIEW_EXAMPLE: dict[str, JsonValue] = {
@@ -18,7 +20,30 @@ VIEW_EXAMPLE: dict[str, JsonValue] = {
     "last_position": 1,
     "pending_events": 0,
     "updated_at": "2026-01-15T10:30:00Z",
+    "subscriptions": [
+        {
+            "subscription_id": "019376a5-3b70-7c1e-a2d4-5e6f7a8b9c0d",
+            "status": "active",
+            "delivered_position": 1,
+            "pending": 0,
+            "dead": 0,
+        }
+    ],
 }
+
+
+class FileSubscription(BaseModel):
+    """How far a subscription is with the file."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    subscription_id: UUID
+    status: Literal["active", "paused", "disabled"]
+    delivered_position: int | None = Field(
+        description="Position of the last event of the file that was delivered, before the first that is pending."
+    )
+    pending: int = Field(description="Deliveries that wait or are under way: at most 1001, for so many or more.")
+    dead: int = Field(description="Deliveries that used up their attempts: at most 1001, for so many or more.")
 
 
 class FileView(BaseModel):
@@ -36,10 +61,20 @@ class FileView(BaseModel):
     last_position: int | None
     pending_events: int = Field(description="Events of the file that are not processed yet, or set aside.")
     updated_at: datetime | None = Field(description="When the last processed event was recorded.")
+    subscriptions: list[FileSubscription] = Field(
+        description="How far each subscription is, whether or not it wants events of this kind."
+    )
 
     @classmethod
-    def of(cls, file_id: UUID, state: FileState | None, pending_events: int) -> Self:
+    def of(
+        cls,
+        file_id: UUID,
+        state: FileState | None,
+        pending_events: int,
+        progress: Sequence[SubscriptionProgress],
+    ) -> Self:
         """The view of a file; `state` is None while none of its events is processed."""
+        subscriptions = [FileSubscription.model_validate(one) for one in progress]
         if state is None:
             return cls(
                 file_id=file_id,
@@ -50,6 +85,7 @@ class FileView(BaseModel):
                 last_position=None,
                 pending_events=pending_events,
                 updated_at=None,
+                subscriptions=subscriptions,
             )
         return cls(
             file_id=file_id,
@@ -60,4 +96,5 @@ class FileView(BaseModel):
             last_position=state.last_position,
             pending_events=pending_events,
             updated_at=state.updated_at,
+            subscriptions=subscriptions,
         )

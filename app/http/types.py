@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
@@ -36,6 +36,12 @@ def _plain_integer(value: Any) -> Any:
     return value
 
 
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "Input should be a valid string")
+    return value
+
+
 def _rfc_3339(value: Any) -> Any:
     if isinstance(value, str) and not _TIMESTAMP.fullmatch(value):
         raise PydanticCustomError("timestamp_format", "Input should be an RFC 3339 time: 2026-01-15T10:30:00Z")
@@ -49,7 +55,17 @@ def _in_utc(value: datetime) -> datetime:
         raise PydanticCustomError("timestamp_range", "Input should be a time of the years 1 to 9999, UTC") from None
 
 
+def number_not_text(value: Any) -> Any:
+    """Refuse what pydantic would read as a number although it is none in JSON."""
+    if isinstance(value, (str, bool)):
+        raise PydanticCustomError("number_type", "Input should be a number")
+    return value
+
+
 Uuid = Annotated[UUID, BeforeValidator(_hyphenated)]
 QueryBoolean = Annotated[bool, BeforeValidator(_lower_case_boolean), WithJsonSchema({"type": "boolean"})]
 QueryInteger = Annotated[int, BeforeValidator(_plain_integer)]
 QueryTimestamp = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
+BodyInteger = Annotated[int, BeforeValidator(number_not_text)]
+BodyTimestamp = Annotated[QueryTimestamp, BeforeValidator(_text)]
+RowId = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_plain_integer)]

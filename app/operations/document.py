@@ -23,6 +23,15 @@ TAGS = [
         "description": "Files as the processed events tell them. An event counts once the next sweep has processed it.",
     },
     {
+        "name": "subscriptions",
+        "description": "Have events POSTed to other services: at least once, signed, in order per file. "
+        "These always need `admin:sync`.",
+    },
+    {
+        "name": "deliveries",
+        "description": "What became of each event for each subscription. These always need `admin:sync`.",
+    },
+    {
         "name": "operations",
         "description": "What this service is and how it is. These need no token.",
     },
@@ -86,7 +95,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 def _complete_response(response: dict[str, Any], schemas: dict[str, Any]) -> None:
     response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/RequestId"}
-    for content in response["content"].values():
+    for content in response.get("content", {}).values():
         if "example" in content:
             content["example"] = _with_nulls(content["example"], content["schema"], schemas)
 
@@ -103,7 +112,7 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a parameter that may be left out: `null` is how Python says that, no value that could be sent."""
+    """The schema of what may be null: of a parameter that says that it may be left out, since none can be sent."""
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     if len(options) != 1:
         return schema
@@ -113,6 +122,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _with_nulls(example: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     """The example with the nulls that FastAPI has left out, in the order of the schema."""
+    schema = _without_null(schema)
     schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     if isinstance(example, list):
         return [_with_nulls(item, schema["items"], schemas) for item in example]

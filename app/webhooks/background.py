@@ -1,4 +1,4 @@
-"""What the webhooks do in the background of a process: dispatch, keep leases, catch up, prune."""
+"""What the webhooks do in the background of a process: dispatch, keep leases, catch up, prune, remove."""
 
 import asyncio
 
@@ -6,6 +6,7 @@ from app.processing.periodic import PeriodicTask
 from app.webhooks.catch_up import CatchUp
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.prune import Pruning
+from app.webhooks.removal import REMOVE_SECONDS, Removal
 
 PRUNE_SECONDS = 3600
 
@@ -18,6 +19,7 @@ class Background:
         dispatcher: Dispatcher,
         catch_up: CatchUp,
         pruning: Pruning,
+        removal: Removal,
         *,
         wake: asyncio.Event,
         poll_interval_seconds: float,
@@ -28,10 +30,13 @@ class Background:
         self._dispatch = PeriodicTask("webhook-dispatch", dispatcher.run_once, poll_interval_seconds, wake)
         self._catch_up = PeriodicTask("webhook-catch-up", catch_up.run_once, poll_interval_seconds)
         self._prune = PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS)
+        self._deleted = asyncio.Event()
+        self._remove = PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, self._deleted)
+        self.remove_soon = self._deleted.set
 
     def start(self) -> None:
         """Start all of it."""
-        for task in (self._heartbeat, self._dispatch, self._catch_up, self._prune):
+        for task in (self._heartbeat, self._dispatch, self._catch_up, self._prune, self._remove):
             task.start()
 
     async def stop(self, timeout_seconds: float) -> None:
@@ -40,6 +45,7 @@ class Background:
             self._stop_dispatch(timeout_seconds),
             self._catch_up.stop(timeout_seconds),
             self._prune.stop(timeout_seconds),
+            self._remove.stop(timeout_seconds),
         )
         await self._heartbeat.stop(timeout_seconds)
 

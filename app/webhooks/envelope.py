@@ -13,9 +13,6 @@ from app.webhooks.vault import Vault
 OWN_HEADERS = frozenset(
     {
         "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
         "expect",
         "host",
         "keep-alive",
@@ -26,7 +23,7 @@ OWN_HEADERS = frozenset(
         "user-agent",
     }
 )
-OWN_PREFIXES = ("proxy-", "webhook-")
+OWN_PREFIXES = ("content-", "proxy-", "webhook-")
 _CACHED_SECRETS = 10_000
 
 

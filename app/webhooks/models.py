@@ -37,6 +37,7 @@ class SubscriptionStatus(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"  # by an operator
     DISABLED = "disabled"  # by the service, for `status_reason`
+    DELETED = "deleted"  # it and its deliveries are on the way out, and nobody sees them any more
 
 
 class DeliveryStatus(StrEnum):
@@ -89,7 +90,7 @@ class Subscription(Base):
     next_send_at: Mapped[datetime | None]  # the rate limit's theoretical arrival time (GCRA)
 
     __table_args__ = (
-        CheckConstraint("status IN ('active', 'paused', 'disabled')", name="status_known"),
+        CheckConstraint("status IN ('active', 'paused', 'disabled', 'deleted')", name="status_known"),
         CheckConstraint("ordering IN ('per_file', 'none')", name="ordering_known"),
         CheckConstraint("max_concurrency > 0", name="max_concurrency_positive"),
     )
@@ -148,6 +149,13 @@ class Delivery(Base):
         ),
         Index("ix_deliveries_subscription_id_status_position", "subscription_id", "status", "position"),
         Index("ix_deliveries_position", "position"),
+        Index(
+            "ix_deliveries_dead_file",
+            "file_id",
+            "subscription_id",
+            postgresql_where=text("status = 'dead'"),
+            sqlite_where=text("status = 'dead'"),
+        ),
         Index("ix_deliveries_file_id_position", "file_id", "position"),
         Index(
             "ix_deliveries_settled_at",

@@ -43,8 +43,11 @@ class SubscriptionRepository:
             NotFound: when there is none.
         """
         await lock_lanes(self._session)
-        query = select(Subscription).where(Subscription.id == subscription_id).with_for_update(key_share=True)
-        found = await self._session.scalar(query.execution_options(populate_existing=True))
+        query = select(Subscription).where(
+            Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
+        )
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+        found = await self._session.scalar(query)
         if found is None:
             raise NotFound("There is no subscription with this id.")
         return found
@@ -56,6 +59,13 @@ class SubscriptionRepository:
     async def mark_disabled(self, subscription: Subscription, reason: str) -> None:
         """The same, by the service's own decision."""
         await self._mark_inactive(subscription, SubscriptionStatus.DISABLED, reason)
+
+    async def mark_deleted(self, subscription: Subscription) -> None:
+        """Neither show nor send it, nor write anything for it any more, and forget what it keeps secret."""
+        await self._mark_inactive(subscription, SubscriptionStatus.DELETED, None)
+        subscription.cursor = 0  # of what is processed late, too
+        subscription.secret = b""
+        subscription.old_secret = subscription.old_secret_until = subscription.headers = None
 
     async def _mark_inactive(self, subscription: Subscription, status: SubscriptionStatus, reason: str | None) -> None:
         await self.mark_behind(subscription)
@@ -73,7 +83,12 @@ class SubscriptionRepository:
         if subscription.status == SubscriptionStatus.ACTIVE:
             return
         subscription.status = SubscriptionStatus.ACTIVE
-        subscription.status_reason = subscription.failing_since = subscription.slow_until = None
+        subscription.status_reason = None
+        await self.mark_fresh(subscription)
+
+    async def mark_fresh(self, subscription: Subscription) -> None:
+        """Forget how it has failed, and have what waits for its next attempt be due at once."""
+        subscription.failing_since = subscription.slow_until = None
         subscription.slow_count = 0
         waiting = (
             select(Delivery.id)

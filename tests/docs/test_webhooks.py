@@ -1,10 +1,16 @@
 """What the page on webhooks shows is what the service sends, and its code verifies it."""
 
+import asyncio
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +18,16 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from app.config import Settings
+from app.main import create_app
 from app.webhooks.cloud_event import CONTENT_TYPE, event_body
 from app.webhooks.retry import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
 from app.webhooks.signature import new_secret, signed_headers, verify
 from tests.conftest import ROOT
+from tests.docs.conftest import AUTHORITY, SECRET
 from tests.docs.markdown import code_blocks, rows, section
+from tests.support.postgres import free_port
+from tests.support.process import ServiceProcess
+from tests.support.waiting import until
 from tests.webhooks.test_cloud_event import Row
 
 WEBHOOKS = ROOT / "docs" / "webhooks.md"
@@ -116,3 +127,48 @@ def test_the_defaults_that_it_tells_are_those_of_the_settings() -> None:
         default = getattr(settings, name.lower())
         numbers = default if isinstance(default, tuple) else (default,)
         assert [float(one) for one in value.split(",")] == list(numbers), name
+
+
+async def test_the_walk_leads_to_a_line(
+    start_service: Callable[..., ServiceProcess], token: str, tmp_path: Path
+) -> None:
+    start, receive, record = code_blocks(WEBHOOKS, "bash")
+    assert start == "WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true make run\n"
+    service = start_service(
+        AUTH0_DOMAIN="", SECRET_KEY=SECRET, WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true", WEBHOOK_PORTS="0"
+    )
+    port = free_port()
+
+    def script(block: str) -> list[str]:
+        text = block.replace(f"http://{AUTHORITY}", service.url).replace("8080", str(port))
+        return ["/bin/bash", "-euc", f"make() {{ echo {token}; }}\n{text.replace('.venv/bin/python', sys.executable)}"]
+
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    receiver = _start(script(receive), output, errors)
+    try:
+        await until(lambda: "listening" in errors.read_text(), 60)
+        await asyncio.to_thread(subprocess.run, script(record), cwd=ROOT, capture_output=True, check=True, timeout=60)
+        await until(lambda: output.read_text().endswith("\n"), 60)
+    finally:
+        os.killpg(receiver.pid, signal.SIGINT)
+        receiver.wait(60)
+    [line] = output.read_text().splitlines()
+    assert line.split()[2:] == ["1", "upload", "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11", '{"path":"a.txt"}']
+    assert len(errors.read_text().splitlines()) == 1, "it has the secret, and refused nothing"
+
+
+def _start(command: list[str], output: Path, errors: Path) -> "subprocess.Popen[bytes]":
+    with output.open("wb") as out, errors.open("wb") as err:
+        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err, start_new_session=True)
+
+
+def test_every_route_of_the_webhooks_is_listed() -> None:
+    offered = {
+        (method.upper(), re.sub(r"\{(subscription|delivery)_id\}", "{id}", path))
+        for path, item in create_app(Settings(_env_file=None)).openapi()["paths"].items()
+        for method in item
+        if path.startswith("/subscriptions") or "deliver" in path
+    }
+    cells = [first for first, *_rest in rows(section(WEBHOOKS, "Subscriptions"))]
+    listed = {tuple(one.split(" ", 1)) for cell in cells for one in re.findall(r"`([A-Z]+ [^`]+)`", cell)}
+    assert listed == offered

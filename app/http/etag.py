@@ -1,0 +1,61 @@
+"""Entity tags, and the condition If-Match (RFC 9110, sections 8.8.3 and 13.1.1)."""
+
+import re
+from collections.abc import Sequence
+from typing import Self
+
+from app.errors import ProblemError
+
+# One element of the list; an empty one counts for nothing (RFC 9110, section 5.6.1).
+_ELEMENT = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
+PATTERN = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
+
+
+class PreconditionFailed(ProblemError):
+    """412: it is not any more what the client has seen."""
+
+    status, code = 412, "precondition-failed"
+    detail = "It was changed since: get it again, and send the ETag of that answer as If-Match."
+
+
+def version_etag(version: int) -> str:
+    """The strong entity tag of what is in its `version`."""
+    return f'"{version}"'
+
+
+class IfMatch:
+    """A condition that one of `tags` is the current one; None: whatever it is. Weak tags never are (section 13.1.1)."""
+
+    def __init__(self, tags: frozenset[str] | None = None) -> None:
+        self._tags = tags
+
+    @classmethod
+    def parse(cls, values: Sequence[str]) -> Self:
+        """The condition of a request with these If-Match headers.
+
+        Raises:
+            ValueError: when they are not `*` or a list of entity tags.
+        """
+        text = ",".join(values).strip(" \t")
+        if not values or text == "*":
+            return cls()
+        tags: set[str] = set()
+        position = 0
+        while position < len(text):
+            element = _ELEMENT.match(text, position)
+            if element is None:
+                raise ValueError("no list of entity tags")
+            weak, tag = element.groups()
+            if tag and not weak:
+                tags.add(tag)
+            position = element.end()
+        return cls(frozenset(tags))
+
+    def check(self, version: int) -> None:
+        """See that what is in this `version` meets the condition.
+
+        Raises:
+            PreconditionFailed: 412.
+        """
+        if self._tags is not None and version_etag(version) not in self._tags:
+            raise PreconditionFailed
