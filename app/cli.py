@@ -16,8 +16,10 @@ from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import load_settings
 from app.log import configure_logging
+from app.receive.command import SECRET_VARIABLE, ReceiveOptions, receive
 from app.server import serve
 from app.tail.command import TailOptions, tail
+from app.webhooks.signature import PREFIX, is_secret
 from sync_client import EventType
 
 MAX_MINUTES = 525_600
@@ -51,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
     token.set_defaults(run=_token)
     _add_tail(commands.add_parser("tail", help="follow the feed of changes in the terminal"))
+    _add_receive(commands.add_parser("receive", help="take webhooks in the terminal, to try them out"))
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
@@ -80,6 +83,37 @@ def _add_tail(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_tail)
 
 
+def _add_receive(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Take webhooks and print one line for each event, until Ctrl-C. A message is answered with 204 once its line "
+        "is written, with 401 when its signature or its timestamp is not right, and with 400 when it is no event. "
+        "(again) marks an event that came before."
+    )
+    command.epilog = (
+        f"The secret is in the answer to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
+        "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true. "
+        "docs/webhooks.md has the whole walk."
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    command.add_argument("--port", type=_port, default=8080, help="port to listen on; 0: a free one (default: 8080)")
+    command.add_argument(
+        "--secret",
+        type=_secret,
+        default=os.environ.get(SECRET_VARIABLE) or None,
+        metavar="whsec_…",
+        help=f"verify signatures with it (default: {SECRET_VARIABLE}; with neither, they are not verified)",
+    )
+    command.add_argument(
+        "--fail-rate",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="answer this share of messages with 500, from 0 to 1, to see retries (default: 0)",
+    )
+    command.add_argument("--json", action="store_true", dest="as_json", help="one CloudEvent a line")
+    command.set_defaults(run=_receive)
+
+
 def _url(text: str) -> str:
     try:
         url = httpx.URL(text)
@@ -99,6 +133,28 @@ def _file_id(text: str) -> str:
         return str(UUID(text))
     except ValueError:
         raise argparse.ArgumentTypeError("must be a UUID") from None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
+
+
+def _secret(text: str) -> str:
+    if not is_secret(text):
+        raise argparse.ArgumentTypeError(f"must be a secret as the service shows it: {PREFIX} and then base64")
+    return text
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
+    return share
 
 
 def _subject(text: str) -> str:
@@ -148,6 +204,18 @@ def _tail(options: argparse.Namespace) -> int:
             cursor_file=options.cursor_file,
             event_types=tuple(options.event_type),
             file_id=options.file_id,
+            as_json=options.as_json,
+        )
+    )
+
+
+def _receive(options: argparse.Namespace) -> int:
+    return receive(
+        ReceiveOptions(
+            host=options.host,
+            port=options.port,
+            secret=options.secret,
+            fail_rate=options.fail_rate,
             as_json=options.as_json,
         )
     )

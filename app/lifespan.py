@@ -180,10 +180,8 @@ def _create_background(
     """Everything that the webhooks do by themselves; whoever has something for the dispatcher sets `wake`."""
     dispatcher = Dispatcher(
         database,
-        outbox.sender,
-        outbox.envelopes,
+        outbox,
         RetryPolicy.of(settings),
-        ledger_id=outbox.ledger_id,
         concurrency=settings.webhook_concurrency,
         lease=timedelta(seconds=settings.webhook_lease),
         wake=wake,

@@ -117,6 +117,10 @@ class Bench:
         """One of `benchmarks.services` on `store`."""
         return self._process(("benchmarks.services", name, "{port}"), store, {})
 
+    def sink(self, store: Store) -> AbstractContextManager[ServiceProcess]:
+        """A receiver of webhooks, see `benchmarks.sink`; it leaves `store` alone."""
+        return self._process(("benchmarks.sink", "{port}"), store, {})
+
     @contextmanager
     def _process(self, command: tuple[str, ...], store: Store, variables: dict[str, str]) -> Iterator[ServiceProcess]:
         log = self.folder / f"{uuid4().hex}.log"

@@ -1,6 +1,18 @@
 """Every experiment there is, in the order of the table."""
 
-from benchmarks.experiments import batch, catch_up, get, growth, half_peak, memory, post, sqlite, sweep, workers
+from benchmarks.experiments import (
+    batch,
+    catch_up,
+    get,
+    growth,
+    half_peak,
+    memory,
+    post,
+    sqlite,
+    sweep,
+    webhooks,
+    workers,
+)
 from benchmarks.model import Experiment
 
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -11,6 +23,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     sweep.EXPERIMENT,
     get.EXPERIMENT,
     catch_up.EXPERIMENT,
+    webhooks.EXPERIMENT,
     half_peak.EXPERIMENT,
     memory.EXPERIMENT,
     growth.EXPERIMENT,

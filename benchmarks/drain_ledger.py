@@ -10,13 +10,14 @@ from app.config import Settings, load_settings
 from app.database.engine import Database
 from app.files.handler import FileStateHandler
 from app.processing.sweeper import Sweeper
+from app.webhooks.handler import FanOutHandler
 
 
 def build_sweeper(settings: Settings, database: Database) -> Sweeper:
     """The sweeper with the default handlers, as `app.lifespan` builds it."""
     return Sweeper(
         database,
-        [FileStateHandler()],
+        [FileStateHandler(), FanOutHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),

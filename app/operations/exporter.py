@@ -61,6 +61,24 @@ class _StatusCollector(Collector):
             "Age of the oldest event that waits for the sweep; 0 when there is none.",
             self._status.oldest_unprocessed_age.total_seconds(),
         )
+        yield from self._webhooks(self._status)
+
+    def _webhooks(self, status: LedgerStatus) -> Iterator[Metric]:
+        yield _gauge(
+            "sync_webhook_oldest_pending_age_seconds",
+            "Age of the oldest delivery that an active subscription waits for; 0 when there is none.",
+            status.oldest_pending_delivery_age.total_seconds(),
+        )
+        yield _gauge(
+            "sync_webhook_failing_age_seconds",
+            "Longest time for which an active subscription has only failed; 0 when none does.",
+            status.longest_failing_subscription.total_seconds(),
+        )
+        yield _gauge(
+            "sync_webhook_subscriptions_disabled",
+            "Subscriptions that the service has disabled.",
+            status.disabled_subscriptions,
+        )
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

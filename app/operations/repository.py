@@ -1,4 +1,4 @@
-"""Reads how the ledger stands: one statement, answered from a few index entries whatever the ledger's size."""
+"""Reads how the ledger and its subscriptions stand: one statement, a few index entries whatever the ledger's size."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.types import database_now
 from app.errors import Unavailable
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+from app.webhooks.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_COUNTED = 100_000
 _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own
@@ -19,13 +20,17 @@ class LedgerStatus:
     """How the ledger stands.
 
     `unprocessed` are the events that the sweep will take up; those set aside wait for an operator and are counted
-    apart. Events that the sweep has passed are counted up to 100,000 in each state.
+    apart. Events that the sweep has passed are counted up to 100,000 in each state. Of webhooks only active
+    subscriptions count, apart from the disabled ones.
     """
 
     position: int
     unprocessed: int
     set_aside: int
     oldest_unprocessed_age: timedelta
+    oldest_pending_delivery_age: timedelta
+    longest_failing_subscription: timedelta
+    disabled_subscriptions: int
     schema_revision: str | None
 
 
@@ -51,11 +56,14 @@ class StatusRepository:
             _count(RetryState.FAILED),
             _oldest(SyncEvent.position > cursor),
             *(_oldest(SyncEvent.retry_state == state) for state in passed),
+            _oldest_pending_delivery(),
+            _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
+            _disabled_subscriptions(),
             database_now(),
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
         row = (await self._connection.execute(query)).one()
-        position, fresh, retrying, waiting, failed, *oldest, now, revision = row
+        position, fresh, retrying, waiting, failed, *oldest, pending, failing, disabled, now, revision = row
         if position is None or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         return LedgerStatus(
@@ -63,6 +71,9 @@ class StatusRepository:
             unprocessed=fresh + retrying + waiting,
             set_aside=failed,
             oldest_unprocessed_age=_age(oldest, now),
+            oldest_pending_delivery_age=_age([pending], now),
+            longest_failing_subscription=_age([failing], now),
+            disabled_subscriptions=disabled,
             schema_revision=revision,
         )
 
@@ -75,6 +86,30 @@ def _count(state: RetryState) -> ScalarSelect[int]:
 def _oldest(condition: ColumnElement[bool]) -> ScalarSelect[datetime]:
     """When the first of these events was recorded: `created_at` never falls while `position` rises."""
     return select(SyncEvent.created_at).where(condition).order_by(SyncEvent.position).limit(1).scalar_subquery()
+
+
+def _oldest_pending_delivery() -> ScalarSelect[datetime]:
+    first = (
+        select(Delivery.created_at)
+        .where(Delivery.subscription_id == Subscription.id, Delivery.status == DeliveryStatus.PENDING)
+        .order_by(Delivery.position)
+        .limit(1)
+        .correlate(Subscription)
+        .scalar_subquery()
+    )
+    return _of_active(func.min(first))
+
+
+def _of_active(value: ColumnElement[datetime]) -> ScalarSelect[datetime]:
+    return select(value).select_from(Subscription).where(_has_status(SubscriptionStatus.ACTIVE)).scalar_subquery()
+
+
+def _disabled_subscriptions() -> ScalarSelect[int]:
+    return select(func.count()).where(_has_status(SubscriptionStatus.DISABLED)).scalar_subquery()
+
+
+def _has_status(status: SubscriptionStatus) -> ColumnElement[bool]:
+    return Subscription.status == status
 
 
 def _age(recorded_at: list[datetime | None], now: datetime) -> timedelta:

@@ -13,7 +13,7 @@ from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import load_settings
 from app.log import configure_logging
-from app.tail.line import render_json, render_text
+from app.tail.line import in_terminal_colours, render_json, render_text
 from sync_client import CursorFile, EventType, SyncClient, SyncError
 
 TOKEN_VARIABLE = "SYNC_TOKEN"  # noqa: S105 - the name of the variable
@@ -83,7 +83,7 @@ def _find_token() -> str | Callable[[], str]:
 
 
 def _text_renderer() -> Callable[..., str]:
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    colours = in_terminal_colours(sys.stdout)
     return lambda change: render_text(change, colours=colours)
 
 

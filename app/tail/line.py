@@ -1,7 +1,10 @@
 """Renders one change as a line, for people or for programs; nothing in it can steer a terminal."""
 
 import json
-from datetime import UTC
+import os
+from datetime import UTC, datetime
+from typing import Any, Protocol, TextIO
+from uuid import UUID
 
 from sync_client import Change
 
@@ -11,15 +14,47 @@ _RESET, _DIM, _ALARM = "\x1b[0m", "\x1b[2m", "\x1b[1;31m"
 _OF_TYPE = {"upload": "\x1b[32m", "update": "\x1b[33m", "delete": "\x1b[31m"}
 
 
-def render_text(change: Change, *, colours: bool) -> str:
+class Told(Protocol):
+    """What a line shows of an event."""
+
+    @property
+    def position(self) -> int:
+        """Its place in the ledger."""
+
+    @property
+    def file_id(self) -> UUID:
+        """Its file."""
+
+    @property
+    def event_type(self) -> str:
+        """What happened."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was recorded."""
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What was said of it."""
+
+    @property
+    def anomaly(self) -> str | None:
+        """What is odd about it."""
+
+
+def in_terminal_colours(stream: TextIO) -> bool:
+    """Whether what is written to `stream` may have colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def render_text(change: Told, *, colours: bool) -> str:
     """`2026-01-15 10:30:00.123Z  42  upload  FILE-ID  ANOMALY  {"path":"a"}`, without what is not there."""
 
     def in_(colour: str, text: str) -> str:
-        return f"{colour}{text}{_RESET}" if colours and colour else text
+        return _paint(colour, text) if colours else text
 
-    time = change.created_at.astimezone(UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z")
     parts = [
-        in_(_DIM, time),
+        in_(_DIM, _time(change.created_at)),
         f"{change.position:>8}",
         in_(_OF_TYPE.get(change.event_type, ""), f"{_escape(change.event_type):<6}"),
         str(change.file_id),
@@ -29,12 +64,26 @@ def render_text(change: Change, *, colours: bool) -> str:
     return "  ".join(filter(None, parts))
 
 
+def render_refusal(at: datetime, status: int, why: str, *, colours: bool) -> str:
+    """`2026-01-15 10:30:00.123Z  401  no signature is by this secret`."""
+    text = f"{status}  {_escape(why)}"
+    return f"{_paint(_DIM, _time(at))}  {_paint(_ALARM, text)}" if colours else f"{_time(at)}  {text}"
+
+
 def render_json(change: Change) -> str:
     """The change as JSON in ASCII, with the `cursor` that goes on after it."""
     return json.dumps(change.model_dump(mode="json"), separators=(",", ":"))
 
 
-def _short(change: Change) -> str:
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z")
+
+
+def _paint(colour: str, text: str) -> str:
+    return f"{colour}{text}{_RESET}" if colour else text
+
+
+def _short(change: Told) -> str:
     text = _escape(json.dumps(change.metadata, ensure_ascii=False, separators=(",", ":")))
     return text if len(text) <= METADATA_CHARACTERS else f"{text[: METADATA_CHARACTERS - 1]}…"
 

@@ -1,138 +1,172 @@
-"""Where subscribers may be: which URLs, ports and network addresses."""
+"""Says which addresses may be sent to: of a URL as it is written, and of what its host resolves to."""
 
 import re
-import socket
 from collections.abc import Collection
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
-from urllib.parse import SplitResult, urlsplit
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import NamedTuple
 
-# What `is_global` lets pass: ways to write an IPv4 address as another one (RFC 6052, RFC 8215, RFC 4291, RFC 3056,
-# RFC 4380), and ranges that no host on the public internet has.
-_NOT_PUBLIC = tuple(
-    IPv6Network(net)
-    for net in (
-        "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",  # local NAT64
-        "::/96",  # IPv4-compatible, and unspecified and loopback with it
-        "::ffff:0:0/96",  # IPv4-mapped
-        "2002::/16",  # 6to4
-        "2001::/23",  # IETF protocol assignments, Teredo among them
-        "2001:db8::/32",
-        "3fff::/20",
-        "fec0::/10",  # site-local
-        "100::/64",
-        "5f00::/16",  # segment routing
+import httpx
+
+from app.config import Settings
+
+MAX_URL_CHARACTERS = 2048
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_PLAIN = re.compile(r"[^\x00-\x20\x7F\\]+")
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+# What the C library, and browsers (URL Standard, "ends in a number"), take for an IPv4 address in whatever base.
+_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)")
+
+# IANA's special-purpose registries, where Python's own `is_global` depends on its version, and what clouds add.
+_NOT_PUBLIC_4 = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # carrier-grade NAT, and the metadata of Alibaba Cloud
+            "127.0.0.0/8",
+            "168.63.129.16/32",  # the host of an Azure machine
+            "169.254.0.0/16",  # link-local, and the metadata of most clouds
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+        ),
     )
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-MAX_URL_CHARACTERS = 2048
-_PRINTABLE = re.compile(r"[\x21-\x7E]+")
+_GLOBAL_6 = ip_network("2000::/3")  # all else is local, mapped, translated (NAT64), multicast or unassigned
+_NOT_PUBLIC_6 = tuple(
+    map(
+        ip_network,
+        (
+            "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
+            "2001:db8::/32",
+            "2002::/16",  # 6to4
+            "3fff::/20",
+        ),
+    )
+)
 
 
-class AddressRefused(Exception):
+class AddressRefused(ValueError):
     """A subscriber may not be there; the message says why, and repeats nothing of what was sent."""
 
 
+class Target(NamedTuple):
+    """A URL taken apart; `host` is in ASCII and lower case, and an IPv6 address has no brackets."""
+
+    scheme: str
+    host: str
+    port: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Which subscribers are allowed.
+    """What the operator allows: addresses that are not public or not, and which ports; with no `ports`, any will do."""
 
-    Unless `allow_private`, only addresses of the public internet are: no private, loopback, link-local, shared (CGNAT),
-    multicast, reserved or documentation addresses, in whatever form they are embedded in others. An empty set of
-    `ports` allows all.
-    """
+    allow_private: bool
+    ports: Collection[int]
 
-    def __init__(self, *, allow_private: bool, ports: Collection[int]) -> None:
-        self._allow_private = allow_private
-        self._ports = frozenset(ports)
+    @classmethod
+    def of(cls, settings: Settings) -> "AddressPolicy":
+        """As the settings say, where port 0 stands for any."""
+        ports = frozenset(settings.webhook_ports)
+        return cls(settings.webhook_allow_private_addresses, frozenset() if 0 in ports else ports)
 
     def check_url(self, url: str) -> None:
-        """What can be said before a name is resolved. A host that is a number in any spelling is an address.
+        """Refuse what can be refused without a look at the DNS.
 
         Raises:
-            AddressRefused: for a scheme other than http and https, user information, a fragment, a port that is not
-                allowed, a host that can not be one, or an address that is not public.
+            AddressRefused: for its scheme, user info, port, fragment, or a host that is no name and no public address.
         """
-        parts = _split(url)
-        if parts.scheme not in _DEFAULT_PORTS:
-            raise AddressRefused("The URL must begin with http:// or https://.")
-        if "@" in parts.netloc:
-            raise AddressRefused("The URL must not hold a user name or a password; use the subscription's headers.")
-        if "#" in url:
-            raise AddressRefused("The URL must not have a fragment.")
-        self._check_port(parts)
-        host = _host(parts)
-        address = literal_address(host)
-        if address is not None:
-            self.check_address(str(address))
-        elif not self._allow_private and host.rstrip(".").lower().split(".")[-1] == "localhost":  # RFC 6761
-            raise AddressRefused("The host is at an address that is not public.")
+        self.get_target(url)
 
-    def check_address(self, address: str) -> None:
-        """The same for an address that a name was resolved to.
+    def check_address(self, ip: str) -> None:
+        """Refuse an address that a name resolved to.
 
         Raises:
-            AddressRefused: when it is not public.
+            AddressRefused: it is not public, and only public ones are allowed.
         """
-        if self._allow_private:
-            return
         try:
-            parsed = ip_address(address.partition("%")[0])
+            address = ip_address(ip.partition("%")[0])  # without the zone of a link-local one
         except ValueError:
             raise AddressRefused("The host was resolved to what is no address.") from None
-        if not is_public(parsed):
+        if not self.allow_private and not is_public(address):
             raise AddressRefused("The host is at an address that is not public.")
 
-    def _check_port(self, parts: SplitResult) -> None:
-        try:
-            port = parts.port
-        except ValueError:
-            raise AddressRefused("The URL's port is not a number from 1 to 65535.") from None
-        port = _DEFAULT_PORTS[parts.scheme] if port is None else port
-        if port == 0 or (self._ports and port not in self._ports):
+    def get_target(self, url: str) -> Target:
+        """The parts of a URL that `check_url` lets pass.
+
+        Raises:
+            AddressRefused: as `check_url`.
+        """
+        target = _parse(url)
+        if self.ports and target.port not in self.ports:
             raise AddressRefused("The URL's port is not one of those that are allowed.")
+        self._check_host(target.host)
+        return target
+
+    def _check_host(self, host: str) -> None:
+        if ":" in host or _NUMBER.fullmatch(host):
+            if not _is_canonical(host):
+                raise AddressRefused("An IP address must be written in its usual form.")
+            self.check_address(host)
+        elif not _NAME.fullmatch(host):
+            raise AddressRefused("The URL has no host that can be one.")
+        elif not self.allow_private and f".{host}".endswith(".localhost"):
+            raise AddressRefused("The host is at an address that is not public.")  # RFC 6761, section 6.3
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the public internet routes to `address`, by the registries of IANA (RFC 6890)."""
-    if isinstance(address, IPv6Address) and any(address in network for network in _NOT_PUBLIC):
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
+    """Whether `address` is of one machine on the Internet, and of no translator that leads elsewhere."""
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    return address in _GLOBAL_6 and not any(address in network for network in _NOT_PUBLIC_6)
 
 
-def literal_address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that `host` is a spelling of, None when it is a name.
-
-    Decimal, octal and hexadecimal numbers of one to four parts are addresses too, as the C library reads them.
-    """
-    try:
-        return ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return IPv4Address(socket.inet_aton(host.rstrip(".")))
-    except (OSError, AddressValueError):
-        return None
-
-
-def _split(url: str) -> SplitResult:
+def _parse(url: str) -> Target:
     if len(url) > MAX_URL_CHARACTERS:
         raise AddressRefused(f"The URL has more than {MAX_URL_CHARACTERS} characters.")
-    if not _PRINTABLE.fullmatch(url) or "\\" in url:
-        raise AddressRefused("The URL must be printable ASCII; write other host names in their xn-- form.")
+    if not _PLAIN.fullmatch(url):
+        raise AddressRefused("The URL must not have spaces, backslashes or control characters.")
     try:
-        return urlsplit(url)
-    except ValueError:
+        parts = httpx.URL(url)
+        host = parts.raw_host.decode("ascii").lower()
+    except (httpx.InvalidURL, ValueError):
         raise AddressRefused("This is not a URL.") from None
+    _check_parts(url, parts)
+    port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    if not 1 <= port <= 65_535:
+        raise AddressRefused("The URL's port is not a number from 1 to 65535.")
+    return Target(parts.scheme, host, port, parts.raw_path)
 
 
-def _host(parts: SplitResult) -> str:
-    host = parts.hostname or ""
-    name = host.rstrip(".")
-    labels = name.split(".")
-    if not name or "%" in host or (":" not in host and not all(_is_label(label) for label in labels)):
+def _check_parts(url: str, parts: httpx.URL) -> None:
+    if parts.scheme not in DEFAULT_PORTS:
+        raise AddressRefused("The URL must begin with https:// or http://.")
+    if not parts.raw_host:
         raise AddressRefused("The URL has no host that can be one.")
-    return host
+    if parts.userinfo or "@" in url.split("/")[2]:
+        raise AddressRefused("The URL must not hold a user name or a password; use the subscription's headers.")
+    if "#" in url:
+        raise AddressRefused("The URL must not have a fragment.")
 
 
-def _is_label(label: str) -> bool:
-    return bool(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label))
+def _is_canonical(host: str) -> bool:
+    if "%" in host:  # a zone, which means something on this machine alone
+        return False
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return isinstance(address, IPv6Address) or str(address) == host

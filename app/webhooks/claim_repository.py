@@ -1,19 +1,24 @@
 """Leases on deliveries: taken, kept and given back."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, UpdateBase, Uuid, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
 
-from app.database.types import among, database_now, statement_now
+from app.database.rows import bound_rows
+from app.database.types import among, among_ids, database_now, statement_now
 from app.events.repository import EventRepository, EventRow
 from app.webhooks.models import Delivery, Subscription, SubscriptionStatus
 
 LeaseKey = tuple[int, int]  # the delivery's id and the fence of its claim
 
+_LIMIT: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "limit": Integer()}
 _RECIPIENT = (
     Subscription.id,
     Subscription.url,
@@ -70,10 +75,13 @@ class ClaimedDelivery(NamedTuple):
         return self.id, self.fence
 
 
+Claimed = defaultdict[UUID, list[ClaimedDelivery]]  # by subscription
+
+
 class ClaimRepository:
     """The statements of a claim, by the database's clock; `process` names who claims.
 
-    A claim locks the row of its subscription first, and waits for nobody.
+    A claim locks the rows of its subscriptions first, and waits for nobody.
     """
 
     def __init__(self, session: AsyncSession, process: str) -> None:
@@ -90,49 +98,73 @@ class ClaimRepository:
         )
         return [DueSubscription(*row) for row in await self._session.execute(query.order_by(Subscription.id))]
 
-    async def find_recipient(self, subscription_id: UUID) -> Recipient | None:
-        """Lock an active subscription against other claims; None when it is not active or another one has it."""
+    async def list_recipients(self, subscription_ids: Collection[UUID]) -> list[Recipient]:
+        """Those of the subscriptions that are active, locked against other claims; not those that another one has."""
         query = (
             select(*_RECIPIENT, database_now())
-            .where(Subscription.id == subscription_id, Subscription.status == SubscriptionStatus.ACTIVE)
+            .where(among_ids(Subscription.id, subscription_ids), Subscription.status == SubscriptionStatus.ACTIVE)
             .with_for_update(skip_locked=True, key_share=True, of=Subscription)
         )
-        row = (await self._session.execute(query)).one_or_none()
-        return None if row is None else Recipient._make(row)
+        return [Recipient._make(row) for row in await self._session.execute(query)]
 
-    async def count_claimed(self, recipient: Recipient) -> int:
-        """How many deliveries to it are under a lease that has not ended, by any process."""
-        query = select(func.count()).where(
-            Delivery.subscription_id == recipient.id, Delivery.claimed_by.is_not(None), Delivery.due_at > recipient.now
+    async def count_claimed(self, subscription_ids: Collection[UUID]) -> Counter[UUID]:
+        """How many deliveries to each are under a lease that has not ended, by any process."""
+        query = (
+            select(Delivery.subscription_id, func.count())
+            .where(among_ids(Delivery.subscription_id, subscription_ids))
+            .where(Delivery.claimed_by.is_not(None), Delivery.due_at > statement_now())
+            .group_by(Delivery.subscription_id)
         )
-        return (await self._session.scalars(query)).one()
+        return Counter({row[0]: row[1] for row in await self._session.execute(query)})
 
-    async def claim_due(self, recipient: Recipient, *, limit: int, lease: timedelta) -> list[ClaimedDelivery]:
-        """Lease at most `limit` of its due deliveries, the longest due first; they are in the order of the ledger."""
-        due = (
-            select(Delivery.id)
-            .where(Delivery.subscription_id == recipient.id, Delivery.due_at <= recipient.now)
-            .order_by(Delivery.due_at, Delivery.position)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        statement = (
+    async def claim_due(self, limits: Mapping[UUID, int], now: datetime, lease: timedelta) -> Claimed:
+        """Lease so many due deliveries of each subscription, the longest due first; given in the ledger's order."""
+        rows = [
+            row for due in self._due(limits, now) for row in await self._session.execute(self._lease(due, now + lease))
+        ]
+        events = {event.position: event for event in await self._list_events({row.position for row in rows})}
+        claimed: Claimed = defaultdict(list)
+        for row in sorted(rows, key=attrgetter("position")):
+            delivery = ClaimedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
+            claimed[row.subscription_id].append(delivery)
+        return claimed
+
+    def _due(self, limits: Mapping[UUID, int], now: datetime) -> Iterator[Select[Any]]:
+        """What to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
+        dialect = self._session.get_bind().dialect
+        if dialect.name == "postgresql":
+            bound = bound_rows(dialect, _LIMIT, list(limits.items()))
+            first = _first_due(bound.c.subscription_id, bound.c.limit, now).lateral()
+            yield select(first.c.id).select_from(bound.join(first, true()))
+        else:
+            for subscription_id, limit in limits.items():
+                yield _first_due(subscription_id, limit, now)
+
+    def _lease(self, due: Select[Any], until: datetime) -> UpdateBase:
+        ids = due.cte("due")
+        return (
             update(Delivery)
-            .where(Delivery.id.in_(select(due.c.id)))
-            .values(due_at=recipient.now + lease, claimed_by=self._process, fence=Delivery.fence + 1)
-            .returning(Delivery.position, Delivery.id, Delivery.fence, Delivery.attempts, Delivery.failures)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=until, claimed_by=self._process, fence=Delivery.fence + 1)
+            .returning(
+                Delivery.subscription_id,
+                Delivery.position,
+                Delivery.id,
+                Delivery.fence,
+                Delivery.attempts,
+                Delivery.failures,
+            )
             .execution_options(synchronize_session=False)
         )
-        claimed = {row.position: row for row in await self._session.execute(statement)}
-        events = await EventRepository(self._session).list_at(sorted(claimed))
-        rows = ((claimed[event.position], event) for event in events)
-        return [ClaimedDelivery(row.id, row.fence, row.attempts, row.failures, event) for row, event in rows]
 
-    async def mark_next_send(self, recipient: Recipient, at: datetime) -> None:
-        """Note the theoretical arrival time of the next delivery under its rate limit."""
-        statement = update(Subscription).where(Subscription.id == recipient.id).values(next_send_at=at)
-        await self._session.execute(statement.execution_options(synchronize_session=False))
+    async def _list_events(self, positions: Collection[int]) -> Sequence[EventRow]:
+        return await EventRepository(self._session).list_at(sorted(positions)) if positions else []
+
+    async def mark_next_sends(self, times: Mapping[UUID, datetime]) -> None:
+        """Note the theoretical arrival time of each subscription's next delivery under its rate limit."""
+        for subscription_id, at in times.items():
+            statement = update(Subscription).where(Subscription.id == subscription_id).values(next_send_at=at)
+            await self._session.execute(statement.execution_options(synchronize_session=False))
 
     async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
         """Lease these for longer, from now on; returns those whose lease had not ended yet."""
@@ -155,3 +187,15 @@ class ClaimRepository:
             .execution_options(synchronize_session=False)
         )
         await self._session.execute(statement)
+
+
+def _first_due(
+    subscription_id: ColumnElement[UUID] | UUID, limit: ColumnElement[int] | int, now: datetime
+) -> Select[Any]:
+    return (
+        select(Delivery.id)
+        .where(Delivery.subscription_id == subscription_id, Delivery.due_at <= now)
+        .order_by(Delivery.due_at, Delivery.position)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )

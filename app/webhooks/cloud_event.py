@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic_core import to_json
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+_SEQUENCE_DIGITS = 19  # of the largest position
 
 
 class RecordedEvent(Protocol):
@@ -42,7 +43,11 @@ class RecordedEvent(Protocol):
 
 
 def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
-    """The document of `event`: the same bytes at every attempt. `source` and `id` name the event among all ledgers."""
+    """The document of `event`: the same bytes at every attempt. `source` and `id` name the event among all ledgers.
+
+    `sequence` is the position with leading zeros: CloudEvents' extension of this name wants texts whose order as texts
+    is that of the events.
+    """
     data = {
         "event_id": event.id,
         "position": event.position,
@@ -56,7 +61,7 @@ def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
         {
             **_attributes(event.id, ledger_id, f"sync.file.{event.event_type}", event.created_at),
             "subject": event.file_id,
-            "sequence": str(event.position),  # CloudEvents' extension of this name
+            "sequence": str(event.position).zfill(_SEQUENCE_DIGITS),
             "data": data,
         }
     )

@@ -1,85 +1,162 @@
-"""Opens connections to subscribers, to addresses that were checked and to no others."""
+"""Connects to checked addresses alone: what a name resolves to is checked, and one of just those is connected to."""
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpcore
+from httpcore import SOCKET_OPTION
 
-from app.webhooks.address import AddressPolicy, AddressRefused
+from app.webhooks.address import AddressPolicy
 
-Resolve = Callable[[str, int], Awaitable[list[str]]]
+MAX_ANSWER_BYTES = 65_536
+CONNECT_SECONDS = 5.0  # to one of several addresses, before the next one is tried
+MAX_LOOKUPS = 32
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-class ConnectionRefusedByPolicy(httpcore.ConnectError):
-    """The name leads to an address that is not allowed."""
+class NameUnknown(httpcore.ConnectError):
+    """The host name has no address."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of `host`, by the system's resolver.
+class AnswerTooLarge(httpcore.ReadError):
+    """More came back than anybody wants to read."""
 
-    Raises:
-        OSError: when there are none.
+
+class Connector(httpcore.AsyncNetworkBackend):
+    """Opens connections for httpcore.
+
+    `resolve` gives the IP addresses of a name. All of them are checked, as an attacker's name server may mix
+    public ones with private ones; and as they are not looked up again, it can not change its mind (DNS rebinding).
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
-
-class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """httpcore's network with a check between resolving and connecting.
-
-    Each name is resolved once for a connection. One address that is not allowed refuses all that it has, and the
-    connection goes to one that was checked, so a name that leads elsewhere a moment later changes nothing.
-    """
-
-    def __init__(self, policy: AddressPolicy, resolve: Resolve = resolve) -> None:
+    def __init__(self, policy: AddressPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
-        self._resolve = resolve
-        self._network = httpcore.AnyIOBackend()
+        self._lookups = Lookups()
+        self._resolve = resolve or self._lookups.resolve
+        self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - as httpcore has it
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
         local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of `host` that answers.
+        """Connect to one of the host's addresses.
 
         Raises:
-            ConnectionRefusedByPolicy: one of the addresses is not allowed.
-            httpcore.ConnectError: there are none, or none answers.
+            AddressRefused: one of them is not allowed.
+            NameUnknown: there is none.
+            httpcore.ConnectError, httpcore.ConnectTimeout: none of them answers.
         """
-        failure: Exception = httpcore.ConnectError("the host has no address")
-        for address in await self._checked_addresses(host, port):
+        addresses = await self._resolve(host, port)
+        for address in addresses:
+            self._policy.check_address(address)
+        failure: Exception = NameUnknown("the host name has no address")
+        seconds = timeout if len(addresses) == 1 else min(timeout or CONNECT_SECONDS, CONNECT_SECONDS)
+        for address in addresses:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._backend.connect_tcp(address, port, seconds, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return BoundedStream(stream)
         raise failure
 
-    async def connect_unix_socket(
-        self,
-        path: str,  # noqa: ARG002
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
-    ) -> httpcore.AsyncNetworkStream:
-        """Never: no subscriber is a file."""
-        raise ConnectionRefusedByPolicy("a socket of the file system")
+    def close(self) -> None:
+        """Start no further lookup."""
+        self._lookups.close()
 
-    async def sleep(self, seconds: float) -> None:
+
+class Lookups:
+    """Asks the system for addresses, in threads of its own.
+
+    A name server that never answers blocks a thread for as long as the system waits. Each name has one lookup under
+    way at most, which all who want it share: so a bad name takes one thread and not all of them.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="webhook-dns")
+        self._under_way: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of `host`, in the order of preference (RFC 6724).
+
+        Raises:
+            NameUnknown: there is none.
+        """
+        key = (host, port)
+        lookup = self._under_way.get(key)
+        if lookup is None:
+            lookup = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
+            self._under_way[key] = lookup
+            lookup.add_done_callback(lambda done: self._forget(key, done))
+        try:
+            return await asyncio.shield(lookup)
+        except OSError as error:
+            raise NameUnknown("the host name has no address") from error
+
+    def close(self) -> None:
+        """Start no further lookup; those under way end when the system gives up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self, key: tuple[str, int], done: "asyncio.Future[Sequence[str]]") -> None:
+        self._under_way.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # all who waited may have gone
+
+
+def _look_up(host: str, port: int) -> Sequence[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label that is too long
+        return ()
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection that gives at most 64 KiB in answer to each request, headers and interim answers (1xx) included."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = MAX_ANSWER_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """See httpcore.
+
+        Raises:
+            AnswerTooLarge: after so much.
+        """
+        if self._left <= 0:
+            raise AnswerTooLarge("the answer is too large")
+        data = await self._stream.read(min(max_bytes, self._left), timeout)
+        self._left -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """See httpcore; the next answer counts anew."""
+        self._left = MAX_ANSWER_BYTES
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
         """See httpcore."""
-        await self._network.sleep(seconds)
+        await self._stream.aclose()
 
-    async def _checked_addresses(self, host: str, port: int) -> list[str]:
-        try:
-            addresses = await self._resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError("the host has no address") from error
-        try:
-            for address in addresses:
-                self._policy.check_address(address)
-        except AddressRefused as error:
-            raise ConnectionRefusedByPolicy(str(error)) from error
-        return addresses
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        """See httpcore."""
+        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """See httpcore."""
+        return self._stream.get_extra_info(info)

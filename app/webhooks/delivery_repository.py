@@ -31,13 +31,14 @@ class DeliveryRepository:
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
         """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
+        await lock_lanes(self._session)
         dead = (
             select(Delivery.id)
             .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD)
             .order_by(Delivery.position)
             .limit(MAX_AT_ONCE)
         )
-        return await self._mark_pending(Delivery.id.in_(dead))
+        return await self.mark_pending((await self._session.scalars(dead)).all())
 
     async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
         """Deliver again what it wants of the events after the position `after`, up to and with `through`."""

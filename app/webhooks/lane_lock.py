@@ -1,7 +1,11 @@
 """Keeps those who add to the lanes of deliveries apart from those who take from them."""
 
+from datetime import datetime
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.types import database_now
 
 _KEY = 0x5745_4248_4F4F_4B53  # of the advisory lock, among all of this database
 
@@ -16,10 +20,14 @@ async def lock_lanes(session: AsyncSession) -> None:
         await session.execute(select(func.pg_advisory_xact_lock(_KEY)))
 
 
-async def share_lanes(session: AsyncSession) -> None:
-    """The same together with others who share: for a settlement, which finishes deliveries and adds none."""
-    if _needs_lock(session):
-        await session.execute(select(func.pg_advisory_xact_lock_shared(_KEY)))
+async def share_lanes(session: AsyncSession) -> datetime:
+    """The same together with others who share: for a settlement, which finishes deliveries and adds none.
+
+    Returns the database's time, which the others' transactions that had to be waited for are not after.
+    """
+    locks = (func.pg_advisory_xact_lock_shared(_KEY),) if _needs_lock(session) else ()
+    now: datetime = (await session.execute(select(*locks, database_now()))).one()[-1]
+    return now
 
 
 def _needs_lock(session: AsyncSession) -> bool:

@@ -9,12 +9,15 @@ MAX_RETRY_AFTER = timedelta(hours=24)
 SLOW_BASE = timedelta(seconds=1)
 MAX_SLOW_DELAY = timedelta(minutes=5)
 
+_MAX_EXPONENT = 60  # by then every delay is at its limit; more would be a number that no float holds
+
 Random = Callable[[], float]  # from 0 up to 1
 
 
 def delay(attempts: int, interval: timedelta) -> timedelta:
     """The pause after the failed attempt of this number: `interval`, three times as long with each, up to 8 hours."""
-    return min(interval * float(GROWTH ** min(attempts - 1, 30)), max(MAX_DELAY, interval))
+    longest = max(MAX_DELAY, interval)
+    return interval * min(float(GROWTH ** min(attempts - 1, _MAX_EXPONENT)), longest / interval)
 
 
 def max_attempts(interval: timedelta, period: timedelta) -> int:
@@ -31,7 +34,7 @@ def next_attempt(
     """When to try again after `attempts` failed ones: the delay more or less a fifth, and not before Retry-After."""
     wait = delay(attempts, interval) * _jitter(random)
     if retry_after_seconds is not None:
-        wait = max(wait, min(timedelta(seconds=retry_after_seconds), MAX_RETRY_AFTER))
+        wait = max(wait, timedelta(seconds=min(retry_after_seconds, MAX_RETRY_AFTER.total_seconds())))
     return now + wait
 
 
@@ -45,7 +48,7 @@ def allowed(next_send_at: datetime | None, now: datetime, rate_per_second: float
 
     The generic cell rate algorithm (ITU-T I.371) with a burst of one second, or of one when the rate is lower.
     """
-    step = timedelta(seconds=1 / rate_per_second)
+    step = max(timedelta(seconds=1 / rate_per_second), timedelta.resolution)
     burst = max(timedelta(seconds=1), step)
     start = now if next_send_at is None else max(next_send_at, now)
     count = min(at_most, max(0, int((now + burst - start) / step)))

@@ -1,31 +1,48 @@
-"""Sends one request to a subscriber, within bounds, and tells what came of it whatever happens."""
+"""Sends one request to a subscriber and says what came of it, whatever that is."""
 
 import asyncio
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import httpcore
 import httpx
+import structlog
 
 from app.errors import describe
-from app.webhooks.address import AddressPolicy, AddressRefused
+from app.webhooks.address import DEFAULT_PORTS, AddressPolicy, AddressRefused, Target
 from app.webhooks.answer import SHOWN_BYTES, Answer, printable, retry_after_seconds
-from app.webhooks.connector import CheckedNetwork, ConnectionRefusedByPolicy, Resolve, resolve
+from app.webhooks.connector import AnswerTooLarge, Connector, NameUnknown, Resolve
+from app.webhooks.pool import ConnectionPool
 
-READ_BYTES = 65_536  # of an answer, before its connection is closed
-_IDLE_SECONDS = 30
-_IDLE_CONNECTIONS = 200
-# What went wrong before there was a connection; a time-out is told apart.
-_NOT_CONNECTED = (httpcore.ConnectError, ssl.SSLError, OSError)
+# Shorter than the 5 seconds after which many servers close an idle connection, so that few are found closed.
+KEEP_ALIVE_SECONDS = 4.0
+MAX_IDLE_CONNECTIONS = 200
+
+# What frames the message or belongs to the connection is for the sender to say.
+FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+_BROKEN: tuple[tuple[type[Exception], str], ...] = (
+    (AnswerTooLarge, "the answer's headers are too large"),
+    (httpcore.RemoteProtocolError, "the answer is not HTTP, or it broke off"),
+    (httpcore.NetworkError, "the connection broke off"),
+    (httpcore.LocalProtocolError, "the request can not be sent as it is"),
+    (UnicodeEncodeError, "the request can not be sent as it is"),
+)
+
+log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """One pool of kept connections for all subscribers.
+    """Sends with connections that are kept for the next request to the same origin.
 
-    Follows no redirect, knows no proxy, verifies TLS, and gives each attempt `timeout_seconds`, from resolving the name
-    to the end of the answer. Of that it reads 64 KiB at most and keeps 1 KiB.
+    It follows no redirect, knows no proxy and no cookie, and verifies TLS. An attempt takes `timeout_seconds` at most.
     """
 
     def __init__(
@@ -34,74 +51,126 @@ class Sender:
         timeout_seconds: float,
         *,
         ssl_context: ssl.SSLContext | None = None,
-        resolve: Resolve = resolve,
+        resolve: Resolve | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._policy = policy
-        self._timeout_seconds = timeout_seconds
+        self._timeout = timeout_seconds
         self._clock = clock
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(),
-            max_connections=None,  # how many are under way is bounded by who sends
-            max_keepalive_connections=_IDLE_CONNECTIONS,
-            keepalive_expiry=_IDLE_SECONDS,
-            network_backend=CheckedNetwork(policy, resolve),
+        self._connector = Connector(policy, resolve)
+        self._pool = ConnectionPool(
+            self._connector,
+            ssl_context or httpx.create_ssl_context(),
+            keep_alive_seconds=KEEP_ALIVE_SECONDS,
+            max_idle=MAX_IDLE_CONNECTIONS,
         )
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """POST `body`. Never raises for what a subscriber or the network does."""
-        started = time.perf_counter()
-
-        def ended(error: str, *, refused: bool = False, unreachable: bool = False, timed_out: bool = False) -> Answer:
-            return Answer(
-                duration_seconds=time.perf_counter() - started,
-                error=error,
-                refused=refused,
-                unreachable=unreachable,
-                timed_out=timed_out,
-            )
-
+        """POST `body` and return the answer; what goes wrong is an answer too."""
+        started = time.monotonic()
+        progress = _Progress()
         try:
-            self._policy.check_url(url)
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._exchange(url, headers, body, started)
-        except (AddressRefused, ConnectionRefusedByPolicy) as refusal:
-            return ended(str(refusal), refused=True)
-        except (TimeoutError, httpcore.TimeoutException):
-            return ended(f"no whole answer within {self._timeout_seconds:g} seconds", timed_out=True)
-        except _NOT_CONNECTED as error:
-            return ended(f"not reachable: {_reason(error)}", unreachable=True)
-        except Exception as error:  # noqa: BLE001 - what comes from outside may break in any way
-            return ended(f"no answer in HTTP: {describe(error)}")
+            async with asyncio.timeout(self._timeout):
+                target = self._policy.get_target(url)
+                answer = await self._post(target, headers, body, progress)
+        except Exception as error:  # noqa: BLE001 - whatever a receiver does, the dispatcher goes on
+            answer = self._failure(error, progress)
+        return replace(answer, duration_seconds=time.monotonic() - started)
 
     async def close(self) -> None:
-        """Close the kept connections."""
+        """Close all connections."""
+        self._connector.close()
         await self._pool.aclose()
 
-    async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes, started: float) -> Answer:
-        async with self._pool.stream("POST", url, headers=list(headers.items()), content=body) as response:
-            seen = await _read(response)
+    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress") -> Answer:
+        try:
+            return await self._exchange(target, headers, body, progress)
+        except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
+            # A kept connection that the receiver closed just then says nothing of the receiver.
+            if progress.connected or progress.answered:
+                raise
+        return await self._exchange(target, headers, body, progress)
+
+    async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress") -> Answer:
+        url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+        fields = _fields(target, headers, body)
+        request = httpcore.Request("POST", url, headers=fields, content=body, extensions={"trace": progress.note})
+        async with self._pool.stream(request) as response:
             return Answer(
-                duration_seconds=time.perf_counter() - started,
+                duration_seconds=0,
                 status_code=response.status,
                 retry_after_seconds=retry_after_seconds(response.headers, self._clock()),
-                response=printable(seen),
+                response=printable(await _read_start(response)),
             )
 
+    def _failure(self, error: Exception, progress: "_Progress") -> Answer:
+        answer = partial(Answer, duration_seconds=0)
+        if isinstance(error, AddressRefused):
+            return answer(error=str(error), refused=True)
+        if isinstance(error, TimeoutError) and progress.sending:
+            return answer(error=f"no whole answer within {self._timeout:g} seconds", timed_out=True)
+        if isinstance(error, (TimeoutError, httpcore.ConnectTimeout)):
+            return answer(error=f"no connection within {self._timeout:g} seconds", unreachable=True)
+        if isinstance(error, httpcore.ConnectError):
+            return answer(error=_why_no_connection(error), unreachable=True)
+        for kind, text in _BROKEN:
+            if isinstance(error, kind):
+                return answer(error=text)
+        log.error("webhook attempt met a bug", reason=describe(error))
+        return answer(error="an unexpected error")
 
-async def _read(response: httpcore.Response) -> bytes:
-    """The beginning of the body. Up to 64 KiB are read, since a connection is kept only if nothing is left on it."""
-    seen, read_bytes = b"", 0
-    async for chunk in response.aiter_stream():
-        seen += chunk[: SHOWN_BYTES - len(seen)]
-        read_bytes += len(chunk)
-        if read_bytes > READ_BYTES:
-            break
-    return seen
+
+class _Progress:
+    """How far a request has come, as httpcore tells it."""
+
+    def __init__(self) -> None:
+        self.connected = False  # anew, for this request
+        self.sending = False
+        self.answered = False
+
+    async def note(self, name: str, _info: dict[str, Any]) -> None:
+        match name:
+            case "connection.connect_tcp.started":
+                self.connected, self.sending = True, False
+            case "http11.send_request_headers.started":
+                self.sending = True
+            case "http11.receive_response_headers.complete":
+                self.answered = True
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause, which says what the wrappers around it do not."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return describe(error)
+def _fields(target: Target, headers: Mapping[str, str], body: bytes) -> list[tuple[bytes, bytes]]:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    own = {
+        "host": host if target.port == DEFAULT_PORTS[target.scheme] else f"{host}:{target.port}",
+        "content-length": str(len(body)),
+        "accept-encoding": "identity",
+        **{name.lower(): value for name, value in headers.items() if name.lower() not in FRAMING_HEADERS},
+    }
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in own.items()]
+
+
+async def _read_start(response: httpcore.Response) -> bytes:
+    """The body's first bytes. The rest is read too, as long as it is small, so that the connection can be kept."""
+    start = bytearray()
+    try:
+        async for part in response.aiter_stream():
+            start += part[: SHOWN_BYTES - len(start)]
+    except AnswerTooLarge:
+        pass  # it is an answer all the same
+    return bytes(start)
+
+
+def _why_no_connection(error: httpcore.ConnectError) -> str:
+    if isinstance(error, NameUnknown):
+        return "the host name has no address"
+    # The pool takes the cause away; its mapping of errors leaves it as the argument.
+    cause = error.args[0] if error.args else None
+    while isinstance(cause, BaseException):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the TLS certificate is not trusted: {printable(cause.verify_message.encode())}"
+        if isinstance(cause, ssl.SSLError):
+            return "TLS failed"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused"
+        cause = cause.__cause__
+    return "no connection"

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 PREFIX = "whsec_"
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
+ID_HEADER = "webhook-id"
 TOLERANCE = timedelta(minutes=5)
 
 

@@ -60,7 +60,7 @@ class Vault:
 def open_vault(settings: Settings) -> Vault:
     """With WEBHOOK_ENCRYPTION_KEYS, else SECRET_KEY, else the generated key in local mode, else closed."""
     if settings.webhook_encryption_keys:
-        return Vault(settings.webhook_encryption_keys.split(","))
+        return Vault([key.strip() for key in settings.webhook_encryption_keys.split(",")])
     if settings.secret_key and settings.secret_key not in PLACEHOLDERS:
         return Vault([settings.secret_key])
     return Vault([load_secret(settings)] if settings.local_mode else [])

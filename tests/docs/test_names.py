@@ -21,6 +21,7 @@ OF_OTHERS = {
     "SO_REUSEPORT",
     "SSL_CERT_FILE",
     "SYNC_TOKEN",
+    "SYNC_WEBHOOK_SECRET",
 }
 # Names that begin like a metric's: of the client, of the ledger's table, of databases in examples.
 NO_METRICS = {"sync_client", "sync_events", "sync_db", "sync_restored"}

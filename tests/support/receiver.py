@@ -88,6 +88,7 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    connections: int = 0
     port: int = 0
 
     @property
@@ -102,6 +103,7 @@ class Receiver:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
+        self.connections += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 request = await _read(reader)

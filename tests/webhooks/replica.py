@@ -11,6 +11,7 @@ from app.events.repository import EventRepository
 from app.webhooks.address import AddressPolicy
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.envelope import EnvelopeFactory
+from app.webhooks.outbox import Outbox
 from app.webhooks.sender import Sender
 from app.webhooks.vault import Vault
 from app.webhooks.verdict import RetryPolicy
@@ -77,9 +78,9 @@ async def running(database: Database, **changes: Any) -> AsyncIterator[Replica]:
         ledger_id = await EventRepository(session).get_ledger_id()
     options: dict[str, Any] = {"concurrency": 100, "lease": timedelta(seconds=10), "wake": wake}
     policy, stop_seconds = changes.pop("policy", POLICY), changes.pop("stop_seconds", 5)
-    dispatcher = Dispatcher(
-        database, sender, EnvelopeFactory(Vault([KEY]), "1"), policy, ledger_id=ledger_id, **{**options, **changes}
-    )
+    vault = Vault([KEY])
+    outbox = Outbox(ledger_id, vault, EnvelopeFactory(vault, "1"), sender)
+    dispatcher = Dispatcher(database, outbox, policy, **{**options, **changes})
     yield Replica(database, dispatcher, wake)
     await dispatcher.stop(stop_seconds)
     await sender.close()

@@ -1,0 +1,1 @@
+"""`python -m app receive`: a receiver of webhooks in a terminal, to try them out."""

@@ -1,0 +1,115 @@
+"""Listens for webhooks until Ctrl-C, and prints what they tell."""
+
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from types import FrameType
+
+import uvicorn
+
+from app.receive.message import FileEvent, Ping
+from app.receive.receiver import Receiver
+from app.tail.line import in_terminal_colours, render_refusal, render_text
+
+SECRET_VARIABLE = "SYNC_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """Where to listen, what to verify with, and how to show what comes. `fail_rate` is a share from 0 to 1."""
+
+    host: str
+    port: int
+    secret: str | None
+    fail_rate: float
+    as_json: bool
+
+
+def receive(options: ReceiveOptions) -> int:
+    """Take webhooks until Ctrl-C, or until nobody reads the lines (0); 1 when the port can not be had."""
+    try:
+        listener = socket.create_server(
+            (options.host, options.port), family=socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        )
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        print(f"can not listen on port {options.port} of {options.host}: {reason}", file=sys.stderr)
+        return 1
+    with listener:
+        _greet(listener.getsockname()[1], options)
+        _serve(listener, options)
+    return 0
+
+
+def _greet(port: int, options: ReceiveOptions) -> None:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"listening at http://{host}:{port}/; Ctrl-C ends it", file=sys.stderr)
+    if options.secret is None:
+        print(f"signatures are not verified: there is neither --secret nor {SECRET_VARIABLE}", file=sys.stderr)
+
+
+def _serve(listener: socket.socket, options: ReceiveOptions) -> None:
+    # uvicorn sends itself the signal that ended it once more, after all is done.
+    signal.signal(signal.SIGTERM, _end_in_order)
+    printer = TerminalPrinter(as_json=options.as_json, on_closed=lambda: setattr(server, "should_exit", True))
+    receiver = Receiver(printer, secret=options.secret, fail_rate=options.fail_rate, random=random.random)
+    config = uvicorn.Config(
+        receiver,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+class TerminalPrinter:
+    """Prints messages on standard output and refusals on standard error, a line each.
+
+    `on_closed` is called when nobody reads them any more.
+    """
+
+    def __init__(self, *, as_json: bool, on_closed: Callable[[], None]) -> None:
+        self._as_json = as_json
+        self._on_closed = on_closed
+        self._colours = in_terminal_colours(sys.stdout)
+        self._error_colours = in_terminal_colours(sys.stderr)
+
+    def tell(self, message: FileEvent | Ping, body: bytes, *, again: bool) -> None:
+        """See `Printer`."""
+        self._print(self._render(message, body) + ("  (again)" if again and not self._as_json else ""))
+
+    def tell_refusal(self, at: datetime, status: HTTPStatus, why: str) -> None:
+        """See `Printer`."""
+        print(render_refusal(at, status, why, colours=self._error_colours), file=sys.stderr, flush=True)
+
+    def _render(self, message: FileEvent | Ping, body: bytes) -> str:
+        if self._as_json:
+            return json.dumps(json.loads(body), separators=(",", ":"))
+        if isinstance(message, Ping):
+            return f"ping of subscription {message.subscription_id}"
+        return render_text(message, colours=self._colours)
+
+    def _print(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            # What is still buffered can not be written either; the interpreter would try once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._on_closed()

@@ -1,0 +1,73 @@
+"""Reads a message that came, and refuses what did not come from the service."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+
+from app.webhooks.signature import ID_HEADER, SignatureRefused, verify
+
+
+class MessageRefused(Exception):
+    """What came gets this `status`; the text says why."""
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class FileEvent(BaseModel):
+    """What happened to a file, as far as a line shows it."""
+
+    position: int
+    file_id: UUID
+    event_type: str
+    created_at: AwareDatetime
+    metadata: dict[str, Any] | None = None
+    anomaly: None = None  # is found later, when the event is processed
+
+
+class Ping(BaseModel):
+    """A message that tells of no event."""
+
+    subscription_id: UUID
+
+
+class _FileMessage(BaseModel):
+    specversion: Literal["1.0"]
+    id: str
+    type: Literal["sync.file.upload", "sync.file.update", "sync.file.delete"]
+    data: FileEvent
+
+
+class _PingMessage(BaseModel):
+    specversion: Literal["1.0"]
+    id: str
+    type: Literal["sync.ping"]
+    data: Ping
+
+
+_MESSAGES: TypeAdapter[_FileMessage | _PingMessage] = TypeAdapter(_FileMessage | _PingMessage)
+
+
+def read_message(headers: Mapping[str, str], body: bytes, secret: str | None, now: datetime) -> FileEvent | Ping:
+    """What a message tells; without a `secret` whoever sent it. `headers` have lower-case names.
+
+    Raises:
+        MessageRefused: 401 when it is not signed with `secret` now, 400 when it is no message of the service.
+    """
+    if secret is not None:
+        try:
+            verify(headers, body, secret, now)
+        except SignatureRefused as refusal:
+            raise MessageRefused(HTTPStatus.UNAUTHORIZED, str(refusal)) from None
+    try:
+        message = _MESSAGES.validate_json(body)
+    except ValidationError:
+        raise MessageRefused(HTTPStatus.BAD_REQUEST, "the body is no CloudEvent of the service") from None
+    if headers.get(ID_HEADER) != message.id:
+        raise MessageRefused(HTTPStatus.BAD_REQUEST, f"{ID_HEADER} is not the id of the event")
+    return message.data

@@ -1,0 +1,98 @@
+"""Keeps connections for the next request to the same origin.
+
+httpcore's own pool looks at every pair of its connections before each request, which at 64 of them takes longer than
+all the rest of a delivery. Here a request costs the same however many there are.
+"""
+
+import ssl
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpcore
+
+_Key = tuple[bytes, bytes, int]
+
+
+class ConnectionPool:
+    """As many connections as there are requests under way; `max_idle` of them are kept, for `keep_alive_seconds`."""
+
+    def __init__(
+        self,
+        network: httpcore.AsyncNetworkBackend,
+        ssl_context: ssl.SSLContext,
+        *,
+        keep_alive_seconds: float,
+        max_idle: int,
+    ) -> None:
+        self._network = network
+        self._ssl_context = ssl_context
+        self._keep_alive_seconds = keep_alive_seconds
+        self._max_idle = max_idle
+        self._idle: defaultdict[_Key, deque[httpcore.AsyncHTTPConnection]] = defaultdict(deque)
+        self._oldest: dict[httpcore.AsyncHTTPConnection, _Key] = {}  # all that are idle, the longest first
+
+    def __len__(self) -> int:
+        """How many connections are idle."""
+        return len(self._oldest)
+
+    @asynccontextmanager
+    async def stream(self, request: httpcore.Request) -> AsyncIterator[httpcore.Response]:
+        """The answer to `request`; its connection is kept if all of it was read by the end of the block.
+
+        Raises:
+            httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException: as httpcore's connections do.
+        """
+        origin = request.url.origin
+        key = (origin.scheme, origin.host, origin.port)
+        connection = await self._take(key) or self._create(origin)
+        try:
+            response = await connection.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            await self._put_back(key, connection)
+
+    async def aclose(self) -> None:
+        """Close the idle connections."""
+        while self._oldest:
+            await self._close_oldest()
+
+    def _create(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        return httpcore.AsyncHTTPConnection(
+            origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=self._keep_alive_seconds,
+            network_backend=self._network,
+        )
+
+    async def _take(self, key: _Key) -> httpcore.AsyncHTTPConnection | None:
+        """The idle connection that was used last: it is the least likely to have been closed by the other side."""
+        idle = self._idle[key]
+        while idle:
+            connection = idle.pop()
+            del self._oldest[connection]
+            if not connection.has_expired():
+                return connection
+            await connection.aclose()
+        del self._idle[key]
+        return None
+
+    async def _put_back(self, key: _Key, connection: httpcore.AsyncHTTPConnection) -> None:
+        if connection.is_closed() or not connection.is_idle():
+            await connection.aclose()
+            return
+        self._idle[key].append(connection)
+        self._oldest[connection] = key
+        while self._oldest and (len(self._oldest) > self._max_idle or next(iter(self._oldest)).has_expired()):
+            await self._close_oldest()
+
+    async def _close_oldest(self) -> None:
+        connection = next(iter(self._oldest))
+        key = self._oldest.pop(connection)
+        self._idle[key].remove(connection)
+        if not self._idle[key]:
+            del self._idle[key]
+        await connection.aclose()

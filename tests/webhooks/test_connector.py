@@ -1,0 +1,165 @@
+"""To which of the addresses of a name a connection goes, and what is read from it."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import httpcore
+import pytest
+
+from app.webhooks import connector
+from app.webhooks.address import AddressPolicy, AddressRefused
+from app.webhooks.connector import Connector, Lookups, NameUnknown
+from app.webhooks.sender import Sender
+from tests.support.receiver import answer, receiving
+
+PUBLIC_ONLY = AddressPolicy(allow_private=False, ports=frozenset())
+ANYWHERE = AddressPolicy(allow_private=True, ports=frozenset())
+
+
+class Resolver:
+    """Answers in turn with each of `answers`, and with the last one for ever; notes what it was asked."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self._answers = list(answers)
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str, _port: int) -> Sequence[str]:
+        self.asked.append(host)
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [("127.0.0.1",), ("8.8.8.8", "10.0.0.1"), ("8.8.8.8", "::ffff:8.8.8.8"), ("2606:4700::1", "fe80::1%lo")],
+    ids=" ".join,
+)
+async def test_one_address_that_is_not_public_refuses_the_name(addresses: Sequence[str]) -> None:
+    with pytest.raises(AddressRefused):
+        await Connector(PUBLIC_ONLY, Resolver(addresses)).connect_tcp("example.com", 80)
+
+
+async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
+    async with receiving() as receiver:
+        port = int(receiver.url.split(":")[2].split("/")[0])
+        resolver = Resolver(["127.0.0.1"], ["127.0.0.2"])
+        stream = await Connector(ANYWHERE, resolver).connect_tcp("example.com", port)
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+        await stream.aclose()
+    assert resolver.asked == ["example.com"]
+
+
+async def test_a_name_that_leads_elsewhere_the_second_time_is_refused_then() -> None:
+    async with receiving() as receiver:
+        port = int(receiver.url.split(":")[2].split("/")[0])
+        policy = _OnlyLoopbackOne(allow_private=False, ports=frozenset())
+        sender = Sender(policy, 5, resolve=Resolver(["127.0.0.1"], ["127.0.0.2"]))
+        url = f"http://example.com:{port}/"
+        receiver.decide = lambda _request: answer(connection="close")
+        assert (await sender.send(url, {}, b"{}")).status_code == 200
+        refused = await sender.send(url, {}, b"{}")
+        await sender.close()
+    assert refused.refused
+    assert len(receiver.received) == 1
+    assert receiver.received[0].headers["host"] == f"example.com:{port}"
+
+
+class _OnlyLoopbackOne(AddressPolicy):
+    """Takes 127.0.0.1 for the public internet."""
+
+    def check_address(self, ip: str) -> None:
+        if ip != "127.0.0.1":
+            super().check_address(ip)
+
+
+async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
+    async with receiving() as receiver:
+        port = int(receiver.url.split(":")[2].split("/")[0])
+        stream = await Connector(ANYWHERE, Resolver(["127.0.0.9", "127.0.0.1"])).connect_tcp("a.example", port)
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+        await stream.aclose()
+
+
+async def test_a_name_without_an_address_is_unknown() -> None:
+    with pytest.raises(NameUnknown):
+        await Connector(ANYWHERE, Resolver([])).connect_tcp("a.example", 80)
+
+
+@pytest.mark.parametrize("host", ["nothing.invalid", "a" * 70, "a..b"])
+async def test_the_system_knows_no_such_name(host: str) -> None:
+    lookups = Lookups()
+    try:
+        with suppress(NameUnknown):
+            assert not await lookups.resolve(host, 80)
+    finally:
+        lookups.close()
+
+
+async def test_the_system_knows_this_machine() -> None:
+    lookups = Lookups()
+    assert "127.0.0.1" in await lookups.resolve("localhost", 80)
+    lookups.close()
+
+
+async def test_a_name_that_hangs_takes_one_thread_and_no_other_name_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    asked: list[str] = []
+
+    def look_up(host: str, _port: int) -> Sequence[str]:
+        asked.append(host)
+        if host == "slow.example":
+            release.wait(20)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(connector, "_look_up", look_up)
+    lookups = Lookups()
+    hanging = [asyncio.create_task(lookups.resolve("slow.example", 80)) for _ in range(2 * connector.MAX_LOOKUPS)]
+    async with asyncio.timeout(10):
+        assert await lookups.resolve("fast.example", 80) == ["127.0.0.1"]
+        hanging.pop().cancel()  # who gives up takes nothing from the others
+        await asyncio.sleep(0)
+        release.set()
+        assert await asyncio.gather(*hanging) == [["127.0.0.1"]] * len(hanging)
+    assert sorted(asked) == ["fast.example", "slow.example"]
+    lookups.close()
+
+
+async def test_lookups_have_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(busy)
+    release = threading.Event()
+    occupied = asyncio.get_running_loop().run_in_executor(None, release.wait, 20)
+    lookups = Lookups()
+    async with asyncio.timeout(10):
+        assert await lookups.resolve("localhost", 80)
+    release.set()
+    await occupied
+    lookups.close()
+
+
+async def test_a_stream_ends_where_an_answer_gets_too_large() -> None:
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(65_536))
+                await writer.drain()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    stream = await Connector(ANYWHERE, Resolver(["127.0.0.1"])).connect_tcp(
+        "a.example", server.sockets[0].getsockname()[1]
+    )
+    for _ in range(2):
+        await stream.write(b"x")
+        assert sum([len(await stream.read(8192)) for _ in range(8)]) <= connector.MAX_ANSWER_BYTES
+        with pytest.raises(httpcore.ReadError):
+            await _read_on(stream)
+    await stream.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+async def _read_on(stream: httpcore.AsyncNetworkStream) -> None:
+    while True:
+        await stream.read(8192)
