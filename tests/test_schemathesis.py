@@ -21,7 +21,12 @@ HOOKS = "tests.support.schemathesis_hooks"
 
 @pytest.mark.timeout(240)
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:
-    service = start_service(AUTH_ENFORCE_SCOPES="true")
+    service = start_service(
+        AUTH_ENFORCE_SCOPES="true",
+        WEBHOOK_ENCRYPTION_KEYS="k" * 32,
+        WEBHOOK_MAX_SUBSCRIPTIONS="10000",
+        WEBHOOK_TIMEOUT="1",
+    )
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     done = subprocess.run(
         [
@@ -45,6 +50,6 @@ def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "13 selected / 14 total" in done.stdout
+    assert "26 selected / 27 total" in done.stdout
     assert "FAILURES" not in done.stdout
     assert "Traceback" not in service.output()

@@ -40,15 +40,18 @@ class IfMatch:
         if not values or text == "*":
             return cls()
         tags: set[str] = set()
-        position = 0
+        position, is_empty = 0, True
         while position < len(text):
             element = _ELEMENT.match(text, position)
             if element is None:
                 raise ValueError("no list of entity tags")
             weak, tag = element.groups()
+            is_empty = is_empty and not tag
             if tag and not weak:
                 tags.add(tag)
             position = element.end()
+        if is_empty:
+            raise ValueError("no list of entity tags")
         return cls(frozenset(tags))
 
     def check(self, version: int) -> None:

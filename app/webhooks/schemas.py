@@ -123,7 +123,9 @@ class Replay(Input):
     model_config = _examples(REPLAY_BODIES)
 
     from_position: Position | None = Field(None, description="The first one.")
-    until_position: Position | None = Field(None, description="The last one; without it, all up to now.")
+    until_position: Position | None = Field(
+        None, description="The last one, as far as there are any; without it, all up to now."
+    )
     from_time: BodyTimestamp | None = Field(None, description="Those recorded then or later.")
     until_time: BodyTimestamp | None = Field(None, description="Those recorded before then; without it, up to now.")
 

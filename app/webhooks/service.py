@@ -233,11 +233,9 @@ class SubscriptionService:
 
 async def _find_range(overviews: OverviewRepository, replay: Replay) -> tuple[int, int | None]:
     """The position before the range, and its last one; None: up to now."""
-    head = await overviews.get_head()
-    for member in ("from_position", "until_position"):
-        if (getattr(replay, member) or 0) > head:
-            raise BeyondLedger(member)
     if replay.from_position is not None:
+        if replay.from_position > await overviews.get_head():
+            raise BeyondLedger("from_position")
         return replay.from_position - 1, replay.until_position
     after = await overviews.find_last_before(replay.from_time) if replay.from_time else 0
     return after, await overviews.find_last_before(replay.until_time) if replay.until_time else None

@@ -60,8 +60,9 @@ def _headers_schema(*types: str) -> WithJsonSchema:
 def _read_start(value: Any) -> int | None:
     if isinstance(value, str) and value in _START:
         return _START[value]
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_POSITION:
-        return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and 0 <= value <= MAX_POSITION and value == int(value):  # 3.0 is an integer in JSON Schema
+        return int(value)
     raise PydanticCustomError("start", "Input should be 'latest', 'beginning' or a position")
 
 

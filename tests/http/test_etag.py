@@ -14,16 +14,16 @@ def test_a_condition_that_the_current_version_meets(values: list[str]) -> None:
     IfMatch.parse(values).check(3)
 
 
-@pytest.mark.parametrize(
-    "values", [['"1"'], ['W/"3"'], ['"33", "13"'], [""], [","], ['"3,"'], ['"\xff"']], ids=range(7)
-)
+@pytest.mark.parametrize("values", [['"1"'], ['W/"3"'], ['"33", "13"'], ['"3,"'], ['"\xff"']], ids=range(5))
 def test_a_condition_that_it_does_not_meet(values: list[str]) -> None:
     with pytest.raises(PreconditionFailed):
         IfMatch.parse(values).check(3)
 
 
 @pytest.mark.parametrize(
-    "value", ["3", '"3', '"3" "4"', '*, "3"', 'w/"3"', 'W/ "3"', '"a b"', '"\n"', "'3'", '"3"x'], ids=range(10)
+    "value",
+    ["3", '"3', '"3" "4"', '*, "3"', 'w/"3"', 'W/ "3"', '"a b"', '"\n"', "'3'", '"3"x', "", ",", "*,"],
+    ids=range(13),
 )
 def test_what_is_no_list_of_entity_tags(value: str) -> None:
     with pytest.raises(ValueError, match="no list"):

@@ -1,9 +1,13 @@
 """Loaded by schemathesis: what the contract demands of a valid request and an OpenAPI document can not say."""
 
 import itertools
+import re
 from typing import Any
 
 import schemathesis
+
+from app.http.etag import PATTERN
+from app.webhooks.envelope import is_own_header
 
 _number = itertools.count(1)
 
@@ -11,8 +15,7 @@ _number = itertools.count(1)
 @schemathesis.hook
 def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
     """Make valid requests valid in these respects too; invalid ones stay invalid."""
-    for name in [name for name in case.headers or {} if name.lower() == "idempotency-key"]:
-        case.headers[name] = _unique(case.headers[name])
+    _choose_headers(case.headers or {})
     query = case.query or {}
     if isinstance(query.get("cursor"), str):
         query["cursor"] = "latest"  # others are good only when an answer gave them; tests of the feed send bad ones
@@ -20,10 +23,63 @@ def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
         query["wait"] = 0  # longer than the run waits for an answer
     if isinstance(case.body, dict):
         case.body = _in_64_bits(case.body)
-        events = case.body.get("events")
-        for event in events if isinstance(events, list) else []:
-            if isinstance(event, dict) and "idempotency_key" in event:
-                event["idempotency_key"] = _unique(event["idempotency_key"])
+        _choose_keys(case.body)
+        if case.path.endswith("/replay"):
+            _choose_range(case.body)
+        elif case.path.startswith("/subscriptions"):
+            _choose_subscription(case.body)
+
+
+def _choose_headers(headers: Any) -> None:
+    for name in list(headers):
+        match name.lower():
+            case "idempotency-key":
+                headers[name] = _unique(headers[name])
+            # Other tags are good only when an answer gave them. Schemathesis takes a number for a string that matches.
+            case "if-match" if re.fullmatch(rf"{PATTERN}|[0-9]+", str(headers[name])):
+                headers[name] = "*"
+
+
+def _choose_keys(body: dict[str, Any]) -> None:
+    events = body.get("events")
+    for event in events if isinstance(events, list) else []:
+        if isinstance(event, dict) and "idempotency_key" in event:
+            event["idempotency_key"] = _unique(event["idempotency_key"])
+
+
+def _choose_subscription(body: dict[str, Any]) -> None:
+    """What is good by its form but for reasons that a schema can not say; tests of the webhooks send it."""
+    if isinstance(body.get("url"), str) and re.fullmatch("(?=.{0,2048}$)https?://[!-~]+", body["url"]):
+        body["url"] = "http://subscriber.invalid/"
+    headers = body.get("headers")
+    if isinstance(headers, dict):
+        by_name = {name.lower(): name for name in headers}
+        body["headers"] = {name: headers[name] for name in by_name.values() if not is_own_header(name)}
+    if _is_position(body.get("start"), 0):
+        body["start"] = 0
+    if isinstance(body.get("secret"), str) and re.fullmatch("whsec_[A-Za-z0-9+/]{32,86}={0,2}", body["secret"]):
+        body["secret"] = "whsec_" + "QUJD" * 8
+
+
+def _choose_range(body: dict[str, Any]) -> None:
+    """One range that has events, of members that are good one by one."""
+    positions = {"from_position", "until_position"}
+    times = {"from_time", "until_time"}
+    are_good = all(
+        value is None
+        or (name in positions and _is_position(value, 1))
+        or (name in times and isinstance(value, str) and re.match("[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]", value))
+        for name, value in body.items()
+    )
+    if are_good and body.keys() <= positions | times:
+        body.clear()
+        body["from_position"] = 1
+
+
+def _is_position(value: Any, least: int) -> bool:
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= 2**53 and value % 1 == 0
+    )
 
 
 def _unique(key: Any) -> Any:

@@ -49,6 +49,7 @@ async def replayed(database: Database, subscription_id: str) -> list[int]:
 RANGES: dict[str, tuple[dict[str, Any], list[int]]] = {
     "from a position": ({"from_position": 8}, [8, 9, 10]),
     "positions": ({"from_position": 3, "until_position": 5}, [3, 4, 5]),
+    "beyond the end": ({"from_position": 9, "until_position": 1000}, [9, 10]),
     "one position": ({"from_position": 3, "until_position": 3}, [3]),
     "from a time": ({"from_time": "2026-01-15T10:09:00Z"}, [9, 10]),
     "times": ({"from_time": "2026-01-15T11:02:00+01:00", "until_time": "2026-01-15T10:04:00Z"}, [2, 3]),
@@ -115,7 +116,6 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "position text": ({"from_position": "1"}, "body.from_position", "number_type"),
     "position huge": ({"from_position": 2**60}, "body.from_position", "less_than_equal"),
     "beyond": ({"from_position": 11}, "body.from_position", "beyond_ledger"),
-    "until beyond": ({"from_position": 1, "until_position": 11}, "body.until_position", "beyond_ledger"),
     "time without zone": ({"from_time": "2026-01-15T10:00:00"}, "body.from_time", "timestamp_format"),
     "time number": ({"from_time": 1768471200}, "body.from_time", "string_type"),
     "unknown": ({"from_position": 1, "x": 1}, "body.(unknown field)", "extra_forbidden"),
