@@ -12,7 +12,8 @@ from app.errors import Unavailable
 # PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races; closed.
 _FAILED_CLASSES = ("08", "53", "57P", "58")
 _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
-_TIMEOUT_STATES = frozenset({"55P03", "57014"})
+_LOCK_TIMEOUT = "55P03"
+_TIMEOUT_STATES = frozenset({_LOCK_TIMEOUT, "57014"})
 _SQLITE_FAILED = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -56,6 +57,11 @@ def connection_failed(error: BaseException) -> bool:
 def ran_out_of_time(error: BaseException) -> bool:
     """Whether `error` is a time-out that the database set for this statement or its locks."""
     return isinstance(error, DBAPIError) and _sqlstate(error) in _TIMEOUT_STATES
+
+
+def waited_for_lock(error: BaseException) -> bool:
+    """Whether `error` is the time-out of a lock that somebody else has, which says nothing of the statement."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) == _LOCK_TIMEOUT
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

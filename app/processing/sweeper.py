@@ -15,7 +15,7 @@ from opentelemetry.trace import get_current_span
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_of_time
+from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_of_time, waited_for_lock
 from app.errors import describe
 from app.metrics import SweepMetrics
 from app.processing.handler import Handler
@@ -206,7 +206,8 @@ class Sweeper:
                 await handler.handle(session, positions)
             await session.flush()
         except Exception as error:
-            if connection_failed(error) or (ran_out_of_time(error) and self._limit > 1):
+            has_time_left = ran_out_of_time(error) and self._limit > 1
+            if connection_failed(error) or waited_for_lock(error) or has_time_left:
                 raise
             await savepoint.rollback()
             return error

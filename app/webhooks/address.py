@@ -156,7 +156,7 @@ def _check_parts(url: str, parts: httpx.URL) -> None:
         raise AddressRefused("The URL must begin with https:// or http://.")
     if not parts.raw_host:
         raise AddressRefused("The URL has no host that can be one.")
-    if parts.userinfo or "@" in url.split("/")[2]:
+    if parts.userinfo or "@" in re.split(r"[/?#]", url)[2]:
         raise AddressRefused("The URL must not hold a user name or a password; use the subscription's headers.")
     if "#" in url:
         raise AddressRefused("The URL must not have a fragment.")

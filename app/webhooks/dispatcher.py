@@ -12,6 +12,7 @@ import structlog
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.metrics import WebhookMetrics
+from app.webhooks.answer import Answer
 from app.webhooks.claim_repository import ClaimedDelivery, ClaimRepository, Recipient
 from app.webhooks.claimer import Claim, Claimer
 from app.webhooks.cloud_event import event_body
@@ -116,11 +117,15 @@ class Dispatcher:
             log.warning("lease ended before it was used", delivery_id=delivery.id)
             self._release(recipient.id, delivery)
             return
-        body = event_body(delivery.event, self._outbox.ledger_id)
         started_at = datetime.now(UTC)
-        headers = envelope.create_headers(str(delivery.event.id), body, started_at)
-        answer = await self._outbox.sender.send(recipient.url, headers, body)
-        self._settler.submit(Result(recipient.id, delivery, started_at, answer, judge(answer)))
+        try:
+            body = event_body(delivery.event, self._outbox.ledger_id)
+            headers = envelope.create_headers(str(delivery.event.id), body, started_at)
+            answer = await self._outbox.sender.send(recipient.url, headers, body)
+        except Exception:  # whatever it was, the delivery is settled: nobody else can take a lease that is kept up
+            log.exception("delivery could not be sent", delivery_id=delivery.id)
+            answer = Answer(duration_seconds=0, error="an unexpected error; the log has it under the delivery's id")
+        self._settler.submit(Result(recipient.id, recipient.url, delivery, started_at, answer, judge(answer)))
 
     def _finish(self, results: Sequence[Result]) -> None:
         for result in results:

@@ -24,7 +24,7 @@ OWN_HEADERS = frozenset(
     }
 )
 OWN_PREFIXES = ("content-", "proxy-", "webhook-")
-_CACHED_SECRETS = 10_000
+_CACHED_SECRETS = 256
 
 
 class Sealed(Protocol):

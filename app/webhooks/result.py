@@ -10,9 +10,10 @@ from app.webhooks.outcome import Outcome
 
 
 class Result(NamedTuple):
-    """An attempt that has ended; `started_at` is by this process's clock."""
+    """An attempt at `url` that has ended; `started_at` is by this process's clock."""
 
     subscription_id: UUID
+    url: str
     delivery: ClaimedDelivery
     started_at: datetime
     answer: Answer

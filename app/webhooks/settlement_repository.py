@@ -114,7 +114,13 @@ class SettlementRepository:
     async def list_standings(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[Standing]:
         """How those subscriptions stand for which that may change now, locked: most that succeed stand well already."""
         was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
-        columns = (Subscription.id, Subscription.failing_since, Subscription.slow_until, Subscription.slow_count)
+        columns = (
+            Subscription.id,
+            Subscription.url,
+            Subscription.failing_since,
+            Subscription.slow_until,
+            Subscription.slow_count,
+        )
         query = (
             select(*columns)
             .where(or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad))
@@ -122,6 +128,11 @@ class SettlementRepository:
             .with_for_update(key_share=True)
         )
         return [Standing(*row) for row in await self._session.execute(query)]
+
+    async def has_pending(self, subscription_id: UUID) -> bool:
+        """Whether anything is still to be delivered to it."""
+        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
+        return (await self._session.scalar(query)) is not None
 
     async def mark_standings(self, standings: Iterable[Standing]) -> None:
         """Write how they stand."""

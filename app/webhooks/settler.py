@@ -17,10 +17,11 @@ from app.ending import wait_or_cancel
 from app.errors import NotFound, describe
 from app.metrics import WebhookMetrics
 from app.webhooks.claim_repository import LeaseKey
-from app.webhooks.models import DeliveryStatus
+from app.webhooks.models import DeliveryStatus, SubscriptionStatus
 from app.webhooks.outcome import Outcome
 from app.webhooks.result import Result
 from app.webhooks.settlement_repository import SettledDelivery, SettlementRepository
+from app.webhooks.standing import Standing
 from app.webhooks.subscription_repository import SubscriptionRepository
 from app.webhooks.verdict import RetryPolicy, Verdict, decide
 
@@ -116,10 +117,11 @@ class Settler:
             finished = [lane for key, lane in lanes.items() if verdicts[key].status is not DeliveryStatus.PENDING]
             if finished:
                 await repository.mark_next_due(finished)
-            reasons = await self._note_standings(repository, written, now)
+            died = {result.subscription_id for result in written if verdicts[result.delivery.key].is_dead}
+            reasons = await self._note_standings(repository, written, died, now)
         self._report(group, written, verdicts, now)
-        for subscription_id, reason in reasons.items():
-            await self._disable(subscription_id, reason)
+        for standing, reason in reasons:
+            await self._disable(standing, reason)
 
     def _decide(self, result: Result, now: datetime) -> Verdict:
         return decide(
@@ -132,42 +134,59 @@ class Settler:
         )
 
     async def _note_standings(
-        self, repository: SettlementRepository, written: Sequence[Result], now: datetime
-    ) -> dict[UUID, str]:
-        """Write how the subscriptions stand after these; returns those to disable, and why."""
+        self, repository: SettlementRepository, written: Sequence[Result], died: Collection[UUID], now: datetime
+    ) -> list[tuple[Standing, str]]:
+        """Write how the subscriptions stand after these; returns those to disable, and why.
+
+        What came from an address that a subscription has no more says nothing of it.
+        """
         succeeded = {result.subscription_id for result in written if result.outcome is Outcome.DELIVERED}
         failed = {result.subscription_id for result in written if result.outcome is not Outcome.DELIVERED}
         standings = await repository.list_standings(succeeded, failed)
         by_id = {standing.subscription_id: standing for standing in standings}
+        gone = set()
         for result in written:
-            if standing := by_id.get(result.subscription_id):
-                standing.note(result.outcome, now, self._random, result.answer.retry_after_seconds)
+            standing = by_id.get(result.subscription_id)
+            if standing is None or standing.url != result.url:
+                continue
+            standing.note(result.outcome, now, self._random, result.answer.retry_after_seconds)
+            if result.outcome is Outcome.GONE:
+                gone.add(result.subscription_id)
+        failed_long = {one.subscription_id for one in standings if one.has_failed_for(self._policy.disable_after, now)}
+        for standing in standings:
+            # With nothing left to send, days may pass without an attempt; they are no days of failures.
+            if standing.subscription_id in died and not await repository.has_pending(standing.subscription_id):
+                standing.failing_since = None
         await repository.mark_standings(standings)
         days = self._policy.disable_after.total_seconds() / 86_400
-        reasons = {
-            standing.subscription_id: f"Every attempt of the last {days:g} days has failed."
-            for standing in standings
-            if standing.has_failed_for(self._policy.disable_after, now)
-        }
-        gone = {result.subscription_id for result in written if result.outcome is Outcome.GONE}
-        return reasons | dict.fromkeys(gone, "The receiver answered 410 Gone.")
+        return [
+            *((by_id[one], "The receiver answered 410 Gone.") for one in gone),
+            *((by_id[one], f"Every attempt of the last {days:g} days has failed.") for one in failed_long - gone),
+        ]
 
-    async def _disable(self, subscription_id: UUID, reason: str) -> None:
-        """In a transaction of its own, since it must be alone with the lanes; if that fails the next attempt tells."""
+    async def _disable(self, standing: Standing, reason: str) -> None:
+        """In a transaction of its own, since it must be alone with the lanes; if that fails the next attempt tells.
+
+        Nothing is done when the subscription has been changed meanwhile, or something has been delivered.
+        """
         try:
             async with self._database.transaction() as session:
                 repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id)
-                await repository.mark_disabled(subscription, reason)
+                stored = await repository.get_for_change(standing.subscription_id)
+                is_as_before = stored.url == standing.url and stored.failing_since == standing.failing_since
+                if stored.status != SubscriptionStatus.ACTIVE or not is_as_before:
+                    return
+                await repository.mark_disabled(stored, reason)
         except NotFound:
             return
-        log.error("subscription disabled", subscription_id=str(subscription_id), reason=reason)
+        log.error("subscription disabled", subscription_id=str(standing.subscription_id), reason=reason)
 
     def _report(
         self, group: Sequence[Result], written: Collection[Result], verdicts: dict[LeaseKey, Verdict], now: datetime
     ) -> None:
         """Count and log what is committed."""
         if len(written) < len(group):
+            self._metrics.late.inc(len(group) - len(written))
             log.warning("results came too late", results=len(group) - len(written))
         for result in written:
             status = verdicts[result.delivery.key].status

@@ -14,6 +14,7 @@ class Standing:
     """One subscription; `slow_count` counts the times in a row that it was slowed."""
 
     subscription_id: UUID
+    url: str
     failing_since: datetime | None
     slow_until: datetime | None
     slow_count: int
@@ -23,11 +24,14 @@ class Standing:
     ) -> None:
         """Take account of one attempt that ended now.
 
-        Many that were under way together slow it once, and what a receiver asks for counts when it is longer.
+        Many that were under way together slow it once, and what a receiver asks for counts when it is longer. A success
+        that was under way meanwhile takes nothing of that back.
         """
         if outcome is Outcome.DELIVERED:
-            self.failing_since = self.slow_until = None
-            self.slow_count = 0
+            self.failing_since = None
+            if self.slow_until is None or self.slow_until <= now:
+                self.slow_until = None
+                self.slow_count = 0
             return
         self.failing_since = self.failing_since or now
         if not outcome.slows:

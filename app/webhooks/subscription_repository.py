@@ -57,7 +57,8 @@ class SubscriptionRepository:
         await self._mark_inactive(subscription, SubscriptionStatus.PAUSED, None)
 
     async def mark_disabled(self, subscription: Subscription, reason: str) -> None:
-        """The same, by the service's own decision."""
+        """The same, by the service's own decision. Whoever has not seen that must not undo it: the version is new."""
+        subscription.version += 1
         await self._mark_inactive(subscription, SubscriptionStatus.DISABLED, reason)
 
     async def mark_deleted(self, subscription: Subscription) -> None:

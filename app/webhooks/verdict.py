@@ -32,6 +32,11 @@ class Verdict(NamedTuple):
     due_at: datetime | None
     failures: int
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was the last attempt."""
+        return self.status is DeliveryStatus.DEAD
+
 
 def decide(
     outcome: Outcome,
@@ -44,12 +49,11 @@ def decide(
 ) -> Verdict:
     """The verdict after an attempt that ended now; `failures` are those before it.
 
-    An outcome that is about the subscription, not about this event, does not count against the delivery: it is due as
-    soon as anything may be sent at all.
+    Only GONE does not count against the delivery, which waits for the subscription to be wanted again.
     """
     if outcome is Outcome.DELIVERED:
         return Verdict(DeliveryStatus.DELIVERED, None, failures)
-    if outcome is Outcome.GONE or outcome.slows:
+    if outcome is Outcome.GONE:
         return Verdict(DeliveryStatus.PENDING, now, failures)
     failures += 1
     if failures >= policy.max_failures:

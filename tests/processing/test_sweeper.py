@@ -223,6 +223,26 @@ async def test_a_database_that_can_not_serve_costs_no_attempt(database: Database
     assert (await read_ledger(database))[0].attempts == 0
 
 
+class Impatient:
+    """A handler that wants a row which somebody else has."""
+
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        await session.execute(text("SELECT 1 FROM ledger_head FOR UPDATE NOWAIT"))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_lock_that_others_have_costs_no_attempt(database: Database) -> None:
+    await add_events(database, (uuid4(), "upload"))
+    sweeper = make_sweeper(database, Impatient(), batch_size=1)
+    async with database.transaction() as session:
+        await session.execute(text("SELECT 1 FROM ledger_head FOR UPDATE"))
+        for _ in range(4):
+            with pytest.raises(DatabaseUnavailable):
+                await sweeper.run_once()
+    assert [(event.attempts, event.retry_state) for event in await read_ledger(database)] == [(0, None)]
+    assert await sweeper.run_once() == 1
+
+
 async def test_a_stop_ends_the_sweep_between_two_batches(database: Database, journal: Journal) -> None:
     stopping = asyncio.Event()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.database.engine import Database
 from app.events.repository import EventRepository
+from app.metrics import WebhookMetrics
 from app.webhooks.address import AddressPolicy
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.envelope import EnvelopeFactory
@@ -31,10 +32,13 @@ def sealed(text: str = SECRET) -> bytes:
 class Replica:
     """A sweep and a dispatcher; `sent` counts what was claimed in all."""
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, wake: asyncio.Event) -> None:
+    def __init__(
+        self, database: Database, dispatcher: Dispatcher, wake: asyncio.Event, metrics: WebhookMetrics
+    ) -> None:
         self.database = database
         self.dispatcher = dispatcher
         self.wake = wake
+        self.metrics = metrics
 
     async def sweep(self) -> None:
         """Turn what was recorded into deliveries."""
@@ -73,14 +77,14 @@ class Replica:
 async def running(database: Database, **changes: Any) -> AsyncIterator[Replica]:
     """A replica with short intervals, that may send to loopback addresses; it is stopped in order at the end."""
     sender = Sender(AddressPolicy(allow_private=True, ports=frozenset()), changes.pop("timeout_seconds", 5))
-    wake = asyncio.Event()
+    wake, metrics = asyncio.Event(), WebhookMetrics()
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
-    options: dict[str, Any] = {"concurrency": 100, "lease": timedelta(seconds=10), "wake": wake}
+    options: dict[str, Any] = {"concurrency": 100, "lease": timedelta(seconds=10), "wake": wake, "metrics": metrics}
     policy, stop_seconds = changes.pop("policy", POLICY), changes.pop("stop_seconds", 5)
     vault = Vault([KEY])
     outbox = Outbox(ledger_id, vault, EnvelopeFactory(vault, "1"), sender)
     dispatcher = Dispatcher(database, outbox, policy, **{**options, **changes})
-    yield Replica(database, dispatcher, wake)
+    yield Replica(database, dispatcher, wake, metrics)
     await dispatcher.stop(stop_seconds)
     await sender.close()

@@ -62,6 +62,7 @@ async def test_a_lease_that_ended_is_taken_over_and_its_late_result_is_not_writt
         receiver.go_on.set()
         await stalled.settle()
         assert receiver.positions == [1, 1, 2]
+        assert stalled.metrics.late._value.get() == 1
         assert await list_attempts(database) == [(1, "delivered"), (1, "delivered")]
         deliveries = await list_deliveries(database, subscription_id)
         assert [(one.status, one.fence, one.failures) for one in deliveries] == [

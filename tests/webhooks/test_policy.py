@@ -27,7 +27,7 @@ def verdict(outcome: Outcome, failures: int = 0, retry_after_seconds: float | No
 
 def standing(**changes: datetime | int | None) -> Standing:
     values = {"failing_since": None, "slow_until": None, "slow_count": 0, **changes}
-    return Standing(uuid4(), **values)  # type: ignore[arg-type]  # of the right type by its name
+    return Standing(uuid4(), "http://receiver/", **values)  # type: ignore[arg-type]  # of the right type by its name
 
 
 def note(one: Standing, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None) -> None:
@@ -38,8 +38,8 @@ def test_a_success_settles() -> None:
     assert verdict(Outcome.DELIVERED, 2) == ("delivered", None, 2)
 
 
-@pytest.mark.parametrize("outcome", COUNTED)
-def test_a_failure_of_its_own_counts_and_the_last_one_kills(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [*COUNTED, *SLOWING])
+def test_a_failure_counts_and_the_last_one_kills(outcome: Outcome) -> None:
     assert verdict(outcome) == ("pending", NOW + timedelta(seconds=5), 1)
     assert verdict(outcome, 1) == ("pending", NOW + timedelta(seconds=15), 2)
     assert verdict(outcome, 2) == ("dead", None, 3)
@@ -49,9 +49,8 @@ def test_it_waits_for_as_long_as_the_receiver_asks() -> None:
     assert verdict(Outcome.FAILED, retry_after_seconds=60).due_at == NOW + timedelta(seconds=60)
 
 
-@pytest.mark.parametrize("outcome", [*SLOWING, Outcome.GONE])
-def test_what_is_about_the_subscription_counts_against_no_delivery(outcome: Outcome) -> None:
-    assert verdict(outcome, 2) == ("pending", NOW, 2)
+def test_the_end_of_the_subscription_counts_against_no_delivery() -> None:
+    assert verdict(Outcome.GONE, 2) == ("pending", NOW, 2)
 
 
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.DELIVERED])
@@ -69,6 +68,15 @@ def test_a_success_clears_everything() -> None:
     note(one, Outcome.DELIVERED)
     assert (one.failing_since, one.slow_until, one.slow_count) == (None, None, 0)
     assert not one.has_failed_for(timedelta(days=5), NOW)
+
+
+def test_a_success_that_was_under_way_meanwhile_ends_no_pause() -> None:
+    one = standing()
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
+    note(one, Outcome.DELIVERED)
+    assert (one.failing_since, one.slow_until, one.slow_count) == (None, NOW + timedelta(seconds=60), 1)
+    note(one, Outcome.DELIVERED, NOW + timedelta(seconds=60))
+    assert (one.slow_until, one.slow_count) == (None, 0)
 
 
 @pytest.mark.parametrize("outcome", SLOWING)

@@ -1,0 +1,118 @@
+"""What says nothing of a subscription, or of a delivery, is not held against it; on both databases."""
+
+import asyncio
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select, text, update
+
+from app.database.engine import Database
+from app.webhooks.models import Subscription
+from app.webhooks.subscription_repository import SubscriptionRepository
+from tests.events.support import add_events
+from tests.support.receiver import Receiver, answer, receiving
+from tests.support.waiting import until
+from tests.webhooks.replica import running, sealed
+from tests.webhooks.support import add_subscription, get_subscription, list_deliveries
+
+
+class Late(Receiver):
+    """Answers once it is told to."""
+
+    def __init__(self, status: int, *, retry_after: str = "") -> None:
+        super().__init__(lambda _request: self._answer)
+        self.go_on = asyncio.Event()
+        self._late = answer(status, retry_after=retry_after)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.go_on.wait()
+        await self._late(reader, writer)
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(410, ""), (429, "3600")], ids=["gone", "slow down"])
+async def test_an_answer_of_an_address_that_was_left_says_nothing(
+    database: Database, status: int, retry_after: str
+) -> None:
+    async with receiving(Late(status, retry_after=retry_after)) as old, running(database) as replica:
+        assert isinstance(old, Late)
+        subscription_id = await add_subscription(database, url=old.url, secret=sealed())
+        await add_events(database, (uuid4(), "upload"))
+        await replica.sweep()
+        assert await replica.dispatcher.run_once() == 1
+        await until(lambda: len(old.received) == 1)
+        async with database.transaction() as session:
+            await session.execute(update(Subscription).values(url="http://127.0.0.1:1/new"))
+        old.go_on.set()
+        await replica.settle()
+        stands = await get_subscription(database, subscription_id)
+        assert (stands.status, stands.failing_since, stands.slow_until) == ("active", None, None)
+
+
+async def test_days_with_nothing_to_send_are_no_days_of_failures(database: Database) -> None:
+    async with receiving(Receiver(lambda _request: answer(500))) as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (uuid4(), "upload"))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: len(receiver.received) == 2)
+        await replica.settle()
+        assert (await get_subscription(database, subscription_id)).failing_since is not None
+        await replica.dispatch_until(lambda: len(receiver.received) == 3)
+        await replica.settle()
+        assert [one.status for one in await list_deliveries(database, subscription_id)] == ["dead"]
+        assert (await get_subscription(database, subscription_id)).failing_since is None
+
+
+async def test_an_event_that_always_slows_its_subscription_dies_too(database: Database) -> None:
+    bad, good = uuid4(), uuid4()
+
+    async with (
+        receiving(Receiver(lambda request: answer(504 if request.file_id == str(bad) else 200))) as receiver,
+        running(database) as replica,
+    ):
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (bad, "upload"), (good, "upload"), (bad, "update"), (good, "update"))
+        await replica.sweep()
+
+        async def is_settled() -> bool:
+            async with database.transaction() as session:
+                await session.execute(update(Subscription).values(slow_until=None))
+            return all(one.status != "pending" for one in await list_deliveries(database, subscription_id))
+
+        await replica.dispatch_until(is_settled)
+        assert [one.status for one in await list_deliveries(database, subscription_id)] == ["dead", "delivered"] * 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_an_event_that_can_not_be_written_as_json_fails_and_holds_nothing_up(database: Database) -> None:
+    async with receiving(Receiver()) as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed(), max_concurrency=1)
+        await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
+        async with database.transaction() as session:
+            await session.execute(text("""UPDATE sync_events SET metadata = '{"a": "\\ud800"}' WHERE position = 1"""))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: receiver.positions == [2])
+        await replica.settle()
+        assert await list_attempted(database) == {1: "failed", 2: "delivered"}
+        assert (await list_deliveries(database, subscription_id))[1].status == "delivered"
+
+
+async def list_attempted(database: Database) -> dict[int, str]:
+    """The first outcome of each position."""
+    attempts = "SELECT position, outcome FROM delivery_attempts JOIN deliveries ON deliveries.id = delivery_id"
+    query = text(f"{attempts} WHERE number = 1")
+    async with database.read() as session:
+        return {row.position: row.outcome for row in await session.execute(query)}
+
+
+async def test_who_has_not_seen_that_it_is_disabled_does_not_undo_it(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    created = await client.post("/subscriptions", json={"url": "https://metadata.example.com/"})
+    async with database.transaction() as session:
+        repository = SubscriptionRepository(session)
+        await repository.mark_disabled((await session.scalars(select(Subscription))).one(), "It failed.")
+    path, seen = created.headers["Location"], {"If-Match": created.headers["ETag"]}
+    assert (await client.patch(path, json={"status": "active"}, headers=seen)).status_code == 412
+    now = {"If-Match": (await client.get(path)).headers["ETag"]}
+    assert (await client.patch(path, json={"status": "active"}, headers=now)).json()["status"] == "active"
