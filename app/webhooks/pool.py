@@ -70,15 +70,24 @@ class ConnectionPool:
 
     async def _take(self, key: _Key) -> httpcore.AsyncHTTPConnection | None:
         """The idle connection that was used last: it is the least likely to have been closed by the other side."""
-        idle = self._idle[key]
-        while idle:
-            connection = idle.pop()
-            del self._oldest[connection]
+        while connection := self._pop_newest(key):
             if not connection.has_expired():
                 return connection
             await connection.aclose()
-        del self._idle[key]
         return None
+
+    def _pop_newest(self, key: _Key) -> httpcore.AsyncHTTPConnection | None:
+        if key not in self._idle:
+            return None
+        connection = self._idle[key][-1]
+        self._forget(connection)
+        return connection
+
+    def _forget(self, connection: httpcore.AsyncHTTPConnection) -> None:
+        key = self._oldest.pop(connection)
+        self._idle[key].remove(connection)
+        if not self._idle[key]:
+            del self._idle[key]
 
     async def _put_back(self, key: _Key, connection: httpcore.AsyncHTTPConnection) -> None:
         if connection.is_closed() or not connection.is_idle():
@@ -91,8 +100,5 @@ class ConnectionPool:
 
     async def _close_oldest(self) -> None:
         connection = next(iter(self._oldest))
-        key = self._oldest.pop(connection)
-        self._idle[key].remove(connection)
-        if not self._idle[key]:
-            del self._idle[key]
+        self._forget(connection)
         await connection.aclose()

@@ -76,6 +76,15 @@ async def test_an_old_connection_is_not_used() -> None:
     await pool.aclose()
 
 
+async def test_many_at_once_find_their_connections_closed(pool: ConnectionPool) -> None:
+    receiver = Receiver(delay_seconds=0.02)
+    for _ in range(4):
+        async with receiving(receiver):
+            for number in (10, 3):
+                assert await asyncio.gather(*(post(pool, receiver.url) for _ in range(number))) == [200] * number
+        assert len(pool) == 10
+
+
 async def test_no_more_are_kept_than_there_may_be() -> None:
     pool = create_pool(max_idle=3)
     async with receiving(Receiver(delay_seconds=0.1)) as receiver:
