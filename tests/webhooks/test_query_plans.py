@@ -95,7 +95,7 @@ QUERIES: dict[str, Query] = {
     "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
     "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
     "last before": lambda session, _id: OverviewRepository(session).find_last_before(NOW),
-    "deliveries": lambda session, id_: _list(session, id_),
+    "deliveries": lambda session, id_: _list(session, id_, status=None),
     "dead deliveries": lambda session, id_: _list(session, id_, status="dead"),
     "deliveries of a file": lambda session, id_: _list(session, id_, file_id=UUID(int=7)),
     "delivery": lambda session, _id: HistoryRepository(session).get(11),
