@@ -1,10 +1,10 @@
 """Turns events into deliveries, set by set: no event is read into the process."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, insert, literal, null, or_, select
+from sqlalchemy import ColumnElement, Insert, Select, Subquery, Table, bindparam, insert, literal, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -24,17 +24,15 @@ class FanOutRepository:
     async def add_swept(self, positions: Sequence[int]) -> None:
         """For the events at `positions`, which the sweep processes now: to every subscription that is told by it."""
         await lock_lanes(self._session)
-        told = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
-        await self._add_pending(
-            among(SyncEvent.position, positions), told, SyncEvent.position > Subscription.start_position
-        )
+        if isinstance(positions, range) and positions:
+            await self._session.execute(_ADD_SWEPT_RANGE, {"first": positions[0], "last": positions[-1]})
+        else:
+            await self._session.execute(_add_pending(among(SyncEvent.position, positions), _TOLD_BY_SWEEP))
 
     async def add_missed(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """For the processed events after the position `after`, up to and with `through`: to one subscription."""
         await lock_lanes(self._session)
-        await self._add_pending(
-            *_processed(subscription_id, after, through), SyncEvent.position > Subscription.start_position
-        )
+        await self._session.execute(_add_pending(*_processed(subscription_id, after, through)))
 
     async def add_settled(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """The same as if they had been delivered: for a replay, which makes them pending together with those there."""
@@ -49,11 +47,14 @@ class FanOutRepository:
             statement_now(),
             statement_now(),
         )
-        await self._insert(rows)
+        await self._session.execute(_insert(rows))
 
-    async def _add_pending(self, *conditions: ColumnElement[bool]) -> None:
-        new = _new_deliveries(*conditions)
-        rows = select(
+
+def _add_pending(*conditions: ColumnElement[bool]) -> Insert:
+    """Of the events and subscriptions that meet the `conditions`, those after the subscription's start."""
+    new = _new_deliveries(*conditions, SyncEvent.position > Subscription.start_position)
+    return _insert(
+        select(
             new.c.subscription_id,
             new.c.position,
             new.c.file_id,
@@ -62,11 +63,12 @@ class FanOutRepository:
             statement_now(),
             null(),
         )
-        await self._insert(rows)
+    )
 
-    async def _insert(self, rows: Select[Any]) -> None:
-        columns = ["subscription_id", "position", "file_id", "status", "due_at", "created_at", "settled_at"]
-        await self._session.execute(insert(Delivery).from_select(columns, rows, include_defaults=False))
+
+def _insert(rows: Select[Any]) -> Insert:
+    columns = ["subscription_id", "position", "file_id", "status", "due_at", "created_at", "settled_at"]
+    return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
 
 
 def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnElement[bool], ...]:
@@ -103,3 +105,9 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
         .where(*conditions, delivery.is_(None))
         .subquery()
     )
+
+
+_DELIVERIES = cast("Table", Delivery.__table__)
+_TOLD_BY_SWEEP = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
+# Built once: to build it takes longer than to run it, and every batch of the sweep does.
+_ADD_SWEPT_RANGE = _add_pending(SyncEvent.position.between(bindparam("first"), bindparam("last")), _TOLD_BY_SWEEP)

@@ -8,6 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.types import database_now
 
 _KEY = 0x5745_4248_4F4F_4B53  # of the advisory lock, among all of this database
+_LOCK_ALONE = select(func.pg_advisory_xact_lock(_KEY))
+_LOCK_TOGETHER = select(func.pg_advisory_xact_lock_shared(_KEY), database_now())
+_NOW = select(database_now())
 
 
 async def lock_lanes(session: AsyncSession) -> None:
@@ -17,7 +20,7 @@ async def lock_lanes(session: AsyncSession) -> None:
     after it is what the others have committed. SQLite's writers are alone as it is.
     """
     if _needs_lock(session):
-        await session.execute(select(func.pg_advisory_xact_lock(_KEY)))
+        await session.execute(_LOCK_ALONE)
 
 
 async def share_lanes(session: AsyncSession) -> datetime:
@@ -25,8 +28,7 @@ async def share_lanes(session: AsyncSession) -> datetime:
 
     Returns the database's time, which the others' transactions that had to be waited for are not after.
     """
-    locks = (func.pg_advisory_xact_lock_shared(_KEY),) if _needs_lock(session) else ()
-    now: datetime = (await session.execute(select(*locks, database_now()))).one()[-1]
+    now: datetime = (await session.execute(_LOCK_TOGETHER if _needs_lock(session) else _NOW)).one()[-1]
     return now
 
 

@@ -3,12 +3,16 @@
 from collections import defaultdict
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import func, select
 
 from app.database.engine import Database
+from app.processing.periodic import PeriodicTask
+from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.models import Attempt, Delivery
 from tests.events.support import add_events
-from tests.support.receiver import Received, Receiver, Reply, answer, receiving
+from tests.support.receiver import Received, Receiver, Reply, answer, drip, hang, receiving, reset
+from tests.support.waiting import until
 from tests.webhooks.replica import SECRET, running, sealed
 from tests.webhooks.support import add_subscription, list_deliveries
 
@@ -81,3 +85,70 @@ async def test_a_dead_delivery_lets_its_file_go_on(database: Database) -> None:
         assert receiver.positions == [1, 1, 1, 2]
         deliveries = await list_deliveries(database, subscription_id)
         assert [(one.status, one.attempts, one.failures) for one in deliveries] == [("dead", 3, 3), ("delivered", 1, 0)]
+
+
+FAILING: dict[str, Reply] = {
+    "301": answer(301, location="/elsewhere"),
+    "404": answer(404),
+    "500": answer(500, bytes(100_000)),
+    "reset": reset,
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+async def test_nothing_but_2xx_is_a_success(database: Database, name: str) -> None:
+    replies = [answer(204), FAILING[name], FAILING[name]]
+    async with receiving(Receiver(lambda _request: replies.pop())) as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (FILE, "upload"))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: len(receiver.received) == 3)
+        await replica.settle()
+        delivery = (await list_deliveries(database, subscription_id))[0]
+        assert (delivery.status, delivery.attempts, delivery.failures) == ("delivered", 3, 2)
+        async with database.read() as session:
+            attempts = (await session.scalars(select(Attempt).order_by(Attempt.number))).all()
+        assert [(one.number, one.outcome) for one in attempts] == [(1, "failed"), (2, "failed"), (3, "delivered")]
+        assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
+
+
+@pytest.mark.parametrize("reply", [hang, drip], ids=["hang", "drip"])
+async def test_a_receiver_that_never_answers_to_the_end_times_out(database: Database, reply: Reply) -> None:
+    receiver = Receiver(lambda _request: reply)
+    async with receiving(receiver), running(database, timeout_seconds=0.5) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (FILE, "upload"))
+        await replica.sweep()
+        assert await replica.dispatcher.run_once() == 1
+        await replica.settle()
+        assert (await list_deliveries(database, subscription_id))[0].failures == 1
+        async with database.read() as session:
+            assert (await session.scalars(select(Attempt.outcome))).all() == ["timeout"]
+
+
+async def test_a_dead_delivery_may_be_tried_again(database: Database) -> None:
+    replies = [answer(200), *[answer(500)] * 3]
+    async with receiving(Receiver(lambda _request: replies.pop())) as receiver, running(database) as replica:
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (FILE, "upload"))
+        await replica.sweep()
+        await replica.dispatch_until(lambda: len(receiver.received) == 3)
+        await replica.settle()
+        async with database.transaction() as session:
+            assert await DeliveryRepository(session).mark_dead_pending(subscription_id) == 1
+        await replica.dispatch_until(lambda: len(receiver.received) == 4)
+        await replica.settle()
+        delivery = (await list_deliveries(database, subscription_id))[0]
+        assert (delivery.status, delivery.attempts) == ("delivered", 1)
+
+
+async def test_the_next_of_a_file_does_not_wait_for_the_next_look(database: Database) -> None:
+    async with receiving() as receiver, running(database) as replica:
+        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, *((FILE, "update") for _ in range(30)))
+        await replica.sweep()
+        passes = PeriodicTask("test", replica.dispatcher.run_once, 3600, replica.wake)
+        passes.start()
+        await until(lambda: len(receiver.received) == 30)
+        await passes.stop(5)
+        assert receiver.positions == list(range(1, 31))
