@@ -143,7 +143,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 subscriptions=SubscriptionService(
                     database,
                     outbox.vault,
-                    _address_policy(settings),
+                    AddressPolicy.of(settings),
                     max_subscriptions=settings.webhook_max_subscriptions,
                     on_changed=wake.set,
                     on_deleted=background.remove_soon,
@@ -197,18 +197,13 @@ def _create_background(
     )
 
 
-def _address_policy(settings: Settings) -> AddressPolicy:
-    ports = frozenset() if 0 in settings.webhook_ports else frozenset(settings.webhook_ports)
-    return AddressPolicy(allow_private=settings.webhook_allow_private_addresses, ports=ports)
-
-
 async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Background) -> None:
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
 
 
 async def _open_outbox(settings: Settings, database: Database, stack: AsyncExitStack) -> Outbox:
     """What messages to subscribers are made and sent with."""
-    sender = Sender(_address_policy(settings), settings.webhook_timeout)
+    sender = Sender(AddressPolicy.of(settings), settings.webhook_timeout)
     stack.push_async_callback(sender.close)
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()

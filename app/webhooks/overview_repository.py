@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.database.types import database_now
 from app.errors import NotFound
@@ -68,11 +69,20 @@ class OverviewRepository:
 
 
 def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, datetime | None]]:
+    pending = aliased(Delivery)
+    # By way of the position, which an index has: the oldest is behind all that are settled.
+    first = (
+        select(pending.position)
+        .where(pending.subscription_id == Subscription.id, pending.status == DeliveryStatus.PENDING)
+        .order_by(pending.position)
+        .limit(1)
+        .correlate(Subscription)
+        .scalar_subquery()
+    )
     oldest = (
         select(Delivery.created_at)
-        .where(Delivery.subscription_id == Subscription.id, Delivery.status == DeliveryStatus.PENDING)
-        .order_by(Delivery.position)
-        .limit(1)
+        .where(Delivery.subscription_id == Subscription.id, Delivery.position == first)
+        .correlate(Subscription)
         .scalar_subquery()
     )
     return select(
@@ -90,6 +100,7 @@ def _count(status: DeliveryStatus) -> ColumnElement[int]:
     counted = (
         select(literal(1).label("one"))
         .where(Delivery.subscription_id == Subscription.id, Delivery.status == status)
+        .order_by(Delivery.position)
         .limit(MAX_COUNTED)
         .correlate(Subscription)
         .subquery()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, exists, or_, select
+from sqlalchemy import CursorResult, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.types import among, statement_now
@@ -30,8 +30,9 @@ class RemovalRepository:
         """
         await share_lanes(self._session)
         free = or_(Delivery.claimed_by.is_(None), Delivery.due_at <= statement_now())
-        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, free).limit(limit)
-        ids = (await self._session.scalars(query.with_for_update(skip_locked=True))).all()
+        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, free)
+        query = query.order_by(Delivery.position).limit(limit).with_for_update(skip_locked=True)
+        ids = (await self._session.scalars(query)).all()
         if ids:
             await self._delete(delete(Attempt).where(among(Attempt.delivery_id, ids)))
             await self._delete(delete(Delivery).where(among(Delivery.id, ids)))
@@ -40,8 +41,11 @@ class RemovalRepository:
     async def delete_subscription(self, subscription_id: UUID) -> bool:
         """Delete it once it has no deliveries, alone with the lanes, so that nobody adds any; whether that is done."""
         await lock_lanes(self._session)
+        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id)
+        if await self._session.scalar(query.order_by(Delivery.position).limit(1)) is not None:
+            return False
         statement = delete(Subscription).where(
-            Subscription.id == subscription_id, ~exists().where(Delivery.subscription_id == Subscription.id)
+            Subscription.id == subscription_id, Subscription.status == SubscriptionStatus.DELETED
         )
         return await self._delete(statement) > 0
 

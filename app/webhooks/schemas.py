@@ -59,7 +59,7 @@ class NewSubscription(Input):
     model_config = _examples(NEW_BODIES)
 
     url: SubscriberUrl = Field(
-        description="Where events are POSTed: http or https, in ASCII, without user, password and fragment. Its port "
+        description="Where events are POSTed: http or https, without user, password and fragment. Its port "
         "must be allowed, its address public, unless settings say otherwise; it is looked up at every attempt. Use "
         "https: signatures show who wrote a message and hide nothing of it."
     )

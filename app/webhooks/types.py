@@ -81,9 +81,7 @@ def _check_secret(value: SecretStr) -> SecretStr:
 # The policy of addresses, which is a matter of settings, says what else is wrong with it.
 SubscriberUrl = Annotated[
     str,
-    WithJsonSchema(
-        {"type": "string", "format": "uri", "pattern": "^https?://[!-~]+$", "maxLength": MAX_URL_CHARACTERS}
-    ),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": r"^https?://\S+$", "maxLength": MAX_URL_CHARACTERS}),
 ]
 Position = Annotated[int, Field(ge=1, le=MAX_POSITION), BeforeValidator(number_not_text)]
 RateLimit = Annotated[

@@ -14,8 +14,12 @@ from app.events.models import LedgerHead, SweepCursor
 from app.webhooks.claim_repository import ClaimRepository
 from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.fan_out import FanOutRepository
+from app.webhooks.history_repository import HistoryRepository
 from app.webhooks.models import DeliveryStatus
+from app.webhooks.overview_repository import OverviewRepository
+from app.webhooks.progress_repository import ProgressRepository
 from app.webhooks.prune_repository import Examined, PruneRepository
+from app.webhooks.removal_repository import RemovalRepository
 from app.webhooks.settlement_repository import SettledDelivery, SettlementRepository
 from app.webhooks.subscription_repository import SubscriptionRepository
 from tests.database.test_query_plans import plan_of
@@ -88,7 +92,24 @@ QUERIES: dict[str, Query] = {
     "prune attempts": lambda session, _id: PruneRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
     "prune deliveries": lambda session, _id: PruneRepository(session).delete_deliveries(NOW, None, 10),
     "prune more deliveries": lambda session, _id: PruneRepository(session).delete_deliveries(NOW, Examined(NOW, 5), 10),
+    "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
+    "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
+    "last before": lambda session, _id: OverviewRepository(session).find_last_before(NOW),
+    "deliveries": lambda session, id_: _list(session, id_, status=None),
+    "dead deliveries": lambda session, id_: _list(session, id_, status="dead"),
+    "deliveries of a file": lambda session, id_: _list(session, id_, file_id=UUID(int=7)),
+    "delivery": lambda session, _id: HistoryRepository(session).get(11),
+    "attempts": lambda session, _id: HistoryRepository(session).list_attempts(11),
+    "deliveries of an event": lambda session, _id: HistoryRepository(session).list_of_event(7, limit=10, offset=0),
+    "progress of a file": lambda session, _id: ProgressRepository(session).list_of_file(UUID(int=7)),
+    "remove deliveries": lambda session, id_: RemovalRepository(session).delete_deliveries(id_, 10),
+    "remove a subscription": lambda session, id_: RemovalRepository(session).delete_subscription(id_),
 }
+
+
+def _list(session: AsyncSession, subscription_id: UUID, **wanted: Any) -> Awaitable[Any]:
+    wanted = {"status": None, "file_id": None, **wanted}
+    return HistoryRepository(session).list_newest(subscription_id, **wanted, limit=11, offset=0)
 
 
 @pytest.fixture

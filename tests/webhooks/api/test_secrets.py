@@ -21,8 +21,8 @@ from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.receiver import Receiver, receiving
 from tests.support.tokens import TokenFactory
-from tests.webhooks.api import change, subscribe, view
-from tests.webhooks.conftest import KEY
+from tests.webhooks.api.conftest import KEY
+from tests.webhooks.api.support import change, subscribe, view
 from tests.webhooks.support import get_subscription
 
 HEADER = "Bearer plain-text-of-a-header"

@@ -20,7 +20,7 @@ from tests.support.application import serve_in_process
 from tests.support.receiver import Received, Receiver, Reply, answer, receiving
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
-from tests.webhooks.api import change, subscribe, view
+from tests.webhooks.api.support import change, subscribe, view
 from tests.webhooks.support import check_lanes, due_positions, list_deliveries, make_sweeper
 from tests.webhooks.test_catch_up import settle
 

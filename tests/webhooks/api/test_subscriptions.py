@@ -14,7 +14,7 @@ from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.tokens import TokenFactory
-from tests.webhooks.api import URL, errors, subscribe, view
+from tests.webhooks.api.support import URL, errors, subscribe, view
 from tests.webhooks.support import make_sweeper, pending_positions
 
 FILE = uuid4()

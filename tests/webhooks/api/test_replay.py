@@ -13,7 +13,7 @@ from app.events.models import SyncEvent
 from app.webhooks.catch_up import CatchUp
 from app.webhooks.models import Subscription
 from tests.events.support import add_events
-from tests.webhooks.api import change, errors, subscribe, view
+from tests.webhooks.api.support import change, errors, subscribe, view
 from tests.webhooks.support import list_deliveries, make_sweeper, pending_positions
 from tests.webhooks.test_catch_up import settle
 

@@ -14,7 +14,7 @@ from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.receiver import Receiver, Reply, answer, hang, receiving, reset
 from tests.support.tokens import TokenFactory
-from tests.webhooks.api import change, subscribe, view
+from tests.webhooks.api.support import change, subscribe, view
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

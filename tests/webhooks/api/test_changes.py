@@ -16,8 +16,8 @@ from app.webhooks.removal import Removal
 from app.webhooks.subscription_repository import SubscriptionRepository
 from app.webhooks.vault import Vault
 from tests.events.support import add_events
-from tests.webhooks.api import URL, change, errors, subscribe, view
-from tests.webhooks.conftest import KEY
+from tests.webhooks.api.conftest import KEY
+from tests.webhooks.api.support import URL, change, errors, subscribe, view
 from tests.webhooks.support import check_lanes, due_positions, get_subscription, list_deliveries, make_sweeper
 
 FILE = uuid4()

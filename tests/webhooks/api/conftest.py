@@ -1,4 +1,4 @@
-"""Fixtures of the webhook tests: receivers on loopback are allowed, and there is a key to keep secrets with."""
+"""Fixtures of the tests of the API: receivers on loopback are allowed, and there is a key to keep secrets with."""
 
 from typing import Any
 
