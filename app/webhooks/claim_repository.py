@@ -167,11 +167,17 @@ class ClaimRepository:
             await self._session.execute(statement.execution_options(synchronize_session=False))
 
     async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
-        """Lease these for longer, from now on; returns those whose lease had not ended yet."""
+        """Lease these for longer, from now on; returns those whose lease had not ended yet.
+
+        Not those that a settlement is writing just now: it waits for nobody, so that the two never wait for each other.
+        """
         now = (await self._session.scalars(select(database_now()))).one()
+        running = among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now
+        held = select(Delivery.id).where(*running).order_by(Delivery.id)
+        ids = held.with_for_update(skip_locked=True, key_share=True).cte("held")
         statement = (
             update(Delivery)
-            .where(among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now)
+            .where(Delivery.id.in_(select(ids.c.id)))
             .values(due_at=now + lease)
             .returning(Delivery.id, Delivery.fence)
             .execution_options(synchronize_session=False)
@@ -179,10 +185,15 @@ class ClaimRepository:
         return [(id_, fence) for id_, fence in await self._session.execute(statement)]
 
     async def release(self) -> None:
-        """Make due at once whatever this process has claimed and not settled."""
+        """Make due at once whatever this process has claimed and not settled.
+
+        Waits for a last heartbeat, which would else keep all of it, and locks the rows in the order of the others.
+        """
+        held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
+        ids = held.with_for_update(key_share=True).cte("held")
         statement = (
             update(Delivery)
-            .where(Delivery.claimed_by == self._process)
+            .where(Delivery.id.in_(select(ids.c.id)))
             .values(due_at=database_now(), claimed_by=None)
             .execution_options(synchronize_session=False)
         )

@@ -22,6 +22,7 @@ from app.webhooks.vault import VaultClosed, VaultKeyMissing
 log = structlog.get_logger(__name__)
 
 SUBSCRIPTIONS_AT_ONCE = 100  # claimed for, and locked, in one transaction
+MIN_AGAIN_SECONDS = 0.01  # so soon at most is looked again for what a rate limit held back
 BUSY_SECONDS = 0.05  # until a subscription that another claim has locked is looked at again
 TOLD_SECONDS = 60  # between two log lines on secrets that can not be opened
 
@@ -94,7 +95,7 @@ class Claimer:
         counts = await repository.count_claimed([recipient.id for recipient, _ in opened])
         limits = {one.id: _limit(one, slots[one.id], counts[one.id]) for one, _ in opened}
         claimed = await repository.claim_due(
-            {subscription_id: limit for subscription_id, limit in limits.items() if limit > 0},
+            {subscription_id: limit.number for subscription_id, limit in limits.items() if limit.number > 0},
             recipients[0].now,
             self._lease,
         )
@@ -115,15 +116,23 @@ class Claimer:
             return None
 
 
-def _limit(recipient: Recipient, slots: int, claimed: int) -> int:
+class _Limit(NamedTuple):
+    """How many to claim, and whether it is the rate limit that allows no more."""
+
+    number: int
+    is_rated: bool = False
+
+
+def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
     """How many to claim beside those claimed already, by any process."""
     if recipient.slow_until is not None and recipient.slow_until > recipient.now:
-        return 0
+        return _Limit(0)
     at_once = 1 if recipient.slow_count else recipient.max_concurrency  # one goes ahead of all others
-    limit = min(slots, at_once - claimed)
-    if limit > 0 and recipient.rate_limit_per_second is not None:
-        limit, _ = allowed(recipient.next_send_at, recipient.now, recipient.rate_limit_per_second, limit)
-    return limit
+    limit = max(min(slots, at_once - claimed), 0)
+    if recipient.rate_limit_per_second is None:
+        return _Limit(limit)
+    rated, _ = allowed(recipient.next_send_at, recipient.now, recipient.rate_limit_per_second, limit)
+    return _Limit(rated, is_rated=rated < limit)
 
 
 def _next_sends(recipients: Sequence[Recipient], claimed: Claimed) -> Iterator[tuple[UUID, datetime]]:
@@ -133,9 +142,10 @@ def _next_sends(recipients: Sequence[Recipient], claimed: Claimed) -> Iterator[t
             yield one.id, at
 
 
-def _again_seconds(recipient: Recipient, claimed: int, limit: int, slots: int) -> float:
+def _again_seconds(recipient: Recipient, claimed: int, limit: _Limit, slots: int) -> float:
     """At once when only slots were too few, and at the pace of the rate limit when that was."""
     if claimed == slots:
         return 0
-    is_held = recipient.rate_limit_per_second is not None and claimed == limit
-    return 1 / recipient.rate_limit_per_second if is_held and recipient.rate_limit_per_second else math.inf
+    if limit.is_rated and claimed == limit.number and recipient.rate_limit_per_second:
+        return max(1 / recipient.rate_limit_per_second, MIN_AGAIN_SECONDS)
+    return math.inf

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -59,7 +60,9 @@ class SettlementRepository:
 
     async def mark_attempted(self, deliveries: Sequence[SettledDelivery]) -> dict[LeaseKey, Lane]:
         """Write these where the lease is still that of their claim; returns the lane of each that was written."""
-        new = bound_rows(self._session.get_bind().dialect, _SETTLED, deliveries)
+        # In the same order whoever writes them, so that no two that overlap wait for each other.
+        in_order = sorted(deliveries, key=attrgetter("id"))
+        new = bound_rows(self._session.get_bind().dialect, _SETTLED, in_order)
         statement = (
             update(Delivery)
             .where(

@@ -7,11 +7,13 @@ from uuid import UUID
 class Slots:
     """So many deliveries at once, of all subscriptions together; for a subscription that has none there is always one.
 
-    One that hangs therefore never keeps another one from being sent to.
+    One that hangs therefore never keeps another one from being sent to; and as no one holds more than three quarters,
+    those that come later have more than that one.
     """
 
     def __init__(self, total: int) -> None:
         self._total = total
+        self._share = max(total * 3 // 4, 1)  # of one subscription
         self._held: Counter[UUID] = Counter()
 
     @property
@@ -24,7 +26,7 @@ class Slots:
         free = max(self._total - self.held, 0)
         share = (free + 1) // 2 if contested else free
         held = self._held[subscription_id]
-        taken = max(min(share, wanted - held), 0 if held else 1)
+        taken = max(min(share, min(wanted, self._share) - held), 0 if held else 1)
         self._held[subscription_id] += taken
         return taken
 

@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text, update
 
 from app.database.engine import Database
@@ -54,6 +55,28 @@ async def test_no_faster_than_the_subscription_takes(database: Database) -> None
         times = [request.at - started for request in receiver.received]
         assert times[-1] >= (50 - 20) / 20 * 0.9
         assert times[-1] < 10
+
+
+@pytest.mark.parametrize(
+    "held_by", [{"slow_count": 1}, {"max_concurrency": 1}], ids=["one ahead of the others", "concurrency"]
+)
+async def test_while_it_is_no_rate_that_holds_it_back_nobody_looks_again(
+    database: Database, held_by: dict[str, int]
+) -> None:
+    async with (
+        receiving(Receiver(lambda _request: hang)) as receiver,
+        running(database, stop_seconds=0) as replica,
+    ):
+        await add_subscription(database, url=receiver.url, secret=sealed(), rate_limit_per_second=1000, **held_by)
+        await add_uploads(database, 3)
+        await replica.sweep()
+        assert await replica.dispatcher.run_once() == 1
+        await until(lambda: len(receiver.received) == 1)
+        assert await replica.dispatcher.run_once() == 0
+        replica.wake.clear()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await replica.wake.wait()
 
 
 async def test_a_receiver_that_hangs_keeps_no_other_from_being_sent_to(database: Database) -> None:

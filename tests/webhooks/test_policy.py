@@ -105,23 +105,35 @@ def test_the_receiver_may_ask_for_longer_but_not_for_ever() -> None:
     assert one.slow_until == NOW + timedelta(hours=24)
 
 
-def test_one_subscription_alone_may_have_all_slots() -> None:
+def test_one_subscription_alone_gets_three_quarters_of_the_slots() -> None:
     slots, one = Slots(10), uuid4()
-    assert slots.take(one, 100, contested=False) == 10
+    assert slots.take(one, 100, contested=False) == 7
     assert slots.take(one, 100, contested=False) == 0
     slots.give_back(one, 4)
-    assert slots.take(one, 7, contested=False) == 1
-    assert slots.held == 7
+    assert slots.take(one, 5, contested=False) == 2
+    assert slots.held == 5
+
+
+def test_one_that_hangs_leaves_a_quarter_to_those_that_come_later() -> None:
+    slots, hanging, other = Slots(100), uuid4(), uuid4()
+    for contested in (False, True, True):
+        slots.take(hanging, 100, contested=contested)
+    assert sum(slots.take(other, 100, contested=True) for _ in range(10)) == 25
+
+
+def test_where_there_is_one_slot_it_is_given() -> None:
+    slots = Slots(1)
+    assert slots.take(uuid4(), 100, contested=False) == 1
 
 
 def test_with_others_it_gets_half_of_what_is_free_and_everybody_gets_one() -> None:
     slots, heavy = Slots(10), uuid4()
-    assert [slots.take(heavy, 100, contested=True) for _ in range(5)] == [5, 3, 1, 1, 0]
-    others = [uuid4() for _ in range(3)]
-    assert [slots.take(other, 100, contested=True) for other in others] == [1, 1, 1]
-    assert [slots.take(other, 100, contested=True) for other in others] == [0, 0, 0]
-    slots.give_back(heavy, 10)
-    assert slots.take(others[0], 5, contested=True) == 4
+    assert [slots.take(heavy, 100, contested=True) for _ in range(3)] == [5, 2, 0]
+    others = [uuid4() for _ in range(4)]
+    assert [slots.take(other, 100, contested=True) for other in others] == [2, 1, 1, 1]
+    assert [slots.take(other, 100, contested=True) for other in others] == [0, 0, 0, 0]
+    slots.give_back(heavy, 7)
+    assert slots.take(others[0], 5, contested=True) == 3
 
 
 def test_it_is_contested_when_another_one_holds_or_wants_some() -> None:
