@@ -86,8 +86,9 @@ QUERIES: dict[str, Query] = {
     "overloaded": lambda session, _id: SubscriptionRepository(session).list_overloaded(10_000),
     "many pending": lambda session, id_: SubscriptionRepository(session).has_pending(id_, 10_000),
     "prune attempts": lambda session, _id: PruneRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
-    "prune deliveries": lambda session, _id: PruneRepository(session).delete_deliveries(NOW, None, 10),
-    "prune more deliveries": lambda session, _id: PruneRepository(session).delete_deliveries(NOW, Examined(NOW, 5), 10),
+    "prune deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, None, 10),
+    "prune more deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
+    "prune these": lambda session, _id: PruneRepository(session).delete_superseded([3, 5, 7], NOW),
 }
 
 
