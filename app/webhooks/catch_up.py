@@ -1,7 +1,9 @@
 """The catch-up: turns the ledger into deliveries for the subscriptions that the sweep does not write them for."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -13,18 +15,25 @@ from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.fan_out import FanOutRepository
 from app.webhooks.models import Subscription, SubscriptionStatus
 from app.webhooks.subscription_repository import SubscriptionRepository
+from app.webhooks.turn import Work, take_turn
 
 log = structlog.get_logger(__name__)
 
 CHUNK_EVENTS = 1000  # of the ledger, looked at in one transaction
 MAX_PENDING = 10_000  # deliveries of one subscription, beyond which it gets no more of them
+MAX_YIELD_SECONDS = 0.05  # between two chunks
 MAX_PENDING_LIVE = 100_000  # the same for those that the sweep writes: beyond it, it stops to
+
+
+class _Elsewhere(Exception):
+    """Another replica is at it."""
 
 
 class CatchUp:
     """Replays, and brings subscriptions from their cursor to the sweep's, from where they are live.
 
     Replicas need no leader: each chunk is one transaction, alone with the lanes, which begins where the last one ended.
+    A replica that meets another one at it leaves the rest of its pass to that one, so that no two queue for the lanes.
     """
 
     def __init__(
@@ -35,12 +44,14 @@ class CatchUp:
         chunk_events: int = CHUNK_EVENTS,
         max_pending: int = MAX_PENDING,
         max_pending_live: int = MAX_PENDING_LIVE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._on_added = on_added
         self._chunk_events = chunk_events
         self._max_pending = max_pending
         self._max_pending_live = max_pending_live
+        self._clock = clock
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> None:
         """Take every subscription that is behind as far as it can go now; each gets one chunk in turn.
@@ -54,13 +65,30 @@ class CatchUp:
             behind = await repository.list_behind(self._max_pending)
         for subscription_id in overloaded:
             await self._release(subscription_id)
-        while behind and not (stopping and stopping.is_set()):
-            behind = [subscription_id for subscription_id in behind if await self._advance(subscription_id)]
+        stopping = stopping or asyncio.Event()
+        try:
+            while behind:
+                behind = [one for one in behind if await self._advance_and_yield(one, stopping)]
+        except _Elsewhere:
+            return
+
+    async def _advance_and_yield(self, subscription_id: UUID, stopping: asyncio.Event) -> bool:
+        """Go one chunk further, and leave the lanes to the others for about as long; false also when `stopping`."""
+        if stopping.is_set():
+            return False
+        started = self._clock()
+        goes_on = await self._advance(subscription_id)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(self._clock() - started, MAX_YIELD_SECONDS)):
+                await stopping.wait()
+        return goes_on
 
     async def _advance(self, subscription_id: UUID) -> bool:
         """Go one chunk further; returns whether there is more that can be done now."""
         try:
             async with self._database.transaction() as session:
+                if not await take_turn(session, Work.CATCH_UP):
+                    raise _Elsewhere
                 subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
                 goes_on = await self._advance_alone(session, subscription)
         except NotFound:

@@ -3,8 +3,11 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -78,12 +81,13 @@ class Lookups:
     """Asks the system for addresses, in threads of its own.
 
     A name server that never answers blocks a thread for as long as the system waits. Each name has one lookup under
-    way at most, which all who want it share: so a bad name takes one thread and not all of them.
+    way at most, which all who want it share: so a bad name takes one thread and not all of them. The threads are
+    daemons, which the end of the process does not wait for; an executor's would be joined then.
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="webhook-dns")
-        self._under_way: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
+        self._free = asyncio.Semaphore(MAX_LOOKUPS)
+        self._under_way: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         """The addresses of `host`, in the order of preference (RFC 6724).
@@ -94,7 +98,7 @@ class Lookups:
         key = (host, port)
         lookup = self._under_way.get(key)
         if lookup is None:
-            lookup = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
+            lookup = asyncio.create_task(self._look_up(host, port), name="webhook-dns", context=Context())
             self._under_way[key] = lookup
             lookup.add_done_callback(lambda done: self._forget(key, done))
         try:
@@ -103,13 +107,40 @@ class Lookups:
             raise NameUnknown("the host name has no address") from error
 
     def close(self) -> None:
-        """Start no further lookup; those under way end when the system gives up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Wait for no lookup any more; the threads of those under way end when the system gives up."""
+        for lookup in self._under_way.values():
+            lookup.cancel()
 
-    def _forget(self, key: tuple[str, int], done: "asyncio.Future[Sequence[str]]") -> None:
+    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        async with self._free:
+            answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+            work = partial(_answer, answer, host, port)
+            threading.Thread(target=work, name="webhook-dns", daemon=True).start()
+            return await answer
+
+    def _forget(self, key: tuple[str, int], done: asyncio.Task[Sequence[str]]) -> None:
         self._under_way.pop(key, None)
         if not done.cancelled():
             done.exception()  # all who waited may have gone
+
+
+def _answer(answer: asyncio.Future[Sequence[str]], host: str, port: int) -> None:
+    """Look up in a thread, and tell the loop."""
+    try:
+        tell = partial(_settle, answer, _look_up(host, port), None)
+    except Exception as error:  # noqa: BLE001 - whoever waits for the answer is to have it
+        tell = partial(_settle, answer, (), error)
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        answer.get_loop().call_soon_threadsafe(tell)
+
+
+def _settle(answer: asyncio.Future[Sequence[str]], found: Sequence[str], error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(found)
+    else:
+        answer.set_exception(error)
 
 
 def _look_up(host: str, port: int) -> Sequence[str]:

@@ -5,8 +5,9 @@ all the rest of a delivery. Here a request costs the same however many there are
 """
 
 import ssl
+import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpcore
@@ -15,7 +16,10 @@ _Key = tuple[bytes, bytes, int]
 
 
 class ConnectionPool:
-    """As many connections as there are requests under way; `max_idle` of them are kept, for `keep_alive_seconds`."""
+    """As many connections as there are requests under way; `max_idle` of them are kept, for `keep_alive_seconds`.
+
+    None serves for longer than `max_age_seconds`, so that a name which leads elsewhere now is followed, and checked.
+    """
 
     def __init__(
         self,
@@ -24,28 +28,32 @@ class ConnectionPool:
         *,
         keep_alive_seconds: float,
         max_idle: int,
+        max_age_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._network = network
         self._ssl_context = ssl_context
         self._keep_alive_seconds = keep_alive_seconds
         self._max_idle = max_idle
-        self._idle: defaultdict[_Key, deque[httpcore.AsyncHTTPConnection]] = defaultdict(deque)
-        self._oldest: dict[httpcore.AsyncHTTPConnection, _Key] = {}  # all that are idle, the longest first
+        self._max_age_seconds = max_age_seconds
+        self._clock = clock
+        self._idle: defaultdict[_Key, deque[_Connection]] = defaultdict(deque)
+        self._oldest: dict[_Connection, _Key] = {}  # all that are idle, the longest first
 
     def __len__(self) -> int:
         """How many connections are idle."""
         return len(self._oldest)
 
     @asynccontextmanager
-    async def stream(self, request: httpcore.Request) -> AsyncIterator[httpcore.Response]:
-        """The answer to `request`; its connection is kept if all of it was read by the end of the block.
+    async def stream(self, request: httpcore.Request, *, anew: bool = False) -> AsyncIterator[httpcore.Response]:
+        """The answer to `request`; its connection, a new one if `anew`, is kept if all of it was read by the end.
 
         Raises:
             httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException: as httpcore's connections do.
         """
         origin = request.url.origin
         key = (origin.scheme, origin.host, origin.port)
-        connection = await self._take(key) or self._create(origin)
+        connection = (None if anew else await self._take(key)) or self._create(origin)
         try:
             response = await connection.handle_async_request(request)
             try:
@@ -60,45 +68,56 @@ class ConnectionPool:
         while self._oldest:
             await self._close_oldest()
 
-    def _create(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
-        return httpcore.AsyncHTTPConnection(
+    def _create(self, origin: httpcore.Origin) -> "_Connection":
+        connection = _Connection(
             origin,
             ssl_context=self._ssl_context,
             keepalive_expiry=self._keep_alive_seconds,
             network_backend=self._network,
         )
+        connection.good_until = self._clock() + self._max_age_seconds
+        return connection
 
-    async def _take(self, key: _Key) -> httpcore.AsyncHTTPConnection | None:
+    def _is_old(self, connection: "_Connection") -> bool:
+        return connection.has_expired() or self._clock() >= connection.good_until
+
+    async def _take(self, key: _Key) -> "_Connection | None":
         """The idle connection that was used last: it is the least likely to have been closed by the other side."""
         while connection := self._pop_newest(key):
-            if not connection.has_expired():
+            if not self._is_old(connection):
                 return connection
             await connection.aclose()
         return None
 
-    def _pop_newest(self, key: _Key) -> httpcore.AsyncHTTPConnection | None:
+    def _pop_newest(self, key: _Key) -> "_Connection | None":
         if key not in self._idle:
             return None
         connection = self._idle[key][-1]
         self._forget(connection)
         return connection
 
-    def _forget(self, connection: httpcore.AsyncHTTPConnection) -> None:
+    def _forget(self, connection: "_Connection") -> None:
         key = self._oldest.pop(connection)
         self._idle[key].remove(connection)
         if not self._idle[key]:
             del self._idle[key]
 
-    async def _put_back(self, key: _Key, connection: httpcore.AsyncHTTPConnection) -> None:
-        if connection.is_closed() or not connection.is_idle():
+    async def _put_back(self, key: _Key, connection: "_Connection") -> None:
+        if connection.is_closed() or not connection.is_idle() or self._clock() >= connection.good_until:
             await connection.aclose()
             return
         self._idle[key].append(connection)
         self._oldest[connection] = key
-        while self._oldest and (len(self._oldest) > self._max_idle or next(iter(self._oldest)).has_expired()):
+        while self._oldest and (len(self._oldest) > self._max_idle or self._is_old(next(iter(self._oldest)))):
             await self._close_oldest()
 
     async def _close_oldest(self) -> None:
         connection = next(iter(self._oldest))
         self._forget(connection)
         await connection.aclose()
+
+
+class _Connection(httpcore.AsyncHTTPConnection):
+    """It is given no further request from `good_until` on, by the pool's clock."""
+
+    good_until: float

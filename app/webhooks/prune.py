@@ -1,10 +1,15 @@
 """Prunes the history of the webhooks."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.webhooks.prune_repository import Examined, PruneRepository
+from app.webhooks.turn import Work, take_turn
 
 CHUNK_ROWS = 1000
 
@@ -18,16 +23,39 @@ class Pruning:
         self._chunk_rows = chunk_rows
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> None:
-        """Delete whatever is too old; ends between chunks once `stopping` is set."""
+        """Delete whatever is too old; ends between chunks once `stopping` is set or another replica is at it."""
         async with self._database.read() as session:
             before = await PruneRepository(session).get_now() - self._retention
+        stopping = stopping or asyncio.Event()
+        with suppress(_Elsewhere):
+            await self._delete_attempts(before, stopping)
+            await self._delete_deliveries(before, stopping)
+
+    async def _delete_attempts(self, before: datetime, stopping: asyncio.Event) -> None:
         deleted = self._chunk_rows
-        while deleted == self._chunk_rows and not (stopping and stopping.is_set()):
-            async with self._database.transaction() as session:
+        while deleted == self._chunk_rows and not stopping.is_set():
+            async with self._alone() as session:
                 deleted = await PruneRepository(session).delete_attempts(before, self._chunk_rows)
+
+    async def _delete_deliveries(self, before: datetime, stopping: asyncio.Event) -> None:
         examined: Examined | None = None
-        while not (stopping and stopping.is_set()):
-            async with self._database.transaction() as session:
-                examined = await PruneRepository(session).delete_deliveries(before, examined, self._chunk_rows)
+        while not stopping.is_set():
+            async with self._database.read() as session:
+                page = await PruneRepository(session).list_superseded(before, examined, self._chunk_rows)
+            if page.superseded:
+                async with self._alone() as session:
+                    await PruneRepository(session).delete_superseded(page.superseded, before)
+            examined = page.examined
             if examined is None:
-                break
+                return
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[AsyncSession]:
+        async with self._database.transaction() as session:
+            if not await take_turn(session, Work.PRUNE):
+                raise _Elsewhere
+            yield session
+
+
+class _Elsewhere(Exception):
+    """Another replica is at it."""

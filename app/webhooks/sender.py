@@ -21,6 +21,7 @@ from app.webhooks.pool import ConnectionPool
 
 # Shorter than the 5 seconds after which many servers close an idle connection, so that few are found closed.
 KEEP_ALIVE_SECONDS = 4.0
+MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked again
 MAX_IDLE_CONNECTIONS = 200
 
 # What frames the message or belongs to the connection is for the sender to say.
@@ -63,6 +64,7 @@ class Sender:
             ssl_context or httpx.create_ssl_context(),
             keep_alive_seconds=KEEP_ALIVE_SECONDS,
             max_idle=MAX_IDLE_CONNECTIONS,
+            max_age_seconds=MAX_CONNECTION_SECONDS,
         )
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -83,19 +85,17 @@ class Sender:
         await self._pool.aclose()
 
     async def _post(self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress") -> Answer:
+        request = _request(target, headers, body, progress)
         try:
-            return await self._exchange(target, headers, body, progress)
+            return await self._exchange(request)
         except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
             # A kept connection that the receiver closed just then says nothing of the receiver.
             if progress.connected or progress.answered:
                 raise
-        return await self._exchange(target, headers, body, progress)
+        return await self._exchange(request, anew=True)  # it may have closed the other kept ones too
 
-    async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress") -> Answer:
-        url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-        fields = _fields(target, headers, body)
-        request = httpcore.Request("POST", url, headers=fields, content=body, extensions={"trace": progress.note})
-        async with self._pool.stream(request) as response:
+    async def _exchange(self, request: httpcore.Request, *, anew: bool = False) -> Answer:
+        async with self._pool.stream(request, anew=anew) as response:
             return Answer(
                 duration_seconds=0,
                 status_code=response.status,
@@ -136,6 +136,12 @@ class _Progress:
                 self.sending = True
             case "http11.receive_response_headers.complete":
                 self.answered = True
+
+
+def _request(target: Target, headers: Mapping[str, str], body: bytes, progress: _Progress) -> httpcore.Request:
+    url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    fields = _fields(target, headers, body)
+    return httpcore.Request("POST", url, headers=fields, content=body, extensions={"trace": progress.note})
 
 
 def _fields(target: Target, headers: Mapping[str, str], body: bytes) -> list[tuple[bytes, bytes]]:

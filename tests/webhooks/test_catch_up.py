@@ -1,6 +1,8 @@
 """Subscriptions that begin earlier, that were paused, and that are replayed get every event once and in order."""
 
 import asyncio
+import itertools
+import time
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -14,6 +16,7 @@ from app.webhooks.catch_up import CatchUp
 from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.models import Delivery, Subscription
 from app.webhooks.subscription_repository import SubscriptionRepository
+from app.webhooks.turn import Work, take_turn
 from tests.events.support import add_events
 from tests.webhooks.support import (
     add_subscription,
@@ -177,6 +180,38 @@ async def test_catching_up_while_the_sweep_runs_and_on_several_replicas(database
     await asyncio.gather(write_and_sweep(), catch_up(), catch_up())
     await CatchUp(database).run_once()
     assert await pending_positions(database, subscription_id) == list(range(1, 301))
+
+
+async def test_one_replica_at_a_time_catches_up(database: Database) -> None:
+    await add_events(database, *((FILE, "update") for _ in range(3)))
+    await make_sweeper(database).run_once()
+    subscription_id = await add_subscription(database, after=0)
+    if not database.is_sqlite:
+        async with database.transaction() as elsewhere:
+            assert await take_turn(elsewhere, Work.CATCH_UP)
+            await CatchUp(database).run_once()
+        assert await pending_positions(database, subscription_id) == []
+    await CatchUp(database).run_once()
+    assert await pending_positions(database, subscription_id) == [1, 2, 3]
+
+
+async def test_between_chunks_the_lanes_are_left_to_others_for_as_long(database: Database) -> None:
+    await add_events(database, *((FILE, "update") for _ in range(3)))
+    await make_sweeper(database).run_once()
+    await add_subscription(database, after=0)
+    times = itertools.count(0.0, 1.0)  # each chunk takes a second, of which 50 ms are left to the others
+    started = time.monotonic()
+    await CatchUp(database, chunk_events=1, clock=lambda: next(times)).run_once()
+    assert time.monotonic() - started >= 3 * 0.05
+
+
+async def test_who_stops_it_need_not_wait_for_that(database: Database) -> None:
+    await add_events(database, *((FILE, "update") for _ in range(3)))
+    await make_sweeper(database).run_once()
+    subscription_id = await add_subscription(database, after=0)
+    stopping = asyncio.Event()
+    await CatchUp(database, chunk_events=1, on_added=stopping.set).run_once(stopping)
+    assert await pending_positions(database, subscription_id) == [1]
 
 
 async def test_a_replay_makes_pending_what_was_settled_and_what_was_pruned(database: Database) -> None:

@@ -1,6 +1,7 @@
 """To which of the addresses of a name a connection goes, and what is read from it."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,34 @@ async def test_lookups_have_threads_of_their_own(monkeypatch: pytest.MonkeyPatch
     release.set()
     await occupied
     lookups.close()
+
+
+HANGING = """
+import asyncio, socket, time
+from app.webhooks.connector import Lookups
+
+socket.getaddrinfo = lambda *_args, **_options: time.sleep(60)
+
+async def look_up() -> None:
+    lookups = Lookups()
+    asking = asyncio.create_task(lookups.resolve("slow.example", 80))
+    await asyncio.sleep(0.1)
+    lookups.close()
+    asking.cancel()
+
+asyncio.run(look_up())
+"""
+
+
+async def test_a_lookup_that_hangs_does_not_keep_the_process_from_ending() -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", HANGING)
+    try:
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_stream_ends_where_an_answer_gets_too_large() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpcore
 import pytest
@@ -13,8 +14,9 @@ from tests.support.receiver import Receiver, answer, hang, receiving, reset
 CONTEXT = ssl.create_default_context()
 
 
-def create_pool(*, keep_alive_seconds: float = 60, max_idle: int = 100) -> ConnectionPool:
-    return ConnectionPool(httpcore.AnyIOBackend(), CONTEXT, keep_alive_seconds=keep_alive_seconds, max_idle=max_idle)
+def create_pool(**changes: Any) -> ConnectionPool:
+    options = {"keep_alive_seconds": 60, "max_idle": 100, "max_age_seconds": 60, **changes}
+    return ConnectionPool(httpcore.AnyIOBackend(), CONTEXT, **options)
 
 
 @pytest.fixture
@@ -83,6 +85,29 @@ async def test_many_at_once_find_their_connections_closed(pool: ConnectionPool) 
             for number in (10, 3):
                 assert await asyncio.gather(*(post(pool, receiver.url) for _ in range(number))) == [200] * number
         assert len(pool) == 10
+
+
+async def test_a_connection_that_is_always_busy_is_not_used_for_ever() -> None:
+    times = [0.0]
+    pool = create_pool(max_age_seconds=60, clock=lambda: times[-1])
+    async with receiving() as receiver:
+        for seconds in (0.0, 30.0, 59.0):
+            times.append(seconds)
+            await post(pool, receiver.url)
+        assert receiver.connections == 1
+        for seconds in (60.0, 119.0):
+            times.append(seconds)
+            await post(pool, receiver.url)
+        assert receiver.connections == 2
+    await pool.aclose()
+
+
+async def test_one_that_got_too_old_under_way_is_not_kept() -> None:
+    times = iter([0.0, 60.0])
+    pool = create_pool(max_age_seconds=60, clock=lambda: next(times))
+    async with receiving() as receiver:
+        await post(pool, receiver.url)
+    assert len(pool) == 0
 
 
 async def test_no_more_are_kept_than_there_may_be() -> None:

@@ -8,6 +8,8 @@ from sqlalchemy import insert, select, update
 from app.database.engine import Database
 from app.webhooks.models import Attempt, Delivery
 from app.webhooks.prune import Pruning
+from app.webhooks.prune_repository import Page, PruneRepository
+from app.webhooks.turn import Work, take_turn
 from tests.events.support import add_events
 from tests.webhooks.support import add_subscription, list_deliveries, make_sweeper
 
@@ -79,3 +81,30 @@ async def test_each_subscription_has_a_last_one_of_its_own(database: Database) -
     await Pruning(database, timedelta(days=30)).run_once()
     assert await kept_positions(database, first) == [2]
     assert await kept_positions(database, second) == [1]
+
+
+async def test_one_replica_at_a_time_prunes(database: Database) -> None:
+    subscription_id = await add_subscription(database)
+    await add_events(database, (FILE, "upload"), (FILE, "update"))
+    await make_sweeper(database).run_once()
+    await deliver(database, subscription_id)
+    if not database.is_sqlite:
+        async with database.transaction() as elsewhere:
+            assert await take_turn(elsewhere, Work.PRUNE)
+            await Pruning(database, timedelta(days=30)).run_once()
+        assert await count_attempts(database) == 2
+    await Pruning(database, timedelta(days=30)).run_once()
+    assert await kept_positions(database, subscription_id) == [2]
+
+
+async def test_what_stays_is_passed_over_page_by_page(database: Database) -> None:
+    subscription_id = await add_subscription(database)
+    await add_events(database, (FILE, "upload"), (OTHER, "upload"))
+    await make_sweeper(database).run_once()
+    await deliver(database, subscription_id)
+    async with database.read() as session:
+        page = await PruneRepository(session).list_superseded(datetime.now(UTC), None, 1)
+    assert page.superseded == []
+    assert page.examined is not None
+    async with database.read() as session:
+        assert (await PruneRepository(session).list_superseded(datetime.now(UTC), page.examined, 2)) == Page([], None)

@@ -90,8 +90,6 @@ QUERIES: dict[str, Query] = {
     "overloaded": lambda session, _id: SubscriptionRepository(session).list_overloaded(10_000),
     "many pending": lambda session, id_: SubscriptionRepository(session).has_pending(id_, 10_000),
     "prune attempts": lambda session, _id: PruneRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
-    "prune deliveries": lambda session, _id: PruneRepository(session).delete_deliveries(NOW, None, 10),
-    "prune more deliveries": lambda session, _id: PruneRepository(session).delete_deliveries(NOW, Examined(NOW, 5), 10),
     "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
     "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
     "last before": lambda session, _id: OverviewRepository(session).find_last_before(NOW),
@@ -104,6 +102,9 @@ QUERIES: dict[str, Query] = {
     "progress of a file": lambda session, _id: ProgressRepository(session).list_of_file(UUID(int=7)),
     "remove deliveries": lambda session, id_: RemovalRepository(session).delete_deliveries(id_, 10),
     "remove a subscription": lambda session, id_: RemovalRepository(session).delete_subscription(id_),
+    "prune deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, None, 10),
+    "prune more deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
+    "prune these": lambda session, _id: PruneRepository(session).delete_superseded([3, 5, 7], NOW),
 }
 
 

@@ -427,6 +427,22 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(sender:
     assert ports[0] == ports[1] != ports[2]
 
 
+async def test_many_kept_connections_that_were_closed_meanwhile_are_no_failure(sender: Sender) -> None:
+    ports: set[int] = set()
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = writer.get_extra_info("peername")[1]
+        reply = reset if port in ports else answer()
+        ports.add(port)
+        await reply(reader, writer)
+
+    async with receiving(Receiver(decide=lambda _request: once, delay_seconds=0.1)) as receiver:
+        await asyncio.gather(*(sender.send(receiver.url, {}, BODY) for _ in range(3)))
+        assert len(ports) == 3
+        assert (await sender.send(receiver.url, {}, BODY)).status_code == 200
+    assert len(ports) == 4
+
+
 async def test_a_new_connection_that_breaks_off_is_not_tried_again_at_once(sender: Sender) -> None:
     ports: list[int] = []
     reply = _ports(ports, lambda _number: reset)

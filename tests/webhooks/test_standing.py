@@ -3,13 +3,11 @@
 import asyncio
 from uuid import uuid4
 
-import httpx
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import text, update
 
 from app.database.engine import Database
 from app.webhooks.models import Subscription
-from app.webhooks.subscription_repository import SubscriptionRepository
 from tests.events.support import add_events
 from tests.support.receiver import Receiver, answer, receiving
 from tests.support.waiting import until
@@ -103,16 +101,3 @@ async def list_attempted(database: Database) -> dict[int, str]:
     query = text(f"{attempts} WHERE number = 1")
     async with database.read() as session:
         return {row.position: row.outcome for row in await session.execute(query)}
-
-
-async def test_who_has_not_seen_that_it_is_disabled_does_not_undo_it(
-    client: httpx.AsyncClient, database: Database
-) -> None:
-    created = await client.post("/subscriptions", json={"url": "https://metadata.example.com/"})
-    async with database.transaction() as session:
-        repository = SubscriptionRepository(session)
-        await repository.mark_disabled((await session.scalars(select(Subscription))).one(), "It failed.")
-    path, seen = created.headers["Location"], {"If-Match": created.headers["ETag"]}
-    assert (await client.patch(path, json={"status": "active"}, headers=seen)).status_code == 412
-    now = {"If-Match": (await client.get(path)).headers["ETag"]}
-    assert (await client.patch(path, json={"status": "active"}, headers=now)).json()["status"] == "active"

@@ -255,3 +255,16 @@ async def test_the_lanes_keep_their_rule(client: httpx.AsyncClient, database: Da
     await change(client, body["id"], status="active")
     await check_lanes(database)
     assert await due_positions(database, UUID(body["id"])) == []
+
+
+async def test_who_has_not_seen_that_it_is_disabled_does_not_undo_it(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    created = await client.post("/subscriptions", json={"url": "https://metadata.example.com/"})
+    async with database.transaction() as session:
+        repository = SubscriptionRepository(session)
+        await repository.mark_disabled((await session.scalars(select(Subscription))).one(), "It failed.")
+    path, seen = created.headers["Location"], {"If-Match": created.headers["ETag"]}
+    assert (await client.patch(path, json={"status": "active"}, headers=seen)).status_code == 412
+    now = {"If-Match": (await client.get(path)).headers["ETag"]}
+    assert (await client.patch(path, json={"status": "active"}, headers=now)).json()["status"] == "active"
