@@ -56,7 +56,7 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-strip-extras \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'
 requirements: $(VENV)/.dev ## compile the pinned requirements from the loose ones (add COMPILE_FLAGS=--upgrade for newer ones)
 	$(COMPILE) $(COMPILE_FLAGS) requirements/runtime.in -o requirements/runtime.txt

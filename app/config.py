@@ -159,7 +159,11 @@ class Settings(BaseSettings):
     )
     webhook_timeout: Seconds = Field(15, description="Seconds an attempt may take, from connecting to the answer's end")
     webhook_concurrency: int = Field(
-        100, ge=1, le=10_000, description="Deliveries under way at once per process, of all subscriptions together"
+        100,
+        ge=1,
+        le=10_000,
+        description="Deliveries under way at once per process, of all subscriptions together; one alone gets at most "
+        "three quarters of them",
     )
     webhook_poll_interval: Seconds = Field(
         1, description="Seconds between looks for deliveries that became due, beside those that a sweep here has made"

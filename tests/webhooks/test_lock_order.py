@@ -20,12 +20,12 @@ NOW = datetime.now(UTC)
 LEASE = timedelta(hours=1)
 EXPECTED_WAIT_SECONDS = 5
 
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
 
 @pytest.fixture
 async def claimed(database: Database) -> tuple[Database, Sequence[int]]:
     """Four deliveries of many, in the order of their ids, that the process `me` has a lease on."""
-    if database.engine.dialect.name != "postgresql":
-        pytest.skip("SQLite has no locks of rows")
     subscription_id = await add_subscription(database)
     await add_events(database, *((uuid4(), "upload") for _ in range(1000)))
     await make_sweeper(database).run_once()
