@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test bench check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test coverage bench check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -24,8 +24,12 @@ token: $(VENV)/.runtime ## print a token for local mode
 demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being processed
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test ## run the whole suite, with coverage, on SQLite and on a real PostgreSQL that it starts itself
-	$(BIN)/pytest tests/ -v -m "not load" -n logical --cov=app --cov=sync_client --cov-report=
+test: $(VENV)/.test ## run the whole suite, on SQLite and on a real PostgreSQL that it starts itself
+	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --durations=40
+	$(BIN)/pytest tests/ -v -m load --durations=20
+
+coverage: $(VENV)/.test ## the same with coverage, which takes half as long again
+	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --cov=app --cov=sync_client --cov-report=
 	$(BIN)/pytest tests/ -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
 
 bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk

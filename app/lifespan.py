@@ -104,7 +104,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics.ledger,
             )
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
-            event_reader = EventReader(database)
+            event_reader = EventReader(database, settings.database_statement_timeout)
             stack.push_async_callback(event_reader.close)
             changes = ChangeService(database, settings, metrics.changes, partial(metrics.http.rejected, "followers"))
             stack.push_async_callback(changes.stop)

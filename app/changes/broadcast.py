@@ -33,6 +33,8 @@ class Broadcast:
 
     def chunk_after(self, place: Place, wanted: Wanted) -> Chunk | None:
         """What the ring has after `place`, if anything; None when it does not reach back so far."""
+        if not self._tail.up_to_date:
+            return None
         if self._version != self._tail.version:
             self._version = self._tail.version
             self._chunks.clear()

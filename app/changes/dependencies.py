@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from app.changes.errors import CursorInvalid
 from app.changes.service import ChangeService
 from app.errors import FieldError, Unprocessable
 from app.http.stay import Stay
@@ -38,7 +39,10 @@ async def get_last_event_id(
 
     Raises:
         Unprocessable: 422 when the header was sent more than once.
+        CursorInvalid: 400 for `latest`, which is no id of a message.
     """
+    if last_event_id == "latest":
+        raise CursorInvalid
     if len(request.headers.getlist("last-event-id")) > 1:
         error = FieldError(loc=["header", "last-event-id"], msg="Send this header once", type="header_repeated")
         raise Unprocessable("The header Last-Event-ID was sent more than once.", errors=[error])

@@ -24,11 +24,13 @@ async def wait_for_page(
     """
     now = asyncio.get_running_loop().time
     deadline = now() + wait_seconds
-    page = first
+    page, breaks = first, tail.breaks
     while not page.changes and not tail.closing and now() < deadline:
         if not page.has_more:
             await tail.wait(page.end.position, deadline)
-        page = _read_ring(tail, page.end, wanted, limit) or await feed.read_on(page.end, wanted, limit=limit)
+        known = _read_ring(tail, page.end, wanted, limit) if breaks == tail.breaks else None
+        breaks = tail.breaks
+        page = known or await feed.read_on(page.end, wanted, limit=limit)
     return replace(page, after=first.after)
 
 

@@ -1,5 +1,6 @@
 """The newest changes of the ledger in memory, within a bound."""
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -44,4 +45,4 @@ class Ring:
 
 
 def _size(change: Change) -> int:
-    return len(change.json) + OVERHEAD_BYTES
+    return sys.getsizeof(change.json) + OVERHEAD_BYTES

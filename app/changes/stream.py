@@ -82,13 +82,13 @@ class ChangeStream:
         return "token-expired" if self._now() >= self._expires_at else None
 
     async def _next_chunk(self) -> Chunk:
-        unbroken = self._breaks == self._tail.breaks
-        self._breaks = self._tail.breaks
-        if unbroken and (chunk := self._broadcast.chunk_after(self._place, self._wanted)):
+        breaks = self._tail.breaks
+        if breaks == self._breaks and (chunk := self._broadcast.chunk_after(self._place, self._wanted)):
             return chunk
         try:
             page = await self._feed.read_on(self._place, self._wanted, limit=CATCH_UP_CHANGES)
         except DatabaseUnavailable:
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return Chunk(b"", 0, self._place.position)
+        self._breaks = breaks  # only now: the database has said that the place is still one of its own
         return encode_chunk(page.changes, page.end)

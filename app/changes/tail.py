@@ -46,10 +46,10 @@ class Tail:
         self._metrics = metrics or ChangeMetrics()
         self._ring = Ring(ring_bytes)
         self._ledger_id: UUID | None = None
-        self._up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
+        self.up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
         self.version = 0  # of the ring, raised whenever anything about it changes
         self.breaks = 0  # how often the ledger was found to be another one, or shorter than before
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], int] = {}  # with the position after which each waits
         self._wanted = asyncio.Event()
         self._closed = asyncio.Event()
         self._failures = 0
@@ -66,8 +66,11 @@ class Tail:
         return self._ring.end
 
     def list_after(self, ledger_id: UUID, position: int) -> Sequence[Change] | None:
-        """Every change after `position` that is known of this ledger; None when only the database has them all."""
-        if self._ledger_id not in (None, ledger_id):
+        """Every change after `position` that is known of this ledger; None when only the database has them all.
+
+        A ring that nobody has waited for lately is not asked: the ledger may have lost its end since.
+        """
+        if not self.up_to_date or self._ledger_id != ledger_id:
             return None
         return [] if position >= self._ring.end else self._ring.list_after(position)
 
@@ -95,14 +98,17 @@ class Tail:
         loop, breaks = asyncio.get_running_loop(), self.breaks
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while not self.closing and self._ring.end <= after and breaks == self.breaks:
+                while not self.closing and breaks == self.breaks and not self._is_beyond(after):
                     turn = loop.create_future()
-                    self._waiting.add(turn)
+                    self._waiting[turn] = after
                     self._wanted.set()
                     try:
                         await turn
                     finally:
-                        self._waiting.discard(turn)
+                        del self._waiting[turn]
+
+    def _is_beyond(self, position: int) -> bool:
+        return self.up_to_date and self._ring.end > position
 
     async def pause(self, seconds: float) -> None:
         """Let some time pass, unless the process is about to end."""
@@ -143,15 +149,19 @@ class Tail:
 
     def _continues(self, head: FeedHead) -> bool:
         """Whether the ring can be read on to `head`."""
-        same = self._up_to_date and head.ledger_id == self._ledger_id
+        same = self.up_to_date and head.ledger_id == self._ledger_id and not self._has_fallen(head)
         return same and 0 <= head.position - self._ring.end <= MAX_BEHIND_EVENTS
 
+    def _has_fallen(self, head: FeedHead) -> bool:
+        """Whether the ledger ends before what somebody who waits has read of it already."""
+        return any(after > head.position for after in self._waiting.values())
+
     def _restart(self, head: FeedHead) -> None:
-        if head.ledger_id != self._ledger_id or head.position < self._ring.end:
+        if head.ledger_id != self._ledger_id or head.position < self._ring.end or self._has_fallen(head):
             self.breaks += 1
         self._ring.restart(head.position)
         self._ledger_id = head.ledger_id
-        self._up_to_date = True
+        self.up_to_date = True
         self.version += 1
 
     async def _wake_by_turns(self) -> None:
@@ -164,7 +174,7 @@ class Tail:
     async def _run(self) -> None:
         while not self.closing:
             if not self._waiting:
-                self._up_to_date = False
+                self.up_to_date = False
                 self._wanted.clear()
                 await self._wanted.wait()
             try:

@@ -1,13 +1,15 @@
 """Reads single events: requests that wait at the same time are served by one statement."""
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import Context
 from typing import NamedTuple
 from uuid import UUID
 
 from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 from app.ending import CANCEL_SECONDS, wait_or_cancel
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 from app.events.repository import EventRepository, EventRow
 
 GROUP_SIZE = 500
@@ -18,6 +20,12 @@ class _Question(NamedTuple):
     answer: asyncio.Future[EventRow]
 
 
+class ReadTooLate(Unavailable):
+    """503."""
+
+    detail = "The database took too long to answer; try again."
+
+
 class EventReader:
     """The counterpart of the ledger's group commit.
 
@@ -25,8 +33,9 @@ class EventReader:
     committed before it came.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timeout_seconds: float) -> None:
         self._database = database
+        self._timeout_seconds = timeout_seconds
         self._waiting: list[_Question] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -36,16 +45,21 @@ class EventReader:
         Raises:
             NotFound: when there is none.
             DatabaseUnavailable: the database can not serve now.
+            ReadTooLate: it took too long, the wait for an earlier statement included.
         """
         question = _Question(event_id, asyncio.get_running_loop().create_future())
         self._waiting.append(question)
         if self._task is None:
             # A context of its own: it serves many requests, so its log lines must not carry the first one's id.
             self._task = asyncio.create_task(self._read_groups(), name="event-reader", context=Context())
-        return await question.answer
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await question.answer
+        except TimeoutError:
+            raise ReadTooLate from None
 
     async def close(self) -> None:
-        """Leave no statement behind; nobody waits for an answer any more."""
+        """Leave no statement behind, and let nobody wait any more."""
         if self._task is not None:
             await wait_or_cancel(self._task, CANCEL_SECONDS)
 
@@ -55,19 +69,31 @@ class EventReader:
                 group, self._waiting = self._waiting[:GROUP_SIZE], self._waiting[GROUP_SIZE:]
                 await self._answer([question for question in group if not question.answer.done()])
         finally:
+            _refuse(self._waiting, ReadTooLate())  # of a reader that was cancelled
+            self._waiting = []
             self._task = None
 
-    async def _answer(self, group: list[_Question]) -> None:
+    async def _answer(self, group: Sequence[_Question]) -> None:
+        """Read what `group` asks for together, or one by one when something in it can not be read."""
+        try:
+            await self._read(group)
+        except asyncio.CancelledError:
+            _refuse(group, ReadTooLate())
+            raise
+        except DatabaseUnavailable as error:
+            _refuse(group, error)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, everybody gets an answer
+            if len(group) == 1:
+                _refuse(group, error)
+            else:
+                for question in group:
+                    await self._answer([question])
+
+    async def _read(self, group: Sequence[_Question]) -> None:
         if not group:
             return
-        try:
-            async with self._database.connection() as connection:
-                events = await EventRepository(connection).list_by_ids({question.event_id for question in group})
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, everybody gets an answer
-            for question in group:
-                if not question.answer.done():
-                    question.answer.set_exception(error)
-            return
+        async with self._database.connection() as connection:
+            events = await EventRepository(connection).list_by_ids({question.event_id for question in group})
         for event_id, answer in group:
             if answer.done():  # the caller has gone away meanwhile
                 continue
@@ -76,3 +102,9 @@ class EventReader:
                 answer.set_exception(NotFound("There is no event with this id."))
             else:
                 answer.set_result(event)
+
+
+def _refuse(group: Sequence[_Question], error: Exception) -> None:
+    for question in group:
+        if not question.answer.done():
+            question.answer.set_exception(error)

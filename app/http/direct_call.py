@@ -1,8 +1,9 @@
 """Calls an endpoint with plain parameters, without FastAPI's solver of dependencies, which takes most of its time."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, NoReturn
+from collections.abc import Awaitable, Callable, Set
+from inspect import iscoroutinefunction
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -13,15 +14,39 @@ from pydantic.fields import FieldInfo
 
 Errors = list[dict[str, Any]]
 _NOTHING: Any = object()
+# What a function can take, by FastAPI's names, and what a route can ask of its answer.
+_PARTS = (
+    "path_params",
+    "query_params",
+    "header_params",
+    "cookie_params",
+    "body_params",
+    "dependencies",
+    "request_param_name",
+    "websocket_param_name",
+    "http_connection_param_name",
+    "response_param_name",
+    "background_tasks_param_name",
+    "security_scopes_param_name",
+)
+_USUAL_ANSWER = {
+    "response_model_include": None,
+    "response_model_exclude": None,
+    "response_model_by_alias": True,
+    "response_model_exclude_unset": False,
+    "response_model_exclude_defaults": False,
+    "response_model_exclude_none": False,
+}
 Getter = Callable[[Request], Awaitable[Any]]
 
 
 class DirectCall:
     """What FastAPI's handler does for a route of one shape, and for no other.
 
-    The endpoint is a coroutine function that takes path parameters, one body model, a response to put headers on, and
-    dependencies. Of these each is in `known`, which maps a dependency to how its value is got, or is itself a coroutine
-    function that takes the request and headers alone. The answer is of the route's response model.
+    The endpoint is a coroutine function that takes path parameters, one required body model, a response to put headers
+    on (and nothing else), and dependencies. Of these each is in `known`, which maps a dependency to how its value is
+    got, or is itself a coroutine function that takes the request and optional headers alone. What the endpoint returns
+    is what it declares, and is not validated again. An exception while the body is read is no 400.
 
     Raises:
         TypeError: when the route has another shape.
@@ -29,9 +54,7 @@ class DirectCall:
 
     def __init__(self, route: APIRoute, known: dict[Callable[..., Any], Getter]) -> None:
         dependant = route.dependant
-        _refuse_unknown(dependant, route.path)
-        if len(dependant.body_params) > 1:
-            raise TypeError(f"{route.path}: a direct call takes one body at most")
+        _check_route(route)
         self._endpoint: Callable[..., Awaitable[Any]] = route.endpoint
         self._status_code = route.status_code or 200
         answer_type: Any = route.response_model
@@ -94,10 +117,11 @@ class _Dependency:
     """A dependency that takes the request, and headers."""
 
     def __init__(self, dependant: Dependant, path: str) -> None:
-        _refuse_unknown(dependant, path)
-        if dependant.dependencies or dependant.call is None:
-            raise TypeError(f"{path}: {dependant.name} has dependencies of its own")
-        self._call = dependant.call
+        _check_parts(dependant, path, {"header_params", "request_param_name"})
+        if any(field.field_info.is_required() for field in dependant.header_params):
+            raise TypeError(f"{path}: {dependant.name} needs a header")
+        call: Any = dependant.call
+        self._call = call
         self._request_name = dependant.request_param_name
         self._headers = [_Parameter(field, "header") for field in dependant.header_params]
 
@@ -117,9 +141,27 @@ def _adapter(info: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(annotated)
 
 
-def _refuse_unknown(dependant: Dependant, path: str) -> None:
-    if dependant.query_params or dependant.cookie_params or dependant.background_tasks_param_name:
-        raise TypeError(f"{path}: {dependant.name} takes what a direct call does not give")
+def _check_route(route: APIRoute) -> None:
+    """Refuse what FastAPI would do for the route and a direct call does not."""
+    dependant = route.dependant
+    _check_parts(dependant, route.path, {"path_params", "body_params", "dependencies", "response_param_name"})
+    bodies = [field.field_info for field in dependant.body_params]
+    if len(bodies) > 1 or any(getattr(body, "embed", None) or not body.is_required() for body in bodies):
+        raise TypeError(f"{route.path}: a direct call takes one body, which is required")
+    if any(part.name is None for part in dependant.dependencies):
+        raise TypeError(f"{route.path}: the route has dependencies beside those of its endpoint")
+    changed = [name for name, usual in _USUAL_ANSWER.items() if getattr(route, name) != usual]
+    declared = get_type_hints(route.endpoint).get("return")
+    if changed or route.response_model is not declared or route.status_code in {204, 205, 304}:
+        raise TypeError(f"{route.path}: the answer is not the plain model that the endpoint returns")
+
+
+def _check_parts(dependant: Dependant, path: str, allowed: Set[str]) -> None:
+    """Refuse a function that is no coroutine function, or takes anything beside what is `allowed`."""
+    if not iscoroutinefunction(dependant.call):
+        raise TypeError(f"{path}: {dependant.name or 'the endpoint'} is no coroutine function")
+    if other := [part for part in _PARTS if part not in allowed and getattr(dependant, part)]:
+        raise TypeError(f"{path}: {dependant.name or 'the endpoint'} takes what a direct call does not give: {other}")
 
 
 async def _read(request: Request) -> Any:

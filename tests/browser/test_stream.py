@@ -16,7 +16,7 @@ async def test_events_are_read_as_they_are_posted(page: Page, service: ServicePr
     headers = {"Authorization": f"Bearer {token}"}
 
     async def post(event_type: str) -> None:
-        event = {"file_id": FILE, "event_type": event_type, "metadata": {"path": "ü\n€.txt"}}
+        event = {"file_id": FILE, "event_type": event_type, "metadata": {"path": "ü\n€\u2028id: evil.txt"}}
         assert (await page.request.post("/sync-events", data=event, headers=headers)).status == 201
 
     await post("upload")
@@ -30,4 +30,4 @@ async def test_events_are_read_as_they_are_posted(page: Page, service: ServicePr
     seen = await page.evaluate("window.seen")
     assert [change["position"] for change in seen] == [2, 3, 4]
     assert [change["event_type"] for change in seen] == ["update", "delete", "upload"]
-    assert {change["metadata"]["path"] for change in seen} == {"ü\n€.txt"}
+    assert {change["metadata"]["path"] for change in seen} == {"ü\n€\u2028id: evil.txt"}

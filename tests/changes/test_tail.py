@@ -39,7 +39,7 @@ async def awake(tail: Tail) -> AsyncIterator[Tail]:
 
     async def wait() -> None:
         while True:
-            await tail.wait(2**62, soon())
+            await tail.wait(tail.end, soon())
 
     waiting = asyncio.create_task(wait())
     await until(lambda: tail.version > 0)

@@ -30,3 +30,9 @@ def token(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AUTH0_DOMAIN", "")
     command = [sys.executable, *shlex.split(recipe[1])]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """A newcomer's database. The pages show the API, which the tests of each domain try on both kinds."""
+    return sqlite_url

@@ -1,6 +1,7 @@
 """Single events that are asked for at the same time are read together."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -11,7 +12,7 @@ from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.errors import NotFound
 from app.events import event_reader
-from app.events.event_reader import EventReader
+from app.events.event_reader import EventReader, ReadTooLate
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.waiting import until
@@ -30,7 +31,7 @@ def count_statements(database: Database) -> list[str]:
 
 async def test_everybody_gets_the_event_that_was_asked_for(database: Database) -> None:
     ids = await add_events(database, *((uuid4(), "upload") for _ in range(50)))
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     events = await asyncio.gather(*(reader.get(event_id) for event_id in [*ids, *ids]))
     assert [one.id for one in events] == [*ids, *ids]
 
@@ -38,7 +39,7 @@ async def test_everybody_gets_the_event_that_was_asked_for(database: Database) -
 async def test_those_who_wait_together_share_a_statement(database: Database) -> None:
     ids = await add_events(database, *((uuid4(), "upload") for _ in range(50)))
     statements = count_statements(database)
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     await asyncio.gather(*(reader.get(event_id) for event_id in ids))
     assert len([statement for statement in statements if "sync_events" in statement]) == 1
 
@@ -47,14 +48,14 @@ async def test_a_group_is_bounded(database: Database, monkeypatch: pytest.Monkey
     monkeypatch.setattr(event_reader, "GROUP_SIZE", 10)
     ids = await add_events(database, *((uuid4(), "upload") for _ in range(25)))
     statements = count_statements(database)
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     await asyncio.gather(*(reader.get(event_id) for event_id in ids))
     assert len([statement for statement in statements if "sync_events" in statement]) == 3
 
 
 async def test_an_unknown_id_hurts_nobody_else(database: Database) -> None:
     [known] = await add_events(database, (uuid4(), "upload"))
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     found, missing = await asyncio.gather(reader.get(known), reader.get(uuid4()), return_exceptions=True)
     assert not isinstance(found, BaseException)
     assert found.id == known
@@ -63,7 +64,7 @@ async def test_an_unknown_id_hurts_nobody_else(database: Database) -> None:
 
 async def test_a_caller_who_leaves_hurts_nobody_else(database: Database) -> None:
     ids = await add_events(database, *((uuid4(), "upload") for _ in range(3)))
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     callers = [asyncio.create_task(reader.get(event_id)) for event_id in ids]
     await asyncio.sleep(0)
     callers[1].cancel()
@@ -73,7 +74,7 @@ async def test_a_caller_who_leaves_hurts_nobody_else(database: Database) -> None
 
 
 async def test_what_was_committed_before_is_seen(database: Database) -> None:
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     for _ in range(20):
         [event_id] = await add_events(database, (uuid4(), "upload"))
         assert (await reader.get(event_id)).id == event_id
@@ -81,15 +82,63 @@ async def test_what_was_committed_before_is_seen(database: Database) -> None:
 
 async def test_a_database_that_is_away_is_told_to_everybody(make_settings: MakeSettings) -> None:
     database = Database(make_settings(database_url="postgresql://nobody@127.0.0.1:1/none"))
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     answers = await asyncio.gather(*(reader.get(uuid4()) for _ in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 3
     await database.close()
 
 
+class Broken(EventReader):
+    """Can not read one of the events."""
+
+    def __init__(self, database: Database, bad: Any) -> None:
+        super().__init__(database, 10)
+        self._bad = bad
+
+    async def _read(self, group: Any) -> None:
+        if self._bad in {question.event_id for question in group}:
+            raise ValueError("a row that can not be loaded")
+        await super()._read(group)
+
+
+async def test_an_event_that_can_not_be_read_hurts_nobody_else(database: Database) -> None:
+    ids = await add_events(database, *((uuid4(), "upload") for _ in range(5)))
+    reader = Broken(database, ids[2])
+    answers = await asyncio.gather(*(reader.get(one) for one in ids), return_exceptions=True)
+    assert [type(answer) is ValueError for answer in answers] == [False, False, True, False, False]
+
+
+class Hanging(EventReader):
+    """Never gets an answer."""
+
+    async def _read(self, group: Any) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_nobody_waits_longer_than_a_statement_may_take(database: Database) -> None:
+    reader = Hanging(database, 0.1)
+    first = asyncio.create_task(reader.get(uuid4()))
+    await asyncio.sleep(0)
+    for answer in await asyncio.gather(first, reader.get(uuid4()), return_exceptions=True):
+        assert isinstance(answer, ReadTooLate)
+    await reader.close()
+
+
+async def test_who_waits_at_the_end_is_told(database: Database) -> None:
+    reader = Hanging(database, 60)
+    callers = [asyncio.create_task(reader.get(uuid4()))]
+    await asyncio.sleep(0)
+    callers.append(asyncio.create_task(reader.get(uuid4())))
+    await asyncio.sleep(0)
+    assert reader._task is not None
+    reader._task.cancel()
+    for answer in await asyncio.gather(*callers, return_exceptions=True):
+        assert isinstance(answer, ReadTooLate)
+
+
 async def test_closing_leaves_no_statement_behind(database: Database) -> None:
     [event_id] = await add_events(database, (uuid4(), "upload"))
-    reader = EventReader(database)
+    reader = EventReader(database, 10)
     caller = asyncio.create_task(reader.get(event_id))
     await asyncio.sleep(0)
     caller.cancel()

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import APIRouter, Cookie, Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Body, Cookie, Depends, FastAPI, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -127,8 +127,20 @@ async def test_a_text_that_is_not_json_is_refused_at_the_same_place(both: list[h
     assert [found[name] for name in ("type", "loc", "ctx")] == [expected[name] for name in ("type", "loc", "ctx")]
 
 
-async def nested(agent: Annotated[str, Depends(get_agent)]) -> str:
+async def get_nested(agent: Annotated[str, Depends(get_agent)]) -> str:
     return agent
+
+
+async def get_required(the_key: Annotated[str, Header()]) -> str:
+    return the_key
+
+
+async def get_yielded() -> AsyncIterator[str]:
+    yield "x"
+
+
+def get_at_once() -> str:
+    return "x"
 
 
 async def with_query(page: int = 0) -> Answer:
@@ -139,15 +151,82 @@ async def with_cookie(taste: Annotated[str, Cookie()] = "") -> Answer:
     return Answer(seen=taste)
 
 
-async def with_nested(agent: Annotated[str, Depends(nested)]) -> Answer:
+async def with_header(the_key: Annotated[str, Header()] = "") -> Answer:
+    return Answer(seen=the_key)
+
+
+async def with_request(request: Request) -> Answer:
+    return Answer(seen=request.url.path)
+
+
+async def with_nested(agent: Annotated[str, Depends(get_nested)]) -> Answer:
     return Answer(seen=agent)
+
+
+async def with_required(key: Annotated[str, Depends(get_required)]) -> Answer:
+    return Answer(seen=key)
+
+
+async def with_yielded(key: Annotated[str, Depends(get_yielded)]) -> Answer:
+    return Answer(seen=key)
+
+
+async def with_function(key: Annotated[str, Depends(get_at_once)]) -> Answer:
+    return Answer(seen=key)
 
 
 async def with_two_bodies(one: Thing, other: Thing) -> Answer:
     return Answer(seen=f"{one} {other}")
 
 
-@pytest.mark.parametrize("endpoint", [with_query, with_cookie, with_nested, with_two_bodies])
-def test_another_shape_is_refused_when_the_route_is_made(endpoint: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="/things"):
-        DirectRoute("/things", endpoint, methods=["POST"])
+async def with_optional_body(one: Thing | None = None) -> Answer:
+    return Answer(seen=f"{one}")
+
+
+async def with_embedded_body(one: Annotated[Thing, Body(embed=True)]) -> Answer:
+    return Answer(seen=f"{one}")
+
+
+def at_once() -> Answer:
+    return Answer(seen="x")
+
+
+async def plain() -> Answer:
+    return Answer(seen="x")
+
+
+async def with_own_response() -> Response:
+    return Response()
+
+
+SHAPES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    one.__name__: (one, {})
+    for one in (
+        with_query,
+        with_cookie,
+        with_header,
+        with_request,
+        with_nested,
+        with_required,
+        with_yielded,
+        with_function,
+        with_two_bodies,
+        with_optional_body,
+        with_embedded_body,
+        at_once,
+        with_own_response,
+    )
+} | {
+    "another model": (plain, {"response_model": Thing}),
+    "members left out": (plain, {"response_model_exclude_none": True}),
+    "no content": (plain, {"status_code": 204}),
+    "dependencies of the route": (plain, {"dependencies": [Depends(get_agent)]}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_another_shape_is_refused_when_the_route_is_made(name: str) -> None:
+    endpoint, options = SHAPES[name]
+    router = APIRouter(route_class=DirectRoute)
+    with pytest.raises((TypeError, AssertionError)):
+        router.add_api_route("/things", endpoint, methods=["POST"], **options)

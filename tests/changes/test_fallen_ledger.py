@@ -1,0 +1,134 @@
+"""A ledger that lost its end under a running process: nobody is told of what is gone, and nobody skips anything."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import delete, event, update
+
+from app.changes.broadcast import Broadcast
+from app.changes.errors import CursorAhead
+from app.changes.feed import ChangeFeed
+from app.changes.long_poll import wait_for_page
+from app.changes.page import Page
+from app.changes.stream import ChangeStream
+from app.changes.tail import Tail
+from app.changes.wanted import EVERYTHING
+from app.database.engine import Database
+from app.events.models import LedgerHead, SyncEvent
+from app.metrics import ChangeMetrics
+from tests.changes.support import fill
+from tests.support.waiting import until
+
+
+@pytest.fixture
+async def tail(database: Database) -> AsyncIterator[Tail]:
+    """A reader that looks a hundred times a second."""
+    tail = Tail(database, poll_interval_seconds=0.01)
+    tail.start()
+    yield tail
+    await tail.stop()
+
+
+async def lose_end(database: Database, last: int) -> None:
+    """What a standby does that is promoted and had not received everything."""
+    async with database.transaction() as session:
+        await session.execute(delete(SyncEvent).where(SyncEvent.position > last))
+        await session.execute(update(LedgerHead).values(position=last))
+
+
+async def open_stream(database: Database, tail: Tail, cursor: str = "latest") -> AsyncIterator[bytes]:
+    feed = ChangeFeed(database)
+    place = await feed.find_place(cursor, EVERYTHING)
+    return ChangeStream(
+        feed,
+        tail,
+        Broadcast(tail),
+        place=place,
+        wanted=EVERYTHING,
+        expires_at=asyncio.get_running_loop().time() + 60,
+        keep_alive_seconds=30,
+        metrics=ChangeMetrics(),
+    ).messages()
+
+
+async def follow_once(tail: Tail, database: Database, events: int) -> None:
+    """Somebody waits until the ring has these, and then nobody does."""
+
+    async def follow() -> None:
+        while tail.end < events:
+            await tail.wait(tail.end, asyncio.get_running_loop().time() + 30)
+
+    following = asyncio.create_task(follow())
+    await fill(database, events)
+    await following
+    await until(lambda: not tail.up_to_date)
+
+
+async def test_a_stream_is_not_told_of_events_that_are_no_more(tail: Tail, database: Database) -> None:
+    await follow_once(tail, database, 10)
+    await lose_end(database, 7)
+    stream = await open_stream(database, tail)
+    await anext(stream)
+    coming = asyncio.ensure_future(anext(stream))
+    await until(lambda: tail.up_to_date and tail.end == 7)
+    assert not coming.done()
+    await fill(database, 1)
+    assert b'"position":8' in (await coming).replace(b" ", b"")
+
+
+async def test_who_waits_beyond_the_end_does_not_ask_again_and_again(tail: Tail, database: Database) -> None:
+    await follow_once(tail, database, 10)
+    await lose_end(database, 7)
+    statements: list[str] = []
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def _note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    stream = await open_stream(database, tail)
+    await anext(stream)
+    coming = asyncio.ensure_future(anext(stream))
+    await until(lambda: tail.up_to_date and tail.end == 7)
+    before, looks = len([one for one in statements if "sync_events" in one]), len(statements)
+    await until(lambda: len(statements) >= looks + 20)  # the reader's own looks at the head
+    assert len([one for one in statements if "metadata" in one and "sync_events" in one]) <= before
+    coming.cancel()
+
+
+async def test_a_stream_whose_next_read_fails_remembers_the_break(
+    tail: Tail, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(database, 10)
+    stream = await open_stream(database, tail)
+    await anext(stream)
+    coming = asyncio.ensure_future(anext(stream))
+    await until(lambda: tail.up_to_date and tail.end == 10)
+    await lose_end(database, 7)
+    assert b"cursor-ahead" in await coming
+
+
+async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None:
+    await fill(database, 10)
+    feed = ChangeFeed(database)
+    first = await feed.read_page("latest", EVERYTHING, limit=10)
+    poll = asyncio.create_task(_poll(feed, tail, first))
+    await until(lambda: tail.up_to_date and tail.end == 10)
+    await lose_end(database, 7)
+    await until(lambda: tail.end == 7 or poll.done())
+    await fill(database, 6)
+    with pytest.raises(CursorAhead):
+        await poll
+
+
+async def _poll(feed: ChangeFeed, tail: Tail, first: Page) -> Page:
+    return await wait_for_page(feed, tail, first, EVERYTHING, limit=10, wait_seconds=30)
+
+
+async def test_who_read_farther_than_the_reader_is_told_too(tail: Tail, database: Database) -> None:
+    await fill(database, 10)
+    feed = ChangeFeed(database)
+    first = await feed.read_page("latest", EVERYTHING, limit=10)
+    await lose_end(database, 7)  # before the reader has ever looked
+    with pytest.raises(CursorAhead):
+        await _poll(feed, tail, first)
