@@ -15,7 +15,7 @@ from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-KILLS = 6
+KILLS = 3
 REPLICAS = 3
 
 
