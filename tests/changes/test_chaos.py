@@ -15,7 +15,7 @@ from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-KILLS = 3
+KILLS = 6
 REPLICAS = 3
 
 

@@ -24,7 +24,7 @@ from tests.webhooks.support import add_subscription, check_lanes, list_deliverie
 
 pytestmark = [pytest.mark.load, pytest.mark.timeout(600)]
 
-SECONDS = float(os.environ.get("SYNC_TEST_CHAOS_SECONDS", "6"))
+SECONDS = float(os.environ.get("SYNC_TEST_CHAOS_SECONDS", "8"))
 LEASE_SECONDS = 2
 FILES = [uuid4() for _ in range(20)]
 ENVIRONMENT = {
