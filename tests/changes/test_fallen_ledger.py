@@ -96,9 +96,7 @@ async def test_who_waits_beyond_the_end_does_not_ask_again_and_again(tail: Tail,
     coming.cancel()
 
 
-async def test_a_stream_whose_next_read_fails_remembers_the_break(
-    tail: Tail, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_waits_beyond_the_end_is_told(tail: Tail, database: Database) -> None:
     await fill(database, 10)
     stream = await open_stream(database, tail)
     await anext(stream)
