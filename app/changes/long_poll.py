@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from app.changes.errors import CursorAhead
 from app.changes.feed import ChangeFeed
 from app.changes.page import Page
 from app.changes.place import Place
@@ -18,7 +19,7 @@ async def wait_for_page(
     The page begins where `first` began and goes as far as was looked. No connection is held while it waits.
 
     Raises:
-        CursorOfOtherLedger, CursorAhead: 400, when the database was exchanged meanwhile.
+        CursorOfOtherLedger, CursorAhead: 400, when the database was exchanged or lost its end meanwhile.
         CursorGone: 410.
         DatabaseUnavailable: 503.
     """
@@ -28,9 +29,11 @@ async def wait_for_page(
     while not page.changes and not tail.closing and now() < deadline:
         if not page.has_more:
             await tail.wait(page.end.position, deadline)
-        known = _read_ring(tail, page.end, wanted, limit) if breaks == tail.breaks else None
-        breaks = tail.breaks
-        page = known or await feed.read_on(page.end, wanted, limit=limit)
+        place, known_breaks, breaks = page.end, breaks, tail.breaks
+        known = _read_ring(tail, place, wanted, limit) if breaks == known_breaks else None
+        page = known or await feed.read_on(place, wanted, limit=limit)
+        if tail.has_fallen_below(place.position, known_breaks):
+            raise CursorAhead
     return replace(page, after=first.after)
 
 

@@ -90,5 +90,7 @@ class ChangeStream:
         except DatabaseUnavailable:
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return Chunk(b"", 0, self._place.position)
+        if self._tail.has_fallen_below(self._place.position, self._breaks):
+            raise CursorAhead
         self._breaks = breaks  # only now: the database has said that the place is still one of its own
         return encode_chunk(page.changes, page.end)

@@ -48,7 +48,8 @@ class Tail:
         self._ledger_id: UUID | None = None
         self.up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
         self.version = 0  # of the ring, raised whenever anything about it changes
-        self.breaks = 0  # how often the ledger was found to be another one, or shorter than before
+        self._break_heads: list[int] = []  # where the ledger ended whenever it was another one, or shorter than before
+        self._read_by_others = 0  # the farthest position that somebody had read who waited before the look under way
         self._waiting: dict[asyncio.Future[None], int] = {}  # with the position after which each waits
         self._wanted = asyncio.Event()
         self._closed = asyncio.Event()
@@ -64,6 +65,18 @@ class Tail:
     def end(self) -> int:
         """The last position in the ring."""
         return self._ring.end
+
+    @property
+    def breaks(self) -> int:
+        """How often the ledger was found to be another one, or shorter than before."""
+        return len(self._break_heads)
+
+    def has_fallen_below(self, position: int, since: int) -> bool:
+        """Whether the ledger ended before `position` at any break after the first `since`.
+
+        It may have grown beyond it again, so that the database can not tell any more.
+        """
+        return any(head < position for head in self._break_heads[since:])
 
     def list_after(self, ledger_id: UUID, position: int) -> Sequence[Change] | None:
         """Every change after `position` that is known of this ledger; None when only the database has them all.
@@ -131,6 +144,7 @@ class Tail:
                 await self._wake_by_turns()
 
     async def _read(self, repository: ChangeRepository) -> None:
+        self._read_by_others = max(self._waiting.values(), default=0)
         head = await repository.get_head()
         if not self._continues(head):
             self._restart(head)
@@ -150,15 +164,15 @@ class Tail:
     def _continues(self, head: FeedHead) -> bool:
         """Whether the ring can be read on to `head`."""
         same = self.up_to_date and head.ledger_id == self._ledger_id and not self._has_fallen(head)
-        return same and 0 <= head.position - self._ring.end <= MAX_BEHIND_EVENTS
+        return same and head.position - self._ring.end <= MAX_BEHIND_EVENTS
 
     def _has_fallen(self, head: FeedHead) -> bool:
-        """Whether the ledger ends before what somebody who waits has read of it already."""
-        return any(after > head.position for after in self._waiting.values())
+        """Whether the ledger ends before what was read of it already."""
+        return head.position < max(self._ring.end, self._read_by_others)
 
     def _restart(self, head: FeedHead) -> None:
-        if head.ledger_id != self._ledger_id or head.position < self._ring.end or self._has_fallen(head):
-            self.breaks += 1
+        if self._ledger_id not in (None, head.ledger_id) or self._has_fallen(head):
+            self._break_heads.append(head.position)
         self._ring.restart(head.position)
         self._ledger_id = head.ledger_id
         self.up_to_date = True

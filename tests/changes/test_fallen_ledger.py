@@ -11,9 +11,10 @@ from app.changes.errors import CursorAhead
 from app.changes.feed import ChangeFeed
 from app.changes.long_poll import wait_for_page
 from app.changes.page import Page
+from app.changes.place import Place
 from app.changes.stream import ChangeStream
 from app.changes.tail import Tail
-from app.changes.wanted import EVERYTHING
+from app.changes.wanted import EVERYTHING, Wanted
 from app.database.engine import Database
 from app.events.models import LedgerHead, SyncEvent
 from app.metrics import ChangeMetrics
@@ -37,8 +38,30 @@ async def lose_end(database: Database, last: int) -> None:
         await session.execute(update(LedgerHead).values(position=last))
 
 
-async def open_stream(database: Database, tail: Tail, cursor: str = "latest") -> AsyncIterator[bytes]:
-    feed = ChangeFeed(database)
+class LateFeed(ChangeFeed):
+    """Reads on only after the ledger has fallen and has grown beyond where it was."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.grown = asyncio.Event()
+
+    async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
+        await self.grown.wait()
+        return await super().read_on(place, wanted, limit=limit)
+
+
+async def fall_and_grow(database: Database, tail: Tail, feed: LateFeed) -> None:
+    await until(lambda: tail.up_to_date and tail.end == 10)
+    await lose_end(database, 7)
+    await until(lambda: tail.end == 7)
+    await fill(database, 6)
+    feed.grown.set()
+
+
+async def open_stream(
+    database: Database, tail: Tail, cursor: str = "latest", feed: ChangeFeed | None = None
+) -> AsyncIterator[bytes]:
+    feed = feed or ChangeFeed(database)
     place = await feed.find_place(cursor, EVERYTHING)
     return ChangeStream(
         feed,
@@ -106,15 +129,25 @@ async def test_a_stream_that_waits_beyond_the_end_is_told(tail: Tail, database: 
     assert b"cursor-ahead" in await coming
 
 
+async def test_a_stream_skips_nothing(tail: Tail, database: Database) -> None:
+    await fill(database, 10)
+    feed = LateFeed(database)
+    stream = await open_stream(database, tail, feed=feed)
+    await anext(stream)
+    coming = asyncio.ensure_future(anext(stream))
+    feed.grown.set()
+    await until(lambda: tail.up_to_date)
+    feed.grown.clear()
+    await fall_and_grow(database, tail, feed)
+    assert b"cursor-ahead" in await coming
+
+
 async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None:
     await fill(database, 10)
-    feed = ChangeFeed(database)
+    feed = LateFeed(database)
     first = await feed.read_page("latest", EVERYTHING, limit=10)
     poll = asyncio.create_task(_poll(feed, tail, first))
-    await until(lambda: tail.up_to_date and tail.end == 10)
-    await lose_end(database, 7)
-    await until(lambda: tail.end == 7 or poll.done())
-    await fill(database, 6)
+    await fall_and_grow(database, tail, feed)
     with pytest.raises(CursorAhead):
         await poll
 
