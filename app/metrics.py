@@ -34,7 +34,7 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._requests = Counter(
             "sync_http_requests",
-            "Requests, by the status of their answer: 499 when the client left before it had sent all of its body, "
+            "Requests, by the status of their answer: 499 when the client left before there was one, "
             "`aborted` when the process ended before there was an answer.",
             ("method", "route", "status"),
             registry=registry,

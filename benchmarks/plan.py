@@ -12,7 +12,7 @@ class Plan:
     load_seconds: int = 2
     backlog_rows: int = 100_000
     copied_batches: int = 100
-    delivery_rows: int = 10_000
+    delivery_rows: int = 2_000
     memory_seconds: int = 300
     small_rows: int = 10_000
     feed_rows: int = 100_000
@@ -26,7 +26,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     backlog_rows=20_000,
-    delivery_rows=2_000,
+    delivery_rows=500,
     feed_rows=20_000,
     memory_seconds=20,
     large_rows=200_000,

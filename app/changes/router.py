@@ -10,6 +10,7 @@ from app.auth.route import AuthenticatedRoute
 from app.changes import openapi
 from app.changes.dependencies import Changes, LastEventId, StreamPlace
 from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
+from app.http.presence import while_connected
 from app.http.stay import Stay
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -31,7 +32,8 @@ async def list_changes(
     if query.wait and not page.changes:
         with changes.place("long_poll"):
             Stay.of(request.scope).begin()
-            page = await changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
+            waiting = changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
+            page = await while_connected(request, waiting)
     return Response(page.encode(), media_type="application/json")
 
 

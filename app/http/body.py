@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope
 
 from app.errors import ProblemError
 from app.http.body_budget import BodyBudget
+from app.http.presence import ClientLeft
 from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it does not hold up other requests.
@@ -42,13 +43,6 @@ class BodyTooSlow(HTTPException):
 
     def __init__(self, limit_seconds: float) -> None:
         super().__init__(408, f"The body did not come within {limit_seconds:g} seconds.", {"Connection": "close"})
-
-
-class ClientLeft(HTTPException):
-    """499, as nginx has it: for the log and the metrics, since nobody is there to be answered."""
-
-    def __init__(self) -> None:
-        super().__init__(499, "The client left before it had sent its body.", {"Connection": "close"})
 
 
 class BodiesBusy(HTTPException):

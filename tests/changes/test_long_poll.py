@@ -14,6 +14,8 @@ from app.main import create_app
 from tests.changes.support import FILE, fill, get_page, positions
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.process import ServiceProcess
+from tests.support.raw_http import connect
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
@@ -42,6 +44,22 @@ async def test_an_answer_comes_with_the_event(client: httpx.AsyncClient, databas
 async def followers(client: httpx.AsyncClient, kind: str, number: int) -> bool:
     """Whether so many followers of a kind are connected."""
     return f'sync_changes_followers{{kind="{kind}"}} {number}.0' in (await client.get("/metrics")).text
+
+
+async def test_who_leaves_frees_the_place_at_once(service: ServiceProcess, outside: httpx.AsyncClient) -> None:
+    path, query = "/changes", "?cursor=latest&wait=60"
+    async with connect(service.port) as connection:
+        head = f"GET {path}{query} HTTP/1.1\r\nHost: here\r\nAuthorization: {outside.headers['Authorization']}\r\n\r\n"
+        await connection.send(head.encode())
+        await until(lambda: _is_said(service, outside, 'sync_changes_followers{kind="long_poll"} 1.0'))
+    async with asyncio.timeout(20):
+        await until(lambda: _is_said(service, outside, 'sync_changes_followers{kind="long_poll"} 0.0'))
+        await until(lambda: _is_said(service, outside, f'{{method="GET",route="{path}",status="499"}} 1.0'))
+    assert "Traceback" not in service.output()
+
+
+async def _is_said(service: ServiceProcess, outside: httpx.AsyncClient, line: str) -> bool:
+    return line in (await outside.get(f"{service.url}/metrics")).text
 
 
 async def test_the_end_of_the_wait_brings_an_empty_page_that_has_moved_on(
