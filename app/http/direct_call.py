@@ -152,7 +152,7 @@ def _check_route(route: APIRoute) -> None:
         raise TypeError(f"{route.path}: the route has dependencies beside those of its endpoint")
     changed = [name for name, usual in _USUAL_ANSWER.items() if getattr(route, name) != usual]
     declared = get_type_hints(route.endpoint).get("return")
-    if changed or route.response_model is not declared or route.status_code in {204, 205, 304}:
+    if changed or route.response_model != declared or route.status_code in {204, 205, 304}:
         raise TypeError(f"{route.path}: the answer is not the plain model that the endpoint returns")
 
 
