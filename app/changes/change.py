@@ -31,5 +31,5 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
     SyncEvent.position.expression,
     SyncEvent.event_type.expression,
     SyncEvent.file_id.expression,
-    json_text(_members),
+    json_text(_members).label("json"),
 )

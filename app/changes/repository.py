@@ -1,10 +1,10 @@
 """Reads the ledger for those who follow it: its head, its oldest event, and what lies between."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.change import COLUMNS, Change
@@ -14,6 +14,7 @@ from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the wanted types may be rare
 WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
+MAX_CHARACTERS = 2**21  # of the changes that are read at once; the last of them may go beyond it
 
 
 class FeedHead(NamedTuple):
@@ -64,9 +65,7 @@ class ChangeRepository:
         query = select(*COLUMNS).where(SyncEvent.position > after, SyncEvent.position <= through)
         if wanted.event_types:
             query = query.where(SyncEvent.event_type.in_(sorted(wanted.event_types)))
-        rows = await self._session.execute(query.order_by(SyncEvent.position).limit(limit))
-        changes = [Change(*row) for row in rows]
-        return Stretch(changes, changes[-1].position if len(changes) == limit else through)
+        return await self._read(query, limit, through)
 
     async def _list_file(self, wanted: Wanted, *, after: int, head: int, limit: int) -> Stretch:
         """Read the events of the file whatever their type, which its index gives in order, and choose among them."""
@@ -74,8 +73,18 @@ class ChangeRepository:
         query = select(*COLUMNS).where(
             SyncEvent.file_id == wanted.file_id, SyncEvent.position > after, SyncEvent.position <= head
         )
-        rows = await self._session.execute(query.order_by(SyncEvent.position).limit(examined))
-        changes = [Change(*row) for row in rows]
-        through = changes[-1].position if len(changes) == examined else head
+        changes, through = await self._read(query, examined, head)
         matching = [change for change in changes if wanted.matches(change)]
         return Stretch(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)
+
+    async def _read(self, query: Select[Any], limit: int, through: int) -> Stretch:
+        """The first `limit` changes of `query`, which ends at the position `through`, or fewer that are long."""
+        some = query.order_by(SyncEvent.position).limit(limit).subquery()
+        size = func.length(some.c.json)
+        size_before = (func.sum(size).over(order_by=some.c.position) - size).label("size_before")
+        sized = select(some, size_before).subquery()
+        query = select(sized).where(sized.c.size_before < MAX_CHARACTERS).order_by(sized.c.position)
+        rows = (await self._session.execute(query)).all()
+        changes = [Change(*row[:-1]) for row in rows]
+        is_cut = len(rows) == limit or (rows and rows[-1].size_before + len(changes[-1].json) >= MAX_CHARACTERS)
+        return Stretch(changes, changes[-1].position if is_cut else through)

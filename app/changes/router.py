@@ -25,7 +25,7 @@ async def list_changes(
     """Events in the order of their positions, beginning after a cursor.
 
     A page covers every position from `from_position` to `to_position`: what it does not list there does not meet the
-    filter. With a filter a page may be short or empty although `has_more` is true.
+    filter. With a filter a page may be short or empty although `has_more` is true, and one of long events is short.
     """
     wanted = query.wanted()
     page = await changes.read_page(query.cursor, wanted, limit=query.limit)

@@ -89,6 +89,19 @@ async def test_what_one_page_examines_is_bounded(
         assert [page["to_position"] for page in pages] == [10, 20, 26]
 
 
+async def test_a_page_of_long_events_is_short(client: httpx.AsyncClient, database: Database) -> None:
+    await fill(database, 10)
+    event = {"file_id": str(FILE), "event_type": "upload", "metadata": {"text": "x" * 16_000}}
+    assert (await client.post("/sync-events/batch", json={"events": [event] * 300})).status_code == 201
+    await fill(database, 10)
+    for wanted in ({}, {"event_type": "upload"}, {"event_type": "upload", "file_id": str(FILE)}):
+        pages = await follow_pages(client, **wanted, limit=1000)
+        assert positions(pages) == list(range(11, 311) if "file_id" in wanted else range(1, 321))
+        sizes = [sum(len((change["metadata"] or {}).get("text", "")) for change in page["changes"]) for page in pages]
+        assert [round(size / 2**20) for size in sizes[:2]] == [2, 2]
+        assert sum(sizes) == 300 * 16_000
+
+
 async def test_cursors_that_do_not_fit_are_told_apart(client: httpx.AsyncClient, database: Database) -> None:
     await fill(database, 3)
     cursor = (await get_page(client, limit=2))["cursor"]
