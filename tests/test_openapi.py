@@ -40,6 +40,7 @@ STATUSES = {
     "rotateSecret": {200, 404, 412, *TOKEN},
     "testSubscription": {200, 404, *TOKEN},
     "replaySubscription": {202, 404, 409, *TOKEN, *BODY},
+    "endReplay": {204, 404, *TOKEN},
     "redeliverDead": {202, 404, *TOKEN},
     "listDeliveries": {200, 404, *TOKEN},
     "getDelivery": {200, 404, *TOKEN},

@@ -102,6 +102,19 @@ def upgrade() -> None:
     index("ix_deliveries_file_id_position", "deliveries", ["file_id", "position"])
     index("ix_deliveries_settled_at", "deliveries", ["settled_at"], **_where("settled_at IS NOT NULL"))
     op.create_table(
+        "full_lanes",
+        sa.Column("subscription_id", sa.Uuid(), nullable=False),
+        sa.Column("file_id", sa.Uuid(), nullable=False),
+        sa.Column("cursor", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("subscription_id", "file_id", name="pk_full_lanes"),
+        sa.ForeignKeyConstraint(
+            ["subscription_id"],
+            ["subscriptions.id"],
+            name="fk_full_lanes_subscription_id_subscriptions",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
         "delivery_attempts",
         sa.Column("id", SERIAL, autoincrement=True, nullable=False),
         sa.Column("delivery_id", SERIAL, nullable=False),
@@ -123,7 +136,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take back: subscriptions and their history are gone; the ledger is as it was."""
-    for table in ("delivery_attempts", "deliveries", "subscriptions"):
+    for table in ("delivery_attempts", "full_lanes", "deliveries", "subscriptions"):
         op.drop_table(table)
 
 

@@ -30,6 +30,10 @@ class SubscriptionProgress(Protocol):
     def dead(self) -> int:
         """How many deliveries used up their attempts."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether there are events of the file that are no deliveries yet."""
+
 
 class DeliveryProgress(Protocol):
     """Knows it for all subscriptions."""

@@ -27,6 +27,7 @@ VIEW_EXAMPLE: dict[str, JsonValue] = {
             "delivered_position": 1,
             "pending": 0,
             "dead": 0,
+            "behind": False,
         }
     ],
 }
@@ -44,6 +45,10 @@ class FileSubscription(BaseModel):
     )
     pending: int = Field(description="Deliveries that wait or are under way: at most 1001, for so many or more.")
     dead: int = Field(description="Deliveries that used up their attempts: at most 1001, for so many or more.")
+    behind: bool = Field(
+        description="Whether the file has events that are no deliveries yet: the subscription is not active, or is "
+        "catching up, or so many deliveries of the file wait that the rest is left in the ledger."
+    )
 
 
 class FileView(BaseModel):

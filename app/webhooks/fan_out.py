@@ -12,7 +12,7 @@ from app.database.types import among, statement_now
 from app.events.models import SyncEvent
 from app.webhooks.lane import due_at_first, rank_in_lane
 from app.webhooks.lane_lock import lock_lanes
-from app.webhooks.models import Delivery, DeliveryStatus, Subscription
+from app.webhooks.models import Delivery, DeliveryStatus, FullLane, Subscription
 
 
 class FanOutRepository:
@@ -29,10 +29,14 @@ class FanOutRepository:
         else:
             await self._session.execute(_add_pending(among(SyncEvent.position, positions), _TOLD_BY_SWEEP))
 
-    async def add_missed(self, subscription_id: UUID, *, after: int, through: int) -> None:
-        """For the processed events after the position `after`, up to and with `through`: to one subscription."""
+    async def add_missed(self, subscription_id: UUID, *, after: int, through: int, file_id: UUID | None = None) -> None:
+        """For the processed events after the position `after`, up to and with `through`: to one subscription.
+
+        With `file_id` for those of this file alone.
+        """
         await lock_lanes(self._session)
-        await self._session.execute(_add_pending(*_processed(subscription_id, after, through)))
+        of_file = () if file_id is None else (SyncEvent.file_id == file_id,)
+        await self._session.execute(_add_pending(*_processed(subscription_id, after, through), *of_file))
 
     async def add_settled(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """The same as if they had been delivered: for a replay, which makes them pending together with those there."""
@@ -81,13 +85,23 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
 
 
 def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """Of the events and the subscriptions that want them, those pairs for which there is no delivery yet."""
+    """Of the events and the subscriptions that want them, those pairs for which there is no delivery yet.
+
+    Not those of a full lane after its cursor either.
+    """
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (
         select(literal(1))
         .where(known.subscription_id == Subscription.id, known.position == SyncEvent.position)
         .limit(1)
+        .correlate(Subscription, SyncEvent)
+        .scalar_subquery()
+    )
+    full_lane = (
+        select(literal(1))
+        .where(FullLane.subscription_id == Subscription.id, FullLane.file_id == SyncEvent.file_id)
+        .where(FullLane.cursor < SyncEvent.position)
         .correlate(Subscription, SyncEvent)
         .scalar_subquery()
     )
@@ -102,7 +116,7 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
         .select_from(SyncEvent)
         # No name of a type is part of another's.
         .join(Subscription, Subscription.event_types.contains(SyncEvent.event_type))
-        .where(*conditions, delivery.is_(None))
+        .where(*conditions, delivery.is_(None), full_lane.is_(None))
         .subquery()
     )
 

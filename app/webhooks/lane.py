@@ -6,12 +6,12 @@ A lane is the pending deliveries of one file for one subscription that is ordere
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, literal_column, null, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, literal, literal_column, null, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.util import AliasedClass
 
 from app.database.types import statement_now
-from app.webhooks.models import Delivery, Ordering
+from app.webhooks.models import Delivery, FullLane, Ordering
 
 Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
@@ -22,6 +22,15 @@ def is_pending(delivery: type[Delivery] | AliasedClass[Delivery] = Delivery) -> 
     An index of the pending ones alone serves only a condition that is known when the statement is prepared.
     """
     return delivery.status == literal_column("'pending'")
+
+
+def is_full(delivery: type[Delivery]) -> ColumnElement[bool]:
+    """Whether the delivery's lane is full: it is its own concern how many wait there."""
+    return (
+        exists()
+        .where(FullLane.subscription_id == delivery.subscription_id, FullLane.file_id == delivery.file_id)
+        .correlate(delivery)
+    )
 
 
 def rank_in_lane(subscription_id: Column, file_id: Column, position: Column) -> ColumnElement[int]:

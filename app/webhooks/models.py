@@ -1,4 +1,4 @@
-"""Tables of the webhooks: subscriptions, their deliveries, and every attempt at one."""
+"""Tables of the webhooks: subscriptions, their deliveries, the files that wait, and every attempt."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -164,6 +164,19 @@ class Delivery(Base):
             sqlite_where=text("settled_at IS NOT NULL"),
         ),
     )
+
+
+class FullLane(Base):
+    """A file of a subscription with so many pending deliveries that no more are written.
+
+    Those of its events after `cursor` are in the ledger alone; the catch-up writes them once there is room.
+    """
+
+    __tablename__ = "full_lanes"
+
+    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"), primary_key=True)
+    file_id: Mapped[UUID] = mapped_column(primary_key=True)
+    cursor: Mapped[int]
 
 
 class Attempt(Base):

@@ -92,6 +92,7 @@ REPLAYED: Responses = {
         | _OPERATOR
     ),
 }
+REPLAY_ENDED: Responses = {204: {"description": "No replay is under way."}, **problems(_UNKNOWN | _OPERATOR)}
 REDELIVERED_DEAD: Responses = {
     202: success("They are pending again.", examples.REDELIVERY),
     **problems(_UNKNOWN | _OPERATOR),

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, literal, select
+from sqlalchemy import ColumnElement, case, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.webhooks.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from app.events.models import SyncEvent
+from app.webhooks.models import Delivery, DeliveryStatus, FullLane, Subscription, SubscriptionStatus
 
 MAX_COUNTED = 1001
 _NOWHERE = 2**63 - 1
@@ -22,6 +23,7 @@ class FileProgress(NamedTuple):
     delivered_position: int | None  # of the last delivered event before the first pending one
     pending: int
     dead: int
+    behind: bool  # whether events of the file may wait in the ledger
 
 
 class ProgressRepository:
@@ -39,6 +41,7 @@ class ProgressRepository:
                 _delivered_position(file_id),
                 _count(file_id, DeliveryStatus.PENDING),
                 _count(file_id, DeliveryStatus.DEAD),
+                _is_behind(file_id),
             )
             .where(Subscription.status != SubscriptionStatus.DELETED)
             .order_by(Subscription.created_at, Subscription.id)
@@ -74,6 +77,14 @@ def _delivered_position(file_id: UUID) -> ColumnElement[int | None]:
         .correlate(Subscription)
         .scalar_subquery()
     )
+
+
+def _is_behind(file_id: UUID) -> ColumnElement[bool]:
+    of_lane = FullLane.subscription_id == Subscription.id, FullLane.file_id == file_id
+    lane_cursor = select(FullLane.cursor).where(*of_lane).correlate(Subscription).scalar_subquery()
+    cursor = func.coalesce(lane_cursor, case((Subscription.live, _NOWHERE), else_=Subscription.cursor))
+    last = select(func.max(SyncEvent.position)).where(SyncEvent.file_id == file_id).scalar_subquery()
+    return func.coalesce(last > cursor, literal(False))
 
 
 def _count(file_id: UUID, status: DeliveryStatus) -> ColumnElement[int]:

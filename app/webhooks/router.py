@@ -195,3 +195,15 @@ async def replay_subscription(
     overview = await subscriptions.replay(subscription_id, replay)
     response.headers["ETag"] = version_etag(overview.subscription.version)
     return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+
+
+@router.delete(
+    "/{subscription_id:uuid}/replay",
+    operation_id="endReplay",
+    summary="End a replay",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=openapi.REPLAY_ENDED,
+)
+async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
+    """Leave out the rest of the range. What is pending already is still delivered; without a replay nothing changes."""
+    await subscriptions.end_replay(subscription_id)

@@ -174,6 +174,16 @@ class SubscriptionService:
                 raise NothingToReplay
             return await _flushed(session, stored)
 
+    async def end_replay(self, subscription_id: UUID) -> None:
+        """Leave out what the replay under way has not come to, if there is one.
+
+        Raises:
+            NotFound: 404.
+        """
+        async with self._database.transaction() as session:
+            stored = await SubscriptionRepository(session).get_for_change(subscription_id)
+            stored.replay_cursor = stored.replay_until = None
+
     def _check_url(self, url: str) -> None:
         try:
             self._policy.check_url(url)

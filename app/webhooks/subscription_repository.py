@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, literal, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import LedgerHead, SweepCursor
+from app.webhooks.full_lane_repository import has_long_lane
+from app.webhooks.lane import is_full
 from app.webhooks.lane_lock import lock_lanes
 from app.webhooks.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
@@ -120,22 +122,24 @@ class SubscriptionRepository:
         subscription.replay_cursor, subscription.replay_until = after, until
         return True
 
-    async def list_behind(self, max_pending: int) -> Sequence[UUID]:
-        """Active subscriptions that are not live or have a replay under way, and fewer pending deliveries than that."""
+    async def list_behind(self, max_pending: int, max_pending_replay: int) -> Sequence[UUID]:
+        """Active subscriptions that are not live or have a replay under way, and have room or can make some."""
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
-            or_(Subscription.live.is_(False), Subscription.replay_until.is_not(None)),
-            not_(_has_pending(Subscription.id, max_pending)),
+            or_(
+                and_(Subscription.live.is_(False), _has_room(max_pending)),
+                and_(Subscription.replay_until.is_not(None), _has_room(max_pending_replay)),
+            ),
         )
         return (await self._session.scalars(query.order_by(Subscription.id))).all()
 
     async def list_overloaded(self, pending: int) -> Sequence[UUID]:
-        """Live subscriptions with at least so many pending deliveries."""
+        """Live subscriptions with at least so many pending deliveries in lanes that are not full."""
         query = select(Subscription.id).where(Subscription.live, _has_pending(Subscription.id, pending))
         return (await self._session.scalars(query.order_by(Subscription.id))).all()
 
     async def has_pending(self, subscription_id: UUID, pending: int) -> bool:
-        """Whether it has at least so many pending deliveries."""
+        """Whether it has at least so many pending deliveries in lanes that are not full."""
         return bool(await self._session.scalar(select(_has_pending(literal(subscription_id), pending))))
 
     async def get_sweep_cursor(self) -> int:
@@ -146,12 +150,17 @@ class SubscriptionRepository:
         return (await self._session.scalars(select(LedgerHead.position))).one()
 
 
+def _has_room(pending: int) -> ColumnElement[bool]:
+    return or_(not_(_has_pending(Subscription.id, pending)), has_long_lane())
+
+
 def _has_pending(
     subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], pending: int
 ) -> ColumnElement[bool]:
     last = (
         select(literal(1))
         .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)
+        .where(~is_full(Delivery))
         .order_by(Delivery.position)
         .offset(pending - 1)
         .limit(1)

@@ -29,7 +29,7 @@ async def tables(database: Database) -> set[str]:
 
 
 async def test_the_history_goes_down_and_up_again(database: Database, database_url: str) -> None:
-    webhooks = {"subscriptions", "deliveries", "delivery_attempts"}
+    webhooks = {"subscriptions", "deliveries", "full_lanes", "delivery_attempts"}
     ours = {"files", "ledger_head", "ledger_identity", "sweep_cursor", "sync_events", *webhooks}
     assert await tables(database) == {"alembic_version", *ours}
     alembic(database_url, "downgrade", "base")

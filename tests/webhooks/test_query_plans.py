@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.events.models import LedgerHead, SweepCursor
+from app.webhooks import full_lane_repository
 from app.webhooks.claim_repository import ClaimRepository
 from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.fan_out import FanOutRepository
+from app.webhooks.full_lane_repository import FullLaneRepository
 from app.webhooks.history_repository import HistoryRepository
-from app.webhooks.models import DeliveryStatus
+from app.webhooks.models import DeliveryStatus, FullLane
 from app.webhooks.overview_repository import OverviewRepository
 from app.webhooks.progress_repository import ProgressRepository
 from app.webhooks.prune_repository import Examined, PruneRepository
@@ -67,6 +69,17 @@ async def _next_due(session: AsyncSession, subscription_id: UUID) -> None:
     await SettlementRepository(session, "me").mark_next_due([(subscription_id, UUID(int=number)) for number in (7, 8)])
 
 
+async def _mark_full(session: AsyncSession, subscription_id: UUID) -> None:
+    await FullLaneRepository(session).mark_full(await SubscriptionRepository(session).get_for_change(subscription_id))
+
+
+async def _refill(session: AsyncSession, subscription_id: UUID) -> None:
+    subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
+    session.add(FullLane(subscription_id=subscription_id, file_id=UUID(int=7), cursor=ROWS // 2))
+    await session.flush()
+    await FullLaneRepository(session).refill(subscription, UUID(int=7), ROWS)
+
+
 QUERIES: dict[str, Query] = {
     "due": lambda session, _id: ClaimRepository(session, "me").list_due(),
     "recipients": lambda session, id_: ClaimRepository(session, "me").list_recipients([id_]),
@@ -86,9 +99,12 @@ QUERIES: dict[str, Query] = {
     ),
     "redeliver": lambda session, _id: DeliveryRepository(session).mark_pending([11, 13]),
     "redeliver the dead": lambda session, id_: DeliveryRepository(session).mark_dead_pending(id_),
-    "behind": lambda session, _id: SubscriptionRepository(session).list_behind(10_000),
+    "behind": lambda session, _id: SubscriptionRepository(session).list_behind(10_000, 1000),
     "overloaded": lambda session, _id: SubscriptionRepository(session).list_overloaded(10_000),
     "many pending": lambda session, id_: SubscriptionRepository(session).has_pending(id_, 10_000),
+    "drained lanes": lambda session, _id: FullLaneRepository(session).list_drained(),
+    "full lanes": _mark_full,
+    "refill": _refill,
     "prune attempts": lambda session, _id: PruneRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
     "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
     "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
@@ -136,7 +152,11 @@ async def filled(database: Database) -> tuple[Database, UUID]:
     return database, subscription_id
 
 
-async def test_no_statement_scans_the_deliveries(filled: tuple[Database, UUID]) -> None:
+async def test_no_statement_scans_the_deliveries(
+    filled: tuple[Database, UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_lane_repository, "LANE_ROWS", 4)
+    monkeypatch.setattr(full_lane_repository, "MAX_LANES", 2)
     database, subscription_id = filled
     failures = []
     for name, query in QUERIES.items():

@@ -17,7 +17,7 @@ ROUTES = [
     *(("POST", "/subscriptions"), ("GET", "/subscriptions"), ("GET", ONE), ("PATCH", ONE), ("DELETE", ONE)),
     *(("POST", f"{ONE}/{action}") for action in ("rotate-secret", "test", "replay", "redeliver")),
     *(("GET", f"{ONE}/deliveries"), ("GET", "/deliveries/1"), ("POST", "/deliveries/1/redeliver")),
-    ("GET", f"/sync-events/{uuid4()}/deliveries"),
+    *(("DELETE", f"{ONE}/replay"), ("GET", f"/sync-events/{uuid4()}/deliveries")),
 ]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from app.database.engine import Database
 from app.main import create_app
 from app.webhooks.delivery_repository import MAX_AT_ONCE
-from app.webhooks.models import Attempt, Delivery
+from app.webhooks.models import Attempt, Delivery, Subscription
 from app.webhooks.overview import MAX_COUNTED
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
@@ -44,6 +44,7 @@ async def told(client: httpx.AsyncClient, database: Database) -> str:
             values: dict[str, Any] = {"file_id": file_id, "due_at": due, "created_at": datetime.now(UTC)}
             key = {"id": 101 + number, "subscription_id": UUID(subscription_id), "position": 1 + number}
             session.add(Delivery(**key, status="pending", **values))
+        await session.execute(update(Subscription).values(cursor=6))
     return subscription_id
 
 
@@ -225,13 +226,16 @@ async def test_a_file_tells_how_far_each_subscription_is(
         shown: dict[str, Any] = one
         return shown
 
-    assert await progress(FILE) == {"delivered_position": None, "pending": 3, "dead": 0}
+    assert await progress(FILE) == {"delivered_position": None, "pending": 3, "dead": 0, "behind": False}
     await settle(database, UUID(told), "delivered", 2)
     await settle(database, UUID(told), "dead", 4)
-    assert await progress(FILE) == {"delivered_position": 2, "pending": 1, "dead": 1}
-    assert await progress(OTHER) == {"delivered_position": None, "pending": 3, "dead": 0}
+    assert await progress(FILE) == {"delivered_position": 2, "pending": 1, "dead": 1, "behind": False}
+    assert await progress(OTHER) == {"delivered_position": None, "pending": 3, "dead": 0, "behind": False}
     await settle(database, UUID(told), "delivered", 6)
-    assert await progress(FILE) == {"delivered_position": 6, "pending": 0, "dead": 1}
+    await add_events(database, (FILE, "update"))
+    await make_sweeper(database).run_once()
+    assert await progress(FILE) == {"delivered_position": 6, "pending": 0, "dead": 1, "behind": True}
+    assert not (await progress(OTHER))["behind"]
 
 
 async def test_whoever_may_read_sees_no_more_than_progress(

@@ -137,3 +137,13 @@ async def test_a_replay_may_begin_before_the_subscription_did(client: httpx.Asyn
     assert (await client.post(f"/subscriptions/{body['id']}/replay", json={"from_position": 2})).status_code == 202
     await CatchUp(database).run_once()
     assert [one.position for one in await list_deliveries(database, UUID(body["id"]))] == [2, 3]
+
+
+async def test_a_replay_may_be_ended(client: httpx.AsyncClient, database: Database, told: str) -> None:
+    path = f"/subscriptions/{told}/replay"
+    assert (await client.post(path, json={"from_position": 1})).status_code == 202
+    for _ in range(2):
+        assert (await client.delete(path)).status_code == 204
+        assert (await view(client, told))["replay"] is None
+    assert (await client.post(path, json={"from_position": 1})).status_code == 202
+    assert (await client.delete(f"/subscriptions/{uuid4()}/replay")).status_code == 404
