@@ -46,6 +46,7 @@ class Bench:
         self._needs_large_store = needs_large_store
         self._large_store: Future[PostgresStore] | None = None
         self._stack = ExitStack()
+        self._starting: list[ServiceProcess] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -110,7 +111,10 @@ class Bench:
             yield SqliteStore(path)
 
     def service(self, store: Store, **variables: str) -> AbstractContextManager[ServiceProcess]:
-        """The service itself on `store`, as `python -m app serve` runs it, with these settings too."""
+        """The service itself on `store`, as `python -m app serve` runs it, with these settings too.
+
+        It serves after `wait_until_healthy`, as everything that is started here.
+        """
         return self._process(SERVE, store, variables)
 
     def baseline(self, name: str, store: Store) -> AbstractContextManager[ServiceProcess]:
@@ -126,11 +130,20 @@ class Bench:
         log = self.folder / f"{uuid4().hex}.log"
         process = ServiceProcess({**self._environment, "DATABASE_URL": store.url, **variables}, log, command)
         try:
-            process.wait_until_healthy()
+            self._starting.append(process)
             yield process
             process.end()
         finally:
             process.kill()
+
+    def wait_until_healthy(self) -> None:
+        """Wait for all that was started, which starts side by side.
+
+        Raises:
+            RuntimeError: with what a process said that did not start.
+        """
+        while self._starting:
+            self._starting.pop().wait_until_healthy()
 
     def python(self, module: str, store: Store, *arguments: str) -> str:
         """Run a module of this project to its end, with the settings of a service on `store`; what it printed."""

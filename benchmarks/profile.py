@@ -83,6 +83,7 @@ def _look_at(bench: Bench, experiment: Experiment) -> dict[str, float]:
     with experiment.open(bench) as sides:
         side = sides["service"]
         assert isinstance(side, LoadSide)  # noqa: S101 - of these works it is
+        bench.wait_until_healthy()
         side.run(bench.plan.warm_up_seconds)
         command = ["record", "--nonblocking", "--format", "raw", "--rate", str(RATE_PER_SECOND)]
         target = ["--duration", str(SECONDS), "--pid", str(side.service.pid), "--output", str(samples)]

@@ -14,6 +14,7 @@ def run_experiment(experiment: Experiment, bench: Bench, note: Note) -> list[Rou
     number = experiment.rounds or bench.plan.rounds
     note(f"{experiment.name}: preparing")
     with experiment.open(bench) as sides:
+        bench.wait_until_healthy()
         for current in range(1, number + 1):
             figures: dict[str, Figures] = {}
             for name, measure in sides.items():

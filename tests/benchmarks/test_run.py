@@ -35,6 +35,7 @@ def test_experiments_give_their_rows() -> None:
 @pytest.mark.wrk
 def test_what_was_not_stored_fails_the_run() -> None:
     with Bench(TINY) as bench, bench.postgres_store() as store, bench.service(store) as service:
+        bench.wait_until_healthy()
         side = LoadSide(bench=bench, service=service, store=store, load=post.single_posts(bench))
         assert side()["events_per_second"] > 0
         stored, _files = store.summary(LEDGER)
