@@ -145,7 +145,8 @@ async def rotate_secret(
 ) -> RotatedSecret:
     """Sign with a new secret from now on, and for 24 hours with the one before it too.
 
-    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more.
+    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more. A secret that
+    can not be decrypted with the present keys is replaced at once.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
     response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})

@@ -222,7 +222,10 @@ class RotatedSecret(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [ROTATED]})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
-    old_secret_until: datetime = Field(description="Until then the secret before it signs too.")
+    old_secret_until: datetime | None = Field(
+        description="Until then the secret before it signs too; null when that can not be decrypted with the present "
+        "keys."
+    )
 
 
 class PingResult(BaseModel):
