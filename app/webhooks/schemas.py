@@ -181,7 +181,7 @@ class SubscriptionView(BaseModel):
     start_position: int = Field(description="Events after this position are delivered.")
     backlog: Backlog
     pending: int = Field(description=f"Deliveries that wait or are under way: {_COUNTED}.")
-    oldest_pending_at: datetime | None = Field(description="When the pending one of the lowest position was made.")
+    oldest_pending_at: datetime | None = Field(description="When the pending one of the lowest position became so.")
     dead: int = Field(description=f"Deliveries that used up their attempts: {_COUNTED}.")
     failing_since: datetime | None = Field(description="When the first attempt since the last success failed.")
     slow_until: datetime | None = Field(description="Nothing is sent before then: the receiver has too much to do.")

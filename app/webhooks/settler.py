@@ -192,7 +192,8 @@ class Settler:
             status = verdicts[result.delivery.key].status
             self._metrics.attempted(result.outcome, result.answer.duration_seconds)
             if status is DeliveryStatus.DELIVERED:
-                self._metrics.delivered((now - result.delivery.event.created_at).total_seconds())
+                if result.delivery.is_first:
+                    self._metrics.delivered((now - result.delivery.event.created_at).total_seconds())
                 continue
             if status is DeliveryStatus.DEAD:
                 self._metrics.dead.inc()
