@@ -106,7 +106,8 @@ async def change_subscription(
     """Change what the body names, as a merge patch (RFC 7396), and leave the rest.
 
     Send the `ETag` as `If-Match`, and no change that came between is lost. Made active, a subscription that was paused
-    or disabled is sent its whole backlog. What is on its way already still goes where it went.
+    or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
+    way already still goes where it went.
     """
     overview = await subscriptions.change(subscription_id, change, condition)
     response.headers["ETag"] = version_etag(overview.subscription.version)

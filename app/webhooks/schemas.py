@@ -106,7 +106,8 @@ class SubscriptionChange(Input):
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
     status: Wanted = Field(
         default_factory=lambda: "active",
-        description="`paused`: send nothing, keep the backlog; `active`: send again, also when it was disabled.",
+        description="`paused`: send nothing, keep the backlog; `active`: send at once, also when it was disabled or "
+        "is slowed down.",
     )
 
     @model_validator(mode="before")
