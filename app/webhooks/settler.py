@@ -244,4 +244,5 @@ def _details(result: Result) -> dict[str, Any]:
         "attempt": result.delivery.attempts + 1,
         "outcome": str(result.outcome),
         "status": result.answer.status_code,
+        "reason": result.answer.error,
     }

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text, update
+from structlog.testing import capture_logs
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
@@ -80,6 +81,20 @@ async def test_what_is_written_is_not_written_again_when_its_subscription_can_no
         assert await replica.dispatcher.run_once() == 1
         await replica.settle()
         assert (await get_subscription(database, subscription_id)).status == "disabled"
+
+
+async def test_the_log_says_why_there_was_no_answer(database: Database) -> None:
+    async with receiving() as receiver:
+        pass  # it has its port now, where nobody listens
+    async with running(database) as replica:
+        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (uuid4(), "upload"))
+        await replica.sweep()
+        with capture_logs() as lines:
+            assert await replica.dispatcher.run_once() == 1
+            await replica.settle()
+        [line] = [line for line in lines if line["event"] == "attempt failed"]
+        assert (line["outcome"], line["status"], line["reason"]) == ("unreachable", None, "the connection was refused")
 
 
 async def test_days_with_nothing_to_send_are_no_days_of_failures(database: Database) -> None:
