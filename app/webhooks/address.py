@@ -118,6 +118,8 @@ class AddressPolicy:
         return target
 
     def _check_host(self, host: str) -> None:
+        if host.endswith("."):
+            raise AddressRefused("The URL's host must not end with a dot.")
         if ":" in host or _NUMBER.fullmatch(host):
             if not _is_canonical(host):
                 raise AddressRefused("An IP address must be written in its usual form.")

@@ -214,6 +214,13 @@ def test_what_is_not_a_plain_url_of_a_host_is_refused(url: str) -> None:
         assert str(refusal.value).isprintable()
 
 
+@pytest.mark.parametrize("host", ["example.com.", "example.com..", "127.0.0.1.", "localhost.", "."])
+def test_a_dot_at_the_end_is_named(host: str) -> None:
+    for policy in (PUBLIC_ONLY, ANYWHERE):
+        with pytest.raises(AddressRefused, match="must not end with a dot"):
+            policy.check_url(f"http://{host}/")
+
+
 @pytest.mark.parametrize(
     "url",
     [
