@@ -87,7 +87,10 @@ class NewSubscription(Input):
 
 
 class SubscriptionChange(Input):
-    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is."""
+    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is.
+
+    Null removes `headers` and `rate_limit_per_second`; the other members are always there and can not be null.
+    """
 
     # A default that is made is none in the schema; whether a field was sent, `model_fields_set` tells.
     model_config = _examples(CHANGE_BODIES)
