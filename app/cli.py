@@ -91,7 +91,8 @@ def _add_receive(command: argparse.ArgumentParser) -> None:
     )
     command.epilog = (
         f"The secret is in the answer to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
-        "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true. "
+        "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true, and only to the "
+        "ports of WEBHOOK_PORTS. "
         "docs/webhooks.md has the whole walk."
     )
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

@@ -193,7 +193,8 @@ class WebhookMetrics:
         )
         self._delay = Histogram(
             "sync_webhook_delay_seconds",
-            "Time from the commit of an event until it is known to be delivered, once for each subscription.",
+            "Time from the commit of an event until it is known to be delivered, once for each subscription, without "
+            "redeliveries and replays.",
             buckets=_DELAYS,
             registry=registry,
         )
@@ -223,7 +224,7 @@ class WebhookMetrics:
         self._attempt_duration.observe(duration_seconds)
 
     def delivered(self, delay_seconds: float) -> None:
-        """Count a delivery so long after its event was recorded."""
+        """Count a first delivery so long after its event was recorded."""
         self._delay.observe(delay_seconds)
 
 

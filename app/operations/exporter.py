@@ -71,7 +71,8 @@ class _StatusCollector(Collector):
         )
         yield _gauge(
             "sync_webhook_oldest_pending_age_seconds",
-            "Age of the oldest delivery that an active subscription waits for; 0 when there is none.",
+            "Age of the oldest delivery that an active subscription waits for, since it last became pending; 0 when "
+            "there is none.",
             status.oldest_pending_delivery_age.total_seconds(),
         )
         yield _gauge(

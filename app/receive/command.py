@@ -15,10 +15,11 @@ from types import FrameType
 
 import uvicorn
 
-from app.receive.message import FileEvent, Ping
+from app.receive.message import Content, OtherMessage, Ping
 from app.receive.receiver import Receiver
 from app.tail.line import in_terminal_colours, render_refusal, render_text
 
+TYPE_CHARACTERS = 100  # shown of one that is not known
 SECRET_VARIABLE = "SYNC_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
 
 
@@ -91,7 +92,7 @@ class TerminalPrinter:
         self._colours = in_terminal_colours(sys.stdout)
         self._error_colours = in_terminal_colours(sys.stderr)
 
-    def tell(self, message: FileEvent | Ping, body: bytes, *, again: bool) -> None:
+    def tell(self, message: Content, body: bytes, *, again: bool) -> None:
         """See `Printer`."""
         self._print(self._render(message, body) + ("  (again)" if again and not self._as_json else ""))
 
@@ -99,11 +100,13 @@ class TerminalPrinter:
         """See `Printer`."""
         print(render_refusal(at, status, why, colours=self._error_colours), file=sys.stderr, flush=True)
 
-    def _render(self, message: FileEvent | Ping, body: bytes) -> str:
+    def _render(self, message: Content, body: bytes) -> str:
         if self._as_json:
             return json.dumps(json.loads(body), separators=(",", ":"))
         if isinstance(message, Ping):
             return f"ping of subscription {message.subscription_id}"
+        if isinstance(message, OtherMessage):
+            return f"message of the type {message.type[:TYPE_CHARACTERS]!r}, which is not known here"
         return render_text(message, colours=self._colours)
 
     def _print(self, line: str) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
 from app.webhooks.signature import ID_HEADER, SignatureRefused, verify
+
+FileType = Literal["sync.file.upload", "sync.file.update", "sync.file.delete"]
+PingType = Literal["sync.ping"]
 
 
 class MessageRefused(Exception):
@@ -39,21 +42,40 @@ class Ping(BaseModel):
 class _FileMessage(BaseModel):
     specversion: Literal["1.0"]
     id: str
-    type: Literal["sync.file.upload", "sync.file.update", "sync.file.delete"]
+    type: FileType
     data: FileEvent
 
 
 class _PingMessage(BaseModel):
     specversion: Literal["1.0"]
     id: str
-    type: Literal["sync.ping"]
+    type: PingType
     data: Ping
 
 
-_MESSAGES: TypeAdapter[_FileMessage | _PingMessage] = TypeAdapter(_FileMessage | _PingMessage)
+class OtherMessage(BaseModel):
+    """A message of a type that there was not yet when this was written."""
+
+    specversion: Literal["1.0"]
+    id: str
+    type: str
+
+    @field_validator("type")
+    @classmethod
+    def _is_unknown(cls, name: str) -> str:
+        if name in (*get_args(FileType), *get_args(PingType)):
+            raise ValueError("known, so that its data has to fit")
+        return name
 
 
-def read_message(headers: Mapping[str, str], body: bytes, secret: str | None, now: datetime) -> FileEvent | Ping:
+Content = FileEvent | Ping | OtherMessage
+
+_MESSAGES: TypeAdapter[_FileMessage | _PingMessage | OtherMessage] = TypeAdapter(
+    _FileMessage | _PingMessage | OtherMessage
+)
+
+
+def read_message(headers: Mapping[str, str], body: bytes, secret: str | None, now: datetime) -> Content:
     """What a message tells; without a `secret` whoever sent it. `headers` have lower-case names.
 
     Raises:
@@ -70,4 +92,4 @@ def read_message(headers: Mapping[str, str], body: bytes, secret: str | None, no
         raise MessageRefused(HTTPStatus.BAD_REQUEST, "the body is no CloudEvent of the service") from None
     if headers.get(ID_HEADER) != message.id:
         raise MessageRefused(HTTPStatus.BAD_REQUEST, f"{ID_HEADER} is not the id of the event")
-    return message.data
+    return message if isinstance(message, OtherMessage) else message.data

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from app.receive.message import FileEvent, MessageRefused, Ping, read_message
+from app.receive.message import Content, MessageRefused, read_message
 from app.webhooks.signature import ID_HEADER
 
 MAX_BODY_BYTES = 1_048_576
@@ -19,7 +19,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class Printer(Protocol):
     """Where the receiver says what it does."""
 
-    def tell(self, message: FileEvent | Ping, body: bytes, *, again: bool) -> None:
+    def tell(self, message: Content, body: bytes, *, again: bool) -> None:
         """A message was taken; `again` when one with its id was before."""
 
     def tell_refusal(self, at: datetime, status: HTTPStatus, why: str) -> None:

@@ -12,6 +12,7 @@ from app.config import Settings
 
 MAX_URL_CHARACTERS = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
+NOT_PUBLIC = "The host is at an address that is not public; WEBHOOK_ALLOW_PRIVATE_ADDRESSES allows these."
 
 _PLAIN = re.compile(r"[^\x00-\x20\x7F\\]+")
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -102,7 +103,7 @@ class AddressPolicy:
         except ValueError:
             raise AddressRefused("The host was resolved to what is no address.") from None
         if not self.allow_private and not is_public(address):
-            raise AddressRefused("The host is at an address that is not public.")
+            raise AddressRefused(NOT_PUBLIC)
 
     def get_target(self, url: str) -> Target:
         """The parts of a URL that `check_url` lets pass.
@@ -112,11 +113,13 @@ class AddressPolicy:
         """
         target = _parse(url)
         if self.ports and target.port not in self.ports:
-            raise AddressRefused("The URL's port is not one of those that are allowed.")
+            raise AddressRefused("The URL's port is not one of those that WEBHOOK_PORTS allows.")
         self._check_host(target.host)
         return target
 
     def _check_host(self, host: str) -> None:
+        if host.endswith("."):
+            raise AddressRefused("The URL's host must not end with a dot.")
         if ":" in host or _NUMBER.fullmatch(host):
             if not _is_canonical(host):
                 raise AddressRefused("An IP address must be written in its usual form.")
@@ -124,7 +127,7 @@ class AddressPolicy:
         elif not _NAME.fullmatch(host):
             raise AddressRefused("The URL has no host that can be one.")
         elif not self.allow_private and f".{host}".endswith(".localhost"):
-            raise AddressRefused("The host is at an address that is not public.")  # RFC 6761, section 6.3
+            raise AddressRefused(NOT_PUBLIC)  # RFC 6761, section 6.3
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

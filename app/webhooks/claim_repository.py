@@ -17,6 +17,7 @@ from app.events.repository import EventRepository, EventRow
 from app.webhooks.models import Delivery, Subscription, SubscriptionStatus
 
 LeaseKey = tuple[int, int]  # the delivery's id and the fence of its claim
+FENCE_LEAP = 2**32  # what is made pending again has so much more, which claims alone never reach
 
 _LIMIT: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "limit": Integer()}
 _RECIPIENT = (
@@ -73,6 +74,11 @@ class ClaimedDelivery(NamedTuple):
     def key(self) -> LeaseKey:
         """What tells this lease from every other one."""
         return self.id, self.fence
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it was never settled before: it is neither redelivered nor replayed."""
+        return self.fence < FENCE_LEAP
 
 
 Claimed = defaultdict[UUID, list[ClaimedDelivery]]  # by subscription

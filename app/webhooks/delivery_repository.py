@@ -7,8 +7,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.types import among
+from app.database.types import among, statement_now
 from app.events.models import SyncEvent
+from app.webhooks.claim_repository import FENCE_LEAP
 from app.webhooks.lane import due_at_first, rank_in_lane
 from app.webhooks.lane_lock import lock_lanes
 from app.webhooks.models import Delivery, DeliveryStatus, Subscription
@@ -19,7 +20,8 @@ MAX_AT_ONCE = 1000
 class DeliveryRepository:
     """Each call waits until it is alone with the lanes, and stays so until the transaction ends.
 
-    A delivery that is made pending has all its attempts anew, and its place in the order of its file.
+    A delivery that is made pending has all its attempts anew, and its place in the order of its file. It is as old as
+    one that is made now, and its fence leaps, so that it can be told from a first one.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -75,7 +77,15 @@ class DeliveryRepository:
         statement = (
             update(Delivery)
             .where(Delivery.id == again.c.id)
-            .values(status=DeliveryStatus.PENDING, due_at=again.c.due_at, settled_at=None, attempts=0, failures=0)
+            .values(
+                status=DeliveryStatus.PENDING,
+                due_at=again.c.due_at,
+                fence=Delivery.fence + FENCE_LEAP,
+                attempts=0,
+                failures=0,
+                created_at=statement_now(),
+                settled_at=None,
+            )
             .execution_options(synchronize_session=False)
         )
         return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount

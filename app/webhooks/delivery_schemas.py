@@ -36,7 +36,7 @@ class DeliveryView(BaseModel):
         description="When it may be sent; null when it is settled, being sent, or waits for an earlier event of its "
         "file."
     )
-    created_at: datetime
+    created_at: datetime = Field(description="When it became pending: anew by a redelivery or a replay.")
     settled_at: datetime | None = Field(description="When it was delivered or died.")
 
     @classmethod

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from app.webhooks.cloud_event import CONTENT_TYPE
 from app.webhooks.signature import signed_headers
-from app.webhooks.vault import Vault
+from app.webhooks.vault import Vault, VaultKeyMissing
 
 OWN_HEADERS = frozenset(
     {
@@ -77,14 +78,15 @@ class EnvelopeFactory:
         self._open = lru_cache(_CACHED_SECRETS)(vault.open)
 
     def open(self, sealed: Sealed, now: datetime) -> Envelope:
-        """The envelope with every secret that is valid now.
+        """The envelope with every secret that is valid now, but for an old one that no key opens.
 
         Raises:
-            VaultClosed, VaultKeyMissing: when what is sealed can not be opened.
+            VaultClosed, VaultKeyMissing: when the present secret or the headers can not be opened.
         """
         secrets = [self._open(sealed.secret)]
         if sealed.old_secret is not None and sealed.old_secret_until is not None and now < sealed.old_secret_until:
-            secrets.append(self._open(sealed.old_secret))
+            with suppress(VaultKeyMissing):
+                secrets.append(self._open(sealed.old_secret))
         own: Mapping[str, str] = json.loads(self._open(sealed.headers)) if sealed.headers is not None else {}
         return Envelope(
             {name: value for name, value in own.items() if not is_own_header(name)}, secrets, self._user_agent

@@ -79,7 +79,7 @@ DELIVERY: dict[str, JsonValue] = {
     "created_at": "2026-01-15T10:31:02.5Z",
     "settled_at": None,
 }
-REDELIVERED: dict[str, JsonValue] = {**DELIVERY, "attempts": 0}
+REDELIVERED: dict[str, JsonValue] = {**DELIVERY, "attempts": 0, "created_at": "2026-01-15T10:31:07.1Z"}
 ATTEMPT: dict[str, JsonValue] = {
     "number": 1,
     "started_at": "2026-01-15T10:31:02.6Z",

@@ -10,6 +10,7 @@ from app.http.etag import PreconditionFailed
 from app.http.paging import LINK_HEADER
 from app.http.responses import Errors, Responses, body_errors, invalid, problems, success
 from app.webhooks import examples
+from app.webhooks.address import NOT_PUBLIC
 from app.webhooks.errors import (
     BeyondLedger,
     DeliveryPending,
@@ -40,7 +41,7 @@ _CONDITION: Errors = {"changed": PreconditionFailed()}
 _CLOSED: Errors = {"no_key": VaultClosed()}
 _KEYS: Errors = {**_CLOSED, "key_missing": VaultKeyMissing()}
 _BODY = body_errors(max_bytes=Settings.model_fields["max_event_bytes"].default)
-_URL: Errors = {"url": UrlRefused("The host is at an address that is not public.")}
+_URL: Errors = {"url": UrlRefused(NOT_PUBLIC)}
 _LIMIT: Errors = {
     "limit": invalid(["query", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")
 }

@@ -8,6 +8,7 @@ MAX_DELAY = timedelta(hours=8)
 MAX_RETRY_AFTER = timedelta(hours=24)
 SLOW_BASE = timedelta(seconds=1)
 MAX_SLOW_DELAY = timedelta(minutes=5)
+MAX_SLOW_COUNT = 30  # by then the delay has long been at its limit
 
 _MAX_EXPONENT = 60  # by then every delay is at its limit; more would be a number that no float holds
 
@@ -40,7 +41,7 @@ def next_attempt(
 
 def slow_delay(slow_count: int, random: Random) -> timedelta:
     """How long nothing is sent to a subscriber after this many answers in a row that asked for less: 1 s to 5 min."""
-    return min(SLOW_BASE * float(2 ** min(slow_count - 1, 30)), MAX_SLOW_DELAY) * _jitter(random)
+    return min(SLOW_BASE * float(2 ** min(slow_count - 1, MAX_SLOW_COUNT)), MAX_SLOW_DELAY) * _jitter(random)
 
 
 def allowed(next_send_at: datetime | None, now: datetime, rate_per_second: float, at_most: int) -> tuple[int, datetime]:

@@ -106,7 +106,8 @@ async def change_subscription(
     """Change what the body names, as a merge patch (RFC 7396), and leave the rest.
 
     Send the `ETag` as `If-Match`, and no change that came between is lost. Made active, a subscription that was paused
-    or disabled is sent its whole backlog. What is on its way already still goes where it went.
+    or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
+    way already still goes where it went.
     """
     overview = await subscriptions.change(subscription_id, change, condition)
     response.headers["ETag"] = version_etag(overview.subscription.version)
@@ -145,7 +146,8 @@ async def rotate_secret(
 ) -> RotatedSecret:
     """Sign with a new secret from now on, and for 24 hours with the one before it too.
 
-    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more.
+    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more. A secret that
+    can not be decrypted with the present keys is replaced at once.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
     response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})

@@ -59,9 +59,9 @@ class NewSubscription(Input):
     model_config = _examples(NEW_BODIES)
 
     url: SubscriberUrl = Field(
-        description="Where events are POSTed: http or https, without user, password and fragment. Its port "
-        "must be allowed, its address public, unless settings say otherwise; it is looked up at every attempt. Use "
-        "https: signatures show who wrote a message and hide nothing of it."
+        description="Where events are POSTed: http or https, without user, password and fragment. Its port must be one "
+        "of `WEBHOOK_PORTS`, its address public unless `WEBHOOK_ALLOW_PRIVATE_ADDRESSES` is set; it is looked up at "
+        "every attempt. Use https: signatures show who wrote a message and hide nothing of it."
     )
     description: Description = Field("", description="For people.")
     event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")
@@ -87,7 +87,10 @@ class NewSubscription(Input):
 
 
 class SubscriptionChange(Input):
-    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is."""
+    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is.
+
+    Null removes `headers` and `rate_limit_per_second`; the other members are always there and can not be null.
+    """
 
     # A default that is made is none in the schema; whether a field was sent, `model_fields_set` tells.
     model_config = _examples(CHANGE_BODIES)
@@ -106,7 +109,8 @@ class SubscriptionChange(Input):
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
     status: Wanted = Field(
         default_factory=lambda: "active",
-        description="`paused`: send nothing, keep the backlog; `active`: send again, also when it was disabled.",
+        description="`paused`: send nothing, keep the backlog; `active`: send at once, also when it was disabled or "
+        "is slowed down.",
     )
 
     @model_validator(mode="before")
@@ -181,7 +185,7 @@ class SubscriptionView(BaseModel):
     start_position: int = Field(description="Events after this position are delivered.")
     backlog: Backlog
     pending: int = Field(description=f"Deliveries that wait or are under way: {_COUNTED}.")
-    oldest_pending_at: datetime | None = Field(description="When the pending one of the lowest position was made.")
+    oldest_pending_at: datetime | None = Field(description="When the pending one of the lowest position became so.")
     dead: int = Field(description=f"Deliveries that used up their attempts: {_COUNTED}.")
     failing_since: datetime | None = Field(description="When the first attempt since the last success failed.")
     slow_until: datetime | None = Field(description="Nothing is sent before then: the receiver has too much to do.")
@@ -222,7 +226,10 @@ class RotatedSecret(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [ROTATED]})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
-    old_secret_until: datetime = Field(description="Until then the secret before it signs too.")
+    old_secret_until: datetime | None = Field(
+        description="Until then the secret before it signs too; null when that can not be decrypted with the present "
+        "keys."
+    )
 
 
 class PingResult(BaseModel):

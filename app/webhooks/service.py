@@ -139,7 +139,7 @@ class SubscriptionService:
         self._on_deleted()
 
     async def rotate_secret(self, subscription_id: UUID, condition: IfMatch) -> tuple[Subscription, str]:
-        """Sign with a new secret, which is returned, and for 24 hours with the present one too.
+        """Sign with a new secret, which is returned, and for 24 hours with the present one too if a key opens it.
 
         Raises:
             NotFound: 404.
@@ -152,8 +152,9 @@ class SubscriptionService:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             condition.check(stored.version)
             await _mark_changed(session, stored)
-            stored.old_secret, stored.secret = stored.secret, sealed
-            stored.old_secret_until = stored.updated_at + OLD_SECRET_SIGNS
+            is_kept = self._is_readable(stored.secret)
+            stored.old_secret, stored.secret = stored.secret if is_kept else None, sealed
+            stored.old_secret_until = stored.updated_at + OLD_SECRET_SIGNS if is_kept else None
         return stored, secret
 
     async def replay(self, subscription_id: UUID, replay: Replay) -> Overview:
@@ -236,6 +237,13 @@ class SubscriptionService:
     def _open_headers(self, stored: Subscription) -> dict[str, str]:
         headers: dict[str, str] = json.loads(self._vault.open(stored.headers)) if stored.headers is not None else {}
         return headers
+
+    def _is_readable(self, sealed: bytes) -> bool:
+        try:
+            self._vault.open(sealed)
+        except VaultKeyMissing:
+            return False
+        return True
 
     def _seal_headers(self, headers: Mapping[str, str]) -> bytes | None:
         return self._vault.seal(json.dumps(headers)) if headers else None

@@ -167,7 +167,8 @@ class Settler:
     async def _disable(self, standing: Standing, reason: str) -> None:
         """In a transaction of its own, since it must be alone with the lanes; if that fails the next attempt tells.
 
-        Nothing is done when the subscription has been changed meanwhile, or something has been delivered.
+        Nothing is done when the subscription has been changed meanwhile, or something has been delivered. Raises
+        nothing: what is committed already would be written once more.
         """
         try:
             async with self._database.transaction() as session:
@@ -178,6 +179,13 @@ class Settler:
                     return
                 await repository.mark_disabled(stored, reason)
         except NotFound:
+            return
+        except DatabaseUnavailable as error:
+            why = describe(error.__cause__ or error)
+            log.warning("disabling put off", subscription_id=str(standing.subscription_id), reason=why)
+            return
+        except Exception:
+            log.exception("disabling failed", subscription_id=str(standing.subscription_id))
             return
         log.error("subscription disabled", subscription_id=str(standing.subscription_id), reason=reason)
 
@@ -192,7 +200,8 @@ class Settler:
             status = verdicts[result.delivery.key].status
             self._metrics.attempted(result.outcome, result.answer.duration_seconds)
             if status is DeliveryStatus.DELIVERED:
-                self._metrics.delivered((now - result.delivery.event.created_at).total_seconds())
+                if result.delivery.is_first:
+                    self._metrics.delivered((now - result.delivery.event.created_at).total_seconds())
                 continue
             if status is DeliveryStatus.DEAD:
                 self._metrics.dead.inc()
@@ -235,4 +244,5 @@ def _details(result: Result) -> dict[str, Any]:
         "attempt": result.delivery.attempts + 1,
         "outcome": str(result.outcome),
         "status": result.answer.status_code,
+        "reason": result.answer.error,
     }

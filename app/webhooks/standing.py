@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.webhooks.outcome import Outcome
-from app.webhooks.retry import MAX_RETRY_AFTER, slow_delay
+from app.webhooks.retry import MAX_RETRY_AFTER, MAX_SLOW_COUNT, slow_delay
 
 
 @dataclass(slots=True)
 class Standing:
-    """One subscription; `slow_count` counts the times in a row that it was slowed."""
+    """One subscription; `slow_count` counts the times in a row that it was slowed, up to `MAX_SLOW_COUNT`."""
 
     subscription_id: UUID
     url: str
@@ -37,7 +37,7 @@ class Standing:
         if not outcome.slows:
             return
         if self.slow_until is None or self.slow_until <= now:
-            self.slow_count += 1
+            self.slow_count = min(self.slow_count + 1, MAX_SLOW_COUNT)
             self.slow_until = now + slow_delay(self.slow_count, random)
         if retry_after_seconds is not None:
             asked = now + min(timedelta(seconds=retry_after_seconds), MAX_RETRY_AFTER)

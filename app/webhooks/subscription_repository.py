@@ -82,9 +82,7 @@ class SubscriptionRepository:
             subscription.cursor = await self.get_sweep_cursor()
 
     async def mark_active(self, subscription: Subscription) -> None:
-        """Send again, at once and with a clean slate; the catch-up makes it live."""
-        if subscription.status == SubscriptionStatus.ACTIVE:
-            return
+        """Send at once and with a clean slate, also when it was active and slowed; the catch-up makes it live."""
         subscription.status = SubscriptionStatus.ACTIVE
         subscription.status_reason = None
         await self.mark_fresh(subscription)

@@ -7,6 +7,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.database.engine import Database
+from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.models import Delivery, DeliveryStatus, SubscriptionStatus
 from tests.webhooks.support import add_subscription
 
@@ -53,3 +54,18 @@ async def test_the_worst_of_the_active_subscriptions_is_told(client: httpx.Async
                     )
                 )
     assert await read(client) == [2, 5, 3, 1]
+
+
+async def test_what_is_delivered_once_more_is_not_late(client: httpx.AsyncClient, database: Database) -> None:
+    now = datetime.now(UTC)
+    subscription_id = await add_subscription(database)
+    settled = {"status": DeliveryStatus.DEAD, "created_at": now - 9 * HOUR, "settled_at": now - 8 * HOUR}
+    async with database.transaction() as session:
+        for number in (1, 2):
+            session.add(
+                Delivery(id=number, subscription_id=subscription_id, position=number, file_id=uuid4(), **settled)
+            )
+    async with database.transaction() as session:
+        assert await DeliveryRepository(session).mark_pending([1]) == 1
+        assert await DeliveryRepository(session).mark_dead_pending(subscription_id) == 1
+    assert (await read(client))[:2] == [2, 0]

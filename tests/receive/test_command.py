@@ -160,7 +160,7 @@ async def test_each_refused_request_is_a_clear_line(start: Callable[..., Receivi
         "{}": (400, "no CloudEvent"),
         "[" * 5000: (400, "no CloudEvent"),
         "\xff": (400, "no CloudEvent"),
-        event_body(Row(uuid4(), event_type="\nrename"), LEDGER).decode(): (400, "no CloudEvent"),
+        event_body(Row(uuid4()), LEDGER).decode().replace('"position":42', '"position":"x"'): (400, "no CloudEvent"),
         event_body(Row(uuid4()), LEDGER).decode(): (400, "webhook-id is not the id"),
         "x" * 1_048_577: (413, "too large"),
     }
@@ -193,6 +193,21 @@ async def test_without_a_secret_it_says_so_and_takes_all(start: Callable[..., Re
     assert running.end() == 0
     assert "signatures are not verified" in running.errors()
     assert running.lines()[1] == f"ping of subscription {subscription}"
+
+
+async def test_a_message_of_a_type_that_is_not_known_is_taken(start: Callable[..., Receiving], sender: Sender) -> None:
+    running, as_json = start("--secret", SECRET), start("--secret", SECRET, "--json")
+    row, long = Row(uuid4(), event_type="\nrename\x1b[31m"), Row(uuid4(), event_type="x" * 10_000)
+    for each in (running, as_json):
+        url = await each.url()
+        for one in (row, row, long):
+            assert await deliver(sender, url, one) is Outcome.DELIVERED
+        assert each.end() == 0
+        assert len(each.errors().splitlines()) == 1
+    known = [r"message of the type 'sync.file.\nrename\x1b[31m', which is not known here", "  (again)"]
+    assert running.lines()[:2] == [known[0], "".join(known)]
+    assert len(running.lines()[2]) < 200
+    assert json.loads(as_json.lines()[0]) == json.loads(event_body(row, LEDGER))
 
 
 async def test_a_share_fails_on_purpose(start: Callable[..., Receiving], sender: Sender) -> None:

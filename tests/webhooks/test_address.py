@@ -169,7 +169,7 @@ def test_it_is_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
     with pytest.raises(AddressRefused, match="not public"):
         PUBLIC_ONLY.check_address(address)
-    with pytest.raises(AddressRefused, match="not public"):
+    with pytest.raises(AddressRefused, match="WEBHOOK_ALLOW_PRIVATE_ADDRESSES"):
         PUBLIC_ONLY.check_url(f"https://{f'[{address}]' if ':' in address else address}/")
     ANYWHERE.check_address(address)
 
@@ -214,6 +214,13 @@ def test_what_is_not_a_plain_url_of_a_host_is_refused(url: str) -> None:
         assert str(refusal.value).isprintable()
 
 
+@pytest.mark.parametrize("host", ["example.com.", "example.com..", "127.0.0.1.", "localhost.", "."])
+def test_a_dot_at_the_end_is_named(host: str) -> None:
+    for policy in (PUBLIC_ONLY, ANYWHERE):
+        with pytest.raises(AddressRefused, match="must not end with a dot"):
+            policy.check_url(f"http://{host}/")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -252,7 +259,7 @@ def test_ports_may_be_limited() -> None:
     policy.check_url("https://example.com/")
     policy.check_url("http://example.com:8443/")
     for url in ("http://example.com/", "https://example.com:444/"):
-        with pytest.raises(AddressRefused, match="port"):
+        with pytest.raises(AddressRefused, match="WEBHOOK_PORTS"):
             policy.check_url(url)
 
 

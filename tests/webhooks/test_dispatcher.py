@@ -4,12 +4,16 @@ from collections import defaultdict
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select
+from prometheus_client import CollectorRegistry
+from sqlalchemy import func, select, update
 
 from app.database.engine import Database
+from app.metrics import WebhookMetrics
 from app.processing.periodic import PeriodicTask
+from app.webhooks.catch_up import CatchUp
 from app.webhooks.delivery_repository import DeliveryRepository
 from app.webhooks.models import Attempt, Delivery
+from app.webhooks.subscription_repository import SubscriptionRepository
 from tests.events.support import add_events
 from tests.support.receiver import Received, Receiver, Reply, answer, drip, hang, receiving, reset
 from tests.support.waiting import until
@@ -152,3 +156,29 @@ async def test_the_next_of_a_file_does_not_wait_for_the_next_look(database: Data
         await until(lambda: len(receiver.received) == 30)
         await passes.stop(5)
         assert receiver.positions == list(range(1, 31))
+
+
+async def test_the_delay_is_that_of_first_deliveries(database: Database) -> None:
+    registry = CollectorRegistry()
+    async with (
+        receiving() as receiver,
+        running(database, metrics=WebhookMetrics(registry)) as replica,
+    ):
+        await add_events(database, (FILE, "upload"))
+        await replica.sweep()
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
+        await replica.sweep()
+        async with database.transaction() as session:
+            await session.execute(update(Delivery).where(Delivery.position == 2).values(fence=9))  # of lost leases
+        await replica.dispatch_until(lambda: len(receiver.received) == 2)
+        await replica.settle()
+        assert registry.get_sample_value("sync_webhook_delay_seconds_count") == 2
+        async with database.transaction() as session:
+            repository = SubscriptionRepository(session)
+            await repository.add_replay(await repository.get_for_change(subscription_id), after=0)
+        await CatchUp(database).run_once()
+        await replica.dispatch_until(lambda: len(receiver.received) == 5)
+        await replica.settle()
+        assert sorted(receiver.positions) == [1, 2, 2, 3, 3]
+        assert registry.get_sample_value("sync_webhook_delay_seconds_count") == 2

@@ -10,11 +10,12 @@ from sqlalchemy import select, update
 
 from app.database.engine import Database
 from app.webhooks.models import Attempt, Delivery
+from app.webhooks.signature import verify
 from app.webhooks.vault import Vault
 from tests.events.support import add_events
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving
 from tests.support.waiting import until
-from tests.webhooks.replica import running, sealed
+from tests.webhooks.replica import SECRET, running, sealed
 from tests.webhooks.support import add_subscription, check_lanes, list_deliveries
 
 FILE = uuid4()
@@ -213,3 +214,17 @@ async def test_an_old_secret_signs_along_until_it_ends(database: Database) -> No
         await replica.dispatch_until(lambda: len(receiver.received) == 2)
         signatures = sorted(len(request.headers["webhook-signature"].split(" ")) for request in receiver.received)
         assert signatures == [1, 2]
+
+
+async def test_an_old_secret_that_no_key_opens_is_left_out(database: Database) -> None:
+    foreign = Vault(["another key that has at least 32 characters"]).seal("whsec_c2VjcmV0")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    async with receiving() as receiver, running(database) as replica:
+        await add_subscription(database, url=receiver.url, secret=sealed(), old_secret=foreign, old_secret_until=soon)
+        await add_events(database, (FILE, "upload"))
+        await replica.sweep()
+        assert await replica.dispatcher.run_once() == 1
+        await replica.settle()
+        [request] = receiver.received
+        verify(request.headers, request.body, SECRET, datetime.now(UTC))
+        assert " " not in request.headers["webhook-signature"]

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from app.webhooks.outcome import Outcome
+from app.webhooks.retry import MAX_SLOW_COUNT
 from app.webhooks.slots import Slots
 from app.webhooks.standing import Standing
 from app.webhooks.verdict import RetryPolicy, Verdict, decide
@@ -87,6 +88,14 @@ def test_many_at_once_slow_it_once_and_each_later_one_doubles(outcome: Outcome) 
     assert (one.slow_count, one.slow_until) == (1, NOW + timedelta(seconds=1))
     note(one, outcome, NOW + timedelta(seconds=1))
     assert (one.slow_count, one.slow_until) == (2, NOW + timedelta(seconds=3))
+
+
+def test_however_long_it_is_away_the_count_ends_somewhere() -> None:
+    one = standing()
+    for number in range(MAX_SLOW_COUNT + 5):
+        note(one, Outcome.UNREACHABLE, NOW + timedelta(hours=number))
+    assert one.slow_count == MAX_SLOW_COUNT
+    assert one.slow_until == NOW + timedelta(hours=MAX_SLOW_COUNT + 4, minutes=5)
 
 
 @pytest.mark.parametrize("outcome", COUNTED)

@@ -4,10 +4,15 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import text, update
+from structlog.testing import capture_logs
 
 from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
+from app.metrics import WebhookMetrics
 from app.webhooks.models import Subscription
+from app.webhooks.subscription_repository import SubscriptionRepository
 from tests.events.support import add_events
 from tests.support.receiver import Receiver, answer, receiving
 from tests.support.waiting import until
@@ -45,6 +50,51 @@ async def test_an_answer_of_an_address_that_was_left_says_nothing(
         await replica.settle()
         stands = await get_subscription(database, subscription_id)
         assert (stands.status, stands.failing_since, stands.slow_until) == ("active", None, None)
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a bug")], ids=["away", "bug"])
+async def test_what_is_written_is_not_written_again_when_its_subscription_can_not_be_disabled(
+    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    mark_disabled = SubscriptionRepository.mark_disabled
+    errors = [error]
+
+    async def fail_once(self: SubscriptionRepository, subscription: Subscription, reason: str) -> None:
+        if errors:
+            raise errors.pop()
+        await mark_disabled(self, subscription, reason)
+
+    monkeypatch.setattr(SubscriptionRepository, "mark_disabled", fail_once)
+    registry = CollectorRegistry()
+    async with (
+        receiving(Receiver(lambda _request: answer(410))) as receiver,
+        running(database, metrics=WebhookMetrics(registry)) as replica,
+    ):
+        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (uuid4(), "upload"))
+        await replica.sweep()
+        assert await replica.dispatcher.run_once() == 1
+        await replica.settle()
+        assert errors == []
+        assert registry.get_sample_value("sync_webhook_results_late_total") == 0
+        assert (await get_subscription(database, subscription_id)).status == "active"
+        assert await replica.dispatcher.run_once() == 1
+        await replica.settle()
+        assert (await get_subscription(database, subscription_id)).status == "disabled"
+
+
+async def test_the_log_says_why_there_was_no_answer(database: Database) -> None:
+    async with receiving() as receiver:
+        pass  # it has its port now, where nobody listens
+    async with running(database) as replica:
+        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_events(database, (uuid4(), "upload"))
+        await replica.sweep()
+        with capture_logs() as lines:
+            assert await replica.dispatcher.run_once() == 1
+            await replica.settle()
+        [line] = [line for line in lines if line["event"] == "attempt failed"]
+        assert (line["outcome"], line["status"], line["reason"]) == ("unreachable", None, "the connection was refused")
 
 
 async def test_days_with_nothing_to_send_are_no_days_of_failures(database: Database) -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from app.main import create_app
+from app.webhooks.schemas import SubscriptionChange
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.tokens import TokenFactory
@@ -145,6 +146,12 @@ async def test_changes_that_are_wrong(client: httpx.AsyncClient) -> None:
         assert LOUD not in answer.text, name
     after = await client.get(path)
     assert (after.json(), after.headers["ETag"]) == (before, '"1"')
+
+
+def test_it_is_told_what_a_change_may_remove() -> None:
+    schema = SubscriptionChange.model_json_schema()
+    removable = {name for name, one in schema["properties"].items() if {"type": "null"} in one.get("anyOf", [])}
+    assert removable == {name for name in schema["properties"] if f"`{name}`" in schema["description"]}
 
 
 @pytest.mark.parametrize("name", RESERVED)

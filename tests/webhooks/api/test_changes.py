@@ -137,6 +137,24 @@ async def test_a_disabled_one_is_made_active_with_a_clean_slate(client: httpx.As
     assert (await get_subscription(database, UUID(body["id"]))).slow_count == 0
 
 
+async def test_an_active_one_that_is_slowed_is_sent_to_at_once_when_it_is_made_active(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    body = await subscribe(client, start="beginning")
+    later = datetime.now(UTC) + timedelta(hours=8)
+    await add_events(database, (FILE, "upload"))
+    async with database.transaction() as session:
+        session.add(delivery(UUID(body["id"]), position=1, due_at=later))
+        await session.execute(update(Subscription).values(slow_until=later, slow_count=3, failing_since=later))
+    changed = await client.patch(f"/subscriptions/{body['id']}", json={"status": "active"})
+    assert (changed.status_code, changed.headers["ETag"]) == (200, '"1"')
+    assert changed.json()["slow_until"] is changed.json()["failing_since"] is None
+    assert (await get_subscription(database, UUID(body["id"]))).slow_count == 0
+    [one] = await list_deliveries(database, UUID(body["id"]))
+    assert one.due_at
+    assert one.due_at < datetime.now(UTC) + timedelta(minutes=1)
+
+
 async def test_a_new_url_is_tried_at_once(client: httpx.AsyncClient, database: Database) -> None:
     body = await subscribe(client, status="paused", start="beginning")
     later = datetime.now(UTC) + timedelta(hours=8)

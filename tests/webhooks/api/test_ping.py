@@ -9,6 +9,7 @@ import pytest
 
 from app.database.engine import Database
 from app.main import create_app
+from app.webhooks.address import NOT_PUBLIC
 from app.webhooks.signature import verify
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
@@ -130,6 +131,6 @@ async def test_an_address_that_is_not_allowed_any_more_is_not_sent_to(
             client.headers.update(headers)
             result = await ping(client, body["id"])
         assert (result["outcome"], result["status_code"]) == ("refused", None)
-        assert result["error"] == "The host is at an address that is not public."
+        assert result["error"] == NOT_PUBLIC
         assert json.dumps(result).count("127.0.0.1") == 0
     assert receiver.received == []

@@ -15,7 +15,7 @@ from app.database.engine import Database
 from app.main import create_app
 from app.webhooks.envelope import EnvelopeFactory
 from app.webhooks.models import Subscription
-from app.webhooks.signature import is_secret
+from app.webhooks.signature import is_secret, verify
 from app.webhooks.vault import Vault
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
@@ -135,6 +135,12 @@ async def test_with_another_key_everything_but_the_secrets_is_there(
             assert refused.json()["type"].endswith("encryption-key-missing")
         # The way out: set headers and secret anew.
         assert (await change(client, body["id"], headers=None))["header_names"] == []
-        for _ in range(2):
-            assert (await client.post(f"{path}/rotate-secret")).status_code == 200
+        rotated = (await client.post(f"{path}/rotate-secret")).json()
+        assert rotated["old_secret_until"] is None
+        async with receiving(Receiver()) as receiver:
+            await change(client, body["id"], url=receiver.url)
+            assert (await client.post(f"{path}/test")).json()["outcome"] == "delivered"
+            sent = receiver.received[0]
+            verify(sent.headers, sent.body, rotated["secret"], datetime.now(UTC))
+        assert (await client.post(f"{path}/rotate-secret")).json()["old_secret_until"]
         assert (await client.delete(path)).status_code == 204
