@@ -181,7 +181,9 @@ class Settings(BaseSettings):
         5, description="Days of nothing but failures after which a subscription is disabled"
     )
     webhook_retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
-        30, description="Days for which attempts and finished deliveries are kept"
+        30,
+        description="Days for which attempts and delivered deliveries are kept; of each file and subscription the last "
+        "one stays, and so do dead ones",
     )
 
     # Server
