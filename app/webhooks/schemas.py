@@ -60,8 +60,8 @@ class NewSubscription(Input):
 
     url: SubscriberUrl = Field(
         description="Where events are POSTed: http or https, without user, password and fragment. Its port "
-        "must be allowed, its address public, unless settings say otherwise; it is looked up at every attempt. Use "
-        "https: signatures show who wrote a message and hide nothing of it."
+        "must be allowed, its address public, unless settings say otherwise; it is looked up at every new connection. "
+        "Use https: signatures show who wrote a message and hide nothing of it."
     )
     description: Description = Field("", description="For people.")
     event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")
