@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test coverage bench check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test coverage chaos bench check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ test: $(VENV)/.test ## run the whole suite, on SQLite and on a real PostgreSQL t
 coverage: $(VENV)/.test ## the same with coverage, which takes half as long again
 	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --cov=app --cov=sync_client --cov-report=
 	$(BIN)/pytest tests/ -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
+
+chaos: $(VENV)/.test ## kill replicas for a minute in each of the tests that do so, or for SYNC_TEST_CHAOS_SECONDS
+	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-60} $(BIN)/pytest tests/changes/test_chaos.py tests/webhooks/test_chaos.py -v -s
 
 bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk
 	@$(BIN)/python -m benchmarks

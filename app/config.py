@@ -163,25 +163,27 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Deliveries under way at once per process, of all subscriptions together; one alone gets at most "
-        "three quarters of them",
+        "three quarters of them, and each that has none gets one, also beyond this number",
     )
     webhook_poll_interval: Seconds = Field(
         1, description="Seconds between looks for deliveries that became due, beside those that a sweep here has made"
     )
     webhook_lease: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
-        10, description="Seconds after which the deliveries of a replica that died are taken over"
+        10, description="Seconds after which the deliveries of a replica that died are due again"
     )
     webhook_retry_interval: Seconds = Field(
         5, description="Seconds before the second attempt; each further one waits three times as long, up to 8 hours"
     )
     webhook_retry_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = Field(
-        72, description="Hours after which a delivery that keeps failing is dead"
+        72, description="Hours, about, after which a delivery that keeps failing is dead"
     )
     webhook_disable_days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = Field(
         5, description="Days of nothing but failures after which a subscription is disabled"
     )
     webhook_retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
-        30, description="Days for which attempts and finished deliveries are kept"
+        30,
+        description="Days for which attempts and delivered deliveries are kept; of each file and subscription the last "
+        "one stays, and so do dead ones",
     )
 
     # Server

@@ -18,8 +18,9 @@ from app.webhooks.address import AddressPolicy
 MAX_ANSWER_BYTES = 65_536
 CONNECT_SECONDS = 5.0  # to one of several addresses, before the next one is tried
 MAX_LOOKUPS = 32
+LOOKUP_SECONDS = 1.0  # a lookup that takes longer is no longer one of those
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 
 class NameUnknown(httpcore.ConnectError):
@@ -58,7 +59,7 @@ class Connector(httpcore.AsyncNetworkBackend):
             NameUnknown: there is none.
             httpcore.ConnectError, httpcore.ConnectTimeout: none of them answers.
         """
-        addresses = await self._resolve(host, port)
+        addresses = await self._resolve(host)
         for address in addresses:
             self._policy.check_address(address)
         failure: Exception = NameUnknown("the host name has no address")
@@ -81,26 +82,26 @@ class Lookups:
     """Asks the system for addresses, in threads of its own.
 
     A name server that never answers blocks a thread for as long as the system waits. Each name has one lookup under
-    way at most, which all who want it share: so a bad name takes one thread and not all of them. The threads are
-    daemons, which the end of the process does not wait for; an executor's would be joined then.
+    way at most, whatever the port, which all who want it share: so a bad name takes one thread and not all of them.
+    And a second later the next lookup may begin in its place: so many bad names hold up a good one for moments alone.
+    The threads are daemons, which the end of the process does not wait for; an executor's would be joined then.
     """
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(MAX_LOOKUPS)
-        self._under_way: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
+        self._under_way: dict[str, asyncio.Task[Sequence[str]]] = {}
 
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
+    async def resolve(self, host: str) -> Sequence[str]:
         """The addresses of `host`, in the order of preference (RFC 6724).
 
         Raises:
             NameUnknown: there is none.
         """
-        key = (host, port)
-        lookup = self._under_way.get(key)
+        lookup = self._under_way.get(host)
         if lookup is None:
-            lookup = asyncio.create_task(self._look_up(host, port), name="webhook-dns", context=Context())
-            self._under_way[key] = lookup
-            lookup.add_done_callback(lambda done: self._forget(key, done))
+            lookup = asyncio.create_task(self._look_up(host), name="webhook-dns", context=Context())
+            self._under_way[host] = lookup
+            lookup.add_done_callback(lambda done: self._forget(host, done))
         try:
             return await asyncio.shield(lookup)
         except OSError as error:
@@ -111,23 +112,26 @@ class Lookups:
         for lookup in self._under_way.values():
             lookup.cancel()
 
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
-        async with self._free:
-            answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
-            work = partial(_answer, answer, host, port)
-            threading.Thread(target=work, name="webhook-dns", daemon=True).start()
+    async def _look_up(self, host: str) -> Sequence[str]:
+        answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        try:
+            async with self._free:
+                threading.Thread(target=partial(_answer, answer, host), name="webhook-dns", daemon=True).start()
+                await asyncio.wait([answer], timeout=LOOKUP_SECONDS)
             return await answer
+        finally:
+            answer.cancel()  # for the thread, when nobody waits for it any more
 
-    def _forget(self, key: tuple[str, int], done: asyncio.Task[Sequence[str]]) -> None:
-        self._under_way.pop(key, None)
+    def _forget(self, host: str, done: asyncio.Task[Sequence[str]]) -> None:
+        self._under_way.pop(host, None)
         if not done.cancelled():
             done.exception()  # all who waited may have gone
 
 
-def _answer(answer: asyncio.Future[Sequence[str]], host: str, port: int) -> None:
+def _answer(answer: asyncio.Future[Sequence[str]], host: str) -> None:
     """Look up in a thread, and tell the loop."""
     try:
-        tell = partial(_settle, answer, _look_up(host, port), None)
+        tell = partial(_settle, answer, _look_up(host), None)
     except Exception as error:  # noqa: BLE001 - whoever waits for the answer is to have it
         tell = partial(_settle, answer, (), error)
     with suppress(RuntimeError):  # the loop has ended meanwhile
@@ -143,9 +147,9 @@ def _settle(answer: asyncio.Future[Sequence[str]], found: Sequence[str], error: 
         answer.set_exception(error)
 
 
-def _look_up(host: str, port: int) -> Sequence[str]:
+def _look_up(host: str) -> Sequence[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError:  # a label that is too long
         return ()
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -15,7 +15,11 @@ CHUNK_ROWS = 1000
 
 
 class Pruning:
-    """Deletes attempts and delivered deliveries after their retention, a chunk in each transaction."""
+    """Deletes attempts and delivered deliveries after their retention, a chunk in each transaction.
+
+    Of what is delivered most stays, one for each file and subscription, and is looked through each time: so whoever
+    finds another replica at it leaves it to that one.
+    """
 
     def __init__(self, database: Database, retention: timedelta, chunk_rows: int = CHUNK_ROWS) -> None:
         self._database = database
@@ -40,11 +44,11 @@ class Pruning:
     async def _delete_deliveries(self, before: datetime, stopping: asyncio.Event) -> None:
         examined: Examined | None = None
         while not stopping.is_set():
-            async with self._database.read() as session:
-                page = await PruneRepository(session).list_superseded(before, examined, self._chunk_rows)
-            if page.superseded:
-                async with self._alone() as session:
-                    await PruneRepository(session).delete_superseded(page.superseded, before)
+            async with self._alone() as session:
+                repository = PruneRepository(session)
+                page = await repository.list_superseded(before, examined, self._chunk_rows)
+                if page.superseded:
+                    await repository.delete_superseded(page.superseded, before)
             examined = page.examined
             if examined is None:
                 return

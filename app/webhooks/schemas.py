@@ -61,7 +61,7 @@ class NewSubscription(Input):
     url: SubscriberUrl = Field(
         description="Where events are POSTed: http or https, without user, password and fragment. Its port must be one "
         "of `WEBHOOK_PORTS`, its address public unless `WEBHOOK_ALLOW_PRIVATE_ADDRESSES` is set; it is looked up at "
-        "every attempt. Use https: signatures show who wrote a message and hide nothing of it."
+        "every new connection. Use https: signatures show who wrote a message and hide nothing of it."
     )
     description: Description = Field("", description="For people.")
     event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")

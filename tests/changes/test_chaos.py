@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 
 import httpx
@@ -10,17 +11,19 @@ import pytest
 from app.database.engine import Database
 from tests.changes.follower import Follower
 from tests.events.support import read_head
+from tests.support.chaos import chaos_seconds
 from tests.support.load import Load, run_load
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-KILLS = 6
+SECONDS = chaos_seconds(0)
+MIN_KILLS = 6
 REPLICAS = 3
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(SECONDS + 240)
 @pytest.mark.load
 async def test_every_follower_sees_every_event_once_in_order(
     start_service: Callable[..., ServiceProcess], database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
@@ -65,9 +68,11 @@ async def write_and_kill(
 
         for place in range(REPLICAS):
             post(place)
-        for kill in range(KILLS):
+        kills, ends_at = 0, time.monotonic() + SECONDS
+        while kills < MIN_KILLS or time.monotonic() < ends_at:
             await asyncio.sleep(2)  # for the followers to get somewhere
-            place = kill % REPLICAS
+            place = kills % REPLICAS
+            kills += 1
             replicas[place].kill()
             stops[place].set()
             replicas[place] = await asyncio.to_thread(start_service, CHANGES_KEEP_ALIVE="1")

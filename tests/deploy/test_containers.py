@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config import Settings
+from app.webhooks.vault import VaultClosed, open_vault
 from tests.conftest import AUDIENCE, ROOT
 from tests.deploy.container_files import (
     compose_services,
@@ -109,6 +110,29 @@ def test_compose_gives_valid_settings(
 def test_compose_without_a_tenant_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match="AUTH0_DOMAIN must be set"):
         settings_in(monkeypatch, compose_services({})["sync-service"]["environment"])
+
+
+def test_compose_hands_over_what_webhooks_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "AUTH0_DOMAIN": TENANT,
+        "WEBHOOK_ENCRYPTION_KEYS": "k" * 32,
+        "WEBHOOK_PORTS": "443",
+        "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
+    }
+    settings = settings_in(monkeypatch, compose_services(given)["sync-service"]["environment"])
+    vault = open_vault(settings)
+    assert vault.open(vault.seal("text")) == "text"
+    assert (settings.webhook_ports, settings.webhook_allow_private_addresses) == ((443,), True)
+
+
+def test_compose_with_a_tenant_alone_has_the_defaults_of_webhooks_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(monkeypatch, compose_services({"AUTH0_DOMAIN": TENANT})["sync-service"]["environment"])
+    webhooks = [name for name in Settings.model_fields if name.startswith("webhook_")]
+    assert {name: getattr(settings, name) for name in webhooks} == {
+        name: Settings.model_fields[name].default for name in webhooks
+    }
+    with pytest.raises(VaultClosed):
+        open_vault(settings).seal("text")
 
 
 def test_compose_waits_for_every_step_of_the_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:

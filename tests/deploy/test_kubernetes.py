@@ -13,6 +13,7 @@ from tests.deploy.manifests import (
     KUBERNETES,
     MIGRATION,
     MONITORING,
+    Document,
     by_identity,
     container,
     has,
@@ -90,7 +91,7 @@ def test_pods_get_no_token_and_no_variables_of_other_services(kind: str, folder:
 def test_pods_take_the_database_from_the_secret_and_the_image_from_the_kustomization(kind: str, folder: Path) -> None:
     only = container(kind, folder)
     (original,) = yaml.safe_load(ORIGINAL)["spec"]["template"]["spec"]["containers"]
-    assert only["env"] == original["env"]
+    assert has(only["env"], original["env"])
     assert only["image"] == original["image"]
     # Left out, it means Always for `latest` and IfNotPresent for a release.
     assert "imagePullPolicy" not in only
@@ -106,6 +107,21 @@ def test_the_service_accounts_token_is_not_mounted() -> None:
 def test_the_namespace_enforces_what_the_pods_meet() -> None:
     labels = read(KUBERNETES / "namespace.yaml")["metadata"]["labels"]
     assert labels == {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+
+
+def test_the_secret_has_what_the_pods_take_from_it() -> None:
+    database = {"name": "sync-secrets", "key": "database-url"}
+    keys = {"name": "sync-secrets", "key": "webhook-encryption-keys", "optional": True}  # older Secrets have none
+    assert from_secret("Job", MIGRATION) == {"DATABASE_URL": database}
+    assert from_secret("Deployment", KUBERNETES) == {"DATABASE_URL": database, "WEBHOOK_ENCRYPTION_KEYS": keys}
+    example = read(KUBERNETES / "secret.example.yaml")["stringData"]
+    created = re.findall(r"--from-file=([a-z-]+)=<", (KUBERNETES / "README.md").read_text())
+    assert list(example) == created == [database["key"], keys["key"]]
+
+
+def from_secret(kind: str, folder: Path) -> dict[str, Document]:
+    """The variables of a pod, each with its place in the Secret."""
+    return {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container(kind, folder)["env"]}
 
 
 def test_the_secret_is_an_example_and_never_applied() -> None:

@@ -3,17 +3,23 @@
 import os
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from app.config import Settings
+from app.webhooks.address import AddressPolicy, AddressRefused, is_public
+from app.webhooks.vault import VaultClosed, open_vault
 from tests.conftest import ROOT
-from tests.deploy.manifests import MIGRATION, MONITORING, Document, container, pod, resource
+from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
+from tests.docs.markdown import code_blocks
 
 POSTGRESQL_CONNECTIONS = 100 - 3  # max_connections less superuser_reserved_connections, both as PostgreSQL has them
+TENANT = "example.eu.auth0.com"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -31,7 +37,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 @pytest.fixture
 def settings(configured: dict[str, str]) -> Settings:
     """What the service makes of that environment once an operator has named a tenant."""
-    return Settings(_env_file=None, auth0_domain="example.eu.auth0.com")
+    return Settings(_env_file=None, auth0_domain=TENANT)
 
 
 def test_the_settings_are_real_and_valid(settings: Settings, configured: dict[str, str]) -> None:
@@ -108,6 +114,42 @@ def test_the_network_lets_through_what_is_needed(settings: Settings) -> None:
     migration = resource("NetworkPolicy", MIGRATION)["spec"]
     assert (migration.get("ingress"), ports(migration["egress"])) == (None, [dns, database])
     assert migration["policyTypes"] == policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_network_lets_out_every_port_that_a_subscriber_may_have(settings: Settings) -> None:
+    rules = resource("NetworkPolicy")["spec"]["egress"]
+    let_out = {port["port"] for rule in rules for port in rule["ports"] if port["protocol"] == "TCP"}
+    assert set(settings.webhook_ports) <= let_out
+    policy = AddressPolicy.of(settings)
+    policy.check_url("https://subscriber.example/")
+    with pytest.raises(AddressRefused):
+        policy.check_url("https://subscriber.example:8443/")
+
+
+def test_the_rule_for_subscribers_nearby_lets_out_nothing_else_that_is_not_public(settings: Settings) -> None:
+    [text] = code_blocks(KUBERNETES / "README.md", "yaml")
+    [rule] = yaml.safe_load(text)
+    assert {port["port"] for port in rule["ports"]} == set(settings.webhook_ports)
+    public, subscribers = rule["to"]
+    assert set(subscribers) == {"namespaceSelector"}
+    closed = [ip_network(block) for block in public["ipBlock"]["except"]]
+    for near in ("10.1.2.3", "100.100.100.200", "168.63.129.16", "169.254.169.254", "172.31.0.1", "192.168.0.1"):
+        assert not is_public(ip_address(near))
+        assert any(ip_address(near) in block for block in closed), near
+    assert not any(ip_address("8.8.8.8") in block for block in closed)
+
+
+def test_the_key_of_the_secret_opens_the_vault_and_its_example_is_refused(configured: dict[str, str]) -> None:
+    assert "WEBHOOK_ENCRYPTION_KEYS" not in configured
+    example = read(KUBERNETES / "secret.example.yaml")["stringData"]["webhook-encryption-keys"]
+    assert f"--from-file=webhook-encryption-keys=<({example})" in (KUBERNETES / "README.md").read_text()
+    with pytest.raises(ValidationError, match="webhook_encryption_keys"):
+        Settings(_env_file=None, auth0_domain=TENANT, webhook_encryption_keys=example)
+    generated = f"{'0af9' * 16}\n"  # as openssl ends it
+    with_key = open_vault(Settings(_env_file=None, auth0_domain=TENANT, webhook_encryption_keys=generated))
+    assert with_key.open(with_key.seal("text")) == "text"
+    with pytest.raises(VaultClosed):
+        open_vault(Settings(_env_file=None, auth0_domain=TENANT)).seal("text")
 
 
 def test_the_migration_runs_with_what_its_job_gives_it(tmp_path: Path) -> None:

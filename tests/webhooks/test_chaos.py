@@ -1,7 +1,6 @@
 """Replicas are killed and suspended while they deliver: every healthy subscriber is told of everything, in order."""
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -16,15 +15,18 @@ from sqlalchemy import func, select
 from app.database.engine import Database
 from app.webhooks.models import Attempt, Delivery
 from tests.events.support import add_events, read_head
+from tests.support.chaos import chaos_seconds
 from tests.support.process import ServiceProcess
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving, reset
 from tests.support.waiting import until
 from tests.webhooks.replica import KEY, sealed
 from tests.webhooks.support import add_subscription, check_lanes, list_deliveries
 
-pytestmark = [pytest.mark.load, pytest.mark.timeout(600)]
+SECONDS = chaos_seconds(8)
+MIN_KILLS = 1 + int(SECONDS / 30)  # from kill to kill it takes 5 seconds and the start of a replica
 
-SECONDS = float(os.environ.get("SYNC_TEST_CHAOS_SECONDS", "8"))
+pytestmark = [pytest.mark.load, pytest.mark.timeout(SECONDS + 600)]
+
 LEASE_SECONDS = 2
 FILES = [uuid4() for _ in range(20)]
 ENVIRONMENT = {
@@ -69,13 +71,13 @@ async def write(database: Database, seconds: float) -> None:
         await asyncio.sleep(0.2)
 
 
-async def kill_and_suspend(replicas: list[ServiceProcess], start: Callable[[], ServiceProcess], seconds: float) -> None:
-    """Every few seconds one of the replicas is killed and replaced, or sleeps through its leases."""
+async def kill_and_suspend(replicas: list[ServiceProcess], start: Callable[[], ServiceProcess], seconds: float) -> int:
+    """Every few seconds kill and replace a replica, or let one sleep through its leases; return the number of kills."""
     ends_at, number = time.monotonic() + seconds, 0
     while time.monotonic() < ends_at:
         await asyncio.sleep(1)
         place = number % len(replicas)
-        if number % 2:
+        if number % 2 == 0:
             replicas[place].kill()
             replicas[place] = await asyncio.to_thread(start)
         else:
@@ -83,6 +85,7 @@ async def kill_and_suspend(replicas: list[ServiceProcess], start: Callable[[], S
             await asyncio.sleep(LEASE_SECONDS * 1.5)
             replicas[place].send(signal.SIGCONT)
         number += 1
+    return (number + 1) // 2
 
 
 async def subscribe(database: Database, receivers: Sequence[Receiver]) -> list[UUID]:
@@ -121,7 +124,7 @@ async def run(database: Database, replicas: list[ServiceProcess], start: Callabl
         await subscribe(database, bad)
         async with asyncio.TaskGroup() as group:
             group.create_task(write(database, SECONDS))
-            group.create_task(kill_and_suspend(replicas, start, SECONDS))
+            killing = group.create_task(kill_and_suspend(replicas, start, SECONDS))
         expected = set(range(1, await read_head(database) + 1))
         await until(lambda: all(set(receiver.positions) == expected for receiver in good), 120)
         for receiver, subscription_id in zip(good, subscriptions, strict=True):
@@ -130,8 +133,10 @@ async def run(database: Database, replicas: list[ServiceProcess], start: Callabl
             await assert_settled_once(database, subscription_id)
         await check_lanes(database)
         repeated = [len(receiver.positions) - len(expected) for receiver in good]
-        print(f"{len(expected)} events, each to {len(good)} receivers; sent again: {repeated}")
+        kills = killing.result()
+        print(f"{len(expected)} events, each to {len(good)} receivers; kills: {kills}; sent again: {repeated}")
     assert len(expected) > 5 * SECONDS
+    assert kills >= MIN_KILLS
 
 
 async def is_delivered(database: Database, subscription_id: UUID) -> bool:

@@ -27,7 +27,7 @@ class Resolver:
         self._answers = list(answers)
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, _port: int) -> Sequence[str]:
+    async def __call__(self, host: str) -> Sequence[str]:
         self.asked.append(host)
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
@@ -93,14 +93,14 @@ async def test_the_system_knows_no_such_name(host: str) -> None:
     lookups = Lookups()
     try:
         with suppress(NameUnknown):
-            assert not await lookups.resolve(host, 80)
+            assert not await lookups.resolve(host)
     finally:
         lookups.close()
 
 
 async def test_the_system_knows_this_machine() -> None:
     lookups = Lookups()
-    assert "127.0.0.1" in await lookups.resolve("localhost", 80)
+    assert "127.0.0.1" in await lookups.resolve("localhost")
     lookups.close()
 
 
@@ -108,7 +108,7 @@ async def test_a_name_that_hangs_takes_one_thread_and_no_other_name_waits(monkey
     release = threading.Event()
     asked: list[str] = []
 
-    def look_up(host: str, _port: int) -> Sequence[str]:
+    def look_up(host: str) -> Sequence[str]:
         asked.append(host)
         if host == "slow.example":
             release.wait(20)
@@ -116,14 +116,36 @@ async def test_a_name_that_hangs_takes_one_thread_and_no_other_name_waits(monkey
 
     monkeypatch.setattr(connector, "_look_up", look_up)
     lookups = Lookups()
-    hanging = [asyncio.create_task(lookups.resolve("slow.example", 80)) for _ in range(2 * connector.MAX_LOOKUPS)]
+    hanging = [asyncio.create_task(lookups.resolve("slow.example")) for _ in range(2 * connector.MAX_LOOKUPS)]
     async with asyncio.timeout(10):
-        assert await lookups.resolve("fast.example", 80) == ["127.0.0.1"]
+        assert await lookups.resolve("fast.example") == ["127.0.0.1"]
         hanging.pop().cancel()  # who gives up takes nothing from the others
         await asyncio.sleep(0)
         release.set()
         assert await asyncio.gather(*hanging) == [["127.0.0.1"]] * len(hanging)
     assert sorted(asked) == ["fast.example", "slow.example"]
+    lookups.close()
+
+
+async def test_names_that_hang_give_up_their_places_and_keep_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def look_up(host: str) -> Sequence[str]:
+        if host != "fast.example":
+            release.wait(20)
+        return [host]
+
+    monkeypatch.setattr(connector, "_look_up", look_up)
+    monkeypatch.setattr(connector, "LOOKUP_SECONDS", 0.1)
+    lookups = Lookups()
+    hosts = [f"slow-{number}.example" for number in range(2 * connector.MAX_LOOKUPS)]
+    hanging = [asyncio.create_task(lookups.resolve(host)) for host in hosts]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert await lookups.resolve("fast.example") == ["fast.example"]
+        assert not any(task.done() for task in hanging)
+        release.set()
+        assert await asyncio.gather(*hanging) == [[host] for host in hosts]
     lookups.close()
 
 
@@ -134,7 +156,7 @@ async def test_lookups_have_threads_of_their_own(monkeypatch: pytest.MonkeyPatch
     occupied = asyncio.get_running_loop().run_in_executor(None, release.wait, 20)
     lookups = Lookups()
     async with asyncio.timeout(10):
-        assert await lookups.resolve("localhost", 80)
+        assert await lookups.resolve("localhost")
     release.set()
     await occupied
     lookups.close()
@@ -148,7 +170,7 @@ socket.getaddrinfo = lambda *_args, **_options: time.sleep(60)
 
 async def look_up() -> None:
     lookups = Lookups()
-    asking = asyncio.create_task(lookups.resolve("slow.example", 80))
+    asking = asyncio.create_task(lookups.resolve("slow.example"))
     await asyncio.sleep(0.1)
     lookups.close()
     asking.cancel()

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import insert, select, update
 
 from app.database.engine import Database
 from app.webhooks.models import Attempt, Delivery
 from app.webhooks.prune import Pruning
-from app.webhooks.prune_repository import Page, PruneRepository
+from app.webhooks.prune_repository import Examined, Page, PruneRepository
 from app.webhooks.turn import Work, take_turn
 from tests.events.support import add_events
 from tests.webhooks.support import add_subscription, list_deliveries, make_sweeper
@@ -95,6 +96,27 @@ async def test_one_replica_at_a_time_prunes(database: Database) -> None:
         assert await count_attempts(database) == 2
     await Pruning(database, timedelta(days=30)).run_once()
     assert await kept_positions(database, subscription_id) == [2]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_nobody_else_looks_through_what_stays_meanwhile(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription_id = await add_subscription(database)
+    await add_events(database, (FILE, "upload"), (OTHER, "upload"))
+    await make_sweeper(database).run_once()
+    await deliver(database, subscription_id)
+    list_superseded = PruneRepository.list_superseded
+    turns: list[bool] = []
+
+    async def look(repository: PruneRepository, before: datetime, after: Examined | None, limit: int) -> Page:
+        async with database.transaction() as elsewhere:
+            turns.append(await take_turn(elsewhere, Work.PRUNE))
+        return await list_superseded(repository, before, after, limit)
+
+    monkeypatch.setattr(PruneRepository, "list_superseded", look)
+    await Pruning(database, timedelta(days=30), chunk_rows=1).run_once()
+    assert turns == [False, False, False], "two pages of what stays, and the end"
 
 
 async def test_what_stays_is_passed_over_page_by_page(database: Database) -> None:

@@ -176,7 +176,7 @@ async def test_what_the_policy_forbids_is_not_sent() -> None:
     assert receiver.received == []
 
 
-async def _loopback(_host: str, _port: int) -> list[str]:
+async def _loopback(_host: str) -> list[str]:
     return ["127.0.0.1"]
 
 
@@ -325,7 +325,7 @@ async def test_a_name_without_an_address_is_unreachable(sender: Sender) -> None:
 
 
 async def test_a_connection_that_is_not_made_in_time_is_unreachable() -> None:
-    async def never(_host: str, _port: int) -> list[str]:
+    async def never(_host: str) -> list[str]:
         await asyncio.Event().wait()
         return []
 
