@@ -20,6 +20,7 @@ from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
 from app.database.migrations import Schema, prepare_schema
+from app.database.prober import Prober
 from app.database.single_process import sole_process
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
@@ -115,10 +116,11 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             wake = asyncio.Event()
             background = _create_background(settings, database, metrics, outbox, wake)
             sweeper = _create_sweeper(settings, database, metrics, wake.set)
+            prober = Prober(settings)
+            stack.push_async_callback(prober.close)
             monitor = HealthMonitor(
-                database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
+                prober, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
             )
-            stack.push_async_callback(monitor.close)
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
