@@ -20,6 +20,7 @@ from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
 from app.database.migrations import Schema, prepare_schema
+from app.database.prober import Prober
 from app.database.single_process import sole_process
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
@@ -27,6 +28,7 @@ from app.events.repository import EventRepository
 from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
 from app.http.body_budget import BodyBudget
+from app.http.large_pages import LargePages
 from app.metrics import Metrics
 from app.operations.drain import Drain
 from app.operations.exporter import MetricsExporter
@@ -67,6 +69,7 @@ class State(TypedDict):
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
     body_budget: BodyBudget
+    large_pages: LargePages
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
@@ -115,10 +118,11 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             wake = asyncio.Event()
             background = _create_background(settings, database, metrics, outbox, wake)
             sweeper = _create_sweeper(settings, database, metrics, wake.set)
+            prober = Prober(settings)
+            stack.push_async_callback(prober.close)
             monitor = HealthMonitor(
-                database, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
+                prober, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
             )
-            stack.push_async_callback(monitor.close)
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
@@ -137,6 +141,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
                 body_budget=BodyBudget(settings.max_batch_bytes),
+                large_pages=LargePages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages")),
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,

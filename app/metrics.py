@@ -21,7 +21,16 @@ from prometheus_client import (
 )
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-REJECTIONS = ("concurrency", "followers", "large_bodies", "rate", "not_http", "slow_headers", "large_headers")
+REJECTIONS = (
+    "concurrency",
+    "followers",
+    "large_bodies",
+    "large_pages",
+    "rate",
+    "not_http",
+    "slow_headers",
+    "large_headers",
+)
 WEBHOOK_OUTCOMES = ("delivered", "failed", "timeout", "unreachable", "refused", "slow_down", "gone")
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0)  # seconds
@@ -54,8 +63,9 @@ class HttpMetrics:
         )
         self._rejected = Counter(
             "sync_http_requests_rejected",
-            "Requests refused by a limit: `concurrency`, `followers` or `large_bodies` (503), `rate` (429), or before "
-            "they became a request of the application: `not_http` (400), `slow_headers` (408), `large_headers` (431).",
+            "Requests refused by a limit: `concurrency`, `followers`, `large_bodies` or `large_pages` (503), `rate` "
+            "(429), or before they became a request of the application: `not_http` (400), `slow_headers` (408), "
+            "`large_headers` (431).",
             ("reason",),
             registry=registry,
         )

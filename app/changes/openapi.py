@@ -11,6 +11,7 @@ from app.changes.errors import (
     TooManyFollowers,
 )
 from app.changes.examples import CURSOR, PAGE, STREAM
+from app.http.large_pages import TooManyLargePages
 from app.http.responses import Errors, Responses, invalid, problems, success
 
 _CURSOR_ERRORS: Errors = {
@@ -25,7 +26,11 @@ _EVENT_TYPE = invalid(["query", "event_type", 0], "Input should be 'upload', 'de
 
 LISTED: Responses = {
     200: success("A page of changes, oldest first.", PAGE),
-    **problems(_CURSOR_ERRORS | {"limit": _LIMIT, "followers": TooManyFollowers()} | token_errors(Scope.READ)),
+    **problems(
+        _CURSOR_ERRORS
+        | {"limit": _LIMIT, "followers": TooManyFollowers(), "large_pages": TooManyLargePages()}
+        | token_errors(Scope.READ)
+    ),
 }
 STREAMED: Responses = {
     200: {

@@ -10,6 +10,8 @@ from app.auth.route import AuthenticatedRoute
 from app.changes import openapi
 from app.changes.dependencies import Changes, LastEventId, StreamPlace
 from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
+from app.http.dependencies import LargePage
+from app.http.large_pages import PageResponse
 from app.http.presence import while_connected
 from app.http.stay import Stay
 
@@ -20,7 +22,7 @@ router = APIRouter(prefix="/changes", tags=["changes"], route_class=Authenticate
 
 @router.get("", operation_id="listChanges", summary="List changes", response_model=ChangePage, responses=openapi.LISTED)
 async def list_changes(
-    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes
+    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: LargePage
 ) -> Response:
     """Events in the order of their positions, beginning after a cursor.
 
@@ -28,13 +30,16 @@ async def list_changes(
     filter. With a filter a page may be short or empty although `has_more` is true, and one of long events is short.
     """
     wanted = query.wanted()
+    await place.take(query.limit)
     page = await changes.read_page(query.cursor, wanted, limit=query.limit)
     if query.wait and not page.changes:
+        place.give_back()
         with changes.place("long_poll"):
             Stay.of(request.scope).begin()
             waiting = changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
             page = await while_connected(request, waiting)
-    return Response(page.encode(), media_type="application/json")
+        await place.take(len(page.changes))
+    return PageResponse(page.encode())
 
 
 @router.get(

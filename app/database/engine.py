@@ -1,4 +1,4 @@
-"""The connection pool and the ways to use it: read, append, transact; and a connection apart, to probe."""
+"""The connection pool and the ways to use it: read, append, transact."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,8 +24,7 @@ from app.metrics import DatabaseMetrics
 
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
-_PROBE_SECONDS = 0.8
-_CLOSE_SECONDS = 2
+CLOSE_SECONDS = 2
 _TAKEN = "sync-service: taken"
 
 
@@ -34,7 +33,6 @@ class Database:
 
     def __init__(self, settings: Settings, metrics: DatabaseMetrics | None = None) -> None:
         self.engine = create_engine(settings)
-        self._prober = create_engine(_for_probes(settings))
         if metrics is not None:
             _measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
@@ -92,21 +90,11 @@ class Database:
         finally:
             self._turn.release()
 
-    @asynccontextmanager
-    async def probe(self) -> AsyncIterator[AsyncConnection]:
-        """A read-only look at the database beside the pool, so that an exhausted pool does not look like an outage.
-
-        There is one such connection, and each statement on it has 0.8 seconds.
-        """
-        with database_errors():
-            async with self._prober.connect() as connection:
-                yield connection
-
     async def close(self) -> None:
         """Close every connection; those that hang are left to the end of the process after 2 seconds."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await asyncio.gather(self.engine.dispose(), self._prober.dispose())
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.engine.dispose()
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -129,12 +117,6 @@ def create_engine(settings: Settings) -> AsyncEngine:
         _limit_each_transaction(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     return engine
-
-
-def _for_probes(settings: Settings) -> Settings:
-    seconds = ("connect_timeout", "pool_timeout", "statement_timeout", "lock_timeout")
-    limits = {f"database_{name}": _PROBE_SECONDS for name in seconds}
-    return settings.model_copy(update={**limits, "database_pool_size": 1, "database_max_overflow": 0})
 
 
 def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:

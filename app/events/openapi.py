@@ -10,6 +10,7 @@ from app.events.examples import EVENT_ID, PENDING_EVENT, PROCESSED_EVENT
 from app.events.group import IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, LedgerBusy
 from app.http.body import BodiesBusy
+from app.http.large_pages import TooManyLargePages
 from app.http.paging import LINK_HEADER
 from app.http.responses import Errors, Responses, body_errors, invalid, problems, success
 
@@ -63,6 +64,7 @@ LISTED: Responses = {
     200: success("A page of events, newest first.", [PROCESSED_EVENT], LINK_HEADER),
     **problems(
         {"limit": invalid(["query", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")}
+        | {"large_pages": TooManyLargePages()}
         | token_errors(Scope.READ)
     ),
 }

@@ -13,10 +13,12 @@ from app.errors import Conflict
 from app.events import openapi
 from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
+from app.events.page import encode_page
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
-from app.http.dependencies import ReadConnection, WriteSession
+from app.http.dependencies import CurrentDatabase, LargePage, WriteSession
+from app.http.large_pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
 
@@ -80,23 +82,31 @@ async def create_events(
     return BatchCreated(event_ids=[receipt.event_id for receipt in receipts])
 
 
-@router.get("", operation_id="listSyncEvents", summary="List events", responses=openapi.LISTED)
+@router.get(
+    "",
+    operation_id="listSyncEvents",
+    summary="List events",
+    response_model=list[EventView],
+    responses=openapi.LISTED,
+)
 async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    connection: ReadConnection,
-    response: Response,
-) -> list[EventView]:
+    place: LargePage,
+    database: CurrentDatabase,
+) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
 
     Filters narrow the list together: an event is listed when it meets all of them.
     """
     wanted = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
-    events = await EventRepository(connection).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
+    await place.take(query.limit)
+    async with database.connection() as connection:
+        events = await EventRepository(connection).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
     has_next = len(events) > query.limit
-    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
-    return [EventView.of(event) for event in events[: query.limit]]
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
+    return PageResponse(await encode_page(events[: query.limit]), headers=links)
 
 
 @single_router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)

@@ -5,6 +5,7 @@ from app.auth.responses import token_errors
 from app.errors import NotFound
 from app.events.examples import PROCESSED_EVENT
 from app.files.schemas import VIEW_EXAMPLE
+from app.http.large_pages import TooManyLargePages
 from app.http.paging import LINK_HEADER
 from app.http.responses import Responses, invalid, problems, success
 
@@ -15,6 +16,7 @@ HISTORY: Responses = {
     200: success("A page of the file's events, oldest first.", [PROCESSED_EVENT], LINK_HEADER),
     **problems(
         {"limit": invalid(["query", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")}
+        | {"large_pages": TooManyLargePages()}
         | _ERRORS
     ),
 }

@@ -8,13 +8,15 @@ from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
 from app.events.examples import FILE_ID
+from app.events.page import encode_page
 from app.events.repository import EventRepository
 from app.events.schemas import EventView, PageQuery
 from app.files import openapi
 from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
-from app.http.dependencies import ReadConnection, ReadSession
+from app.http.dependencies import CurrentDatabase, LargePage, ReadSession
+from app.http.large_pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
 
@@ -36,6 +38,7 @@ async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliv
     "/{file_id:uuid}/events",
     operation_id="listFileEvents",
     summary="List the history of a file",
+    response_model=list[EventView],
     responses=openapi.HISTORY,
 )
 async def list_file_events(
@@ -43,14 +46,16 @@ async def list_file_events(
     file_id: FileId,
     query: Annotated[PageQuery, Query()],
     _reader: Reader,
-    connection: ReadConnection,
-    response: Response,
-) -> list[EventView]:
+    place: LargePage,
+    database: CurrentDatabase,
+) -> Response:
     """Everything that happened to the file, oldest first."""
-    repository = EventRepository(connection)
-    events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
-    if not events and not await repository.file_is_known(file_id):
-        raise NotFound("No event names this file.")
+    await place.take(query.limit)
+    async with database.connection() as connection:
+        repository = EventRepository(connection)
+        events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
+        if not events and not await repository.file_is_known(file_id):
+            raise NotFound("No event names this file.")
     has_next = len(events) > query.limit
-    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
-    return [EventView.of(event) for event in events[: query.limit]]
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
+    return PageResponse(await encode_page(events[: query.limit]), headers=links)

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
+from app.http.large_pages import LargePages, PagePlace
 
 
 async def get_database(request: Request) -> Database:
@@ -24,18 +25,23 @@ async def read_session(database: Annotated[Database, Depends(get_database)]) -> 
         yield session
 
 
-async def read_connection(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncConnection]:
-    """A connection for reading rows."""
-    async with database.connection() as connection:
-        yield connection
-
-
 async def write_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
     """A session in one transaction, committed before the answer is sent."""
     async with database.transaction() as session:
         yield session
 
 
+async def large_page(request: Request) -> AsyncIterator[PagePlace]:
+    """The place of a large page, which is free again once the last of the answer is sent or its reader is gone."""
+    pages: LargePages = request.state.large_pages
+    place = PagePlace(pages)
+    try:
+        yield place
+    finally:
+        place.give_back()
+
+
+CurrentDatabase = Annotated[Database, Depends(get_database)]
+LargePage = Annotated[PagePlace, Depends(large_page, scope="request")]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
-ReadConnection = Annotated[AsyncConnection, Depends(read_connection, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]

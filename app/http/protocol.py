@@ -1,6 +1,10 @@
 """HTTP/1.1 on one connection, with limits on what a client may send and how long it may take."""
 
 import asyncio
+import fcntl
+import struct
+import termios
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -14,6 +18,7 @@ from app.metrics import HttpMetrics
 
 MAX_PIPELINED_REQUESTS = 16
 LINGER_SECONDS = 2
+LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -23,7 +28,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     - A request whose headers take longer than `HEADER_TIMEOUT` gets 408. A connection that sends nothing for so long,
       or not the rest of a request that is answered already, is closed.
     - What is not HTTP gets 400, and so does a request of HTTP/1.1 without exactly one Host (RFC 9112, section 3.2).
-    - A client that does not read its answers is cut off after `KEEP_ALIVE_TIMEOUT`.
+    - A client that reads nothing of its answers for `KEEP_ALIVE_TIMEOUT` is cut off, one that reads slowly is not.
 
     Refusals are problem documents, come in their turn after the answers to earlier requests, and end the connection.
     """
@@ -49,7 +54,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refusal: Refusal | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0  # at the last look
+        self._read_at = 0.0  # when a look last found that it had changed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Expect a request soon."""
@@ -59,7 +66,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         super().connection_lost(exc)
-        for timer in (self._timer, self._write_timer):
+        for timer in (self._timer, self._read_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -131,19 +138,45 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client is slow to read."""
         super().pause_writing()
-        self._write_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The client reads on."""
-        super().resume_writing()
-        if self._write_timer is not None:
-            self._write_timer.cancel()
+        self._watch_reader()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing came for long; a client that has not even read its answer is not waited for any longer."""
-        if self.transport.get_write_buffer_size():
+        """Nothing came for long; a client that still reads its answer has a reason."""
+        if not self.transport.get_write_buffer_size():
+            super().timeout_keep_alive_handler()
+            return
+        self._watch_reader()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _watch_reader(self) -> None:
+        """Look at the client again and again, until it has read all there is, or nothing for too long."""
+        if self._read_timer is None:
+            self._unread_bytes = self._count_unread()
+            self._read_at = self.loop.time()
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        self._read_timer = self.loop.call_later(self.timeout_keep_alive / LOOKS_PER_TIMEOUT, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        self._read_timer = None
+        if not self.transport.get_write_buffer_size():
+            return
+        unread_bytes = self._count_unread()
+        if unread_bytes != self._unread_bytes:  # more of them: we have written, which ends when the buffer is full
+            self._unread_bytes = unread_bytes
+            self._read_at = self.loop.time()
+        if self.loop.time() - self._read_at >= self.timeout_keep_alive:
             self.transport.abort()
-        super().timeout_keep_alive_handler()
+        else:
+            self._look_soon()
+
+    def _count_unread(self) -> int:
+        """Bytes that the client has not taken: ours, and the kernel's, which can be megabytes that move in one step."""
+        queued = bytes(4)
+        with suppress(OSError):  # a system that does not tell
+            queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        return self.transport.get_write_buffer_size() + int(struct.unpack("i", queued)[0])
 
     def _head_bytes(self) -> int:
         line = len(self.parser.get_method()) + len(self.url) + len(b"  HTTP/1.1\r\n\r\n")

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Literal, Self
 
 import structlog
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.key_source import KeySource
-from app.database.engine import Database
 from app.database.migrations import Schema
+from app.database.prober import Prober
 from app.errors import Unavailable, describe
 from app.operations.drain import Drain
 from app.operations.repository import LedgerStatus, StatusRepository
@@ -78,12 +79,13 @@ class HealthMonitor:
     """Looks at the database for everybody who asks, one look at a time.
 
     Whoever asks waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
-    statement on a connection that hangs would take its own time.
+    statement on a connection that hangs would take its own time. A look that was done in time counts, however late we
+    come to know it.
     """
 
     def __init__(
         self,
-        database: Database,
+        prober: Prober,
         schema: Schema,
         keys: KeySource,
         drain: Drain,
@@ -91,13 +93,13 @@ class HealthMonitor:
         version: str,
         last_sweep_at: Callable[[], datetime | None],
     ) -> None:
-        self._database = database
+        self._prober = prober
         self._schema = schema
         self._keys = keys
         self._drain = drain
         self._version = version
         self._last_sweep_at = last_sweep_at
-        self._look: asyncio.Task[LedgerStatus | None] | None = None
+        self._look: Future[LedgerStatus] | None = None
 
     async def health(self) -> Health:
         """The answer of `GET /health`."""
@@ -120,21 +122,17 @@ class HealthMonitor:
     async def ledger_status(self) -> LedgerStatus | None:
         """How the ledger stands; None when the database does not say so in time."""
         if self._look is None or self._look.done():
-            # A context of its own, since it answers many requests.
-            self._look = asyncio.create_task(self._read(), name="health-check", context=Context())
-        done, _late = await asyncio.wait({self._look}, timeout=CHECK_TIMEOUT_SECONDS)
-        return next(iter(done)).result() if done else None
-
-    async def close(self) -> None:
-        """Give up a look that is under way."""
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait({self._look}, timeout=CHECK_TIMEOUT_SECONDS)
-
-    async def _read(self) -> LedgerStatus | None:
+            self._look = self._prober.look(_get_status)
+        look = self._look
+        await asyncio.wait({asyncio.wrap_future(look)}, timeout=CHECK_TIMEOUT_SECONDS)
+        if not look.done():
+            return None
         try:
-            async with self._database.probe() as connection:
-                return await StatusRepository(connection).get_status()
+            return look.result()
         except (Unavailable, SQLAlchemyError) as error:
             log.debug("the database does not answer", reason=describe(error.__cause__ or error))
             return None
+
+
+async def _get_status(connection: AsyncConnection) -> LedgerStatus:
+    return await StatusRepository(connection).get_status()

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -25,10 +27,11 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
 class Application:
     """What the requests reach. `/early` answers before it reads, `/hold` once it is let, `/begun` never ends.
 
-    `/flood` sends for as long as `keeps_flooding`.
+    `/flood` sends pieces for as long as `keeps_flooding`.
     """
 
     keeps_flooding: Callable[[], bool]
+    piece_bytes = 8192
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
@@ -66,7 +69,7 @@ class Application:
     async def _flood(self, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while self.keeps_flooding():
-            await send({"type": "http.response.body", "body": b"x" * 8192, "more_body": True})
+            await send({"type": "http.response.body", "body": b"x" * self.piece_bytes, "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body"})
 
@@ -91,8 +94,13 @@ class Served:
     def connections(self) -> int:
         return len(self.server.server_state.connections)
 
+    @property
+    def port(self) -> int:
+        port: int = self.server.servers[0].sockets[0].getsockname()[1]
+        return port
+
     def connect(self) -> Any:
-        return connect(self.server.servers[0].sockets[0].getsockname()[1])
+        return connect(self.port)
 
 
 @asynccontextmanager
@@ -387,6 +395,26 @@ async def test_an_answer_that_is_not_read_is_given_up(enough_bytes: int) -> None
         await connection.send(GET.replace(b"/echo", b"/flood"))
         await until(lambda: unwritten_bytes() > 0)
         await until(lambda: served.connections == 0, 10)
+
+
+# Again the answer waits for its client, or is in a buffer: more than the kernel takes, which is 4 MB.
+@pytest.mark.load
+@pytest.mark.parametrize(("pieces", "piece_bytes"), [(2000, 8192), (1, 16_000_000)])
+async def test_who_reads_slowly_is_not_cut_off_before_he_stops(pieces: int, piece_bytes: int) -> None:
+    async with serve(keep_alive_seconds=1) as served:
+        served.application.piece_bytes = piece_bytes
+        served.application.keeps_flooding = chain(repeat(True, pieces), repeat(False)).__next__
+        loop = asyncio.get_running_loop()
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.setblocking(False)
+            await loop.sock_connect(reader, ("127.0.0.1", served.port))
+            await loop.sock_sendall(reader, GET.replace(b"/echo", b"/flood"))
+            for _ in range(25):
+                assert await loop.sock_recv(reader, 4096)
+                await asyncio.sleep(0.1)
+            assert served.connections == 1
+            await until(lambda: served.connections == 0, 2)
 
 
 async def test_a_short_deadline_is_not_forgotten_for_a_long_one(served: Served) -> None:
