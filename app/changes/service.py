@@ -49,7 +49,9 @@ class ChangeService:
 
     async def wait_for_page(self, first: Page, wanted: Wanted, *, limit: int, wait_seconds: float) -> Page:
         """A page with changes instead of the empty page `first`, if any come; see `wait_for_page`."""
-        page = await wait_for_page(self._feed, self._tail, first, wanted, limit=limit, wait_seconds=wait_seconds)
+        page = await wait_for_page(
+            self._feed, self._tail, self._broadcast, first, wanted, limit=limit, wait_seconds=wait_seconds
+        )
         return self._count(page)
 
     async def open_stream(self, cursor: str | None, wanted: Wanted, reader: Principal) -> AsyncIterator[bytes]:
