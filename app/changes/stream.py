@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import AsyncIterator
 
 from fastapi.sse import format_sse_event
 
-from app.changes.broadcast import Broadcast, Chunk, encode_chunk
+from app.changes.broadcast import CHUNK_BYTES, Broadcast, Chunk, encode_chunk
 from app.changes.errors import CursorAhead, CursorGone, CursorOfOtherLedger
 from app.changes.feed import ChangeFeed
 from app.changes.place import Place
@@ -16,7 +17,8 @@ from app.changes.wanted import Wanted
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 
-CATCH_UP_CHANGES = 100  # read at once for a stream that is behind the ring
+FIRST_CHANGES = 10  # read at once for a stream that is behind the ring, while nothing is known of their size
+MAX_CHANGES = 100  # the same when they are small
 OUTAGE_PAUSE_SECONDS = 1.0
 RETRY_MILLISECONDS = (500, 1500)  # not the same for all, so that not all come back at once
 RECONNECT_EVENT = "reconnect"
@@ -24,7 +26,7 @@ KEEP_ALIVE = "keep-alive"
 
 
 class ChangeStream:
-    """Keeps a place and nothing else: what its reader has not taken yet stays where it is, in the ring or database.
+    """Keeps a place and a few numbers: what its reader has not taken yet stays where it is, in the ring or database.
 
     A read of the database is a task, so that a database that hangs holds up neither a keep-alive nor the end.
     `expires_at` and all times here are the event loop's.
@@ -50,6 +52,7 @@ class ChangeStream:
         self._expires_at = expires_at
         self._keep_alive_seconds = keep_alive_seconds
         self._breaks = tail.breaks
+        self._limit = FIRST_CHANGES
         self._reading: asyncio.Task[Chunk] | None = None
         self._sent = metrics.sent["stream"]
         self._now = asyncio.get_running_loop().time
@@ -69,6 +72,7 @@ class ChangeStream:
                 self._place = self._place.moved_to(chunk.through)
                 if chunk.changes:
                     self._sent.inc(chunk.changes)
+                    self._limit = _count_per_chunk(chunk)
                     yield chunk.data
                 elif self._now() >= silent_until:
                     yield format_sse_event(comment=KEEP_ALIVE, id=self._place.cursor())
@@ -103,7 +107,7 @@ class ChangeStream:
     async def _read_on(self) -> Chunk:
         breaks = self._tail.breaks
         try:
-            page = await self._feed.read_on(self._place, self._wanted, limit=CATCH_UP_CHANGES)
+            page = await self._feed.read_on(self._place, self._wanted, limit=self._limit)
         except DatabaseUnavailable:
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return Chunk(b"", 0, self._place.position)
@@ -111,6 +115,11 @@ class ChangeStream:
             raise CursorAhead
         self._breaks = breaks  # only now: the database has said that the place is still one of its own
         return encode_chunk(page.changes, page.end)
+
+
+def _count_per_chunk(chunk: Chunk) -> int:
+    """How many changes of the size of those in `chunk` to read at once, so that none of them is read again."""
+    return min(math.ceil(CHUNK_BYTES * chunk.changes / len(chunk.data)), MAX_CHANGES)
 
 
 def _hear(reading: asyncio.Task[Chunk]) -> None:
