@@ -1,4 +1,4 @@
-"""Encodes what is new once for all streams of the same filter."""
+"""Makes of the ring what followers that keep up are given: once for all who ask for the same."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,12 +6,16 @@ from typing import NamedTuple
 from fastapi.sse import format_sse_event
 
 from app.changes.change import Change
+from app.changes.page import Page
 from app.changes.place import Place
+from app.changes.remembered import Remembered
+from app.changes.repository import MAX_CHARACTERS
 from app.changes.tail import Tail
 from app.changes.wanted import Wanted
 
 CHUNK_BYTES = 32_768  # a stream is given no more at once, so that little waits for a slow reader
 REMEMBERED_CHUNKS = 64
+REMEMBERED_PAGES = 8  # of about `MAX_CHARACTERS` at most
 CHANGE_EVENT = "change"
 
 
@@ -24,33 +28,37 @@ class Chunk(NamedTuple):
 
 
 class Broadcast:
-    """Streams that keep up ask for the same piece of the ring again and again: it is encoded for the first alone."""
+    """Followers that keep up ask for the same piece of the ring again and again: it is encoded for the first alone."""
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
-        self._version = 0
-        self._chunks: dict[tuple[str, Wanted], Chunk] = {}
+        self._chunks = Remembered[Chunk](tail, REMEMBERED_CHUNKS)
+        self._pages = Remembered[Page](tail, REMEMBERED_PAGES)
 
     def chunk_after(self, place: Place, wanted: Wanted) -> Chunk | None:
         """What the ring has after `place`, if anything; None when it does not reach back so far."""
-        if not self._tail.up_to_date:
-            return None
-        if self._version != self._tail.version:
-            self._version = self._tail.version
-            self._chunks.clear()
-        key = (place.cursor(), wanted)
-        chunk = self._chunks.get(key)
-        if chunk is None:
-            changes = self._tail.list_after(place.cursors.ledger_id, place.position)
-            if changes is None:
-                return None
-            chunk = encode_chunk(
-                (one for one in changes if wanted.matches(one)),
-                place.moved_to(max(place.position, self._tail.end)),
-            )
-            if len(self._chunks) < REMEMBERED_CHUNKS:
-                self._chunks[key] = chunk
-        return chunk
+
+        def make() -> Chunk | None:
+            changes = self._list_after(place, wanted)
+            return None if changes is None else encode_chunk(changes, self._end(place))
+
+        return self._chunks.get((place.cursor(), wanted), make)
+
+    def page_after(self, place: Place, wanted: Wanted, *, after: int, limit: int) -> Page | None:
+        """The same as a page that begins after the position `after`, up to which there is nothing before `place`."""
+
+        def make() -> Page | None:
+            changes = self._list_after(place, wanted)
+            return None if changes is None else cut_page(changes, after, self._end(place), limit)
+
+        return self._pages.get((place.cursor(), wanted, after, limit), make)
+
+    def _list_after(self, place: Place, wanted: Wanted) -> Iterable[Change] | None:
+        changes = self._tail.list_after(place.cursors.ledger_id, place.position)
+        return None if changes is None else filter(wanted.matches, changes)
+
+    def _end(self, place: Place) -> Place:
+        return place.moved_to(max(place.position, self._tail.end))
 
 
 def encode_chunk(changes: Iterable[Change], end: Place) -> Chunk:
@@ -65,3 +73,16 @@ def encode_chunk(changes: Iterable[Change], end: Place) -> Chunk:
         parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=cursor))
         size += len(parts[-1])
     return Chunk(b"".join(parts), len(parts), through)
+
+
+def cut_page(changes: Iterable[Change], after: int, end: Place, limit: int) -> Page:
+    """The first of `changes`, which are all there are up to `end`, as many as the database would give at once."""
+    some: list[Change] = []
+    size, through = 0, end.position
+    for change in changes:
+        if len(some) == limit or size >= MAX_CHARACTERS:
+            through = some[-1].position
+            break
+        some.append(change)
+        size += len(change.json)
+    return Page(some, after, end.moved_to(through), end.position)

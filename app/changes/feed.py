@@ -1,6 +1,8 @@
 """Reads the feed from the database."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from app.changes.cursor import Cursor, CursorMaker
 from app.changes.errors import CursorGone
@@ -9,6 +11,7 @@ from app.changes.place import Place
 from app.changes.repository import ChangeRepository, FeedHead
 from app.changes.wanted import Wanted
 from app.database.engine import Database
+from app.database.errors import database_errors
 
 STAYING_READERS = 4  # followers that stay read so many at once, so that they leave connections to everybody else
 
@@ -22,9 +25,21 @@ class ChangeFeed:
         DatabaseUnavailable: 503.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, queue_timeout_seconds: float = 3) -> None:
         self._database = database
         self._few = asyncio.Semaphore(STAYING_READERS)
+        self._queue_timeout_seconds = queue_timeout_seconds
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Be one of the few; who waits too long for it has met a database that can not serve now."""
+        with database_errors():
+            async with asyncio.timeout(self._queue_timeout_seconds):
+                await self._few.acquire()
+        try:
+            yield
+        finally:
+            self._few.release()
 
     async def find_place(self, cursor: str | None, wanted: Wanted) -> Place:
         """Where `cursor` is: without one before the oldest event, with `latest` at the head. For a follower that stays.
@@ -32,7 +47,7 @@ class ChangeFeed:
         Raises:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
-        async with self._few, self._database.read() as session:
+        async with self._turn(), self._database.read() as session:
             head = await ChangeRepository(session).get_head()
             place = _find_place(head, cursor, wanted)
             _check_kept(head, place)
@@ -57,7 +72,7 @@ class ChangeFeed:
 
     async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
         """The page after `place`, for a follower that stays."""
-        async with self._few:
+        async with self._turn():
             return await self.read_page(place.cursor(), wanted, limit=limit)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.changes.change import Change
 from app.changes.place import Place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page:
     """Every wanted change after the position `after`, up to `end`; `head` is the ledger's last position then."""
 
@@ -22,7 +23,11 @@ class Page:
         return self.end.position < self.head
 
     def encode(self) -> bytes:
-        """The page as JSON, a `ChangePage`."""
+        """The page as JSON, a `ChangePage`; the same bytes for all who share the page."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         changes = ",".join([change.json for change in self.changes])
         text = (
             f'{{"changes":[{changes}],"cursor":"{self.end.cursor()}",'

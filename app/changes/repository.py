@@ -14,7 +14,7 @@ from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the wanted types may be rare
 WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
-MAX_CHARACTERS = 2**21  # of the changes that are read at once; the last of them may go beyond it
+MAX_CHARACTERS = 2**20  # of the changes that are read at once; the last of them may go beyond it
 
 
 class FeedHead(NamedTuple):

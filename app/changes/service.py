@@ -25,7 +25,7 @@ class ChangeService:
     def __init__(
         self, database: Database, settings: Settings, metrics: ChangeMetrics, on_reject: Callable[[], None]
     ) -> None:
-        self._feed = ChangeFeed(database)
+        self._feed = ChangeFeed(database, queue_timeout_seconds=settings.database_pool_timeout)
         self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
         self._broadcast = Broadcast(self._tail)
         self._room = Room(settings.max_change_streams, metrics, on_reject)
@@ -49,7 +49,9 @@ class ChangeService:
 
     async def wait_for_page(self, first: Page, wanted: Wanted, *, limit: int, wait_seconds: float) -> Page:
         """A page with changes instead of the empty page `first`, if any come; see `wait_for_page`."""
-        page = await wait_for_page(self._feed, self._tail, first, wanted, limit=limit, wait_seconds=wait_seconds)
+        page = await wait_for_page(
+            self._feed, self._tail, self._broadcast, first, wanted, limit=limit, wait_seconds=wait_seconds
+        )
         return self._count(page)
 
     async def open_stream(self, cursor: str | None, wanted: Wanted, reader: Principal) -> AsyncIterator[bytes]:

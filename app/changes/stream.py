@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import AsyncIterator
 
 from fastapi.sse import format_sse_event
 
-from app.changes.broadcast import Broadcast, Chunk, encode_chunk
+from app.changes.broadcast import CHUNK_BYTES, Broadcast, Chunk, encode_chunk
 from app.changes.errors import CursorAhead, CursorGone, CursorOfOtherLedger
 from app.changes.feed import ChangeFeed
 from app.changes.place import Place
@@ -16,7 +17,8 @@ from app.changes.wanted import Wanted
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 
-CATCH_UP_CHANGES = 100  # read at once for a stream that is behind the ring
+FIRST_CHANGES = 10  # read at once for a stream that is behind the ring, while nothing is known of their size
+MAX_CHANGES = 100  # the same when they are small
 OUTAGE_PAUSE_SECONDS = 1.0
 RETRY_MILLISECONDS = (500, 1500)  # not the same for all, so that not all come back at once
 RECONNECT_EVENT = "reconnect"
@@ -24,8 +26,9 @@ KEEP_ALIVE = "keep-alive"
 
 
 class ChangeStream:
-    """Keeps a place and nothing else: what its reader has not taken yet stays where it is, in the ring or database.
+    """Keeps a place and a few numbers: what its reader has not taken yet stays where it is, in the ring or database.
 
+    A read of the database is a task, so that a database that hangs holds up neither a keep-alive nor the end.
     `expires_at` and all times here are the event loop's.
     """
 
@@ -49,6 +52,8 @@ class ChangeStream:
         self._expires_at = expires_at
         self._keep_alive_seconds = keep_alive_seconds
         self._breaks = tail.breaks
+        self._limit = FIRST_CHANGES
+        self._reading: asyncio.Task[Chunk] | None = None
         self._sent = metrics.sent["stream"]
         self._now = asyncio.get_running_loop().time
 
@@ -56,24 +61,29 @@ class ChangeStream:
         """Bytes to send, as soon as there are any; whoever takes them sets the pace."""
         yield format_sse_event(id=self._place.cursor(), retry=random.randint(*RETRY_MILLISECONDS))  # noqa: S311
         silent_until = self._now() + self._keep_alive_seconds
-        while (reason := self._end_reason()) is None:
-            try:
-                chunk = await self._next_chunk()
-            except (CursorAhead, CursorOfOtherLedger, CursorGone) as error:
-                reason = error.code
-                break
-            moved = chunk.through > self._place.position
-            self._place = self._place.moved_to(chunk.through)
-            if chunk.changes:
-                self._sent.inc(chunk.changes)
-                yield chunk.data
-            elif self._now() >= silent_until:
-                yield format_sse_event(comment=KEEP_ALIVE, id=self._place.cursor())
-            else:
-                if not moved:
-                    await self._tail.wait(self._place.position, min(silent_until, self._expires_at))
-                continue
-            silent_until = self._now() + self._keep_alive_seconds
+        try:
+            while (reason := self._end_reason()) is None:
+                try:
+                    chunk = await self._next_chunk(min(silent_until, self._expires_at))
+                except (CursorAhead, CursorOfOtherLedger, CursorGone) as error:
+                    reason = error.code
+                    break
+                moved = chunk.through > self._place.position
+                self._place = self._place.moved_to(chunk.through)
+                if chunk.changes:
+                    self._sent.inc(chunk.changes)
+                    self._limit = _count_per_chunk(chunk)
+                    yield chunk.data
+                elif self._now() >= silent_until:
+                    yield format_sse_event(comment=KEEP_ALIVE, id=self._place.cursor())
+                else:
+                    if not moved:
+                        await self._tail.wait(self._place.position, min(silent_until, self._expires_at))
+                    continue
+                silent_until = self._now() + self._keep_alive_seconds
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
         yield format_sse_event(event=RECONNECT_EVENT, data_str=json.dumps({"reason": reason}), id=self._place.cursor())
 
     def _end_reason(self) -> str | None:
@@ -81,12 +91,23 @@ class ChangeStream:
             return "shutdown"
         return "token-expired" if self._now() >= self._expires_at else None
 
-    async def _next_chunk(self) -> Chunk:
+    async def _next_chunk(self, deadline: float) -> Chunk:
+        """What comes next; nothing at `deadline`, while the read of it goes on."""
+        if self._reading is None:
+            if self._tail.breaks == self._breaks and (chunk := self._broadcast.chunk_after(self._place, self._wanted)):
+                return chunk
+            self._reading = asyncio.create_task(self._read_on(), name="change-stream-read")
+            self._reading.add_done_callback(_hear)
+        await self._tail.wait_for(self._reading, deadline)
+        if not self._reading.done():
+            return Chunk(b"", 0, self._place.position)
+        reading, self._reading = self._reading, None
+        return reading.result()
+
+    async def _read_on(self) -> Chunk:
         breaks = self._tail.breaks
-        if breaks == self._breaks and (chunk := self._broadcast.chunk_after(self._place, self._wanted)):
-            return chunk
         try:
-            page = await self._feed.read_on(self._place, self._wanted, limit=CATCH_UP_CHANGES)
+            page = await self._feed.read_on(self._place, self._wanted, limit=self._limit)
         except DatabaseUnavailable:
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return Chunk(b"", 0, self._place.position)
@@ -94,3 +115,14 @@ class ChangeStream:
             raise CursorAhead
         self._breaks = breaks  # only now: the database has said that the place is still one of its own
         return encode_chunk(page.changes, page.end)
+
+
+def _count_per_chunk(chunk: Chunk) -> int:
+    """How many changes of the size of those in `chunk` to read at once, so that none of them is read again."""
+    return min(math.ceil(CHUNK_BYTES * chunk.changes / len(chunk.data)), MAX_CHANGES)
+
+
+def _hear(reading: asyncio.Task[Chunk]) -> None:
+    """Take note of an error, for a stream that has ended meanwhile."""
+    if not reading.cancelled():
+        reading.exception()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -52,14 +53,14 @@ class Tail:
         self._read_by_others = 0  # the farthest position that somebody had read who waited before the look under way
         self._waiting: dict[asyncio.Future[None], int] = {}  # with the position after which each waits
         self._wanted = asyncio.Event()
-        self._closed = asyncio.Event()
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def closing(self) -> bool:
         """Whether the process is about to end, so that nobody should wait any more."""
-        return self._closed.is_set()
+        return self._closed.done()
 
     @property
     def end(self) -> int:
@@ -93,7 +94,8 @@ class Tail:
 
     def close(self) -> None:
         """Let everybody go on who waits, now and from now on."""
-        self._closed.set()
+        if not self.closing:
+            self._closed.set_result(None)
         self._wanted.set()
         _wake(self._waiting)
 
@@ -125,9 +127,12 @@ class Tail:
 
     async def pause(self, seconds: float) -> None:
         """Let some time pass, unless the process is about to end."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closed.wait()
+        await asyncio.wait({self._closed}, timeout=seconds)
+
+    async def wait_for(self, task: "asyncio.Task[Any]", deadline: float) -> None:
+        """Return once `task` is done, on closing, or at `deadline`, a time of the event loop's clock."""
+        seconds = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait({task, self._closed}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def run_once(self) -> None:
         """Read what is new, and wake everybody when there is anything.

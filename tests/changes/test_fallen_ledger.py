@@ -153,7 +153,7 @@ async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None
 
 
 async def _poll(feed: ChangeFeed, tail: Tail, first: Page) -> Page:
-    return await wait_for_page(feed, tail, first, EVERYTHING, limit=10, wait_seconds=30)
+    return await wait_for_page(feed, tail, Broadcast(tail), first, EVERYTHING, limit=10, wait_seconds=30)
 
 
 async def test_who_read_farther_than_the_reader_is_told_too(tail: Tail, database: Database) -> None:

@@ -5,14 +5,18 @@ import time
 
 import httpx
 
+from app.changes.broadcast import Broadcast
 from app.changes.feed import ChangeFeed
 from app.changes.long_poll import wait_for_page
+from app.changes.page import Page
+from app.changes.repository import MAX_CHARACTERS
 from app.changes.tail import Tail
 from app.changes.wanted import EVERYTHING
 from app.database.engine import Database
 from app.main import create_app
 from tests.changes.support import FILE, fill, get_page, positions
 from tests.conftest import MakeSettings
+from tests.events.support import open_ledger, record
 from tests.support.application import serve_in_process
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import connect
@@ -90,12 +94,20 @@ async def test_nobody_who_waits_holds_a_connection(
         assert [positions([page]) for page in await asyncio.gather(*waiting)] == [[1]] * 4
 
 
+def wait(
+    feed: ChangeFeed, tail: Tail, first: Page, *, limit: int, broadcast: Broadcast | None = None
+) -> asyncio.Task[Page]:
+    """A long poll for everything after `first`, as a task."""
+    broadcast = broadcast or Broadcast(tail)
+    return asyncio.create_task(wait_for_page(feed, tail, broadcast, first, EVERYTHING, limit=limit, wait_seconds=60))
+
+
 async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> None:
     feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
     first = await feed.read_page("latest", EVERYTHING, limit=2)
     tail.start()
     try:
-        waiting = asyncio.create_task(wait_for_page(feed, tail, first, EVERYTHING, limit=2, wait_seconds=60))
+        waiting = wait(feed, tail, first, limit=2)
         await until(lambda: tail.version > 0)
         await fill(database, 5)
         page = await waiting
@@ -105,11 +117,33 @@ async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> N
         await tail.stop()
 
 
+async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(database: Database) -> None:
+    feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
+    first = await feed.read_page("latest", EVERYTHING, limit=1000)
+    broadcast = Broadcast(tail)
+    tail.start()
+    try:
+        waiting = [wait(feed, tail, first, limit=limit, broadcast=broadcast) for limit in (1000, 1000, 2)]
+        await until(lambda: tail.version > 0)
+        long = [record(metadata=f'{{"text":"{"x" * 16_000}"}}') for _ in range(100)]
+        await open_ledger(database).append(long)
+        one, same, short = await asyncio.gather(*waiting)
+        size = sum(len(change.json) for change in one.changes)
+        assert MAX_CHARACTERS <= size < MAX_CHARACTERS + 17_000
+        assert (one.end.position, one.head, one.has_more) == (len(one.changes), 100, True)
+        assert one.encode() is same.encode()
+        assert [change.position for change in short.changes] == [1, 2]
+        rest = await feed.read_on(one.end, EVERYTHING, limit=1000)
+        assert [change.position for change in [*one.changes, *rest.changes]] == list(range(1, 101))
+    finally:
+        await tail.stop()
+
+
 async def test_closing_answers_at_once(database: Database) -> None:
     feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
     first = await feed.read_page(None, EVERYTHING, limit=2)
     tail.start()
-    waiting = asyncio.create_task(wait_for_page(feed, tail, first, EVERYTHING, limit=2, wait_seconds=60))
+    waiting = wait(feed, tail, first, limit=2)
     await until(lambda: tail.version > 0)
     await tail.stop()
     async with asyncio.timeout(10):

@@ -9,10 +9,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -48,6 +48,12 @@ async def ask_for_health(client: httpx.AsyncClient, url: str, until: asyncio.Eve
     return seconds
 
 
+def read_peak_bytes(pid: int) -> int:
+    """The most memory that a process has ever held."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.load
 async def test_a_crowd_gets_everything_soon(
@@ -74,10 +80,9 @@ async def test_a_crowd_gets_everything_soon(
         if crowd.returncode is None:
             crowd.kill()
         await crowd.wait()
-    memory = psutil.Process(service.pid).memory_info()
-    peak_bytes = memory.rss
+    peak_bytes = read_peak_bytes(service.pid)
     print(report, f"memory {peak_bytes / 2**20:.0f} MiB, slowest health {max(seconds):.3f} s")
     assert report["changes"] == STREAMS * EVENTS_PER_SECOND * SECONDS
     assert report["p99_ms"] < 1000
     assert peak_bytes < MAX_MEMORY_BYTES
-    assert max(seconds) < 5
+    assert max(seconds) < 1

@@ -1,0 +1,177 @@
+"""A database that hangs: who asks is told soon, and a stream goes on as if it were only quiet."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.changes.broadcast import Broadcast
+from app.changes.feed import STAYING_READERS, ChangeFeed
+from app.changes.stream import ChangeStream
+from app.changes.tail import Tail
+from app.changes.wanted import EVERYTHING
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
+from app.metrics import ChangeMetrics
+from tests.changes.support import fill
+from tests.changes.test_stream import Start, take
+from tests.conftest import MakeSettings
+from tests.support.postgres import PostgresServer
+from tests.support.sse import Message, open_stream
+from tests.support.waiting import until
+
+
+class HangingDatabase(Database):
+    """Answers as long as `answers` is set. Counts the reads in `reads`."""
+
+    def __init__(self, make_settings: MakeSettings) -> None:
+        super().__init__(make_settings())
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.reads = 0
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        self.reads += 1
+        await self.answers.wait()
+        async with super().read() as session:
+            yield session
+
+
+@pytest.fixture
+async def hanging(make_settings: MakeSettings) -> AsyncIterator[HangingDatabase]:
+    """The database under test, which does not hang yet."""
+    database = HangingDatabase(make_settings)
+    yield database
+    await database.close()
+
+
+async def test_who_waits_too_long_for_a_turn_to_read_is_told(hanging: HangingDatabase) -> None:
+    feed = ChangeFeed(hanging, queue_timeout_seconds=0.05)
+    place = await feed.find_place("latest", EVERYTHING)
+    hanging.answers.clear()
+    first = [asyncio.create_task(feed.read_on(place, EVERYTHING, limit=1)) for _ in range(STAYING_READERS)]
+    await until(lambda: hanging.reads == 1 + STAYING_READERS)
+    with pytest.raises(DatabaseUnavailable):
+        await feed.find_place("latest", EVERYTHING)
+    with pytest.raises(DatabaseUnavailable):
+        await feed.read_on(place, EVERYTHING, limit=1)
+    hanging.answers.set()
+    assert [page.changes for page in await asyncio.gather(*first)] == [[]] * STAYING_READERS
+    assert await feed.find_place("latest", EVERYTHING)
+
+
+class Stream:
+    """A stream that has begun, and whose next read hangs."""
+
+    def __init__(self, hanging: HangingDatabase) -> None:
+        self._hanging = hanging
+        self.tail = Tail(hanging, poll_interval_seconds=0.01)
+
+    async def open(self, *, lasts_seconds: float = 60, keep_alive_seconds: float = 60) -> AsyncIterator[bytes]:
+        feed = ChangeFeed(self._hanging)
+        messages = ChangeStream(
+            feed,
+            self.tail,
+            Broadcast(self.tail),
+            place=await feed.find_place(None, EVERYTHING),
+            wanted=EVERYTHING,
+            expires_at=asyncio.get_running_loop().time() + lasts_seconds,
+            keep_alive_seconds=keep_alive_seconds,
+            metrics=ChangeMetrics(),
+        ).messages()
+        await anext(messages)
+        self._hanging.answers.clear()
+        return messages
+
+
+@pytest.fixture
+async def stream(hanging: HangingDatabase) -> Stream:
+    """A stream to open."""
+    return Stream(hanging)
+
+
+async def test_keep_alives_go_on_during_one_read(hanging: HangingDatabase, stream: Stream) -> None:
+    await fill(hanging, 1)
+    messages = await stream.open(keep_alive_seconds=0.01)
+    reads = hanging.reads
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            assert b"keep-alive" in await anext(messages)
+        assert hanging.reads == reads + 1
+        hanging.answers.set()
+        while b"event: change" not in (message := await anext(messages)):
+            assert b"keep-alive" in message
+    assert hanging.reads == reads + 1
+
+
+async def test_the_token_expires_during_a_read(stream: Stream) -> None:
+    messages = await stream.open(lasts_seconds=0.05)
+    async with asyncio.timeout(20):
+        assert b"token-expired" in await anext(messages)
+
+
+async def test_the_process_ends_during_a_read(hanging: HangingDatabase, stream: Stream) -> None:
+    messages = await stream.open()
+    reads = hanging.reads
+    coming = asyncio.ensure_future(anext(messages))
+    await until(lambda: hanging.reads > reads)
+    stream.tail.close()
+    async with asyncio.timeout(20):
+        assert b"shutdown" in await coming
+
+
+async def test_no_read_goes_on_for_who_has_left(hanging: HangingDatabase, stream: Stream) -> None:
+    messages = await stream.open()
+    reads, tasks = hanging.reads, asyncio.all_tasks()
+    coming = asyncio.ensure_future(anext(messages))
+    await until(lambda: hanging.reads > reads)
+    coming.cancel()
+    await until(lambda: asyncio.all_tasks() == tasks)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_streams_that_catch_up_while_postgresql_hangs(
+    start_service: Start, frail_postgres: PostgresServer, make_settings: MakeSettings, outside: httpx.AsyncClient
+) -> None:
+    url = frail_postgres.url("postgres")
+    database = Database(make_settings(database_url=url))
+    await fill(database, 5000)
+    await database.close()
+    service = start_service(
+        DATABASE_URL=url, CHANGES_KEEP_ALIVE="1", DATABASE_POOL_TIMEOUT="1", LOG_LEVEL="INFO", LOG_FORMAT="json"
+    )
+    begun: list[int] = []
+    quiet: list[int] = []
+
+    async def follow() -> Message:
+        async with open_stream(outside, service.url) as stream:
+            begun.extend(await take(stream, 1))
+            async for message in stream:
+                if message.comment == "keep-alive":
+                    break
+            quiet.append(1)
+            *_, last = [message async for message in stream]
+            return last
+
+    following = [asyncio.create_task(follow()) for _ in range(10)]
+    await until(lambda: len(begun) == 10)
+    with frail_postgres.suspended():
+        await until(lambda: len(quiet) == 10, 10)
+        started = time.monotonic()
+        answers = await asyncio.gather(*(outside.get(f"{service.url}/changes/stream") for _ in range(2)))
+        assert [answer.status_code for answer in answers] == [503] * 2
+        assert time.monotonic() - started < 5
+        started = time.monotonic()
+        service.send(signal.SIGTERM)
+        for last in await asyncio.gather(*following):
+            assert json.loads(last.data) == {"reason": "shutdown"}
+        assert time.monotonic() - started < 5
+    assert await asyncio.to_thread(service.wait) == 0
+    assert "Traceback" not in service.output()
