@@ -83,8 +83,9 @@ def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
 @on_sqlite
 @pytest.mark.parametrize("host", ["127.0.0.1", "::", "localhost"])
 def test_it_tells_where_it_listens(start_service: Start, host: str) -> None:
-    service = start_service("app", "serve", "--host", host, "--port", "{port}", LOG_LEVEL="INFO")
-    assert f"listening  url=http://{'[::]' if host == '::' else host}:{service.port} " in service.output()
+    command = ("app", "serve", "--host", host, "--port", "{port}")
+    service = start_service(*command, LOG_LEVEL="INFO", LOG_FORMAT="json")
+    assert f'"url": "http://{"[::]" if host == "::" else host}:{service.port}"' in service.output()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
