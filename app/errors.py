@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details, rendered by one set of handlers."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -212,6 +213,15 @@ def _field_error(item: dict[str, Any]) -> FieldError:
     if item["type"] == "json_invalid":
         message = f"This is not JSON as the service reads it: {item['ctx']['error'].rstrip(': ')}"
     return FieldError(loc=loc, msg=message, type=item["type"])
+
+
+def unknown_parameter(known: Iterable[str]) -> FieldError:
+    """A query has parameters beside the `known` ones; theirs are the names that are told, as the others are input."""
+    names = ", ".join(sorted(known))
+    there = f"there are: {names}" if names else "there is none here"
+    return FieldError(
+        loc=["query", "(unknown parameter)"], msg=f"There is no such parameter; {there}", type="extra_forbidden"
+    )
 
 
 def bug_response(request: Request) -> JSONResponse:

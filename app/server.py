@@ -5,19 +5,34 @@ import resource
 import signal
 import tempfile
 from contextlib import suppress
+from socket import socket
 from types import FrameType
 
+import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings
+from app.http.listener import PortTaken, address, bind
 from app.http.protocol import BoundedHttpProtocol
 from app.operations.exporter import MULTIPROCESS_DIRECTORY
 
+log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Tells where it is once it serves, which uvicorn leaves to whoever made the sockets."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        if self.started:
+            _tell_address(self.config)
+
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 3 when a worker can not start.
+    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 3 when the port is taken or a worker can not start.
 
     Raises:
         SystemExit: with the same statuses, from a single process.
@@ -36,10 +51,15 @@ def serve(settings: Settings) -> int:
         timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=settings.shutdown_request_timeout,
     )
+    try:
+        listener = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")
+    except PortTaken as error:
+        log.error(str(error))  # noqa: TRY400 - the line says all there is to know
+        return STARTUP_FAILURE
     if settings.web_concurrency > 1:
-        return _supervise(config)
+        return _supervise(config, listener)
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run()
+        _Server(config).run([listener])
     return 0
 
 
@@ -49,11 +69,16 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _supervise(config: uvicorn.Config) -> int:
+def _tell_address(config: uvicorn.Config) -> None:
+    log.info("listening", url=f"http://{address(config.host, config.port)}")
+
+
+def _supervise(config: uvicorn.Config, listener: socket) -> int:
     """Run the workers, whose metrics are added up in a directory that they share."""
     with tempfile.TemporaryDirectory(prefix="sync-metrics-") as directory:
         os.environ[MULTIPROCESS_DIRECTORY] = directory
-        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor = Multiprocess(config, sockets=[listener])
+        _tell_address(config)
         supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
     return STARTUP_FAILURE if failed else 0

@@ -9,7 +9,7 @@ from app.database.durability import NotDurable
 from app.database.migrations import NotMigrated
 from app.database.single_process import DatabaseShared
 from app.errors import Unavailable, describe
-from app.operations.metrics_server import PortTaken
+from app.http.listener import PortTaken
 
 _SERVER_LOGGER = "uvicorn.error"
 

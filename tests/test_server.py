@@ -66,13 +66,26 @@ def _catches(pid: int, number: signal.Signals) -> bool:
 
 
 @on_sqlite
-def test_a_port_that_is_taken_is_a_clear_failure(start_service: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
+    start_service: Start, workers: str, tmp_path: Path
+) -> None:
     service = start_service()
-    other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db", "SECRET_KEY": "k" * 40}
+    other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db", "SECRET_KEY": "k" * 40, "WEB_CONCURRENCY": workers}
     second = ServiceProcess(other, tmp_path / "second.log", ("app", "serve", "--port", str(service.port)))
     assert second.wait() == STARTUP_FAILED
-    assert "address already in use" in second.output()
+    [line] = second.output().splitlines()
+    assert f"SERVER_PORT: can not listen on 127.0.0.1:{service.port}: Address already in use" in line
+    assert not (tmp_path / "other.db").exists()
     assert httpx.get(f"{service.url}/health").status_code == 200
+
+
+@on_sqlite
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "localhost"])
+def test_it_tells_where_it_listens(start_service: Start, host: str) -> None:
+    command = ("app", "serve", "--host", host, "--port", "{port}")
+    service = start_service(*command, LOG_LEVEL="INFO", LOG_FORMAT="json")
+    assert f'"url": "http://{"[::]" if host == "::" else host}:{service.port}"' in service.output()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -4,14 +4,14 @@ from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
 from app.auth.principal import Scope
 from app.auth.rate_limit import RateLimited
 from app.database.errors import DatabaseUnavailable
-from app.errors import FieldError, Unprocessable
+from app.errors import Unprocessable, unknown_parameter
 from app.http.concurrency import TooManyUnderWay
 from app.http.responses import Errors
 
 
 def token_errors(scope: Scope) -> Errors:
     """What a route that needs a token with `scope` can raise, whatever else it does."""
-    unknown = FieldError(loc=["query"], msg="There is no such parameter", type="extra_forbidden")
+    unknown = unknown_parameter([])
     return {
         "no_token": TokenRejected(Reason.MISSING),
         "expired": TokenRejected(Reason.EXPIRED),

@@ -14,7 +14,7 @@ from app.auth.dependencies import Permission
 from app.auth.principal import Principal
 from app.auth.rate_limit import RateLimited, RateLimiter
 from app.config import Settings
-from app.errors import FieldError, Unprocessable
+from app.errors import FieldError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
 from app.http.direct_call import DirectCall
 from app.http.item_reader import ItemReader
@@ -130,12 +130,13 @@ def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
 def _check_query(request: Request, may_repeat: dict[str, bool]) -> None:
     if not request.scope["query_string"]:
         return
+    counts = Counter(name for name, _ in request.query_params.multi_items())
     errors = [
         FieldError(loc=["query", name], msg="Send this parameter once", type="parameter_repeated")
-        if name in may_repeat
-        else FieldError(loc=["query"], msg="There is no such parameter", type="extra_forbidden")
-        for name, count in Counter(name for name, _ in request.query_params.multi_items()).items()
-        if name not in may_repeat or (count > 1 and not may_repeat[name])
+        for name, count in counts.items()
+        if count > 1 and not may_repeat.get(name, True)
     ]
+    if counts.keys() - may_repeat.keys():
+        errors.append(unknown_parameter(may_repeat))
     if errors:
-        raise Unprocessable("The query is not valid; `errors` says where and why.", errors=errors[:10])
+        raise Unprocessable("The query is not valid; `errors` says where and why.", errors=errors)

@@ -128,9 +128,11 @@ def _hash_source(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-# Routes of Starlette's own kind answer HEAD where they answer GET.
-router.add_route(f"/{DOCUMENT_URL}", get_document, include_in_schema=False)
-router.add_route("/docs", get_swagger_page, include_in_schema=False)
-router.add_route("/redoc", get_redoc_page, include_in_schema=False)
-router.add_route(f"/{ASSETS_URL}/{REDOC_SCRIPT}", get_redoc_script, include_in_schema=False)
-router.add_route(f"/{ASSETS_URL}/{{name}}", get_asset, include_in_schema=False)
+for _path, _endpoint in (
+    (f"/{DOCUMENT_URL}", get_document),
+    ("/docs", get_swagger_page),
+    ("/redoc", get_redoc_page),
+    (f"/{ASSETS_URL}/{REDOC_SCRIPT}", get_redoc_script),
+    (f"/{ASSETS_URL}/{{name}}", get_asset),
+):
+    router.add_api_route(_path, _endpoint, methods=["GET", "HEAD"])

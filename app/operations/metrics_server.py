@@ -1,7 +1,6 @@
 """Serves /metrics on a port of its own, so that it can be kept from those who may use the API."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -11,15 +10,12 @@ from fastapi.telemetry import TelemetryConfig
 
 from app.config import Settings
 from app.errors import add_error_handlers
+from app.http.listener import bind
 from app.http.middleware import RequestContext
 from app.http.protocol import BoundedHttpProtocol
 from app.metrics import Metrics
 from app.operations.exporter import MetricsExporter
 from app.operations.router import metrics_router
-
-
-class PortTaken(Exception):
-    """METRICS_PORT can not be listened on."""
 
 
 class _InnerServer(uvicorn.Server):
@@ -41,7 +37,9 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
     if not settings.metrics_port:
         yield
         return
-    listener = _listen(settings)
+    # Every worker listens; whichever is asked answers for all of them.
+    shared = settings.web_concurrency > 1
+    listener = bind(settings.server_host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
     config = uvicorn.Config(
         _create_app(settings, metrics, exporter),
         lifespan="on",
@@ -70,18 +68,3 @@ def _create_app(settings: Settings, metrics: Metrics, exporter: MetricsExporter)
     app.add_middleware(RequestContext)
     app.include_router(metrics_router)
     return app
-
-
-def _listen(settings: Settings) -> socket.socket:
-    host, port = settings.server_host, settings.metrics_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if settings.web_concurrency > 1:  # every worker listens; whichever is asked answers for all of them
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise PortTaken(f"METRICS_PORT: can not listen on {host}:{port}: {error.strerror}") from None
-    return listener

@@ -1,11 +1,12 @@
 """The change feed in a browser: the script of docs/feed.md follows it from the origin of /docs."""
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from tests.conftest import ROOT
 from tests.docs.markdown import code_blocks
 from tests.support.process import ServiceProcess
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 FILE = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
@@ -31,3 +32,42 @@ async def test_events_are_read_as_they_are_posted(page: Page, service: ServicePr
     assert [change["position"] for change in seen] == [2, 3, 4]
     assert [change["event_type"] for change in seen] == ["update", "delete", "upload"]
     assert {change["metadata"]["path"] for change in seen} == {"ü\n€\u2028id: evil.txt"}
+
+
+async def test_a_failure_to_handle_a_change_closes_the_stream(page: Page, service: ServiceProcess, token: str) -> None:
+    [script] = code_blocks(ROOT / "docs" / "feed.md", "javascript")
+    headers = {"Authorization": f"Bearer {token}"}
+    event = {"file_id": FILE, "event_type": "upload"}
+    assert page.context.browser
+    page = await page.context.browser.new_page(base_url=service.url)  # unwatched: the request that is closed has failed
+    await page.goto("/docs")
+    start = "follow('', token, () => { throw new Error('full'); }).catch((error) => { window.failure = `${error}`; });"
+    await page.evaluate(f"(token) => {{ {script} {start} }}", token)
+
+    async def follows(number: int) -> bool:
+        sample = f'sync_changes_followers{{kind="stream"}} {number}.0'
+        return sample in await (await page.request.get("/metrics")).text()
+
+    await until(lambda: follows(1))
+    assert (await page.request.post("/sync-events", data=event, headers=headers)).status == 201
+    await page.wait_for_function("() => window.failure")
+    assert await page.evaluate("window.failure") == "Error: a change could not be handled"
+    await until(lambda: follows(0))
+
+
+async def test_the_stream_says_how_long_to_wait_before_the_next(page: Page, token: str) -> None:
+    [script] = code_blocks(ROOT / "docs" / "feed.md", "javascript")
+    cursors: list[str | None] = []
+
+    async def answer(route: Route) -> None:
+        cursors.append(route.request.headers.get("last-event-id"))
+        await route.fulfill(content_type="text/event-stream", body=f"retry: 37\nid: {len(cursors)}\n\n")
+
+    await page.goto("/docs")
+    await page.route("**/changes/stream*", answer)
+    record = "const wait = window.setTimeout; window.waits = [];"
+    record += "window.setTimeout = (then, ms) => { window.waits.push(ms); return wait(then, ms); };"
+    await page.evaluate(f"(token) => {{ {record} {script} follow('', token, () => {{}}); }}", token)
+    await page.wait_for_function("() => window.waits.length >= 2")
+    assert await page.evaluate("window.waits.slice(0, 2)") == [37, 37]
+    assert cursors[:2] == [None, "1"]

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from app.config import Settings
+from app.events.schemas import METADATA_MAX_BYTES, PAGE_MAX_EVENTS
+from app.metrics import REJECTIONS
 from tests.conftest import ROOT
 from tests.deploy.prometheus import (
     MONITORING,
@@ -18,6 +20,7 @@ from tests.deploy.prometheus import (
     promtool,
     rules,
 )
+from tests.docs.markdown import section
 
 GUIDE = ROOT / "docs" / "alerts.md"
 OF_OTHERS = {"SSL_CERT_FILE"}  # variables that are not the service's own settings
@@ -62,6 +65,26 @@ def test_the_guide_has_a_section_for_every_alert_in_their_order() -> None:
     for name, severity, text in sections:
         assert severity == ALERTS[name]["labels"]["severity"]
         assert re.findall(r"(?m)^- \*\*(\w+)\.\*\*", text) == ["Means", "Look", "Do"], name
+
+
+def test_every_limit_is_explained_and_those_that_fire_have_a_step_of_their_own() -> None:
+    expression = ALERTS["SyncRequestsRejected"]["expr"]
+    [left_out] = re.findall(r'reason!~"([^"]+)"', expression)
+    text = section(GUIDE, "SyncRequestsRejected")
+    steps = re.findall(r"(?ms)^- \*\*\w+\.\*\*.+?(?=^- |\n\n)", text)
+    assert len(steps) == 3
+    for reason in REJECTIONS:
+        assert f"`{reason}`" in text
+        fires = reason not in left_out.split("|")
+        assert all((f"`{reason}`" in step) is fires for step in steps), reason
+
+
+def test_what_sets_the_memory_is_named() -> None:
+    text = section(GUIDE, "SyncMemoryHigh")
+    sizes = {name.upper() for name in Settings.model_fields if name.startswith("max_") or name.endswith("_size")}
+    assert sizes - {"MAX_EVENT_BYTES", "MAX_HEADER_BYTES", "LEDGER_GROUP_SIZE"} <= set(re.findall(r"`(\w+)`", text))
+    page_mib = round(PAGE_MAX_EVENTS * METADATA_MAX_BYTES / 2**20)
+    assert f"a page of {PAGE_MAX_EVENTS} events is about {page_mib} MiB of text" in " ".join(text.split())
 
 
 def test_the_links_of_the_guide_lead_somewhere() -> None:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from tests.docs.conftest import AUTHORITY
 from tests.docs.curl import curl, curl_lines
-from tests.docs.markdown import OPERATIONS, README, TROUBLESHOOTING, code_blocks
+from tests.docs.markdown import OPERATIONS, PAGES, README, TROUBLESHOOTING, code_blocks, name
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
@@ -46,3 +48,11 @@ def test_what_needs_no_token_answers(service: ServiceProcess) -> None:
 def test_examples_name_the_default_ports() -> None:
     for page in (README, OPERATIONS, TROUBLESHOOTING):
         assert set(re.findall(r"http://localhost:(\d+)", page.read_text())) <= {"8000", "4318"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_of_the_virtual_environment_come_after_its_activation(page: Path) -> None:
+    text = page.read_text()
+    commands = r"^ *(?:\w+=\S+ )*(?:python3?(?! -m venv)|alembic|uvicorn|pytest|pip) .*$"
+    bare = [line for block in code_blocks(page, "bash") for line in re.findall(commands, block, re.MULTILINE)]
+    assert not bare or ". .venv/bin/activate" in text[: text.index(bare[0])], bare[0]

@@ -27,13 +27,33 @@ async def test_a_missing_scope_is_told_before_the_body_is_read(
         assert (await client.get("/sync-events", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/sync-events", f"/sync-events/{UNKNOWN_ID}", f"/files/{UNKNOWN_ID}"])
-async def test_an_unknown_parameter_is_refused_and_not_echoed(client: httpx.AsyncClient, path: str) -> None:
-    answer = await client.get(f"{path}?limt=5")
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (
+            "/sync-events",
+            "there are: anomaly, created_after, created_before, event_type, file_id, limit, offset, processed, state",
+        ),
+        ("/changes", "there are: cursor, event_type, file_id, limit, wait"),
+        (f"/sync-events/{UNKNOWN_ID}", "there is none here"),
+        (f"/files/{UNKNOWN_ID}", "there is none here"),
+    ],
+)
+async def test_an_unknown_parameter_is_refused_and_not_echoed(client: httpx.AsyncClient, path: str, names: str) -> None:
+    answer = await client.get(f"{path}?limt=5&{'x' * 1000}=1")
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
-        {"loc": ["query"], "msg": "There is no such parameter", "type": "extra_forbidden"}
+        {
+            "loc": ["query", "(unknown parameter)"],
+            "msg": f"There is no such parameter; {names}",
+            "type": "extra_forbidden",
+        }
     ]
+
+
+async def test_an_unknown_parameter_does_not_hide_one_that_came_twice(client: httpx.AsyncClient) -> None:
+    errors = (await client.get("/sync-events?limit=5&limit=6&limt=5&limt=6")).json()["errors"]
+    assert [error["loc"] for error in errors] == [["query", "limit"], ["query", "(unknown parameter)"]]
 
 
 async def test_a_parameter_may_come_once(client: httpx.AsyncClient) -> None:

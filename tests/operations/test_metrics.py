@@ -163,6 +163,17 @@ async def test_a_caller_can_not_invent_labels(anonymous: httpx.AsyncClient) -> N
     assert not re.search(r"BREW|nowhere|not-an-id|\.env", body)
 
 
+@on_sqlite
+async def test_the_documentation_is_counted_by_its_templates(anonymous: httpx.AsyncClient) -> None:
+    page = (await anonymous.get("/docs")).text
+    [script] = re.findall(r'src="([^"]+)"', page)
+    for path in ("/redoc", "/openapi.json", f"/{script}"):
+        assert (await anonymous.get(path)).status_code == 200
+    value = await scrape(anonymous)
+    for route in ("/docs", "/redoc", "/openapi.json", f"/{script.rpartition('/')[0]}/{{name}}"):
+        assert value("http_requests_total", method="GET", route=route, status="200") == 1, route
+
+
 async def test_refused_tokens_are_counted_by_reason(
     anonymous: httpx.AsyncClient, tokens: TokenFactory, make_settings: MakeSettings
 ) -> None:
