@@ -16,6 +16,7 @@ PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sync-service:problem:"
 MAX_FIELD_ERRORS = 100
 MAX_ERROR_CHARACTERS = 500
+NOTHING_DETAIL = "There is nothing at this path. The ids of events, files and subscriptions are UUIDs."
 BUG_DETAIL = "An unexpected error; the log has it under this request id."
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -178,7 +179,9 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
-    return problem_response(request, error.status_code, error.detail or phrase(error.status_code), headers=headers)
+    nothing = error.status_code == HTTPStatus.NOT_FOUND  # our own routes raise `NotFound`
+    detail = NOTHING_DETAIL if nothing else error.detail or phrase(error.status_code)
+    return problem_response(request, error.status_code, detail, headers=headers)
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -123,7 +123,10 @@ async def test_a_422_always_says_where(client: httpx.AsyncClient) -> None:
 
 async def test_what_the_framework_raises_looks_the_same(client: httpx.AsyncClient) -> None:
     assert problem(await client.get("/raise/http"), 403) == {"type": "about:blank", "detail": "Forbidden"}
-    assert problem(await client.get("/nowhere"), 404) == {"type": "about:blank", "detail": "Not Found"}
+    assert problem(await client.get("/nowhere"), 404) == {
+        "type": "about:blank",
+        "detail": "There is nothing at this path. The ids of events, files and subscriptions are UUIDs.",
+    }
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS", "PATCH"])

@@ -66,3 +66,11 @@ async def test_a_post_takes_no_parameters(client: httpx.AsyncClient) -> None:
     event = {"file_id": str(uuid4()), "event_type": "upload"}
     assert (await client.post("/sync-events?x=1", json=event)).status_code == 422
     assert (await client.get("/sync-events")).json() == []
+
+
+@pytest.mark.parametrize("path", ["/sync-events/{}", "/files/{}", "/files/{}/events", "/subscriptions/{}"])
+async def test_an_id_that_is_no_uuid_is_told_what_ids_are(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path.format(UNKNOWN_ID[:-1]))
+    assert answer.status_code == 404
+    assert "are UUIDs" in answer.json()["detail"]
+    assert "are UUIDs" not in (await client.get(path.format(UNKNOWN_ID))).json().get("detail", "")
