@@ -102,7 +102,7 @@ class Delivery(Base):
     `due_at` is set on a pending delivery that may be claimed from then on; a claim moves it to the end of its lease,
     so that a lease which ends makes it due again. In a subscription ordered per file it is null on all but one of the
     file's pending deliveries: these wait for that one. `fence` rises with each claim, and a result is taken only with
-    the fence of the last claim.
+    the fence of the last claim. It leaps (`FENCE_LEAP`) when a settled delivery is made pending again.
     """
 
     __tablename__ = "deliveries"
