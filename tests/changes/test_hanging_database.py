@@ -21,7 +21,7 @@ from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
-from tests.conftest import MakeSettings
+from tests.conftest import MakeSettings, alembic
 from tests.support.postgres import PostgresServer
 from tests.support.sse import Message, open_stream
 from tests.support.waiting import until
@@ -140,7 +140,9 @@ async def test_no_read_goes_on_for_who_has_left(hanging: HangingDatabase, stream
 async def test_streams_that_catch_up_while_postgresql_hangs(
     start_service: Start, frail_postgres: PostgresServer, make_settings: MakeSettings, outside: httpx.AsyncClient
 ) -> None:
-    url = frail_postgres.url("postgres")
+    url = frail_postgres.url("long_ledger")
+    frail_postgres.sql("CREATE DATABASE long_ledger")
+    alembic(url, "upgrade", "head")
     database = Database(make_settings(database_url=url))
     await fill(database, 5000)
     await database.close()
