@@ -1,12 +1,12 @@
 """Looks at the database beside the pool, from a thread and an event loop of its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,19 +30,20 @@ class Prober:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
 
-    def look(self, look: Callable[[AsyncConnection], Awaitable[T]]) -> Future[T]:
-        """What `look` finds in the thread; or `DatabaseUnavailable`, when the database can not serve now."""
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """The connection, for what runs in the thread; `DatabaseUnavailable` when the database can not serve now."""
+        with database_errors():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    def run(self, look: Coroutine[Any, Any, T]) -> Future[T]:
+        """Let `look` run in the thread, in a context of its own: it answers many requests."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = Thread(target=self._loop.run_forever, name="database-prober", daemon=True)
             self._thread.start()
-        # A context of its own, since it answers many requests.
-        return Context().run(asyncio.run_coroutine_threadsafe, self._look(look), self._loop)
-
-    async def _look(self, look: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        with database_errors():
-            async with self._engine.connect() as connection:
-                return await look(connection)
+        return Context().run(asyncio.run_coroutine_threadsafe, look, self._loop)
 
     async def close(self) -> None:
         """Give up a look that is under way, and close the connection; one that hangs is left to the process's end."""

@@ -9,7 +9,6 @@ from typing import Literal, Self
 import structlog
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.key_source import KeySource
 from app.database.migrations import Schema
@@ -99,7 +98,7 @@ class HealthMonitor:
         self._drain = drain
         self._version = version
         self._last_sweep_at = last_sweep_at
-        self._look: Future[LedgerStatus] | None = None
+        self._look: Future[LedgerStatus | None] | None = None
 
     async def health(self) -> Health:
         """The answer of `GET /health`."""
@@ -122,17 +121,15 @@ class HealthMonitor:
     async def ledger_status(self) -> LedgerStatus | None:
         """How the ledger stands; None when the database does not say so in time."""
         if self._look is None or self._look.done():
-            self._look = self._prober.look(_get_status)
+            self._look = self._prober.run(self._read())
         look = self._look
         await asyncio.wait({asyncio.wrap_future(look)}, timeout=CHECK_TIMEOUT_SECONDS)
-        if not look.done():
-            return None
+        return look.result() if look.done() else None
+
+    async def _read(self) -> LedgerStatus | None:
         try:
-            return look.result()
+            async with self._prober.connection() as connection:
+                return await StatusRepository(connection).get_status()
         except (Unavailable, SQLAlchemyError) as error:
             log.debug("the database does not answer", reason=describe(error.__cause__ or error))
             return None
-
-
-async def _get_status(connection: AsyncConnection) -> LedgerStatus:
-    return await StatusRepository(connection).get_status()

@@ -43,6 +43,15 @@ async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response:
     return answer
 
 
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """The keys come by themselves, while everything else is there at once."""
+
+    async def is_ready() -> bool:
+        return (await client.get("/health/ready")).status_code == 200
+
+    await until(is_ready)
+
+
 async def set_state(database: Database, state: RetryState, *positions: int) -> None:
     """As the sweep would leave these events."""
     async with database.transaction() as session:
@@ -127,6 +136,7 @@ async def _is_set(last_sweep: Callable[[], Any]) -> bool:
 async def test_readiness_says_which_check_fails(
     anonymous: httpx.AsyncClient, database: Database, database_url: str
 ) -> None:
+    await until_ready(anonymous)
     good = await anonymous.get("/health/ready")
     checks = {"database": "ok", "migrations": "ok", "keys": "ok", "shutdown": "ok"}
     assert (good.status_code, good.json()) == (200, {"status": "ready", "checks": checks})
@@ -157,11 +167,7 @@ async def test_readiness_needs_keys_and_comes_with_them(
             assert (answer.status_code, answer.json()["checks"]["keys"]) == (503, "failed")
             assert (await client.get("/health")).status_code == 200
             issuer.serve(signing_key)
-
-            async def is_ready() -> bool:
-                return (await client.get("/health/ready")).status_code == 200
-
-            await until(is_ready)
+            await until_ready(client)
     finally:
         issuer.serve(signing_key)
 
@@ -207,7 +213,7 @@ async def on_frail_postgres(
 async def test_every_probe_answers_while_postgresql_hangs(
     on_frail_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
 ) -> None:
-    assert (await ask(on_frail_postgres, "/health/ready")).status_code == 200
+    await until_ready(on_frail_postgres)
     with frail_postgres.suspended():
         for _ in range(2):
             answers = await asyncio.gather(*(ask(on_frail_postgres, url) for url in PROBES for _ in range(10)))
@@ -288,7 +294,7 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
 ) -> None:
     service = start_service(SHUTDOWN_DELAY="1")
     async with httpx.AsyncClient(base_url=service.url) as client:
-        assert (await client.get("/health/ready")).status_code == 200
+        await until_ready(client)
         service.send(signal.SIGTERM)
 
         async def is_red() -> bool:
