@@ -51,6 +51,6 @@ def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "26 selected / 27 total" in done.stdout
+    assert "27 selected / 28 total" in done.stdout
     assert "FAILURES" not in done.stdout
     assert "Traceback" not in service.output()
