@@ -1,7 +1,5 @@
 """A file that does not get through neither fills the table nor holds up the others of its subscription."""
 
-import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -10,6 +8,7 @@ from sqlalchemy import select
 
 from app.database.engine import Database
 from app.events.repository import EventRepository
+from app.processing.periodic import PeriodicTask
 from app.webhooks import full_lane_repository
 from app.webhooks.catch_up import CatchUp
 from app.webhooks.models import FullLane, Ordering
@@ -111,20 +110,16 @@ async def test_everything_comes_in_order_once_the_file_gets_through(database: Da
         assert await full_lanes(database) == {STUCK: 4}
         stuck = False
         receiver.received.clear()
+        catching_up = PeriodicTask("catch-up", catch_up.run_once, 0.05)
+        catching_up.start()
 
-        async def repeat() -> None:
-            while True:
-                await catch_up.run_once()
-                await asyncio.sleep(0.05)
+        async def is_through() -> bool:
+            return len(receiver.received) >= 24 and not await full_lanes(database)
 
-        catching_up = asyncio.create_task(repeat())
-        await replica.dispatch_until(lambda: len(receiver.received) >= 24)
+        await replica.dispatch_until(is_through)
         await replica.settle()
-        catching_up.cancel()
-        with suppress(asyncio.CancelledError):
-            await catching_up
+        await catching_up.stop(5)
         assert receiver.positions == [*range(1, 24), 27]
-        assert await full_lanes(database) == {}
 
 
 async def test_an_event_of_a_full_lane_that_is_processed_late_comes_once(database: Database) -> None:
