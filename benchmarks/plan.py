@@ -12,14 +12,14 @@ class Plan:
     load_seconds: int = 2
     backlog_rows: int = 100_000
     copied_batches: int = 100
-    delivery_rows: int = 1_500
+    delivery_rows: int = 1_000
     memory_seconds: int = 300
     small_rows: int = 10_000
     feed_rows: int = 100_000
     large_rows: int = 5_000_000
     small_offset: int = 9_000
     large_offset: int = 1_000_000
-    growth_requests: int = 150
+    growth_requests: int = 100
     growth_batches: int = 24
 
 

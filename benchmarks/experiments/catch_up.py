@@ -88,6 +88,7 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
         store = stack.enter_context(bench.postgres_store())
         fill_ledger(store, bench.plan.feed_rows, processed=True)
         service = stack.enter_context(bench.service(store))
+        bench.wait_until_healthy()
         pages = bench.folder / "pages"
         note_pages(service.url, bench.token, bench.plan.feed_rows, pages)
         load = Load(path=PATH, token=bench.token, connections=CONNECTIONS, batch=PAGE, reads=pages)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from app.config import Settings
 from benchmarks.bench import Bench
 from benchmarks.load import Load
 from benchmarks.model import Experiment, Pick, Row, Side, Target
@@ -22,27 +21,24 @@ def single_posts(bench: Bench, delay_ms: int = 0) -> Load:
 
 @contextmanager
 def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
-    """Five services, each on a database of its own."""
-    interval = str(Settings.model_fields["sync_event_process_interval"].default)
+    """Four services, each on a database of its own."""
     with ExitStack() as stack:
-        stores = [stack.enter_context(bench.postgres_store()) for _ in range(5)]
-        plain, sweeping, without, textbook, bare = (
+        stores = [stack.enter_context(bench.postgres_store()) for _ in range(4)]
+        plain, without, textbook, bare = (
             stack.enter_context(context)
             for context in (
                 bench.service(stores[0]),
-                bench.service(stores[1], SYNC_EVENT_PROCESS_INTERVAL=interval),
-                bench.baseline("no_append", stores[2]),
-                bench.baseline("textbook", stores[3]),
-                bench.baseline("bare", stores[4]),
+                bench.baseline("no_append", stores[1]),
+                bench.baseline("textbook", stores[2]),
+                bench.baseline("bare", stores[3]),
             )
         )
         load = single_posts(bench)
         yield {
             "service": LoadSide(bench=bench, service=plain, store=stores[0], load=load),
-            "no append": LoadSide(bench=bench, service=without, store=stores[2], load=load, table=None),
-            "textbook": LoadSide(bench=bench, service=textbook, store=stores[3], load=load, table=TEXTBOOK_TABLE),
-            "bare": LoadSide(bench=bench, service=bare, store=stores[4], load=load, table=None),
-            "sweeping": LoadSide(bench=bench, service=sweeping, store=stores[1], load=load),
+            "no append": LoadSide(bench=bench, service=without, store=stores[1], load=load, table=None),
+            "textbook": LoadSide(bench=bench, service=textbook, store=stores[2], load=load, table=TEXTBOOK_TABLE),
+            "bare": LoadSide(bench=bench, service=bare, store=stores[3], load=load, table=None),
         }
 
 
@@ -78,15 +74,6 @@ EXPERIMENT = Experiment(
             ours=Pick("bare", RATE),
             baseline=Pick("textbook", RATE),
             limit="uvicorn, Starlette and FastAPI on one core",
-        ),
-        Row(
-            name="post-sweeping",
-            work="the same with the sweep at its default interval",
-            compared="without the sweep",
-            unit="events/s",
-            ours=Pick("sweeping", RATE),
-            baseline=Pick("service", RATE),
-            limit="the sweep shares the worker's core and PostgreSQL's",
         ),
     ),
 )

@@ -24,7 +24,7 @@ RATE = "events_per_second"
 DEADLINE_SECONDS = 120
 INTERVAL_SECONDS = 0.5
 PAUSE_SECONDS = 0.07
-EVENTS = 40
+EVENTS = 30
 
 
 @dataclass(kw_only=True)
