@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.change import COLUMNS, Change
@@ -14,7 +14,8 @@ from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the wanted types may be rare
 WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
-MAX_CHARACTERS = 2**20  # of the changes that are read at once; the last of them may go beyond it
+MAX_CHARACTERS = 2**20  # of the metadata of changes that are read at once
+LONG_CHANGES = 100  # read at once when they are longer
 
 
 class FeedHead(NamedTuple):
@@ -78,13 +79,22 @@ class ChangeRepository:
         return Stretch(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)
 
     async def _read(self, query: Select[Any], limit: int, through: int) -> Stretch:
-        """The first `limit` changes of `query`, which ends at the position `through`, or fewer that are long."""
-        some = query.order_by(SyncEvent.position).limit(limit).subquery()
-        size = func.length(some.c.json)
-        size_before = (func.sum(size).over(order_by=some.c.position) - size).label("size_before")
-        sized = select(some, size_before).subquery()
-        query = select(sized).where(sized.c.size_before < MAX_CHARACTERS).order_by(sized.c.position)
-        rows = (await self._session.execute(query)).all()
-        changes = [Change(*row[:-1]) for row in rows]
-        is_cut = len(rows) == limit or (rows and rows[-1].size_before + len(changes[-1].json) >= MAX_CHARACTERS)
+        """The first `limit` changes of `query`, which ends at the position `through`; of long ones `LONG_CHANGES`."""
+        query = query.order_by(SyncEvent.position)
+        rows = await self._session.execute(
+            query.limit(limit if limit <= LONG_CHANGES else _fewer_if_long(query, limit))
+        )
+        changes = [Change(*row) for row in rows]
+        is_cut = len(changes) in {limit, min(limit, LONG_CHANGES)}
         return Stretch(changes, changes[-1].position if is_cut else through)
+
+
+def _fewer_if_long(query: Select[Any], limit: int) -> ColumnElement[int]:
+    """`limit`, or `LONG_CHANGES` when so many would be longer than `MAX_CHARACTERS`.
+
+    A running total would cut the page to the event, and takes twice as much of every page that is not long.
+    """
+    length = func.length(cast(SyncEvent.event_metadata, Text)).label("length")
+    lengths = query.with_only_columns(length).limit(limit).subquery()
+    is_long = func.sum(lengths.c.length) > MAX_CHARACTERS
+    return select(case((is_long, LONG_CHANGES), else_=limit)).scalar_subquery()
