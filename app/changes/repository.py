@@ -81,9 +81,8 @@ class ChangeRepository:
     async def _read(self, query: Select[Any], limit: int, through: int) -> Stretch:
         """The first `limit` changes of `query`, which ends at the position `through`; of long ones `LONG_CHANGES`."""
         query = query.order_by(SyncEvent.position)
-        rows = await self._session.execute(
-            query.limit(limit if limit <= LONG_CHANGES else _fewer_if_long(query, limit))
-        )
+        most = limit if limit <= LONG_CHANGES else _fewer_if_long(query, limit)
+        rows = await self._session.execute(query.limit(most))
         changes = [Change(*row) for row in rows]
         is_cut = len(changes) in {limit, min(limit, LONG_CHANGES)}
         return Stretch(changes, changes[-1].position if is_cut else through)
