@@ -42,6 +42,7 @@ async def execute(panel: Locator) -> tuple[int, Any]:
     return int(status), json.loads(body)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_an_event_is_posted_and_read(page: Page, token: str, tmp_path: Path) -> None:
     await page.goto("/docs")
     await authorise(page, token)

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.deploy.container_files import compose_services, exec_form, image_environment, only
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import PostgresServer, free_port
-from tests.support.waiting import until
+from tests.support.waiting import until, until_ready
 
 HEALTH = exec_form(only("Dockerfile", "HEALTHCHECK"))
 SERVE = exec_form(only("Dockerfile", "CMD"))
@@ -67,7 +67,7 @@ async def test_compose_migrates_then_serves_then_ends_in_order_and_leaves_no_fil
     try:
         await until(lambda: image.run(HEALTH) == 0)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{image.port}") as client:
-            assert (await client.get("/health/ready")).status_code == httpx.codes.OK
+            await until_ready(client)
     finally:
         service.send_signal(signal.SIGTERM)
         status = service.wait(30)

@@ -17,6 +17,7 @@ from app.webhooks.vault import VaultClosed, open_vault
 from tests.conftest import ROOT
 from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
 from tests.docs.markdown import code_blocks
+from tests.support.waiting import until_ready
 
 POSTGRESQL_CONNECTIONS = 100 - 3  # max_connections less superuser_reserved_connections, both as PostgreSQL has them
 TENANT = "example.eu.auth0.com"
@@ -89,6 +90,7 @@ async def test_probes_and_prometheus_ask_for_what_the_service_answers(anonymous:
     paths = {probe: container()[probe]["httpGet"]["path"] for probe in PROBES}
     assert paths == dict(zip(PROBES, ("/health/live", "/health/live", "/health/ready"), strict=True))
     (endpoint,) = resource("ServiceMonitor", MONITORING)["spec"]["endpoints"]
+    await until_ready(anonymous)
     for path in {*paths.values(), endpoint["path"]}:
         assert (await anonymous.get(path)).status_code == httpx.codes.OK, path
 

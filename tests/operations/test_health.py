@@ -27,7 +27,7 @@ from tests.support.load import Load, run_load
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
-from tests.support.waiting import until
+from tests.support.waiting import until, until_ready
 
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
 LIMIT_SECONDS = 1
@@ -41,15 +41,6 @@ async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response:
     answer = await client.get(url)
     assert time.monotonic() - started < LIMIT_SECONDS, url
     return answer
-
-
-async def until_ready(client: httpx.AsyncClient) -> None:
-    """The keys come by themselves, while everything else is there at once."""
-
-    async def is_ready() -> bool:
-        return (await client.get("/health/ready")).status_code == 200
-
-    await until(is_ready)
 
 
 async def set_state(database: Database, state: RetryState, *positions: int) -> None:

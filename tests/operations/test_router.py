@@ -11,6 +11,7 @@ from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
+from tests.support.waiting import until_ready
 
 ORIGINAL_ROOT = {
     "title": "Synchronization Service API",
@@ -66,12 +67,14 @@ async def test_health_is_what_the_original_documents(anonymous: httpx.AsyncClien
 
 
 async def test_a_token_changes_nothing_good_or_bad(anonymous: httpx.AsyncClient) -> None:
+    await until_ready(anonymous)
     for url in PUBLIC:
         answer = await anonymous.get(url, headers={"Authorization": "Bearer nonsense"})
         assert answer.status_code == 200
 
 
 async def test_head_answers_as_get_does_without_a_body(anonymous: httpx.AsyncClient) -> None:
+    await until_ready(anonymous)
     for url in PUBLIC:
         head, get = await anonymous.head(url), await anonymous.get(url)
         assert (head.status_code, head.headers["Content-Type"]) == (200, get.headers["Content-Type"]), url
