@@ -7,7 +7,7 @@ from rich.console import Console
 
 from benchmarks.bench import Bench
 from benchmarks.database import LEDGER, check_answered, check_positions
-from benchmarks.experiments import get, post, sqlite, webhooks
+from benchmarks.experiments import get, post, webhooks
 from benchmarks.fill import fill_ledger
 from benchmarks.measure import measure
 from benchmarks.model import Violation
@@ -20,15 +20,14 @@ TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=100)
 @pytest.mark.load
 @pytest.mark.wrk
 def test_experiments_give_their_rows() -> None:
-    experiments = [sqlite.EXPERIMENT, get.EXPERIMENT, webhooks.EXPERIMENT]
+    experiments = [get.EXPERIMENT, webhooks.EXPERIMENT]
     results = measure(experiments, TINY, Console(quiet=True))
     assert [row.name for row in results.rows] == [row.name for one in experiments for row in one.rows]
     for row in results.rows[:-1]:
         assert row.value == row.ours[0] / row.baseline[0] > 0
-    for name, side in (("sqlite", "service"), ("get", "service")):
-        [figures] = results.rounds[name]
-        assert figures[side]["failed"] == 0
-        assert figures[side]["p50_ms"] > 0
+    [figures] = results.rounds["get"]
+    assert figures["service"]["failed"] == 0
+    assert figures["service"]["p50_ms"] > 0
 
 
 @pytest.mark.load
