@@ -76,7 +76,7 @@ def encode_chunk(changes: Iterable[Change], end: Place) -> Chunk:
 
 
 def cut_page(changes: Iterable[Change], after: int, end: Place, limit: int) -> Page:
-    """The first of `changes`, which are all there are up to `end`, as many as the database would give at once."""
+    """The first of `changes`, which are all there are up to `end`: `limit`, or up to `MAX_CHARACTERS` and one more."""
     some: list[Change] = []
     size, through = 0, end.position
     for change in changes:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
+from app.changes.tail import Tail
+from app.database.engine import Database
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -22,3 +24,12 @@ async def outside(tokens: TokenFactory) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(headers=headers, limits=limits, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+async def tail(database: Database) -> AsyncIterator[Tail]:
+    """A reader that looks a hundred times a second."""
+    tail = Tail(database, poll_interval_seconds=0.01)
+    tail.start()
+    yield tail
+    await tail.stop()

@@ -22,15 +22,6 @@ from tests.changes.support import fill
 from tests.support.waiting import until
 
 
-@pytest.fixture
-async def tail(database: Database) -> AsyncIterator[Tail]:
-    """A reader that looks a hundred times a second."""
-    tail = Tail(database, poll_interval_seconds=0.01)
-    tail.start()
-    yield tail
-    await tail.stop()
-
-
 async def lose_end(database: Database, last: int) -> None:
     """What a standby does that is promoted and had not received everything."""
     async with database.transaction() as session:

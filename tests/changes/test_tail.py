@@ -19,15 +19,6 @@ from tests.support.sse import open_stream
 from tests.support.waiting import until
 
 
-@pytest.fixture
-async def tail(database: Database) -> AsyncIterator[Tail]:
-    """A reader that looks a hundred times a second."""
-    tail = Tail(database, poll_interval_seconds=0.01)
-    tail.start()
-    yield tail
-    await tail.stop()
-
-
 def soon() -> float:
     """A deadline that is not met unless something is wrong."""
     return asyncio.get_running_loop().time() + 30
