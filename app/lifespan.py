@@ -27,6 +27,7 @@ from app.events.ledger import Ledger
 from app.events.repository import EventRepository
 from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
+from app.heap import settle_heap
 from app.http.body_budget import BodyBudget
 from app.http.large_pages import LargePages
 from app.metrics import Metrics
@@ -130,6 +131,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, background)
             sweep.start()
             background.start()
+            settle_heap()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
             yield State(

@@ -79,8 +79,8 @@ class DirectRoute(AuthenticatedRoute):
         return DirectCall(self, dict.fromkeys(permissions, _get_principal)).__call__
 
 
-class BatchRoute(AuthenticatedRoute):
-    """A route that takes many events at once."""
+class BatchRoute(DirectRoute):
+    """A direct route that takes many events at once."""
 
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""

@@ -13,6 +13,7 @@ from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
+from app.events.deadlines import CommitTooLate, Deadlines
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.record import EventRecord
@@ -26,12 +27,6 @@ class LedgerBusy(Unavailable):
     """503: too many events wait for their commit; nothing of this request is written."""
 
     detail = "Too many events wait to be written; try again."
-
-
-class CommitTooLate(Unavailable):
-    """503: the commit did not come in time; it may still come."""
-
-    detail = "The event was not committed in time, and may still be; try again with the same Idempotency-Key."
 
 
 class Ledger:
@@ -53,7 +48,7 @@ class Ledger:
         self._database = database
         self._group_size = group_size
         self._queue_size = queue_size
-        self._append_timeout_seconds = append_timeout_seconds
+        self._deadlines = Deadlines(append_timeout_seconds)
         self._metrics = metrics or LedgerMetrics()
         self._queue: deque[Append] = deque()
         self._waiting_events = 0
@@ -72,30 +67,28 @@ class Ledger:
             raise LedgerBusy
         append = Append(records, asyncio.get_running_loop().create_future(), recorded_context())
         self._queue.append(append)
+        self._deadlines.add(append)
         self._waiting_events += len(records)
         self._metrics.queue_events.inc(len(records))
         if self._writer is None:
             # A context of its own: the writer serves many requests, so its log lines must not carry the first one's id.
             self._writer = asyncio.create_task(self._write_groups(), name="ledger-writer", context=Context())
-        try:
-            async with asyncio.timeout(self._append_timeout_seconds):
-                return await append.answer
-        except TimeoutError:
-            raise CommitTooLate from None
+        return await append.answer
 
     async def close(self, timeout_seconds: float) -> None:
         """Wait until everything that was accepted is answered; after `timeout_seconds` refuse what is left."""
-        if self._writer is None:
-            return
-        if not await wait_or_cancel(self._writer, timeout_seconds):
+        if self._writer is not None and not await wait_or_cancel(self._writer, timeout_seconds):
             log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
         while group := self._take_group():
             _refuse(group, CommitTooLate())
+        self._deadlines.close()
 
     async def _write_groups(self) -> None:
         try:
-            while group := self._take_group():
-                await self._answer(group)
+            while self._queue:
+                if group := self._take_group():
+                    await self._answer(group)
+                self._deadlines.forget_answered()
         finally:
             self._writer = None
 

@@ -6,9 +6,10 @@ from app.auth.principal import Scope
 from app.auth.responses import token_errors
 from app.config import Settings
 from app.errors import Conflict, NotFound
+from app.events.deadlines import CommitTooLate
 from app.events.examples import EVENT_ID, PENDING_EVENT, PROCESSED_EVENT
 from app.events.group import IdempotencyKeyReused
-from app.events.ledger import CommitTooLate, LedgerBusy
+from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy
 from app.http.large_pages import TooManyLargePages
 from app.http.paging import LINK_HEADER

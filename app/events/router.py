@@ -51,8 +51,9 @@ async def create_event(
     gets the answer of the first, with the header `Idempotency-Replayed`. A key belongs to the subject of the token.
     """
     [receipt] = await ledger.append([_record(event, sender, idempotency_key)])
-    bind_contextvars(event_id=str(receipt.event_id))
-    response.headers["Location"] = f"/sync-events/{receipt.event_id}"
+    event_id = str(receipt.event_id)
+    bind_contextvars(event_id=event_id)
+    response.headers["Location"] = f"/sync-events/{event_id}"
     if receipt.replayed:
         response.headers[REPLAYED] = "true"
     return EventCreated(event_id=receipt.event_id)
@@ -136,11 +137,4 @@ async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSe
 
 
 def _record(event: NewEvent, sender: Principal, idempotency_key: str | None) -> EventRecord:
-    return EventRecord(
-        id=uuid7(),
-        file_id=event.file_id,
-        event_type=event.event_type,
-        metadata=event.metadata,
-        created_by=sender.subject,
-        idempotency_key=idempotency_key,
-    )
+    return EventRecord(uuid7(), event.file_id, event.event_type, event.metadata, sender.subject, idempotency_key)

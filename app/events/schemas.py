@@ -31,9 +31,11 @@ MAX_OFFSET = 2**53
 def _encode(metadata: Any) -> str:
     if not isinstance(metadata, dict):
         raise PydanticCustomError("dict_type", "Input should be a valid dictionary")
-    nests = any(isinstance(item, (dict, list)) for item in metadata.values())
-    if nests and _levels(metadata) > METADATA_MAX_LEVELS:
-        raise PydanticCustomError("metadata_depth", "Metadata may be nested at most 32 levels deep")
+    for item in metadata.values():
+        if isinstance(item, (dict, list)):
+            if _levels(metadata) > METADATA_MAX_LEVELS:
+                raise PydanticCustomError("metadata_depth", "Metadata may be nested at most 32 levels deep")
+            break
     text = encode_metadata(metadata)
     if len(text) > METADATA_MAX_BYTES or (not text.isascii() and len(text.encode()) > METADATA_MAX_BYTES):
         raise PydanticCustomError("metadata_size", "Metadata may take at most 16384 bytes as compact JSON")

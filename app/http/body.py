@@ -16,7 +16,7 @@ from app.http.presence import ClientLeft
 from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it does not hold up other requests.
-THREAD_FROM_BYTES = 65_536
+THREAD_FROM_BYTES = 262_144
 # So much of a body is read before it waits for others, so that a mere announcement takes no room.
 FREE_BYTES = 32_768
 _JSON_IN_UTF8 = re.compile(

@@ -86,6 +86,7 @@ class DirectCall:
             values[parameter.name] = parameter.read(request.path_params, errors)
         for name, model in self._body:
             values[name] = _validated(model, body, ("body",), errors)
+        body = _NOTHING  # its tree can be much larger than what is made of it, and has no use while the endpoint waits
         if errors:
             raise RequestValidationError(errors)
         extra = Response()

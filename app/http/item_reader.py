@@ -9,6 +9,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.http.strict_json import parse_first
 
+# So much is given to the reader at first, and eight times as much each time that an item is larger.
+_WINDOW_BYTES = 2048
 _SEPARATOR = re.compile(rb"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _END = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*")
 
@@ -37,7 +39,7 @@ class ItemReader:
         if not more:
             position += 1
         while more and len(items) <= self._max_items:
-            value, length = parse_first(raw[position : position + max_item_bytes])
+            value, length = _parse_item(raw, position, max_item_bytes)
             try:
                 items.append(self._item.validate_python(value))
             except ValidationError:
@@ -49,3 +51,13 @@ class ItemReader:
         if not more and not _END.fullmatch(raw, position):
             raise json.JSONDecodeError("Extra data", "", position)
         return {self._name: items}
+
+
+def _parse_item(raw: bytes | bytearray, start: int, max_bytes: int) -> tuple[Any, int]:
+    window_bytes = _WINDOW_BYTES
+    while window_bytes < min(max_bytes, len(raw) - start):
+        try:
+            return parse_first(raw[start : start + window_bytes])
+        except json.JSONDecodeError:
+            window_bytes *= 8
+    return parse_first(raw[start : start + max_bytes])

@@ -13,7 +13,8 @@ from app.config import load_settings
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.database.migrations import NotMigrated, Schema, prepare_schema
-from app.events.ledger import CommitTooLate, LedgerBusy
+from app.events.deadlines import CommitTooLate
+from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy
 from app.http.concurrency import ConcurrencyLimit
 from tests.conftest import MakeSettings, alembic

@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
+from app.events.deadlines import CommitTooLate
 from app.events.group import IdempotencyKeyReused
-from app.events.ledger import CommitTooLate, LedgerBusy
+from app.events.ledger import LedgerBusy
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import LedgerHead
 from app.metrics import LedgerMetrics

@@ -92,3 +92,10 @@ def test_an_item_as_large_as_it_may_be_is_read() -> None:
     assert len(read(item(1000))["items"]) == 1
     with pytest.raises(json.JSONDecodeError):
         read(item(1001))
+
+
+@pytest.mark.parametrize("size", [2047, 2048, 2049, 16_384, 16_385, 100_000])
+def test_items_of_every_size_are_read_beside_each_other(size: int) -> None:
+    item = b'{"number":1,"note":"'.ljust(size - 2, b"x") + b'"}'
+    read_items = READER.read(b'{"items":[' + b" , ".join([item] * 5) + b"]}", 100_000)["items"]
+    assert [len(item.note) for item in read_items] == [size - 22] * 5

@@ -1,0 +1,52 @@
+"""One timer refuses whoever has waited for too long, and nobody else."""
+
+import asyncio
+
+import pytest
+
+from app.events.deadlines import CommitTooLate, Deadlines
+from app.events.group import Append
+
+
+def new_append() -> Append:
+    return Append([], asyncio.get_running_loop().create_future())
+
+
+async def test_each_is_refused_in_its_time() -> None:
+    loop, deadlines = asyncio.get_running_loop(), Deadlines(0.2)
+    began, appends = loop.time(), []
+    for _ in range(3):
+        deadlines.add(append := new_append())
+        appends.append((append, loop.time()))
+        await asyncio.sleep(0.05)
+    for append, asked in appends:
+        with pytest.raises(CommitTooLate):
+            await append.answer
+        assert loop.time() - asked >= 0.2
+    # The last two were each waited for anew.
+    assert loop.time() - began >= 0.3
+
+
+async def test_who_is_answered_is_left_alone_and_forgotten() -> None:
+    deadlines = Deadlines(0.05)
+    answered, left, late, after = (new_append() for _ in range(4))
+    for append in (answered, left, late, after):
+        deadlines.add(append)
+    answered.resolve([])
+    left.answer.cancel()
+    deadlines.forget_answered()
+    after.resolve([])
+    with pytest.raises(CommitTooLate):
+        await late.answer
+    assert answered.answer.result() == after.answer.result() == []
+    deadlines.add(again := new_append())
+    with pytest.raises(CommitTooLate):
+        await again.answer
+
+
+async def test_nothing_comes_after_the_end() -> None:
+    deadlines = Deadlines(0.05)
+    deadlines.add(append := new_append())
+    deadlines.close()
+    await asyncio.sleep(0.1)
+    assert not append.answer.done()
