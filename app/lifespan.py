@@ -28,8 +28,8 @@ from app.events.repository import EventRepository
 from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
 from app.heap import settle_heap
-from app.http.body_budget import BodyBudget
-from app.http.large_pages import LargePages
+from app.http.budget import BodyBudget
+from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.drain import Drain
 from app.operations.exporter import MetricsExporter
@@ -70,7 +70,7 @@ class State(TypedDict):
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
     body_budget: BodyBudget
-    large_pages: LargePages
+    pages: Pages
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
@@ -143,7 +143,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
                 body_budget=BodyBudget(settings.max_batch_bytes),
-                large_pages=LargePages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages")),
+                pages=Pages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages")),
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,

@@ -18,6 +18,8 @@ from app.http.listener import PortTaken, address, bind
 from app.http.protocol import BoundedHttpProtocol
 from app.operations.exporter import MULTIPROCESS_DIRECTORY
 
+ACCEPTED_AT_ONCE = 16
+
 log = structlog.get_logger(__name__)
 
 
@@ -56,10 +58,13 @@ def serve(settings: Settings) -> int:
     except PortTaken as error:
         log.error(str(error))  # noqa: TRY400 - the line says all there is to know
         return STARTUP_FAILURE
+    # uvloop takes one connection from each socket in a turn of its loop. Under load a turn can take 50 ms, and a probe
+    # would wait behind hundreds of connections that came together. All these sockets are one queue of the kernel's.
+    listeners = [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
     if settings.web_concurrency > 1:
-        return _supervise(config, listener)
+        return _supervise(config, listeners)
     with suppress(KeyboardInterrupt):
-        _Server(config).run([listener])
+        _Server(config).run(listeners)
     return 0
 
 
@@ -73,11 +78,11 @@ def _tell_address(config: uvicorn.Config) -> None:
     log.info("listening", url=f"http://{address(config.host, config.port)}")
 
 
-def _supervise(config: uvicorn.Config, listener: socket) -> int:
+def _supervise(config: uvicorn.Config, listeners: list[socket]) -> int:
     """Run the workers, whose metrics are added up in a directory that they share."""
     with tempfile.TemporaryDirectory(prefix="sync-metrics-") as directory:
         os.environ[MULTIPROCESS_DIRECTORY] = directory
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = Multiprocess(config, sockets=listeners)
         _tell_address(config)
         supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)

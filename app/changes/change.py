@@ -3,11 +3,10 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func
+from sqlalchemy import ColumnElement
 
-from app.database.json_text import json_text
+from app.events.event_json import EVENT_JSON
 from app.events.models import SyncEvent
-from app.events.schemas import EventView
 
 
 class Change(NamedTuple):
@@ -19,17 +18,10 @@ class Change(NamedTuple):
     json: str
 
 
-_OTHERS: dict[str, ColumnElement[Any]] = {
-    "event_id": SyncEvent.id.expression,
-    "metadata": SyncEvent.event_metadata.expression,
-    "state": case((SyncEvent.processed, "processed"), else_=func.coalesce(SyncEvent.retry_state, "pending")),
-}
-_members = {name: _OTHERS[name] if name in _OTHERS else getattr(SyncEvent, name) for name in EventView.model_fields}
-
 # The columns of a `Change`, in its order.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
     SyncEvent.position.expression,
     SyncEvent.event_type.expression,
     SyncEvent.file_id.expression,
-    json_text(_members).label("json"),
+    EVENT_JSON.label("json"),
 )

@@ -11,7 +11,7 @@ from app.changes.errors import (
     TooManyFollowers,
 )
 from app.changes.examples import CURSOR, PAGE, STREAM
-from app.http.large_pages import TooManyLargePages
+from app.http.pages import TooManyLargePages
 from app.http.responses import Errors, Responses, invalid, problems, success
 
 _CURSOR_ERRORS: Errors = {

@@ -10,8 +10,8 @@ from app.auth.route import AuthenticatedRoute
 from app.changes import openapi
 from app.changes.dependencies import Changes, LastEventId, StreamPlace
 from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
-from app.http.dependencies import LargePage
-from app.http.large_pages import PageResponse
+from app.http.dependencies import Place
+from app.http.pages import PageResponse
 from app.http.presence import while_connected
 from app.http.stay import Stay
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/changes", tags=["changes"], route_class=Authenticate
 
 @router.get("", operation_id="listChanges", summary="List changes", response_model=ChangePage, responses=openapi.LISTED)
 async def list_changes(
-    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: LargePage
+    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: Place
 ) -> Response:
     """Events in the order of their positions, beginning after a cursor.
 
@@ -39,7 +39,7 @@ async def list_changes(
             waiting = changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
             page = await while_connected(request, waiting)
         await place.take(len(page.changes))
-    return PageResponse(page.encode())
+    return PageResponse(place.fill(page.encode()))
 
 
 @router.get(

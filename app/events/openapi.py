@@ -11,7 +11,7 @@ from app.events.examples import EVENT_ID, PENDING_EVENT, PROCESSED_EVENT
 from app.events.group import IdempotencyKeyReused
 from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy
-from app.http.large_pages import TooManyLargePages
+from app.http.pages import TooManyLargePages
 from app.http.paging import LINK_HEADER
 from app.http.responses import Errors, Responses, body_errors, invalid, problems, success
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
 from app.errors import NotFound
+from app.events.event_json import EVENT_JSON
 from app.events.models import LedgerHead, LedgerIdentity, RetryState, SweepCursor, SyncEvent
 
 
@@ -59,17 +60,17 @@ class EventRepository:
         rows = await self._session.execute(_EVENTS.where(among_ids(SyncEvent.id, event_ids)))
         return {row.id: row for row in rows}
 
-    async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[EventRow]:
-        """Events by falling position. Without filters, any offset is one index seek: positions have no gaps."""
-        query = _EVENTS.order_by(SyncEvent.position.desc()).limit(limit)
+    async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[str]:
+        """Events as JSON by falling position. Without filters, any offset is one index seek: positions have no gaps."""
+        newest_first = SyncEvent.position.desc()
         if wanted == EVERYTHING:
-            query = query.where(SyncEvent.position <= _head() - offset)
+            listed = SyncEvent.position <= _head() - offset
         elif wanted.processed is False:
-            query = query.where(SyncEvent.position.in_(_unprocessed_page(_conditions(wanted), limit, offset)))
+            listed = SyncEvent.position.in_(_unprocessed_page(_conditions(wanted), limit, offset))
         else:
-            query = query.where(*_conditions(wanted)).offset(offset)
-        rows: Sequence[EventRow] = (await self._session.execute(query)).all()
-        return rows
+            listed = SyncEvent.position.in_(_page(_conditions(wanted), newest_first, limit, offset))
+        query = select(EVENT_JSON).where(listed).order_by(newest_first).limit(limit)
+        return (await self._session.execute(query)).scalars().all()
 
     async def list_at(self, positions: Sequence[int]) -> Sequence[EventRow]:
         """The events at `positions`, by rising position."""
@@ -77,11 +78,11 @@ class EventRepository:
         rows: Sequence[EventRow] = (await self._session.execute(query)).all()
         return rows
 
-    async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[EventRow]:
-        """Events of one file by rising position."""
-        query = _EVENTS.where(SyncEvent.file_id == file_id).order_by(SyncEvent.position)
-        rows: Sequence[EventRow] = (await self._session.execute(query.limit(limit).offset(offset))).all()
-        return rows
+    async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[str]:
+        """Events of one file as JSON by rising position."""
+        page = _page([SyncEvent.file_id == file_id], SyncEvent.position.asc(), limit, offset)
+        query = select(EVENT_JSON).where(SyncEvent.position.in_(page)).order_by(SyncEvent.position)
+        return (await self._session.execute(query)).scalars().all()
 
     async def file_is_known(self, file_id: UUID) -> bool:
         """Whether any event names the file."""
@@ -124,6 +125,11 @@ def unprocessed_count(file_id: UUID) -> ColumnElement[int]:
         select(func.count()).where(SyncEvent.file_id == file_id, arm).scalar_subquery() for arm in unprocessed_arms()
     )
     return reduce(add, counts)
+
+
+def _page(conditions: list[ColumnElement[bool]], order: ColumnElement[int], limit: int, offset: int) -> Select[int]:
+    """Positions of a page. PostgreSQL makes all that is selected of the rows that an offset skips, too."""
+    return select(SyncEvent.position).where(*conditions).order_by(order).limit(limit).offset(offset)
 
 
 def _unprocessed_page(conditions: list[ColumnElement[bool]], limit: int, offset: int) -> Select[tuple[int]]:

@@ -12,13 +12,13 @@ from app.auth.route import AuthenticatedRoute, BatchRoute, DirectRoute
 from app.errors import Conflict
 from app.events import openapi
 from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
+from app.events.event_json import encode_page
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
-from app.events.page import encode_page
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
-from app.http.dependencies import CurrentDatabase, LargePage, WriteSession
-from app.http.large_pages import PageResponse
+from app.http.dependencies import CurrentDatabase, Place, WriteSession
+from app.http.pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
 
@@ -94,7 +94,7 @@ async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    place: LargePage,
+    place: Place,
     database: CurrentDatabase,
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
@@ -107,7 +107,7 @@ async def list_events(
         events = await EventRepository(connection).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
     has_next = len(events) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(await encode_page(events[: query.limit]), headers=links)
+    return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
 
 
 @single_router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)

@@ -5,7 +5,7 @@ from app.auth.responses import token_errors
 from app.errors import NotFound
 from app.events.examples import PROCESSED_EVENT
 from app.files.schemas import VIEW_EXAMPLE
-from app.http.large_pages import TooManyLargePages
+from app.http.pages import TooManyLargePages
 from app.http.paging import LINK_HEADER
 from app.http.responses import Responses, invalid, problems, success
 

@@ -7,16 +7,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
+from app.events.event_json import encode_page
 from app.events.examples import FILE_ID
-from app.events.page import encode_page
 from app.events.repository import EventRepository
 from app.events.schemas import EventView, PageQuery
 from app.files import openapi
 from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
-from app.http.dependencies import CurrentDatabase, LargePage, ReadSession
-from app.http.large_pages import PageResponse
+from app.http.dependencies import CurrentDatabase, Place, ReadSession
+from app.http.pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
 
@@ -46,7 +46,7 @@ async def list_file_events(
     file_id: FileId,
     query: Annotated[PageQuery, Query()],
     _reader: Reader,
-    place: LargePage,
+    place: Place,
     database: CurrentDatabase,
 ) -> Response:
     """Everything that happened to the file, oldest first."""
@@ -58,4 +58,4 @@ async def list_file_events(
             raise NotFound("No event names this file.")
     has_next = len(events) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(await encode_page(events[: query.limit]), headers=links)
+    return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from app.errors import ProblemError
-from app.http.body_budget import BodyBudget
+from app.http.budget import BodyBudget
 from app.http.presence import ClientLeft
 from app.http.strict_json import parse_json
 

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.http.large_pages import LargePages, PagePlace
+from app.http.pages import PagePlace, Pages
 
 
 async def get_database(request: Request) -> Database:
@@ -31,9 +31,9 @@ async def write_session(database: Annotated[Database, Depends(get_database)]) ->
         yield session
 
 
-async def large_page(request: Request) -> AsyncIterator[PagePlace]:
-    """The place of a large page, which is free again once the last of the answer is sent or its reader is gone."""
-    pages: LargePages = request.state.large_pages
+async def page_place(request: Request) -> AsyncIterator[PagePlace]:
+    """The place of a page, which is free again once the last of the answer is sent or its reader is gone."""
+    pages: Pages = request.state.pages
     place = PagePlace(pages)
     try:
         yield place
@@ -42,6 +42,6 @@ async def large_page(request: Request) -> AsyncIterator[PagePlace]:
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]
-LargePage = Annotated[PagePlace, Depends(large_page, scope="request")]
+Place = Annotated[PagePlace, Depends(page_place, scope="request")]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]

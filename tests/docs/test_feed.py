@@ -79,6 +79,7 @@ def test_effects_exactly_once(api: httpx.Client) -> None:
     names["apply"](next_page(), own)
     assert own.execute("SELECT count(*) FROM files_seen").fetchone() == (4,)
     assert next_page()["changes"] == []
+    own.close()
 
 
 def test_snapshot_then_tail(api: httpx.Client) -> None:

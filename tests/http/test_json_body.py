@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
-from app.http.body_budget import BodyBudget
+from app.http.budget import BodyBudget
 from app.metrics import Metrics
 
 

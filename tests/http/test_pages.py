@@ -1,4 +1,4 @@
-"""Few large pages are read and sent at once; a client that does not read his holds a place until it is cut off."""
+"""Few pages are read and sent at once; a client that does not read his takes room until it is cut off."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 
 from app.database.engine import Database
-from app.http import large_pages
-from app.http.large_pages import PLACES, LargePages, PagePlace, TooManyLargePages
+from app.http import pages
+from app.http.budget import Budget
+from app.http.pages import READ_ITEMS, SENT_BYTES, PagePlace, Pages, TooManyLargePages
 from app.http.protocol import BoundedHttpProtocol
 from app.main import create_app
 from tests.conftest import MakeSettings
@@ -25,27 +26,52 @@ FILE_ID = uuid4()
 LISTS = ("/sync-events", f"/files/{FILE_ID}/events", "/changes")
 
 
-async def test_a_place_is_waited_for_but_not_for_ever() -> None:
+def places(number: int) -> tuple[list[PagePlace], list[None]]:
+    """Places of as many requests, and a list of those that waited in vain."""
     rejected: list[None] = []
-    pages = LargePages(0.05, lambda: rejected.append(None))
-    *taken, late = (PagePlace(pages) for _ in range(PLACES + 1))
-    for place in taken:
-        await place.take(101)
-        await place.take(101)  # it has one
-    await late.take(100)  # it needs none
+    shared = Pages(0.05, lambda: rejected.append(None))
+    return [PagePlace(shared) for _ in range(number)], rejected
+
+
+async def test_a_place_is_waited_for_but_not_for_ever() -> None:
+    [first, second, late], rejected = places(3)
+    await first.take(READ_ITEMS)
+    await first.take(READ_ITEMS)  # it has it
+    await second.take(10)  # it needs none
     with pytest.raises(TooManyLargePages):
-        await late.take(101)
-    waiting = asyncio.create_task(late.take(101))
+        await late.take(11)
+    late.give_back()
+    waiting = asyncio.create_task(late.take(11))
     await asyncio.sleep(0)
-    taken[0].give_back()
-    taken[0].give_back()
+    first.give_back()
+    first.give_back()
     await waiting
     assert len(rejected) == 1
+    await second.take(READ_ITEMS - 11)
+    with pytest.raises(TooManyLargePages):
+        await first.take(11)
+
+
+async def test_who_has_read_lets_others_read_until_too_much_is_to_be_sent() -> None:
+    [first, second, third, small], _ = places(4)
+    page = bytes(SENT_BYTES - 1)
+    await first.take(READ_ITEMS)
+    assert first.fill(page) is page
+    with pytest.raises(TooManyLargePages):
+        await second.take(11)
+    await small.take(10)
+    small.fill(page)  # counts for nothing
+    first.give_back()
+    await second.take(READ_ITEMS)
+    second.fill(bytes(100))
+    await third.take(READ_ITEMS)
 
 
 @pytest.fixture
 def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_pages, "PLACES", 1)
+    """One large page is read or sent at once."""
+    monkeypatch.setattr(pages, "READ_ITEMS", 1000)
+    monkeypatch.setattr(pages, "SENT_BYTES", 1)
 
 
 @asynccontextmanager
@@ -58,12 +84,12 @@ async def serving(make_settings: MakeSettings, token: str) -> AsyncIterator[http
 async def test_every_list_refuses_a_large_page_when_no_place_becomes_free(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large_pages, "PLACES", 0)
+    monkeypatch.setattr(Budget, "take", _wait_for_ever)
     await add_events(database, (FILE_ID, "upload"))
     async with serving(make_settings, tokens.token()) as client:
         for path in LISTS:
-            assert (await client.get(path, params={"limit": 100})).status_code == 200
-            answer = await client.get(path, params={"limit": 101})
+            assert (await client.get(path, params={"limit": 10})).status_code == 200
+            answer = await client.get(path, params={"limit": 11})
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             assert answer.json()["type"] == "urn:sync-service:problem:too-many-large-pages"
         assert 'rejected_total{reason="large_pages"} 3.0' in (await client.get("/metrics")).text
@@ -83,6 +109,11 @@ async def test_a_large_page_is_the_same_as_small_ones_and_gives_its_place_back(
             assert _positions(whole) == _positions(first) + _positions(rest)
             assert len(_positions(whole)) == 120
             assert (await client.get(path, params={"limit": 200, "offset": 120})).json() == []
+
+
+async def _wait_for_ever(_budget: Budget, _amount: int) -> int:
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 def _positions(page: httpx.Response) -> list[int]:

@@ -1,0 +1,73 @@
+"""Probes get their answer whatever a crowd of clients does; memory stays within what the manifests give."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from statistics import median
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from app.database.engine import Database
+from app.http.middleware import PROBE_PATHS
+from tests.events.support import open_ledger, record
+from tests.support.process import ServiceProcess
+from tests.support.raw_http import connect
+from tests.support.tokens import TokenFactory
+
+pytestmark = pytest.mark.load
+
+CROWD = 300
+MEMORY_MIB = 256
+
+
+@pytest.mark.parametrize(("database_url", "limit"), [("postgresql", 10), ("sqlite", 1000)], indirect=["database_url"])
+async def test_a_probe_on_a_new_connection_does_not_wait_behind_a_crowd_that_reads_long_pages(
+    start_service: Callable[..., ServiceProcess], tokens: TokenFactory, database: Database, limit: int
+) -> None:
+    await open_ledger(database).append([record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(400)])
+    service = start_service(LOG_LEVEL="ERROR")
+    port = urlsplit(service.url).port
+    assert port
+    page = f"GET /sync-events?limit={limit} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens.token()}\r\n\r\n"
+    over, together = asyncio.Event(), asyncio.Barrier(CROWD + 1)
+    statuses: set[int] = set()
+
+    async def read_pages() -> None:
+        async with connect(port) as connection:
+            await connection.send(page.encode())
+            await together.wait()
+            while not over.is_set():
+                statuses.add((await connection.answer()).status)
+                await connection.send(page.encode())
+
+    os.kill(service.pid, signal.SIGSTOP)
+    async with asyncio.TaskGroup() as crowd:
+        for _ in range(CROWD):
+            crowd.create_task(read_pages())
+        await together.wait()  # all of them wait to be accepted
+        os.kill(service.pid, signal.SIGCONT)
+        waits, memory_bytes = await asyncio.to_thread(_probe, service)
+        over.set()
+    # The crowd shares its core with the service and with PostgreSQL, so the slowest gets more than the second promised.
+    assert median(waits) < 1
+    assert max(waits) < 2
+    assert 200 in statuses
+    assert statuses <= {200, 503}
+    assert max(memory_bytes) < MEMORY_MIB * 2**20
+
+
+def _probe(service: ServiceProcess) -> tuple[list[float], list[int]]:
+    """Ask each probe eight times, each time on a new connection: how many seconds each took, and the memory then."""
+    process, waits, memory_bytes = psutil.Process(service.pid), [], []
+    for _ in range(8):
+        for path in sorted(PROBE_PATHS):
+            began = time.perf_counter()
+            assert httpx.get(service.url + path, timeout=30).status_code == 200
+            waits.append(time.perf_counter() - began)
+            memory_bytes.append(process.memory_info().rss)
+    return waits, memory_bytes
