@@ -181,10 +181,10 @@ async def client(anonymous: httpx.AsyncClient, tokens: TokenFactory) -> httpx.As
 
 @contextmanager
 def service_processes(url: str, issuer: KeyServer, folder: Path) -> Iterator[Callable[..., ServiceProcess]]:
-    """Start real service processes on a database; they are ended with the block."""
+    """Begin real service processes on a database, without waiting for them; they are ended with the block."""
     processes: list[ServiceProcess] = []
 
-    def start(*command: str, **variables: str) -> ServiceProcess:
+    def begin(*command: str, **variables: str) -> ServiceProcess:
         how = {"command": command} if command else {}
         environment = {
             "DATABASE_URL": url,
@@ -196,19 +196,43 @@ def service_processes(url: str, issuer: KeyServer, folder: Path) -> Iterator[Cal
         }
         process = ServiceProcess(environment, folder / f"service-{len(processes)}.log", **how)
         processes.append(process)
-        process.wait_until_healthy()
         return process
 
-    yield start
+    yield begin
     for process in processes:
         process.kill()
 
 
 @pytest.fixture
-def start_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
-    """Start real service processes on the database under test; they are ended after the test."""
-    with service_processes(database_url, issuer, tmp_path) as start:
-        yield start
+def begin_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
+    """Begin real service processes on the database under test."""
+    with service_processes(database_url, issuer, tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture
+def start_service(begin_service: Callable[..., ServiceProcess]) -> Callable[..., ServiceProcess]:
+    """Begin one and wait until it is healthy."""
+
+    def start(*command: str, **variables: str) -> ServiceProcess:
+        process = begin_service(*command, **variables)
+        process.wait_until_healthy()
+        return process
+
+    return start
+
+
+@pytest.fixture
+def start_replicas(begin_service: Callable[..., ServiceProcess]) -> Callable[..., list[ServiceProcess]]:
+    """Begin some at once and wait until all are healthy."""
+
+    def start(number: int, **variables: str) -> list[ServiceProcess]:
+        replicas = [begin_service(**variables) for _ in range(number)]
+        for replica in replicas:
+            replica.wait_until_healthy()
+        return replicas
+
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -218,5 +242,7 @@ def local_service(
     """One service in local mode, for all tests of a module that bear what the others have recorded."""
     folder = tmp_path_factory.mktemp("local-service")
     shutil.copy(sqlite_template, folder / "sync.db")
-    with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, folder) as start:
-        yield start(**LOCAL_MODE)
+    with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, folder) as begin:
+        process = begin(**LOCAL_MODE)
+        process.wait_until_healthy()
+        yield process
