@@ -63,11 +63,11 @@ async def test_the_stream_says_how_long_to_wait_before_the_next(page: Page, toke
         cursors.append(route.request.headers.get("last-event-id"))
         await route.fulfill(content_type="text/event-stream", body=f"retry: 37\nid: {len(cursors)}\n\n")
 
-    await page.goto("/health")  # a page without timers of its own
+    await page.goto("/docs")
     await page.route("**/changes/stream*", answer)
     record = "const wait = window.setTimeout; window.waits = [];"
     record += "window.setTimeout = (then, ms) => { window.waits.push(ms); return wait(then, ms); };"
     await page.evaluate(f"(token) => {{ {record} {script} follow('', token, () => {{}}); }}", token)
-    await page.wait_for_function("() => window.waits.length >= 2")
-    assert await page.evaluate("window.waits.slice(0, 2)") == [37, 37]
+    # The page has timers of its own.
+    await page.wait_for_function("() => window.waits.filter((ms) => ms === 37).length >= 2")
     assert cursors[:2] == [None, "1"]
