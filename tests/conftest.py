@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,6 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
+LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-enough-characters"}
 
 MakeSettings = Callable[..., Settings]
 
@@ -36,6 +38,11 @@ MakeSettings = Callable[..., Settings]
 def pytest_report_header() -> list[str]:
     """What is left out on this machine."""
     return [] if find_chromium() else [f"browser tests are left out: {MISSING}"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores: half of the time a test waits for a process, a lock or a disk."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
 
 
 def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -172,26 +179,70 @@ async def client(anonymous: httpx.AsyncClient, tokens: TokenFactory) -> httpx.As
     return anonymous
 
 
-@pytest.fixture
-def start_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
-    """Start real service processes on the database under test; they are ended after the test."""
+@contextmanager
+def service_processes(url: str, issuer: KeyServer, folder: Path) -> Iterator[Callable[..., ServiceProcess]]:
+    """Begin real service processes on a database, without waiting for them; they are ended with the block."""
     processes: list[ServiceProcess] = []
 
-    def start(*command: str, **variables: str) -> ServiceProcess:
+    def begin(*command: str, **variables: str) -> ServiceProcess:
         how = {"command": command} if command else {}
         environment = {
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": url,
             "AUTH0_DOMAIN": issuer.domain,
             "API_AUDIENCE": AUDIENCE,
             "SYNC_EVENT_PROCESS_INTERVAL": "0.2",
             "LOG_LEVEL": "WARNING",
             **variables,
         }
-        process = ServiceProcess(environment, tmp_path / f"service-{len(processes)}.log", **how)
+        process = ServiceProcess(environment, folder / f"service-{len(processes)}.log", **how)
         processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture
+def begin_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
+    """Begin real service processes on the database under test."""
+    with service_processes(database_url, issuer, tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture
+def start_service(begin_service: Callable[..., ServiceProcess]) -> Callable[..., ServiceProcess]:
+    """Begin one and wait until it is healthy."""
+
+    def start(*command: str, **variables: str) -> ServiceProcess:
+        process = begin_service(*command, **variables)
         process.wait_until_healthy()
         return process
 
-    yield start
-    for process in processes:
-        process.kill()
+    return start
+
+
+@pytest.fixture
+def start_replicas(begin_service: Callable[..., ServiceProcess]) -> Callable[..., list[ServiceProcess]]:
+    """Begin some at once and wait until all are healthy."""
+
+    def start(number: int, **variables: str) -> list[ServiceProcess]:
+        replicas = [begin_service(**variables) for _ in range(number)]
+        for replica in replicas:
+            replica.wait_until_healthy()
+        return replicas
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def local_service(
+    sqlite_template: Path, issuer: KeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    """One service in local mode, for all tests of a module that bear what the others have recorded."""
+    folder = tmp_path_factory.mktemp("local-service")
+    shutil.copy(sqlite_template, folder / "sync.db")
+    with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, folder) as begin:
+        process = begin(**LOCAL_MODE)
+        process.wait_until_healthy()
+        yield process

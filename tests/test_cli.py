@@ -142,13 +142,15 @@ def test_auth0_mode_mints_nothing(run: Run) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"short", b"\xff" * 40], ids=repr)
-def test_an_unusable_secret_is_one_line(content: bytes | None, run: Run, tmp_path: Path) -> None:
+def test_an_unusable_secret_is_one_line(
+    content: bytes | None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "secret"
     path.mkdir() if content is None else path.write_bytes(content)
-    done = run("token")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("SECRET_KEY_FILE: ")
-    assert done.stderr.count("\n") == 1
+    assert main(["token"]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith("SECRET_KEY_FILE: ")
 
 
 def test_a_wrong_setting_is_named(run: Run) -> None:

@@ -84,11 +84,12 @@ async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start,
 
 @pytest.mark.load
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_several_processes_sweep_each_event_once(start_service: Start, database: Database) -> None:
+async def test_several_processes_sweep_each_event_once(
+    start_replicas: Callable[..., list[ServiceProcess]], database: Database
+) -> None:
     file_ids = [uuid4() for _ in range(50)]
     await add_events(database, *((file_id, "upload") for file_id in file_ids for _ in range(10)))
-    for _ in range(3):
-        start_service(SYNC_EVENT_BATCH_SIZE="7", SYNC_EVENT_PROCESS_INTERVAL="0.01")
+    start_replicas(3, SYNC_EVENT_BATCH_SIZE="7", SYNC_EVENT_PROCESS_INTERVAL="0.01")
 
     async def is_swept() -> bool:
         return all(event.processed for event in await read_ledger(database))

@@ -1,18 +1,17 @@
-"""A service in local mode, a token as a user gets one, and a page that is watched."""
+"""A service in local mode, a token as a user gets one, a browser, and a page that is watched."""
 
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Page
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
-from tests.conftest import ROOT
-from tests.support.browser import find_chromium, watched_page
+from tests.conftest import LOCAL_MODE, ROOT
+from tests.support.browser import find_chromium, running_browser, watched_page
 from tests.support.process import ServiceProcess
-
-LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-this-test-with-enough-characters"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,12 +24,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
+def service(local_service: ServiceProcess) -> ServiceProcess:
     """The service as a developer runs it."""
-    return start_service(**LOCAL_MODE)
+    return local_service
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def token() -> str:
     """What `python -m app token` prints."""
     command = [sys.executable, "-m", "app", "token"]
@@ -40,8 +39,15 @@ def token() -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture
-async def page(service: ServiceProcess) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for the module's pages."""
+    async with running_browser() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser, service: ServiceProcess) -> AsyncIterator[Page]:
     """A page that may load from the service alone, and must not report an error."""
-    async with watched_page(service.url) as page:
+    async with watched_page(browser, service.url) as page:
         yield page

@@ -8,7 +8,7 @@ from tests.docs.markdown import code_blocks
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 FILE = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
 
 
@@ -22,14 +22,14 @@ async def test_events_are_read_as_they_are_posted(page: Page, service: ServicePr
 
     await post("upload")
     await page.goto("/docs")
-    cursor = (await (await page.request.get("/changes", headers=headers)).json())["cursor"]
+    head = await (await page.request.get("/changes?cursor=latest", headers=headers)).json()
     start = "window.seen = []; follow('', token, (change) => seen.push(change), cursor);"
-    await page.evaluate(f"([token, cursor]) => {{ {script} {start} }}", [token, cursor])
+    await page.evaluate(f"([token, cursor]) => {{ {script} {start} }}", [token, head["cursor"]])
     for number, event_type in enumerate(["update", "delete", "upload"], start=1):
         await post(event_type)
         await page.wait_for_function("number => window.seen.length === number", arg=number)
     seen = await page.evaluate("window.seen")
-    assert [change["position"] for change in seen] == [2, 3, 4]
+    assert [change["position"] - head["head_position"] for change in seen] == [1, 2, 3]
     assert [change["event_type"] for change in seen] == ["update", "delete", "upload"]
     assert {change["metadata"]["path"] for change in seen} == {"ü\n€\u2028id: evil.txt"}
 
@@ -68,6 +68,6 @@ async def test_the_stream_says_how_long_to_wait_before_the_next(page: Page, toke
     record = "const wait = window.setTimeout; window.waits = [];"
     record += "window.setTimeout = (then, ms) => { window.waits.push(ms); return wait(then, ms); };"
     await page.evaluate(f"(token) => {{ {record} {script} follow('', token, () => {{}}); }}", token)
-    await page.wait_for_function("() => window.waits.length >= 2")
-    assert await page.evaluate("window.waits.slice(0, 2)") == [37, 37]
+    # The page has timers of its own.
+    await page.wait_for_function("() => window.waits.filter((ms) => ms === 37).length >= 2")
     assert cursors[:2] == [None, "1"]

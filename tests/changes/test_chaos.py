@@ -26,9 +26,13 @@ REPLICAS = 3
 @pytest.mark.timeout(SECONDS + 240)
 @pytest.mark.load
 async def test_every_follower_sees_every_event_once_in_order(
-    start_service: Callable[..., ServiceProcess], database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
+    start_replicas: Callable[..., list[ServiceProcess]],
+    start_service: Callable[..., ServiceProcess],
+    database: Database,
+    outside: httpx.AsyncClient,
+    tokens: TokenFactory,
 ) -> None:
-    replicas = [start_service(CHANGES_KEEP_ALIVE="1") for _ in range(REPLICAS)]
+    replicas = start_replicas(REPLICAS, CHANGES_KEEP_ALIVE="1")
     heads: list[int] = []  # the last position, once writing has ended
 
     def choose() -> str:

@@ -19,9 +19,9 @@ MAX_MEDIAN_SECONDS = 0.5
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.load
 async def test_an_event_reaches_the_stream_of_another_replica_soon(
-    start_service: Callable[..., ServiceProcess], outside: httpx.AsyncClient
+    start_replicas: Callable[..., list[ServiceProcess]], outside: httpx.AsyncClient
 ) -> None:
-    writing, reading = start_service(), start_service()
+    writing, reading = start_replicas(2)
     event = {"file_id": str(FILE), "event_type": "upload"}
     seconds: list[float] = []
     async with open_stream(outside, reading.url, cursor="latest") as stream:

@@ -1,5 +1,6 @@
 """A service in local mode, and a token for it, as a newcomer gets them."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,28 +9,28 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LOCAL_MODE, ROOT
 from tests.support.process import ServiceProcess
 
-SECRET = "a secret of this test alone, long enough"
 AUTHORITY = "localhost:8000"
 
 
 @pytest.fixture
 def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
     """A service in local mode."""
-    return start_service(AUTH0_DOMAIN="", SECRET_KEY=SECRET)
+    return start_service(**LOCAL_MODE)
 
 
-@pytest.fixture
-def token(monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="session")
+def token() -> str:
     """What `make -s token` prints."""
     recipe = re.search(r"^token:.*\n\t@\$\(BIN\)/python (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
-    monkeypatch.setenv("SECRET_KEY", SECRET)
-    monkeypatch.setenv("AUTH0_DOMAIN", "")
     command = [sys.executable, *shlex.split(recipe[1])]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run(
+        command, env={**os.environ, **LOCAL_MODE}, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 @pytest.fixture

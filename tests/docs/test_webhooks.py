@@ -22,8 +22,8 @@ from app.main import create_app
 from app.webhooks.cloud_event import CONTENT_TYPE, event_body
 from app.webhooks.retry import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
 from app.webhooks.signature import new_secret, signed_headers, verify
-from tests.conftest import ROOT
-from tests.docs.conftest import AUTHORITY, SECRET
+from tests.conftest import LOCAL_MODE, ROOT
+from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import code_blocks, rows, section
 from tests.support.postgres import free_port
 from tests.support.process import ServiceProcess
@@ -134,9 +134,7 @@ async def test_the_walk_leads_to_a_line(
 ) -> None:
     start, receive, record = code_blocks(WEBHOOKS, "bash")
     assert start == "WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true make run\n"
-    service = start_service(
-        AUTH0_DOMAIN="", SECRET_KEY=SECRET, WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true", WEBHOOK_PORTS="0"
-    )
+    service = start_service(**LOCAL_MODE, WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true", WEBHOOK_PORTS="0")
     port = free_port()
 
     def script(block: str) -> list[str]:

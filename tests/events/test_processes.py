@@ -20,6 +20,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.load
 
 Start = Callable[..., ServiceProcess]
+StartReplicas = Callable[..., list[ServiceProcess]]
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
@@ -45,9 +46,9 @@ def more_than(load: Load, answered: int) -> Callable[[], bool]:
 
 @on_postgresql
 async def test_three_processes_append_and_a_reader_misses_nothing(
-    start_service: Start, database: Database, tokens: TokenFactory
+    start_replicas: StartReplicas, database: Database, tokens: TokenFactory
 ) -> None:
-    services = [start_service() for _ in range(3)]
+    services = start_replicas(3)
     loads, stop, written = [Load() for _ in services], asyncio.Event(), asyncio.Event()
     follower = asyncio.create_task(follow(database, written))
     async with asyncio.TaskGroup() as group:
@@ -88,9 +89,9 @@ async def test_kill_under_load_loses_no_answered_event(
 
 @on_postgresql
 async def test_a_stopped_replica_holds_up_nobody(
-    start_service: Start, database: Database, tokens: TokenFactory
+    start_replicas: StartReplicas, database: Database, tokens: TokenFactory
 ) -> None:
-    stalling, running = start_service(), start_service()
+    stalling, running = start_replicas(2)
     stalled_load, load, stop = Load(), Load(), asyncio.Event()
     seconds: list[float] = []  # each time until 10 requests of 4 clients were answered beside a stopped replica
     async with asyncio.TaskGroup() as group:

@@ -118,16 +118,19 @@ async def test_slow_headers_and_floods_of_headers(begin: Begin) -> None:
 
 async def test_bodies_that_do_not_end(begin: Begin) -> None:
     scene = await begin(BODY_TIMEOUT="1")
-    for start in (
-        scene.event(len(EVENT) + 1),
-        scene.head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(EVENT), EVENT),
-        scene.head("Content-Length: 9000000", path="/sync-events/batch") + b'{"events":[',
-    ):
+
+    async def assert_given_up(start: bytes) -> None:
         connection = await scene.connect()
         await connection.send(start)
         answer = await connection.answer()
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert await connection.rest() == b""
+
+    await asyncio.gather(
+        assert_given_up(scene.event(len(EVENT) + 1)),
+        assert_given_up(scene.head("Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(EVENT), EVENT)),
+        assert_given_up(scene.head("Content-Length: 9000000", path="/sync-events/batch") + b'{"events":['),
+    )
     await scene.assert_served()
 
 

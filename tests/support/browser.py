@@ -5,7 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import ConsoleMessage, Error, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium was found (install Debian's `chromium`, or name the binary in CHROMIUM)"
@@ -54,20 +54,31 @@ class Watch:
 
 
 @asynccontextmanager
-async def watched_page(origin: str) -> AsyncIterator[Page]:
-    """A page in a browser of its own.
+async def running_browser() -> AsyncIterator[Browser]:
+    """A browser.
 
     Raises:
-        RuntimeError: when there is no browser.
-        AssertionError: at the end, when the page loaded anything from elsewhere than `origin` or reported an error.
+        RuntimeError: when there is none.
     """
     chromium = find_chromium()
     if chromium is None:
         raise RuntimeError(MISSING)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = await browser.new_page(base_url=origin, viewport={"width": 1280, "height": 1000})
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def watched_page(browser: Browser, origin: str) -> AsyncIterator[Page]:
+    """A page with cookies and a storage of its own.
+
+    Raises:
+        AssertionError: at the end, when the page loaded anything from elsewhere than `origin` or reported an error.
+    """
+    async with await browser.new_context(base_url=origin, viewport={"width": 1280, "height": 1000}) as context:
+        page = await context.new_page()
         watch = Watch(page, origin)
         yield page
-        await browser.close()
-    assert watch.complaints == []
+        # What is still under way fails when the page is closed.
+        assert watch.complaints == []

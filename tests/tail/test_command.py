@@ -16,11 +16,10 @@ import pytest
 from app.cli import main
 from sync_client import NewEvent, SyncClient
 from tests.client.conftest import PATIENT
-from tests.conftest import ROOT
+from tests.conftest import LOCAL_MODE, ROOT
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
-SECRET = "a secret of this test alone, long enough"
 DEADLINE_SECONDS = 60
 
 
@@ -33,14 +32,14 @@ def database_url(sqlite_url: str) -> str:
 @pytest.fixture
 def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
     """A service in local mode."""
-    return start_service(AUTH0_DOMAIN="", SECRET_KEY=SECRET)
+    return start_service(**LOCAL_MODE)
 
 
 @pytest.fixture
 def local_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of the service, for whoever mints tokens."""
-    monkeypatch.setenv("AUTH0_DOMAIN", "")
-    monkeypatch.setenv("SECRET_KEY", SECRET)
+    for name, value in LOCAL_MODE.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("SYNC_TOKEN", raising=False)
 
 
@@ -242,10 +241,10 @@ def test_colours_on_a_terminal_only(tail: Callable[..., Tail], service: ServiceP
     ids=str,
 )
 def test_what_can_not_go_on_is_one_line(
-    arguments: list[str], variables: dict[str, str], message: str, service: ServiceProcess, local_mode: None
+    arguments: list[str], variables: dict[str, str], message: str, local_service: ServiceProcess, local_mode: None
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "app", "tail", "--url", service.url, *arguments],
+        [sys.executable, "-m", "app", "tail", "--url", local_service.url, *arguments],
         env={**os.environ, **variables},
         cwd=ROOT,
         capture_output=True,

@@ -147,8 +147,10 @@ async def is_delivered(database: Database, subscription_id: UUID) -> bool:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_three_replicas_that_are_killed_and_suspended(start_service: Start, database: Database) -> None:
-    replicas = [start_service(**ENVIRONMENT) for _ in range(3)]
+async def test_three_replicas_that_are_killed_and_suspended(
+    start_replicas: Callable[..., list[ServiceProcess]], start_service: Start, database: Database
+) -> None:
+    replicas = start_replicas(3, **ENVIRONMENT)
     await run(database, replicas, lambda: start_service(**ENVIRONMENT))
 
 
