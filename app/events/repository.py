@@ -8,7 +8,7 @@ from operator import add
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, func, inspect, select, union_all, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, inspect, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
@@ -68,7 +68,7 @@ class EventRepository:
         elif wanted.processed is False:
             listed = SyncEvent.position.in_(_unprocessed_page(_conditions(wanted), limit, offset))
         else:
-            listed = SyncEvent.position.in_(_page(_conditions(wanted), newest_first, limit, offset))
+            listed = _listed(_conditions(wanted), newest_first, limit, offset)
         query = select(EVENT_JSON).where(listed).order_by(newest_first).limit(limit)
         return (await self._session.execute(query)).scalars().all()
 
@@ -80,8 +80,9 @@ class EventRepository:
 
     async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[str]:
         """Events of one file as JSON by rising position."""
-        page = _page([SyncEvent.file_id == file_id], SyncEvent.position.asc(), limit, offset)
-        query = select(EVENT_JSON).where(SyncEvent.position.in_(page)).order_by(SyncEvent.position)
+        oldest_first = SyncEvent.position.asc()
+        listed = _listed([SyncEvent.file_id == file_id], oldest_first, limit, offset)
+        query = select(EVENT_JSON).where(listed).order_by(oldest_first).limit(limit)
         return (await self._session.execute(query)).scalars().all()
 
     async def file_is_known(self, file_id: UUID) -> bool:
@@ -127,9 +128,14 @@ def unprocessed_count(file_id: UUID) -> ColumnElement[int]:
     return reduce(add, counts)
 
 
-def _page(conditions: list[ColumnElement[bool]], order: ColumnElement[int], limit: int, offset: int) -> Select[int]:
-    """Positions of a page. PostgreSQL makes all that is selected of the rows that an offset skips, too."""
-    return select(SyncEvent.position).where(*conditions).order_by(order).limit(limit).offset(offset)
+def _listed(
+    conditions: list[ColumnElement[bool]], order: ColumnElement[int], limit: int, offset: int
+) -> ColumnElement[bool]:
+    """Which events are on a page; by their positions if it has an offset, lest PostgreSQL write those that it skips."""
+    if not offset:
+        return and_(*conditions)
+    page = select(SyncEvent.position).where(*conditions).order_by(order).limit(limit).offset(offset)
+    return SyncEvent.position.in_(page)
 
 
 def _unprocessed_page(conditions: list[ColumnElement[bool]], limit: int, offset: int) -> Select[tuple[int]]:

@@ -18,7 +18,7 @@ from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 SECONDS = chaos_seconds(0)
-MIN_KILLS = 4
+MIN_KILLS = 6
 REPLICAS = 3
 
 

@@ -46,6 +46,8 @@ QUERIES: dict[str, Query] = {
     "history": lambda session: EventRepository(session).list_history(FILE, limit=1, offset=0),
     "first page": lambda session: _list(session, EVERYTHING),
     "deep page": lambda session: _list(session, EVERYTHING, offset=75_000),
+    "deep history": lambda session: EventRepository(session).list_history(FILE, limit=11, offset=5000),
+    "deep page of a type": lambda session: _list(session, EventFilter(event_type="delete"), offset=5000),
     "file": lambda session: _list(session, EventFilter(file_id=FILE)),
     "type": lambda session: _list(session, EventFilter(event_type="delete")),
     "processed": lambda session: _list(session, EventFilter(processed=True)),
