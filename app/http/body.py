@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -114,10 +113,14 @@ class JsonRequest(Request):
             json.JSONDecodeError: which FastAPI answers with 422.
         """
         raw, self._raw = self._raw, bytearray()
-        if len(raw) < THREAD_FROM_BYTES:
+        if not self._taken_bytes:
             return parse_json(raw)
-        async with self._budget.parsing if self._taken_bytes else nullcontext():
-            return await asyncio.to_thread(self._parse_and_forget, raw)
+        async with self._budget.parsing:
+            if len(raw) >= THREAD_FROM_BYTES:
+                return await asyncio.to_thread(self._parse_and_forget, raw)
+            value = parse_json(raw)
+            await asyncio.sleep(0)  # one of them in a turn of the event loop, so that a probe need not wait for many
+            return value
 
     def release(self) -> None:
         """Give the room to others; nothing of the body is in use any more."""

@@ -54,8 +54,8 @@ class Budget:
 class BodyBudget(Budget):
     """The bytes of bodies that are read, parsed and written at once.
 
-    Large bodies are parsed one at a time, under the lock `parsing`: several threads that compute would hold up the rest
-    of the process for seconds.
+    Large bodies are parsed one at a time, under the lock `parsing`: many in one turn of the event loop, or several
+    threads that compute, would hold up the rest of the process for seconds.
     """
 
     def __init__(self, total: int) -> None:
