@@ -70,7 +70,8 @@ class State(TypedDict):
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
     body_budget: BodyBudget
-    pages: Pages
+    list_pages: Pages
+    change_pages: Pages
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
@@ -143,7 +144,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
                 body_budget=BodyBudget(settings.max_batch_bytes),
-                pages=Pages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages")),
+                list_pages=_create_pages(settings, metrics),
+                change_pages=_create_pages(settings, metrics),
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,
@@ -162,6 +164,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             log.info("service stopping")
 
     return lifespan
+
+
+def _create_pages(settings: Settings, metrics: Metrics) -> Pages:
+    return Pages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages"))
 
 
 def _create_rate_limiter(settings: Settings) -> RateLimiter | None:

@@ -10,7 +10,7 @@ from app.auth.route import AuthenticatedRoute
 from app.changes import openapi
 from app.changes.dependencies import Changes, LastEventId, StreamPlace
 from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
-from app.http.dependencies import Place
+from app.http.dependencies import ChangePlace
 from app.http.pages import PageResponse
 from app.http.presence import while_connected
 from app.http.stay import Stay
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/changes", tags=["changes"], route_class=Authenticate
 
 @router.get("", operation_id="listChanges", summary="List changes", response_model=ChangePage, responses=openapi.LISTED)
 async def list_changes(
-    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: Place
+    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: ChangePlace
 ) -> Response:
     """Events in the order of their positions, beginning after a cursor.
 

@@ -35,9 +35,12 @@ class Deadlines:
             self._waiting.popleft()
 
     def close(self) -> None:
-        """Leave no timer behind."""
+        """Refuse whoever still waits, and leave no timer behind."""
+        while self._waiting:
+            self._waiting.popleft()[1].refuse(CommitTooLate())
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _refuse_late(self) -> None:
         loop = asyncio.get_running_loop()

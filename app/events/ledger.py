@@ -90,6 +90,7 @@ class Ledger:
                     await self._answer(group)
                 self._deadlines.forget_answered()
         finally:
+            self._deadlines.forget_answered()
             self._writer = None
 
     def _take_group(self) -> list[Append]:

@@ -17,7 +17,7 @@ from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import BatchCreated, EventCreated, EventQuery, EventView, NewBatch, NewEvent
-from app.http.dependencies import CurrentDatabase, Place, WriteSession
+from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
 from app.http.pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
@@ -94,7 +94,7 @@ async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    place: Place,
+    place: ListPlace,
     database: CurrentDatabase,
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.

@@ -15,7 +15,7 @@ from app.files import openapi
 from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
-from app.http.dependencies import CurrentDatabase, Place, ReadSession
+from app.http.dependencies import CurrentDatabase, ListPlace, ReadSession
 from app.http.pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
@@ -46,7 +46,7 @@ async def list_file_events(
     file_id: FileId,
     query: Annotated[PageQuery, Query()],
     _reader: Reader,
-    place: Place,
+    place: ListPlace,
     database: CurrentDatabase,
 ) -> Response:
     """Everything that happened to the file, oldest first."""

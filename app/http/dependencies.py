@@ -31,17 +31,22 @@ async def write_session(database: Annotated[Database, Depends(get_database)]) ->
         yield session
 
 
-async def page_place(request: Request) -> AsyncIterator[PagePlace]:
-    """The place of a page, which is free again once the last of the answer is sent or its reader is gone."""
-    pages: Pages = request.state.pages
-    place = PagePlace(pages)
-    try:
+async def list_place(request: Request) -> AsyncIterator[PagePlace]:
+    """The place of a page of a list, until the last of the answer is sent or its reader is gone."""
+    pages: Pages = request.state.list_pages
+    with pages.place() as place:
         yield place
-    finally:
-        place.give_back()
+
+
+async def change_place(request: Request) -> AsyncIterator[PagePlace]:
+    """That of a page of the feed, so that who reads lists slowly holds up no follower."""
+    pages: Pages = request.state.change_pages
+    with pages.place() as place:
+        yield place
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]
-Place = Annotated[PagePlace, Depends(page_place, scope="request")]
+ListPlace = Annotated[PagePlace, Depends(list_place, scope="request")]
+ChangePlace = Annotated[PagePlace, Depends(change_place, scope="request")]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]

@@ -1,7 +1,8 @@
 """Bounds what pages take at once in one process: while they are read, and until they are sent."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fastapi import Response
 
@@ -35,6 +36,15 @@ class Pages:
         self.reading = Budget(READ_ITEMS)
         self.sending = Budget(SENT_BYTES)
 
+    @contextmanager
+    def place(self) -> Iterator["PagePlace"]:
+        """A place for one request, which is free again with the end of the block."""
+        place = PagePlace(self)
+        try:
+            yield place
+        finally:
+            place.give_back()
+
     def time_limit(self) -> asyncio.Timeout:
         """For what one request waits."""
         return asyncio.timeout(self._timeout_seconds)
@@ -63,9 +73,11 @@ class PagePlace:
             return
         try:
             async with self._pages.time_limit():
-                self._bytes = await self._pages.sending.take(1)
                 self._items = await self._pages.reading.take(items)
+                # Only then: while many waited to read, those before them may have filled the room for sending.
+                self._bytes = await self._pages.sending.take(1)
         except TimeoutError:
+            self.give_back()
             raise self._pages.reject() from None
 
     def fill(self, page: bytes) -> bytes:

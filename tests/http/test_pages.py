@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
 import httpx
@@ -24,6 +24,19 @@ from tests.support.waiting import until
 
 FILE_ID = uuid4()
 LISTS = ("/sync-events", f"/files/{FILE_ID}/events", "/changes")
+
+
+async def test_many_at_once_do_not_pass_before_any_has_filled_the_room() -> None:
+    together, rejected = places(20)
+
+    async def read(place: PagePlace) -> None:
+        with suppress(TooManyLargePages):
+            await place.take(READ_ITEMS // 2)
+            await asyncio.sleep(0.001)
+            place.fill(bytes(SENT_BYTES))
+
+    await asyncio.gather(*map(read, together))
+    assert len(together) - len(rejected) == 2
 
 
 def places(number: int) -> tuple[list[PagePlace], list[None]]:
