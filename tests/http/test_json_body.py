@@ -10,8 +10,10 @@ from fastapi import HTTPException, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.http import body
 from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
 from app.http.budget import BodyBudget
+from app.http.strict_json import parse_json
 from app.metrics import Metrics
 
 
@@ -158,8 +160,8 @@ async def test_an_announcement_takes_no_room() -> None:
     stalled = request([(b"content-length", b"%d" % size)], nothing(), size, timeout_seconds=60, budget=budget)
     waiting = asyncio.create_task(read(stalled))
     await asyncio.sleep(0)
-    body = chunks(b"[" + b" " * FREE_BYTES, b"]")
-    assert await read(request([], body, size, timeout_seconds=5, budget=budget)) == []
+    whole = chunks(b"[" + b" " * FREE_BYTES, b"]")
+    assert await read(request([], whole, size, timeout_seconds=5, budget=budget)) == []
     waiting.cancel()
     await asyncio.wait({waiting})
 
@@ -178,3 +180,26 @@ async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> Non
     await asyncio.sleep(0.4)
     budget.give_back(size)
     assert await second == []
+
+
+async def test_bodies_that_come_together_are_parsed_in_turns_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, number = FREE_BYTES + 2, 5
+    turn, parsed_in = 0, []
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def parse(raw: bytearray) -> Any:
+        parsed_in.append(turn)
+        return parse_json(raw)
+
+    monkeypatch.setattr(body, "parse_json", parse)
+    budget = BodyBudget(size * number)
+    counting = asyncio.create_task(count_turns())
+    reads = (read(request([], chunks(b"[" + b" " * FREE_BYTES, b"]"), size, budget=budget)) for _ in range(number))
+    assert await asyncio.gather(*reads) == [[]] * number
+    counting.cancel()
+    assert len(set(parsed_in)) == number
