@@ -173,10 +173,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _count_unread(self) -> int:
         """Bytes that the client has not taken: ours, and the kernel's, which can be megabytes that move in one step."""
+        return self.transport.get_write_buffer_size() + self._count_in_kernel(termios.TIOCOUTQ)
+
+    def _count_in_kernel(self, queue: int) -> int:
+        """Bytes in one of the socket's two queues: `TIOCOUTQ`, or `FIONREAD` for what came and was not read."""
         queued = bytes(4)
         with suppress(OSError):  # a system that does not tell
-            queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
-        return self.transport.get_write_buffer_size() + int(struct.unpack("i", queued)[0])
+            queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), queue, queued)
+        return int(struct.unpack("i", queued)[0])
 
     def _head_bytes(self) -> int:
         line = len(self.parser.get_method()) + len(self.url) + len(b"  HTTP/1.1\r\n\r\n")
@@ -204,11 +208,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer = None
         if self._deadline is None:
             return
-        if self.flow.read_paused:  # it is we who are late
-            self._expect_within(self._header_timeout_seconds)
-        elif self.loop.time() < self._deadline:
+        in_head = self._in_head and not self._deaf
+        if self.loop.time() < self._deadline:
             self._timer = self.loop.call_at(self._deadline, self._on_timer)
-        elif self._in_head and not self._deaf:
+        elif self.flow.read_paused or (in_head and self._count_in_kernel(termios.FIONREAD)):  # it is we who are late
+            self._expect_within(self._header_timeout_seconds)
+        elif in_head:
             self._refuse(Refusal(408, f"The headers did not come within {self._header_timeout_seconds:g} seconds."))
         else:
             self.transport.close()
