@@ -7,19 +7,18 @@ from uuid import uuid4
 
 import httpx
 import pytest
-import uvicorn
 
 from app.database.engine import Database
 from app.http import pages
 from app.http.budget import Budget
 from app.http.pages import READ_ITEMS, SENT_BYTES, PagePlace, Pages, TooManyLargePages
-from app.http.protocol import BoundedHttpProtocol
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 from tests.support.application import serve_in_process
 from tests.support.raw_http import connect
 from tests.support.tokens import TokenFactory
+from tests.support.uvicorn_server import port_of, run_uvicorn
 from tests.support.waiting import until
 
 FILE_ID = uuid4()
@@ -156,20 +155,14 @@ async def test_who_does_not_read_loses_its_place(
     """The page is larger than what the kernel takes, which is 4 MB."""
     records = [record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(500)]
     await open_ledger(database).append(records)
-    config = uvicorn.Config(
-        create_app(make_settings(database_pool_timeout=0.5)),
-        port=0,
-        http=BoundedHttpProtocol,
-        log_config=None,
-        timeout_keep_alive=2,
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
     headers = {"Authorization": f"Bearer {tokens.token()}"}
     page = f"GET /sync-events?limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n\r\n"
-    async with connect(port) as idle, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+    application = create_app(make_settings(database_pool_timeout=0.5))
+    async with (
+        run_uvicorn(application, keep_alive_seconds=2) as server,
+        connect(port_of(server)) as idle,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port_of(server)}", headers=headers) as client,
+    ):
 
         async def status() -> int:
             return (await client.get("/sync-events", params={"limit": 1000})).status_code
@@ -185,5 +178,3 @@ async def test_who_does_not_read_loses_its_place(
 
         await until(is_shut, 10)
         await until(is_open, 10)
-    server.should_exit = True
-    await running
