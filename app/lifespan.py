@@ -123,7 +123,13 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             prober = Prober(settings)
             stack.push_async_callback(prober.close)
             monitor = HealthMonitor(
-                prober, schema, keys, drain, version=settings.api_version, last_sweep_at=lambda: sweeper.last_pass_at
+                prober,
+                schema,
+                keys,
+                drain,
+                database.writability,
+                version=settings.api_version,
+                last_sweep_at=lambda: sweeper.last_pass_at,
             )
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():

@@ -20,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
 from app.database.errors import database_errors
+from app.database.writability import Writability
 from app.metrics import DatabaseMetrics
 
 _BEGIN = "sqlite_begin"
@@ -33,6 +34,7 @@ class Database:
 
     def __init__(self, settings: Settings, metrics: DatabaseMetrics | None = None) -> None:
         self.engine = create_engine(settings)
+        self.writability = Writability()
         if metrics is not None:
             _measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
@@ -72,7 +74,11 @@ class Database:
 
     @asynccontextmanager
     async def append(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for the ledger: autocommit on PostgreSQL, one writing transaction on SQLite."""
+        """A connection for the ledger: autocommit on PostgreSQL, one writing transaction on SQLite.
+
+        Raises `WritesRefused` while an event written now could be lost.
+        """
+        self.writability.check()
         with database_errors():
             async with self._writing(), self._append.begin() as connection:
                 yield connection

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.auth.key_source import KeySource
 from app.database.migrations import Schema
 from app.database.prober import Prober
+from app.database.writability import Writability
 from app.errors import Unavailable, describe
 from app.operations.drain import Drain
 from app.operations.repository import LedgerStatus, StatusRepository
@@ -49,9 +50,13 @@ class Readiness(BaseModel):
 class Health(BaseModel):
     """The answer of `GET /health`. The ledger's numbers are null while the database does not answer."""
 
-    status: Literal["healthy", "unhealthy"]
+    status: Literal["healthy", "degraded", "unhealthy"] = Field(
+        description="`degraded`: the service responds, but cannot do everything; `writes` says what."
+    )
     service: Literal["sync-service"] = "sync-service"
     database: Literal["connected", "disconnected"]
+    writes: Literal["accepted", "refused"] = Field(description="Whether events can be recorded now.")
+    writes_refused_reason: str | None = Field(description="Why not, in one sentence; null while they are accepted.")
     timestamp: datetime
     version: str
     unprocessed_events: int | None = Field(description="Events that wait for the sweep, those being retried included.")
@@ -60,11 +65,17 @@ class Health(BaseModel):
     last_sweep_at: datetime | None = Field(description="When the last sweep of this process ended well.")
 
     @classmethod
-    def of(cls, status: LedgerStatus | None, *, version: str, last_sweep_at: datetime | None) -> Self:
-        """The health at this moment; `status` is None while the database does not answer."""
+    def of(
+        cls, status: LedgerStatus | None, *, refusal: str | None, version: str, last_sweep_at: datetime | None
+    ) -> Self:
+        """The health now; `status` is None while the database does not respond, `refusal` says why writes fail."""
+        if status is None:
+            refusal = refusal or "The database does not respond."
         return cls(
-            status="healthy" if status else "unhealthy",
+            status="unhealthy" if status is None else "degraded" if refusal else "healthy",
             database="connected" if status else "disconnected",
+            writes="refused" if refusal else "accepted",
+            writes_refused_reason=refusal,
             timestamp=datetime.now(UTC),
             version=version,
             unprocessed_events=status and status.unprocessed,
@@ -88,6 +99,7 @@ class HealthMonitor:
         schema: Schema,
         keys: KeySource,
         drain: Drain,
+        writability: Writability,
         *,
         version: str,
         last_sweep_at: Callable[[], datetime | None],
@@ -96,13 +108,19 @@ class HealthMonitor:
         self._schema = schema
         self._keys = keys
         self._drain = drain
+        self._writability = writability
         self._version = version
         self._last_sweep_at = last_sweep_at
         self._look: Future[LedgerStatus | None] | None = None
 
     async def health(self) -> Health:
         """The answer of `GET /health`."""
-        return Health.of(await self.ledger_status(), version=self._version, last_sweep_at=self._last_sweep_at())
+        return Health.of(
+            await self.ledger_status(),
+            refusal=self._writability.reason,
+            version=self._version,
+            last_sweep_at=self._last_sweep_at(),
+        )
 
     async def readiness(self) -> Readiness:
         """The answer of `GET /health/ready`."""
