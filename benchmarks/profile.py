@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from benchmarks.bench import Bench
-from benchmarks.experiments import batch, get, post
+from benchmarks.experiments import append, batch, get
 from benchmarks.load import LoadFailed
 from benchmarks.model import Experiment
 from benchmarks.plan import Plan
@@ -24,7 +24,7 @@ PROFILE = ROOT / "benchmarks" / "profile.json"
 SECONDS = 10
 RATE_PER_SECOND = 100
 WORKS: Mapping[str, Experiment] = {
-    "POST one event": post.EXPERIMENT,
+    "POST one event": append.EXPERIMENT,
     "POST batches of 500": batch.EXPERIMENT,
     "GET one event": get.EXPERIMENT,
 }
