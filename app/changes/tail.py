@@ -13,8 +13,8 @@ from app.changes.cursor import are_of_different_events, tag_of
 from app.changes.repository import ChangeRepository, FeedHead
 from app.changes.ring import Ring
 from app.changes.wanted import EVERYTHING
+from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database
-from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
 from app.metrics import ChangeMetrics
 
