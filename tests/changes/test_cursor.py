@@ -29,7 +29,7 @@ def test_a_cursor_keeps_its_position_and_its_event(position: int, event_tag: byt
         cursor = Cursor.decode(text)
         cursors.check(cursor, MAX_POSITION)
         assert (cursor.position, cursor.event_tag) == (position, kept)
-    assert len(cursors.encode(position, None)) == LENGTHS[WITHOUT_EVENT]
+        assert len(cursors.encode(position, None)) == LENGTHS[WITHOUT_EVENT]
 
 
 def test_a_cursor_of_the_release_before_is_read_and_written_to_the_last_bit() -> None:
