@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -22,7 +24,10 @@ from app.config import Settings
 from app.database.errors import DatabaseDamaged, database_errors
 from app.database.sqlite_file import SqliteFile
 from app.database.writability import DAMAGE, Writability
+from app.errors import describe
 from app.metrics import DatabaseMetrics
+
+log = structlog.get_logger(__name__)
 
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
@@ -89,6 +94,11 @@ class Database:
             async with self._writing(), self._append.begin() as connection:
                 yield connection
 
+    @property
+    def wal_path(self) -> Path:
+        """Where SQLite keeps its WAL: beside the file that a symbolic link leads to."""
+        return Path(f"{Path(str(self.engine.url.database)).resolve()}-wal")
+
     async def truncate_wal(self) -> bool:
         """SQLite: write the WAL into the file and empty it. False when a reader still needs it, at once."""
         with self._errors():
@@ -103,13 +113,15 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Refuse a file that is lost; remember that SQLite's is damaged, since every event in it is at risk."""
+        """Refuse a file that is lost. Log damage; after some in SQLite's one file, events would be written in vain."""
         if self._file is not None:
             self._file.check()
         try:
             with database_errors():
                 yield
         except DatabaseDamaged as error:
+            if error.__cause__ is not None:
+                log.error("the database is damaged", error=describe(error.__cause__))  # noqa: TRY400 - a request has one
             if self.is_sqlite and not self.writability.is_damaged:
                 self.writability.refuse(DAMAGE, str(error))
             raise

@@ -4,13 +4,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.errors import Unavailable, describe
-
-log = structlog.get_logger(__name__)
+from app.errors import Unavailable
 
 DAMAGED_RETRY_SECONDS = 60
 
@@ -102,7 +99,7 @@ def _sqlite_code(error: DBAPIError) -> int | None:
 def database_errors() -> Iterator[None]:
     """Turn damage into `DatabaseDamaged` and every error that means "not now" into `DatabaseUnavailable`.
 
-    Damage is logged here, each time that it is met. The rest pass as they are.
+    The rest pass as they are.
 
     Connecting raises the bare errors of the socket.
     """
@@ -112,7 +109,6 @@ def database_errors() -> Iterator[None]:
         raise
     except Exception as error:
         if found_damage(error):
-            log.error("the database is damaged", error=describe(error))  # noqa: TRY400 - the line says all there is to know
             raise DatabaseDamaged from error
         if connection_failed(error) or ran_out_of_time(error) or isinstance(error, (OSError, TimeoutError)):
             raise DatabaseUnavailable from error

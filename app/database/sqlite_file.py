@@ -1,6 +1,7 @@
 """Notices that the SQLite file or its WAL is no longer the one that the connections have open."""
 
 import os
+from pathlib import Path
 from struct import Struct
 
 from sqlalchemy import event
@@ -28,7 +29,8 @@ OVERWRITTEN = (
     "A restart serves what is there now: restore a backup with the service stopped."
 )
 
-# https://www.sqlite.org/fileformat.html#the_database_header: magic, page size, change counter, pages, version-valid-for.
+# https://www.sqlite.org/fileformat.html#the_database_header
+# Magic, page size in bytes, change counter, pages, and the change counter for which the number of pages holds.
 _HEADER = Struct(">16sH6xII60xI")
 _MAGIC = b"SQLite format 3\0"
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
@@ -142,7 +144,7 @@ class SqliteFile:
 
 def _stat(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)
+        return Path(path).stat()
     except FileNotFoundError:
         return None
 
