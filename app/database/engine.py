@@ -278,7 +278,8 @@ def _treat_read_only_as_lost(context: ExceptionContext) -> None:
 
 
 def _forget_values(context: ExceptionContext) -> None:
-    # PostgreSQL's DETAIL of a violated constraint is the row, and whoever logs the error would log that.
-    cause = context.original_exception.__cause__
-    if getattr(cause, "detail", None) is not None:
-        cause.detail = None  # type: ignore[union-attr]  # an error of asyncpg
+    # PostgreSQL's DETAIL of a violated constraint is the row, and a log line of the error would have it.
+    original = context.original_exception
+    for error in (original, original.__cause__):
+        if getattr(error, "detail", None) is not None:
+            error.detail = None  # type: ignore[union-attr]  # an error of asyncpg, or SQLAlchemy's copy of it

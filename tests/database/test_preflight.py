@@ -83,9 +83,11 @@ def test_the_rights_of_every_table_are_known() -> None:
 async def test_the_row_of_a_violated_constraint_stays_out_of_the_log(
     database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    columns = "id, position, file_id, event_type, created_at, metadata, idempotency_key"
-    insert = text(f"INSERT INTO sync_events ({columns}) VALUES (:id, 1, :id, NULL, :now, :metadata, :key)")
-    values = {"id": uuid4().hex, "now": None, "metadata": '{"name":"passwords.txt"}', "key": "private-key"}
+    insert = text(
+        "INSERT INTO sync_events (id, position, file_id, event_type, created_at, metadata, idempotency_key) "
+        "VALUES (:id, 1, :id, NULL, CURRENT_TIMESTAMP, CAST(:metadata AS json), :key)"
+    )
+    values = {"id": uuid4().hex, "metadata": '{"name":"passwords.txt"}', "key": "private-key"}
     error: Exception | None = None
     try:
         async with database.connection() as connection:

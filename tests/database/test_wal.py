@@ -11,6 +11,7 @@ from app.database import wal
 from app.database.engine import WAL_LIMIT_BYTES, Database
 from app.database.wal import WalTruncation
 from app.metrics import DatabaseMetrics
+from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -39,6 +40,12 @@ async def test_a_wal_that_a_reader_held_is_emptied_once_it_ends(
     await add_events(database, (uuid4(), "upload"))
 
 
-async def test_a_wal_beside_the_target_of_a_symbolic_link_is_found(database: Database, sqlite_url: str) -> None:
+async def test_a_wal_beside_the_target_of_a_symbolic_link_is_found(
+    make_settings: MakeSettings, sqlite_url: str, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(sqlite_url.removeprefix("sqlite:///"))
+    database = Database(make_settings(database_url=f"sqlite:///{link}"))
     await add_events(database, (uuid4(), "upload"))
-    assert database.wal_path == Path(f"{sqlite_url.removeprefix('sqlite:///')}-wal").resolve()
+    assert database.wal_path.stat().st_size > 0
+    await database.close()
