@@ -88,7 +88,7 @@ async def test_the_row_of_a_violated_constraint_stays_out_of_the_log(
         "VALUES (:id, 1, :id, NULL, CURRENT_TIMESTAMP, CAST(:metadata AS json), :key)"
     )
     values = {"id": uuid4().hex, "metadata": '{"name":"passwords.txt"}', "key": "private-key"}
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         async with database.connection() as connection:
             await connection.exec_driver_sql("SELECT 1")
