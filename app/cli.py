@@ -6,11 +6,13 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from app.auth.claims import is_subject
 from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import Settings, load_settings
+from app.database.backup import BackupFailed, back_up
 from app.log import configure_logging
 from app.server import serve
 from sync_client.commands import receive, tail
@@ -52,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     receiving = commands.add_parser("receive", help="receive webhooks in the terminal, to try them out")
     receive.add_arguments(receiving)
     receiving.set_defaults(run=lambda options: receive.receive(receive.ReceiveOptions.of(options)))
+    backup = commands.add_parser("backup", help="copy the SQLite database while the service runs")
+    backup.add_argument("path", type=Path, metavar="PATH", help="the copy; it must not exist yet")
+    backup.set_defaults(run=_backup)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
@@ -87,6 +92,28 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings()
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     return serve(settings)
+
+
+def _backup(options: argparse.Namespace) -> int:
+    database = load_settings(environment="development").database  # a copy needs none of what production asks for
+    if not database.is_sqlite:
+        print("DATABASE_URL names PostgreSQL: back it up with pg_dump --format=custom", file=sys.stderr)
+        return 1
+    try:
+        backup = back_up(Path(str(database.url.database)), options.path, _show_progress)
+    except BackupFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{options.path}: {backup.events} events, {backup.size} bytes")
+    return 0
+
+
+def _show_progress(copied: int, pages: int) -> None:
+    if sys.stderr.isatty():
+        width = 40
+        done = copied * width // max(1, pages)
+        end = "\n" if copied == pages else ""
+        print(f"\r[{'#' * done}{'.' * (width - done)}] {copied} of {pages} pages", end=end, file=sys.stderr, flush=True)
 
 
 def _openapi(_options: argparse.Namespace) -> int:
