@@ -16,7 +16,6 @@ import pytest
 from tests.conftest import ROOT, alembic
 from tests.support.keyserver import KeyServer
 from tests.support.log_text import read_text_line
-from tests.support.postgres import free_port
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -149,7 +148,7 @@ BAD_URLS = {
 def test_a_bad_database_url_is_refused_without_its_password(url: str) -> None:
     variables = {"DATABASE_URL": url, "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
     for command in (
-        ["-m", "uvicorn", "app.main:app", "--port", str(free_port())],
+        ["-m", "uvicorn", "app.main:app", "--port", "0"],
         ["-m", "alembic", "upgrade", "head"],
     ):
         done = run(command, **variables)
@@ -161,7 +160,7 @@ def test_a_bad_database_url_is_refused_without_its_password(url: str) -> None:
 def test_a_refused_login_is_told_without_its_password(postgres_url: str) -> None:
     url = postgres_url.replace("postgres@", "nobody:hunter2@")
     for command in (
-        ["-m", "uvicorn", "app.main:app", "--port", str(free_port())],
+        ["-m", "uvicorn", "app.main:app", "--port", "0"],
         ["-m", "alembic", "upgrade", "head"],
     ):
         done = run(command, DATABASE_URL=url, LOG_LEVEL="DEBUG", LOG_FORMAT="json", AUTH0_DOMAIN="")

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+from tests.support.ports import ReservedPort
 
 ORDINARY_USER = "nobody"  # PostgreSQL refuses to run as root
 START_DEADLINE_SECONDS = 30
@@ -28,14 +29,6 @@ def installation(version: int) -> Path:
     return Path(spec.origin).parent / INSTALLATIONS[version]
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class PostgresServer:
     """One server process on a loopback port, with trust authentication and a data directory that ends with it."""
 
@@ -46,7 +39,8 @@ class PostgresServer:
         self._log = self._root / "log"
         self._installation = installation(version)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
