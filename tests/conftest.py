@@ -94,7 +94,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def frail_postgres() -> Iterator[PostgresServer]:
     """A server apart, with one migrated database, to be stopped and suspended; a test that does so mends it again."""
-    server = PostgresServer()
+    server = PostgresServer(in_memory=False)  # what it has committed is to outlive it
     server.start()
     migrate(server.url("postgres"))
     yield server

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -76,11 +77,36 @@ class ForkServer:
             assert self._server.stdin
             self._server.stdin.close()
 
-    def start(self, command: Sequence[str], environment: dict[str, str], output: Path) -> ForkedProcess:
-        """Run a module as `python -m` does, `command` being its name and arguments; all it prints goes to `output`."""
+    def start(
+        self, command: Sequence[str], environment: dict[str, str], output: Path, errors: Path | None = None
+    ) -> ForkedProcess:
+        """Run a module as `python -m` does, `command` being its name and arguments.
+
+        What it prints goes to `output`, and its errors to `errors` or to the same file.
+        """
         assert self._server.stdin
         assert self._server.stdout
-        request = {"command": list(command), "environment": environment, "output": str(output)}
+        outputs = (output, errors or output)
+        for path in outputs:
+            path.write_bytes(b"")  # so that it can be read at once
+        request = {"command": list(command), "environment": environment, "outputs": [str(path) for path in outputs]}
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
         self._server.stdin.flush()
         return ForkedProcess(int(self._server.stdout.readline()))
+
+    def run(
+        self, command: Sequence[str], environment: dict[str, str], timeout_seconds: float = 60
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a module to its end.
+
+        Raises:
+            subprocess.TimeoutExpired: when it does not end in time; it is killed then.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            process = self.start(command, environment, output, errors)
+            try:
+                status = process.wait(timeout_seconds)
+            finally:
+                process.kill()
+            return subprocess.CompletedProcess(list(command), status, output.read_text(), errors.read_text())

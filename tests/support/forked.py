@@ -26,7 +26,7 @@ MAKES_AN_APPLICATION = {"app.main", "app.__main__"}
 def main() -> None:
     """Serve requests until there are no more; in a new process, run what was asked for and return."""
     _import_the_service()
-    gc.freeze()  # so that collections do not copy the pages that the processes share
+    gc.freeze()  # so that no collection copies the pages that the processes share
     while line := sys.stdin.buffer.readline():
         if _is_new_process():
             _run(**json.loads(line))
@@ -56,16 +56,14 @@ def _is_new_process() -> bool:
     return not between
 
 
-def _run(command: list[str], environment: dict[str, str], output: str) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
-    os.close(null)
-    os.close(log)
+def _run(command: list[str], environment: dict[str, str], outputs: list[str]) -> None:
+    for target, path in enumerate((os.devnull, *outputs)):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if target else os.O_RDONLY
+        opened = os.open(path, flags, 0o666)
+        os.dup2(opened, target)
+        os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
-    gc.unfreeze()
     module, *sys.argv[1:] = command
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -17,14 +17,14 @@ from tests.support.fork_server import ForkServer
 from tests.support.ports import ReservedPort
 
 ROOT = Path(__file__).parents[2]
-START_DEADLINE_SECONDS = 30
+START_DEADLINE_SECONDS = 60
 SERVE = ("app", "serve", "--port", "{port}")
 
 
 class ServiceProcess:
     """One replica. `url` is where it answers; `command` runs in Python, `{port}` in it is the port.
 
-    With a `fork_server` the process is forked from one that has imported the service; without, a Python of its own runs.
+    With a `fork_server` it is forked from a process that has imported the service; without, a Python of its own runs.
     """
 
     def __init__(
