@@ -1,16 +1,19 @@
 """Structured logging: one shape for our lines and every library's; JSON in production, text in development."""
 
+import json
 import logging
 import os
 import sys
 import threading
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import structlog
-from opentelemetry import trace
 
+from app.log.request_line import RequestLine
 from app.log.text import TextRenderer
+from app.log.trace import add_trace
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -28,6 +31,7 @@ LOGGED = "This is in the log line of the request."
 _TRACEBACK_AS_DICT = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+_encode_json = json.JSONEncoder().encode
 _log = structlog.get_logger(__name__)
 
 
@@ -39,7 +43,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        _add_trace,
+        add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%Y-%m-%d %H:%M:%S.%f", utc=True),
@@ -57,12 +61,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     )
     handler = _StderrHandler()
     handler.addFilter(_is_new)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(as_json=as_json)],
-        )
-    )
+    handler.setFormatter(_Formatter(shared, as_json=as_json))
     _send_everything_to(handler, level)
     logging.captureWarnings(True)
     if sys.excepthook is sys.__excepthook__:
@@ -71,11 +70,33 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         threading.excepthook = _log_uncaught_in_thread
 
 
-def _renderer(*, as_json: bool) -> "list[Processor]":
-    if as_json:
-        return [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return [_shorten_time, structlog.processors.format_exc_info, TextRenderer(colours=colours)]
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders every record in one shape: through `chain` first, unless it is the line of a request."""
+
+    def __init__(self, chain: "list[Processor]", *, as_json: bool) -> None:
+        text = TextRenderer(colours=_shows_colours())
+        last: list[Processor] = (
+            [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
+            if as_json
+            else [_shorten_time, structlog.processors.format_exc_info, text]
+        )
+        super().__init__(foreign_pre_chain=chain, processors=[self.remove_processors_meta, *last])
+        self._as_json = as_json
+        self._render_text = text
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of `record`, without its end, and of a traceback in text the lines that follow."""
+        line: object = record.msg
+        if not isinstance(line, RequestLine):
+            return super().format(record)
+        time = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        if self._as_json:
+            return _encode_json({**line, "timestamp": f"{time.isoformat(timespec='microseconds')}Z"})
+        return self._render_text(None, "", {**line, "timestamp": f"{time.isoformat(' ', 'milliseconds')}Z"})
+
+
+def _shows_colours() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _send_everything_to(handler: logging.Handler, level: str) -> None:
@@ -94,15 +115,6 @@ def _send_everything_to(handler: logging.Handler, level: str) -> None:
 
 def _shorten_time(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
     fields["timestamp"] = f"{fields['timestamp'][:-3]}Z"
-    return fields
-
-
-def _add_trace(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
-    """Add the ids of the span that the line belongs to, if there is one."""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        fields["trace_id"] = trace.format_trace_id(context.trace_id)
-        fields["span_id"] = trace.format_span_id(context.span_id)
     return fields
 
 
