@@ -125,7 +125,7 @@ class RequestMiddleware:
         duration_seconds = None if request.is_long_lived else seconds
         self._metrics.answered(scope["method"], template, request.status, duration_seconds)
         level = _level(scope["path"], request.status, bug)
-        log_request(level, scope["method"], scope["path"], request.status, seconds, bug)
+        log_request(level, scope["method"], scope["path"], status=request.status, seconds=seconds, bug=bug)
 
 
 def _rejection(scope: Scope) -> App:

@@ -1,6 +1,5 @@
 """Structured logging: one shape for our lines and every library's; JSON in production, text in development."""
 
-import json
 import logging
 import os
 import sys
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic_core import to_json
 
 from app.log.request_line import RequestLine
 from app.log.text import TextRenderer
@@ -31,7 +31,6 @@ LOGGED = "This is in the log line of the request."
 _TRACEBACK_AS_DICT = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
-_encode_json = json.JSONEncoder().encode
 _log = structlog.get_logger(__name__)
 
 
@@ -83,16 +82,24 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         super().__init__(foreign_pre_chain=chain, processors=[self.remove_processors_meta, *last])
         self._as_json = as_json
         self._render_text = text
+        self._second, self._second_text = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of `record`, without its end, and of a traceback in text the lines that follow."""
         line: object = record.msg
         if not isinstance(line, RequestLine):
             return super().format(record)
-        time = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
         if self._as_json:
-            return _encode_json({**line, "timestamp": f"{time.isoformat(timespec='microseconds')}Z"})
-        return self._render_text(None, "", {**line, "timestamp": f"{time.isoformat(' ', 'milliseconds')}Z"})
+            return to_json({**line, "timestamp": self._time(record.created, "T", digits=6)}, ensure_ascii=True).decode()
+        return self._render_text(None, "", {**line, "timestamp": self._time(record.created, " ", digits=3)})
+
+    def _time(self, seconds: float, separator: str, *, digits: int) -> str:
+        """RFC 3339 in UTC; there are many lines in a second, whose time but for its fraction is the same."""
+        second = int(seconds)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(separator)
+        return f"{self._second_text}.{int((seconds - second) * 10**digits):0{digits}}Z"
 
 
 def _shows_colours() -> bool:

@@ -17,7 +17,7 @@ class RequestLine(dict[str, Any]):
     """All fields of the line but its time, as the message of a record; values are texts, numbers or None."""
 
 
-def log_request(level: int, method: str, path: str, status: int, seconds: float, bug: Exception | None) -> None:
+def log_request(level: int, method: str, path: str, *, status: int, seconds: float, bug: Exception | None) -> None:
     """Log how a request ended, with what its context holds. `status` 0: it got no response."""
     if not _access.isEnabledFor(level):
         return

@@ -1,7 +1,8 @@
 """Renders log lines as text for people: nothing that a value holds can end its line, colour it or pose as a field."""
 
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -41,25 +42,31 @@ class TextRenderer:
         blocks = [fields.pop(name, None) for name in ("stack", "exception")]
         timestamp, level = str(fields.pop("timestamp", "")), str(fields.pop("level", ""))
         logger = fields.pop("logger", None)
+        message = _message(str(fields.pop("event", "")))
+        context = [(name, fields.pop(name)) for name in _CONTEXT if name in fields]
         parts = [
             self._in(_DIM, timestamp),
             self._in(_OF_LEVEL.get(level, ""), level.ljust(LEVEL_WIDTH)),
-            self._in(_BRIGHT, _message(str(fields.pop("event", "")))),
-            " ".join(f"{self._in(_CYAN, name)}={value}" for name, value in _pairs(fields)),
+            self._in(_BRIGHT, message),
+            " ".join([f"{self._name(name)}={_value(value)}" for name, value in (*fields.items(), *context)]),
             self._in(_DIM, f"[{_value(logger)}]") if logger else "",
         ]
-        lines = ["  ".join(part for part in parts if part)]
+        lines = ["  ".join([part for part in parts if part])]
         for block in blocks:
             lines += [CONTINUATION + _escape(line) for line in str(block or "").split("\n") if line]
         return "\n".join(lines)
+
+    def _name(self, name: str) -> str:
+        plain = _plain_name(name)
+        return self._in(_CYAN, plain) if self._colours else plain
 
     def _in(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colours and colour and text else text
 
 
-def _pairs(fields: MutableMapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in sorted(fields, key=lambda name: _CONTEXT.index(name) if name in _CONTEXT else -1):
-        yield name if _NAME.fullmatch(name) else repr(name), _value(fields[name])
+@lru_cache(maxsize=256)
+def _plain_name(name: str) -> str:
+    return name if _NAME.fullmatch(name) else repr(name)
 
 
 def _value(value: object) -> str:
@@ -68,6 +75,7 @@ def _value(value: object) -> str:
     return text if _PLAIN.fullmatch(text) else repr(text)
 
 
+@lru_cache(maxsize=256)
 def _message(text: str) -> str:
     return text if _PLAIN_MESSAGE.fullmatch(text) else repr(text)
 
