@@ -38,18 +38,18 @@ class AuthenticatedRoute(APIRoute):
         permissions = self.permissions()
         parameters = dict(_query_parameters(self.dependant))
 
-        async def authenticated(request: Request) -> Response:
+        async def authenticated(received: Request) -> Response:
+            request = self.json_request(received)
             for permission in permissions:
                 await permission.check(request)
             limit_rate(request)
             check_query(request, parameters)
             if self.body_field is not None:
                 require_json(request)
-            json_request = self.json_request(request)
             try:
-                return await handler(json_request)
+                return await handler(request)
             finally:
-                json_request.release()
+                request.release()
 
         return authenticated
 
@@ -59,13 +59,14 @@ class AuthenticatedRoute(APIRoute):
 
     def json_request(self, request: Request) -> JsonRequest:
         """`request` with a body that is read as strict JSON, within the limits of the route."""
-        settings: Settings = request.state.settings
+        state = request.state
+        settings: Settings = state.settings
         return JsonRequest(
             request.scope,
             request.receive,
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
-            budget=request.state.body_budget,
+            budget=state.body_budget,
             parse_large=self.large_body_parser(settings),
         )
 

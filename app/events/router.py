@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
-from structlog.contextvars import bind_contextvars
 from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Operator, Reader, Writer
@@ -38,6 +37,7 @@ from app.http.item_reader import ItemReader
 from app.http.pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
+from app.log.request_line import bind_request_fields
 
 REPLAYED = "Idempotency-Replayed"
 
@@ -58,18 +58,18 @@ class SingleEventRoute(AuthenticatedRoute):
         """Handle a request from its token to its response."""
         [permission] = self.permissions()
 
-        async def handle(request: Request) -> Response:
+        async def handle(received: Request) -> Response:
+            request = self.json_request(received)
             sender = await permission.check(request)
             limit_rate(request)
             check_query(request, {})
             require_json(request)
-            json_request = self.json_request(request)
             try:
-                event, key = _validate(await _read(json_request), request.headers.getlist("idempotency-key"))
+                event, key = _validate(await _read(request), request.headers.getlist("idempotency-key"))
                 response: Response = await self.endpoint(event, sender, request.state.ledger, key)
                 return response
             finally:
-                json_request.release()
+                request.release()
 
         return handle
 
@@ -112,7 +112,7 @@ async def create_event(
     """
     [receipt] = await ledger.append([_record(event, sender, idempotency_key)])
     event_id = str(receipt.event_id)
-    bind_contextvars(event_id=event_id)
+    bind_request_fields(event_id=event_id)
     headers = {"Location": f"/sync-events/{event_id}"}
     if receipt.replayed:
         headers[REPLAYED] = "true"
@@ -137,7 +137,7 @@ async def create_events(
 
     Events whose `idempotency_key` is known already are not recorded again; their ids are the first ones.
     """
-    bind_contextvars(events=len(batch.events))
+    bind_request_fields(events=len(batch.events))
     receipts = await ledger.append([_record(event, sender, event.idempotency_key) for event in batch.events])
     if all(receipt.replayed for receipt in receipts):
         response.headers[REPLAYED] = "true"

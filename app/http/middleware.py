@@ -8,12 +8,11 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request
-from structlog.contextvars import bind_contextvars, clear_contextvars
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from app.errors import Unavailable, bug_response, problem_response
 from app.log import LOGGED
-from app.log.request_line import log_request
+from app.log.request_line import begin_request, log_request
 from app.metrics import HttpMetrics
 
 Scope = MutableMapping[str, Any]
@@ -88,8 +87,7 @@ class RequestMiddleware:
             return
         request = OpenRequest(scope, send, self._leave)
         scope.setdefault("state", {}).update(request_id=request.id, open_request=request)
-        clear_contextvars()
-        bind_contextvars(request_id=request.id)
+        begin_request(request.id)
         app = self._enter(request) or _rejection(scope)
         bug: Exception | None = None
         try:

@@ -6,12 +6,12 @@ import sys
 import threading
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from pydantic_core import to_json
 
-from app.log.request_line import RequestLine
+from app.log.request_line import RequestRecord, add_request_fields
 from app.log.text import TextRenderer
 from app.log.trace import add_trace
 
@@ -42,6 +42,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_fields,
         add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -86,12 +87,14 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of `record`, without its end, and of a traceback in text the lines that follow."""
-        line: object = record.msg
-        if not isinstance(line, RequestLine):
+        if not isinstance(record, RequestRecord):
             return super().format(record)
+        fields, level = cast("dict[str, Any]", record.msg), record.levelname.lower()
         if self._as_json:
-            return to_json({**line, "timestamp": self._time(record.created, "T", digits=6)}, ensure_ascii=True).decode()
-        return self._render_text(None, "", {**line, "timestamp": self._time(record.created, " ", digits=3)})
+            time = self._time(record.created, "T", digits=6)
+            whole = {**fields, "event": "request", "level": level, "logger": record.name, "timestamp": time}
+            return to_json(whole, ensure_ascii=True).decode()
+        return self._render_text.render_request(self._time(record.created, " ", digits=3), level, record.name, fields)
 
     def _time(self, seconds: float, separator: str, *, digits: int) -> str:
         """RFC 3339 in UTC; there are many lines in a second, whose time but for its fraction is the same."""
