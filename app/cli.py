@@ -15,6 +15,7 @@ from app.auth.claims import is_subject
 from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import load_settings
+from app.database.backup import BackupFailed, back_up
 from app.log import configure_logging
 from app.outbound.signature import PREFIX, is_secret
 from app.receive.command import SECRET_VARIABLE, ReceiveOptions, receive
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
     token.set_defaults(run=_token)
+    backup = commands.add_parser("backup", help="copy the SQLite database while the service runs")
+    backup.add_argument("path", type=Path, metavar="PATH", help="the copy; it must not exist yet")
+    backup.set_defaults(run=_backup)
     _add_tail(commands.add_parser("tail", help="follow the feed of changes in the terminal"))
     _add_receive(commands.add_parser("receive", help="take webhooks in the terminal, to try them out"))
     options = parser.parse_args(arguments)
@@ -188,6 +192,28 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings()
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     return serve(settings)
+
+
+def _backup(options: argparse.Namespace) -> int:
+    database = load_settings(environment="development").database  # a copy needs none of what production asks for
+    if not database.is_sqlite:
+        print("DATABASE_URL names PostgreSQL: back it up with pg_dump --format=custom", file=sys.stderr)
+        return 1
+    try:
+        backup = back_up(Path(str(database.url.database)), options.path, _show_progress)
+    except BackupFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{options.path}: {backup.events} events, {backup.size} bytes")
+    return 0
+
+
+def _show_progress(copied: int, pages: int) -> None:
+    if sys.stderr.isatty():
+        width = 40
+        done = copied * width // max(1, pages)
+        end = "\n" if copied == pages else ""
+        print(f"\r[{'#' * done}{'.' * (width - done)}] {copied} of {pages} pages", end=end, file=sys.stderr, flush=True)
 
 
 def _openapi(_options: argparse.Namespace) -> int:
