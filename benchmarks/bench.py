@@ -74,7 +74,7 @@ class Bench:
                 "PEER_ISSUER": issuer.issuer,
                 "PEER_AUDIENCE": AUDIENCE,
             }
-            self.postgres = PostgresServer()
+            self.postgres = PostgresServer(in_memory=False)  # a commit waits for the disk
             stack.callback(self.postgres.remove)
             self.postgres.start(*POSTGRES_OPTIONS)
             self.postgres.sql("CREATE DATABASE migrated")
