@@ -50,7 +50,14 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "HTTP and the event loop": ("uvicorn/", "asyncio/", "app/http/protocol", "app/server"),
     "the call of the endpoint, and its answer": ("app/auth/route", "app/events/", "uuid"),
     "token, permission, rate": ("app/auth/", "jose/", "cachetools"),
-    "request id, metrics, limits, log": ("app/http/", "app/log/", "app/metrics", "prometheus_client/", "structlog/", "logging"),
+    "request id, metrics, limits, log": (
+        "app/http/",
+        "app/log/",
+        "app/metrics",
+        "prometheus_client/",
+        "structlog/",
+        "logging",
+    ),
     "FastAPI and Starlette": ("fastapi/", "starlette/"),
 }
 OTHER = "other"
