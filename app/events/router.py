@@ -146,6 +146,7 @@ async def create_event(
     responses=documented(
         201,
         "All events are committed and flushed to disk; their ids are in the order of the request.",
+        invalid(["body", "events"], "List should have at least 1 item after validation, not 0", "too_short"),
         *body_problems(Settings.model_fields["max_batch_bytes"].default),
         BodiesBusy(),
         *APPEND_ERRORS,
