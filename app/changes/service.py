@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 
-from app.auth.principal import Principal
+from app.auth.token import Principal
 from app.changes.broadcast import Broadcast
 from app.changes.feed import ChangeFeed
 from app.changes.long_poll import wait_for_page

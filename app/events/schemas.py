@@ -18,8 +18,7 @@ from sqlalchemy import Row
 from app.events.examples import BATCH_BODIES, EVENT_ID, PROCESSED_EVENT, UPLOAD
 from app.events.models import EventType, SyncEvent
 from app.events.record import encode_metadata
-from app.http.input import Input
-from app.http.types import QueryBoolean, QueryInteger, QueryTimestamp, Uuid
+from app.http.types import Input, QueryBoolean, QueryInteger, QueryTimestamp, Uuid
 
 METADATA_MAX_BYTES = 16_384
 METADATA_MAX_LEVELS = 32

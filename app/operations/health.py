@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth.key_source import KeySource
+from app.auth.keys import KeySource
 from app.database.migrations import Schema
 from app.database.prober import Prober
 from app.database.writability import Writability
