@@ -11,8 +11,9 @@ from app.changes.errors import (
     TooManyFollowers,
 )
 from app.changes.examples import CURSOR, PAGE, STREAM
+from app.events.models import EventType
 from app.http.pages import TooManyLargePages
-from app.http.responses import Errors, Responses, invalid, problems, success
+from app.http.responses import Errors, Responses, invalid, not_one_of, problems, success
 
 _CURSOR_ERRORS: Errors = {
     "damaged_cursor": CursorInvalid(),
@@ -22,7 +23,7 @@ _CURSOR_ERRORS: Errors = {
     "gone": CursorGone(41, CURSOR),
 }
 _LIMIT = invalid(["query", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")
-_EVENT_TYPE = invalid(["query", "event_type", 0], "Input should be 'upload', 'delete' or 'update'", "enum")
+_EVENT_TYPE = not_one_of(["query", "event_type", 0], EventType)
 
 LISTED: Responses = {
     200: success("A page of changes, oldest first.", PAGE),

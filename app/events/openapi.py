@@ -10,10 +10,11 @@ from app.events.deadlines import CommitTooLate
 from app.events.examples import EVENT_ID, PENDING_EVENT, PROCESSED_EVENT
 from app.events.group import IdempotencyKeyReused
 from app.events.ledger import LedgerBusy
+from app.events.models import EventType
 from app.http.body import BodiesBusy
 from app.http.pages import TooManyLargePages
 from app.http.paging import LINK_HEADER
-from app.http.responses import Errors, Responses, body_errors, invalid, problems, success
+from app.http.responses import Errors, Responses, body_errors, invalid, not_one_of, problems, success
 
 _REPLAYED_HEADER: dict[str, Any] = {
     "Idempotency-Replayed": {
@@ -40,7 +41,7 @@ CREATED: Responses = {
         _LOCATION_HEADER | _REPLAYED_HEADER,
     ),
     **problems(
-        {"event_type": invalid(["body", "event_type"], "Input should be 'upload', 'delete' or 'update'", "enum")}
+        {"event_type": not_one_of(["body", "event_type"], EventType)}
         | body_errors(max_bytes=Settings.model_fields["max_event_bytes"].default)
         | _WRITE_ERRORS
     ),

@@ -1,6 +1,7 @@
 """What routes can answer, for the OpenAPI document: its examples are made of the very errors that are raised."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -71,6 +72,12 @@ def invalid(loc: list[str | int], msg: str, type_: str) -> Unprocessable:
     """FastAPI's own refusal of one thing in the input."""
     error = FieldError(loc=loc, msg=msg, type=type_)
     return Unprocessable("The request is not valid; `errors` says where and why.", errors=[error])
+
+
+def not_one_of(loc: list[str | int], choices: type[StrEnum]) -> Unprocessable:
+    """The refusal of a value that is none of `choices`, in pydantic's words."""
+    *others, last = (f"'{choice}'" for choice in choices)
+    return invalid(loc, f"Input should be {', '.join(others)} or {last}", "enum")
 
 
 def body_errors(max_bytes: int) -> Errors:

@@ -42,6 +42,11 @@ class RecordedEvent(Protocol):
         """What was said of it."""
 
 
+def file_event_type(event_type: str) -> str:
+    """The CloudEvents `type` of an event of the ledger."""
+    return f"sync.file.{event_type}"
+
+
 def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
     """The document of `event`: the same bytes at every attempt. `source` and `id` name the event among all ledgers.
 
@@ -59,7 +64,7 @@ def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
     }
     return to_json(
         {
-            **_attributes(event.id, ledger_id, f"sync.file.{event.event_type}", event.created_at),
+            **_attributes(event.id, ledger_id, file_event_type(event.event_type), event.created_at),
             "subject": event.file_id,
             "sequence": str(event.position).zfill(_SEQUENCE_DIGITS),
             "data": data,
