@@ -33,7 +33,7 @@ coverage: $(VENV)/.test ## the same with coverage, which takes half as long agai
 	$(BIN)/pytest tests/ -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
 
 chaos: $(VENV)/.test ## kill replicas for a minute in each of the tests that do so, or for SYNC_TEST_CHAOS_SECONDS
-	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-60} $(BIN)/pytest tests/changes/test_chaos.py tests/webhooks/test_chaos.py -v -s
+	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-60} $(BIN)/pytest tests/changes/test_chaos.py tests/deliveries/test_chaos.py -v -s
 
 bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk
 	@$(BIN)/python -m benchmarks

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 import app.events.models
 import app.files.models
-import app.webhooks.models  # noqa: F401 - models register themselves with the metadata
+import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata
 from app.config import Settings, load_settings
 from app.database.base import Base
 from app.database.engine import create_engine

@@ -16,10 +16,10 @@ from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
 from app.config import load_settings
 from app.log import configure_logging
+from app.outbound.signature import PREFIX, is_secret
 from app.receive.command import SECRET_VARIABLE, ReceiveOptions, receive
 from app.server import serve
 from app.tail.command import TailOptions, tail
-from app.webhooks.signature import PREFIX, is_secret
 from sync_client import EventType
 
 MAX_MINUTES = 525_600

@@ -16,45 +16,45 @@ from app.auth.local import LocalKey
 from app.auth.rate_limit import RateLimiter
 from app.auth.verifier import TokenVerifier
 from app.changes.service import ChangeService
+from app.concurrency.periodic import PeriodicTask
+from app.concurrency.weighted_semaphore import BodyBudget
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability
 from app.database.engine import Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.prober import Prober
 from app.database.single_process import sole_process
+from app.deliveries.background import Background
+from app.deliveries.catch_up import CatchUp
+from app.deliveries.cleanup import Pruning
+from app.deliveries.dispatcher import Dispatcher
+from app.deliveries.handler import FanOutHandler
+from app.deliveries.message import EnvelopeFactory
+from app.deliveries.outbox import Outbox
+from app.deliveries.ping import Pinger
+from app.deliveries.policy import RetryPolicy
+from app.deliveries.progress_repository import FileProgressReader
+from app.deliveries.redelivery import Redelivery
+from app.deliveries.removal import Removal
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.events.repository import EventRepository
 from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
-from app.heap import settle_heap
-from app.http.budget import BodyBudget
+from app.gc_tuning import settle_heap
 from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.drain import Drain
 from app.operations.exporter import MetricsExporter
 from app.operations.health import HealthMonitor
 from app.operations.metrics_server import metrics_server
-from app.processing.periodic import PeriodicTask
-from app.processing.sweeper import Sweeper
+from app.outbound.address import AddressPolicy
+from app.outbound.cipher import open_vault
+from app.outbound.client import Sender
 from app.startup import clear_refusals
+from app.subscriptions.service import SubscriptionService
+from app.sweep.sweeper import Sweeper
 from app.tracing.export import exporting_spans
-from app.webhooks.address import AddressPolicy
-from app.webhooks.background import Background
-from app.webhooks.catch_up import CatchUp
-from app.webhooks.dispatcher import Dispatcher
-from app.webhooks.envelope import EnvelopeFactory
-from app.webhooks.handler import FanOutHandler
-from app.webhooks.outbox import Outbox
-from app.webhooks.ping import Pinger
-from app.webhooks.progress_repository import FileProgressReader
-from app.webhooks.prune import Pruning
-from app.webhooks.redelivery import Redelivery
-from app.webhooks.removal import Removal
-from app.webhooks.sender import Sender
-from app.webhooks.service import SubscriptionService
-from app.webhooks.vault import open_vault
-from app.webhooks.verdict import RetryPolicy
 
 log = structlog.get_logger(__name__)
 

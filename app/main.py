@@ -9,6 +9,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
+from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
@@ -24,10 +25,9 @@ from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
 from app.operations.router import metrics_router
 from app.operations.router import router as operations_router
+from app.subscriptions.router import router as subscription_router
 from app.tracing.export import may_be_traced
 from app.tracing.span import is_untraced
-from app.webhooks.delivery_router import router as delivery_router
-from app.webhooks.router import router as subscription_router
 
 
 def create_app(settings: Settings) -> FastAPI:

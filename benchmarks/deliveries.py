@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from app.webhooks.vault import Vault
+from app.outbound.cipher import Vault
 from benchmarks.database import PostgresStore
 
 KEY = "key-of-the-benchmarks-with-32-characters"

@@ -8,9 +8,9 @@ import uvloop
 
 from app.config import Settings, load_settings
 from app.database.engine import Database
+from app.deliveries.handler import FanOutHandler
 from app.files.handler import FileStateHandler
-from app.processing.sweeper import Sweeper
-from app.webhooks.handler import FanOutHandler
+from app.sweep.sweeper import Sweeper
 
 
 def build_sweeper(settings: Settings, database: Database) -> Sweeper:

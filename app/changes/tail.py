@@ -12,8 +12,8 @@ from app.changes.change import Change
 from app.changes.repository import ChangeRepository, FeedHead
 from app.changes.ring import Ring
 from app.changes.wanted import EVERYTHING
+from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database
-from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
 from app.metrics import ChangeMetrics
 

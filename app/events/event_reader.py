@@ -6,9 +6,9 @@ from contextvars import Context
 from typing import NamedTuple
 from uuid import UUID
 
+from app.concurrency.shutdown import CANCEL_SECONDS, wait_or_cancel
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.ending import CANCEL_SECONDS, wait_or_cancel
 from app.errors import NotFound, Unavailable
 from app.events.repository import EventRepository, EventRow
 

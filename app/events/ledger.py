@@ -9,9 +9,9 @@ from contextvars import Context
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.ending import wait_or_cancel
 from app.errors import Unavailable, describe
 from app.events.deadlines import CommitTooLate, Deadlines
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group

@@ -9,8 +9,8 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from app.concurrency.weighted_semaphore import BodyBudget
 from app.errors import ProblemError
-from app.http.budget import BodyBudget
 from app.http.presence import ClientLeft
 from app.http.strict_json import parse_json
 

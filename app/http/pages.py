@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from fastapi import Response
 
+from app.concurrency.weighted_semaphore import Budget
 from app.errors import Unavailable
-from app.http.budget import Budget
 from app.http.middleware import Receive, Scope, Send
 
 FREE_ITEMS = 10  # a page of so many needs no place

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.types import database_now
 from app.errors import Unavailable
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
-from app.webhooks.lane import is_pending
-from app.webhooks.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from app.subscriptions.lane import is_pending
+from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_COUNTED = 100_000
 _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own

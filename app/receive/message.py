@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
+from app.deliveries.cloud_event import file_event_type
 from app.events.models import EventType
-from app.webhooks.cloud_event import file_event_type
-from app.webhooks.signature import ID_HEADER, SignatureRefused, verify
+from app.outbound.signature import ID_HEADER, SignatureRefused, verify
 
 FILE_TYPES = frozenset(file_event_type(one) for one in EventType)
 PING_TYPE = "sync.ping"

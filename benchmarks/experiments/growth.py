@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from app.config import Settings
 from app.database.engine import Database
-from app.processing.sweeper import Sweeper
+from app.sweep.sweeper import Sweeper
 from benchmarks.bench import Bench
 from benchmarks.database import PostgresStore
 from benchmarks.drain_ledger import build_sweeper

@@ -6,11 +6,11 @@ from sqlalchemy import CheckConstraint, Connection, inspect
 
 import app.events.models
 import app.files.models
-import app.webhooks.models  # noqa: F401 - models register themselves with the metadata
+import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata
 from app.database.base import Base
 from app.database.engine import Database
 from app.events.models import EventType
-from app.webhooks.models import Subscription
+from app.subscriptions.models import Subscription
 
 _CHOICE = re.compile(r"'([a-z_-]+)'")
 _IS_LIST = re.compile(r" IN \(|= ANY ", re.IGNORECASE)
@@ -18,7 +18,7 @@ _IS_LIST = re.compile(r" IN \(|= ANY ", re.IGNORECASE)
 
 async def test_a_new_choice_has_its_migration(database: Database) -> None:
     declared = {
-        str(constraint.name): sorted(_CHOICE.findall(str(constraint.sqltext)))
+        _short(table.name, constraint.name): sorted(_CHOICE.findall(str(constraint.sqltext)))
         for table in Base.metadata.tables.values()
         for constraint in table.constraints
         if isinstance(constraint, CheckConstraint) and _IS_LIST.search(str(constraint.sqltext))
@@ -26,17 +26,25 @@ async def test_a_new_choice_has_its_migration(database: Database) -> None:
     async with database.read() as session:
         present = await (await session.connection()).run_sync(_read_choices)
     assert declared == present, "a migration has to replace these check constraints"
-    assert declared["ck_sync_events_event_type_known"] == sorted(EventType)
+    assert declared["sync_events.event_type_known"] == sorted(EventType)
 
 
 def _read_choices(connection: Connection) -> dict[str, list[str]]:
     inspector = inspect(connection)
     return {
-        str(found["name"]): sorted(_CHOICE.findall(found["sqltext"]))
+        _short(table, found["name"]): sorted(_CHOICE.findall(found["sqltext"]))
         for table in Base.metadata.tables
         for found in inspector.get_check_constraints(table)
         if _IS_LIST.search(found["sqltext"])
     }
+
+
+def _short(table: str, name: object) -> str:
+    """`table.constraint`: the first migrations name some constraints with the prefix of the convention twice."""
+    prefix, short = f"ck_{table}_", str(name)
+    while short.startswith(prefix):
+        short = short.removeprefix(prefix)
+    return f"{table}.{short}"
 
 
 def test_all_event_types_fit_into_the_columns() -> None:

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
+from app.deliveries.fan_out import FanOutRepository
+from app.deliveries.repository import DeliveryRepository
 from app.files.repository import FileRepository
-from app.webhooks.delivery_repository import DeliveryRepository
-from app.webhooks.fan_out import FanOutRepository
+from tests.deliveries.support import get_subscription, list_deliveries, pending_positions
 from tests.events.support import add_events, read_ledger
-from tests.webhooks.support import get_subscription, list_deliveries, pending_positions
 
 STATEMENTS = Path(__file__).parent / "earlier_release"
 SUBSCRIPTION = UUID("01937000-0000-7000-8000-000000000001")

@@ -19,8 +19,8 @@ from app.events.models import EventType
 from app.events.repository import EVERYTHING, EventFilter, EventRepository
 from app.files.handler import FileStateHandler
 from app.files.repository import FileRepository
-from app.processing.repository import SweepRepository
-from app.processing.sweeper import Sweeper
+from app.sweep.repository import SweepRepository
+from app.sweep.sweeper import Sweeper
 from tests.events.support import open_ledger, record
 
 EVENTS, BACKLOG = 100_000, 2_000

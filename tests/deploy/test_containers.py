@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config import Settings
-from app.webhooks.vault import VaultClosed, open_vault
+from app.outbound.cipher import VaultClosed, open_vault
 from tests.conftest import AUDIENCE, ROOT
 from tests.deploy.container_files import (
     compose_services,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.database_url import parse_database_url
+from app.database.url import parse_database_url
 from tests.conftest import ROOT
 from tests.deploy.manifests import (
     KUBERNETES,

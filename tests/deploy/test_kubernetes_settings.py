@@ -12,8 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from app.config import Settings
-from app.webhooks.address import AddressPolicy, AddressRefused, is_public
-from app.webhooks.vault import VaultClosed, open_vault
+from app.outbound.address import AddressPolicy, AddressRefused, is_public
+from app.outbound.cipher import VaultClosed, open_vault
 from tests.conftest import ROOT
 from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
 from tests.docs.markdown import code_blocks

@@ -18,17 +18,17 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from app.config import Settings
+from app.deliveries.cloud_event import CONTENT_TYPE, event_body
+from app.deliveries.retry import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
 from app.main import create_app
-from app.webhooks.cloud_event import CONTENT_TYPE, event_body
-from app.webhooks.retry import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
-from app.webhooks.signature import new_secret, signed_headers, verify
+from app.outbound.signature import new_secret, signed_headers, verify
 from tests.conftest import LOCAL_MODE, ROOT
+from tests.deliveries.test_cloud_event import Row
 from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import code_blocks, rows, section
 from tests.support.postgres import free_port
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
-from tests.webhooks.test_cloud_event import Row
 
 WEBHOOKS = ROOT / "docs" / "webhooks.md"
 READERS = ["read_with_library", "read_by_hand"]

@@ -163,3 +163,8 @@ def test_nothing_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> N
 def test_sizes_for_people() -> None:
     sizes = (0, 1023, 1024, 10 * 1024**2, 3 * 1024**5)
     assert [readable_size(size) for size in sizes] == ["0 B", "1023 B", "1.0 KiB", "10.0 MiB", "3072.0 TiB"]
+
+
+def test_the_watcher_knows_each_event_type() -> None:
+    assert set(get_args(EventType)) == set(LedgerEventType), "examples/watcher/state.py"
+    assert set(_TYPE_STYLES) == set(LedgerEventType), "examples/watcher/live_display.py"

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.files.handler import FileStateHandler
-from app.processing.handler import Handler
-from app.processing.repository import SweepRepository
-from app.processing.sweeper import Sweeper
+from app.sweep.handler import Handler
+from app.sweep.repository import SweepRepository
+from app.sweep.sweeper import Sweeper
 from tests.events.support import add_events
 from tests.support.tokens import TokenFactory
 

@@ -10,9 +10,9 @@ from fastapi import HTTPException, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.concurrency.weighted_semaphore import BodyBudget
 from app.http import body
 from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
-from app.http.budget import BodyBudget
 from app.http.strict_json import parse_json
 from app.metrics import Metrics
 

@@ -8,9 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from app.concurrency.weighted_semaphore import Budget
 from app.database.engine import Database
 from app.http import pages
-from app.http.budget import Budget
 from app.http.pages import READ_ITEMS, SENT_BYTES, PagePlace, Pages, TooManyLargePages
 from app.main import create_app
 from tests.conftest import MakeSettings

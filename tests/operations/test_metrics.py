@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 from app.main import create_app
 from app.metrics import Metrics
-from app.processing.sweeper import Sweeper
+from app.sweep.sweeper import Sweeper
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.application import serve_in_process

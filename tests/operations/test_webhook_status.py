@@ -7,9 +7,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.database.engine import Database
-from app.webhooks.delivery_repository import DeliveryRepository
-from app.webhooks.models import Delivery, DeliveryStatus, SubscriptionStatus
-from tests.webhooks.support import add_subscription
+from app.deliveries.repository import DeliveryRepository
+from app.subscriptions.models import Delivery, DeliveryStatus, SubscriptionStatus
+from tests.deliveries.support import add_subscription
 
 HOUR = timedelta(hours=1)
 

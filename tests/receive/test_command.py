@@ -19,11 +19,12 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.cli import main
-from app.webhooks.address import AddressPolicy
-from app.webhooks.cloud_event import CONTENT_TYPE, event_body, ping_body
-from app.webhooks.outcome import Outcome, judge
-from app.webhooks.sender import Sender
-from app.webhooks.signature import new_secret, signed_headers
+from app.deliveries.cloud_event import CONTENT_TYPE, event_body, ping_body
+from app.deliveries.outcome import judge
+from app.outbound.address import AddressPolicy
+from app.outbound.client import Sender
+from app.outbound.signature import new_secret, signed_headers
+from app.subscriptions.models import Outcome
 from tests.conftest import ROOT
 from tests.support.waiting import until
 

@@ -7,7 +7,7 @@ from typing import Any
 import schemathesis
 
 from app.http.etag import PATTERN
-from app.webhooks.envelope import is_own_header
+from app.outbound.signature import is_own_header
 
 _number = itertools.count(1)
 

@@ -1,0 +1,1 @@
+"""Building blocks for background tasks and for waiting."""

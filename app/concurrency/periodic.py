@@ -1,0 +1,58 @@
+"""Repeats a pass in the background until it is stopped."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from app.concurrency.shutdown import wait_or_cancel
+from app.errors import Unavailable, describe
+
+log = structlog.get_logger(__name__)
+
+
+class PeriodicTask:
+    """Runs `run` at once and then every `interval_seconds` after it ended. A pass that fails is logged and repeated.
+
+    Whoever sets `wake` has the next pass begin at once, or as soon as the one under way has ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[asyncio.Event], Awaitable[object]],
+        interval_seconds: float,
+        wake: asyncio.Event | None = None,
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._interval_seconds = interval_seconds
+        self._wake = wake or asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start repeating."""
+        self._task = asyncio.create_task(self._repeat(), name=self._name)
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Let the running pass see the stop event and end; cancel it after `timeout_seconds`."""
+        self._stopping.set()
+        self._wake.set()
+        if self._task is not None and not await wait_or_cancel(self._task, timeout_seconds):
+            log.error("pass cancelled at shutdown", task=self._name)
+
+    async def _repeat(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                await self._run(self._stopping)
+            except Unavailable as error:
+                log.warning("pass put off", task=self._name, reason=describe(error.__cause__ or error))
+            except Exception:
+                log.exception("pass failed", task=self._name)
+            try:
+                async with asyncio.timeout(self._interval_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue

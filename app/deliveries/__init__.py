@@ -1,0 +1,1 @@
+"""Webhooks on their way: written, claimed, sent, settled, cleaned up."""

@@ -1,0 +1,181 @@
+"""The catch-up: turns the ledger into deliveries for the subscriptions that the sweep does not write them for."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.advisory_lock import Work, take_turn
+from app.database.engine import Database
+from app.deliveries.fan_out import FanOutRepository
+from app.deliveries.full_lane_repository import FullLaneRepository
+from app.deliveries.repository import DeliveryRepository
+from app.errors import NotFound
+from app.subscriptions.models import Subscription, SubscriptionStatus
+from app.subscriptions.repository import SubscriptionRepository
+
+log = structlog.get_logger(__name__)
+
+CHUNK_EVENTS = 1000  # of the ledger, looked at in one transaction
+MAX_PENDING = 10_000  # deliveries of one subscription, but for its full lanes, beyond which it gets no more of them
+MAX_PENDING_REPLAY = 1000  # the same for a replay, so that what is new has not much before it
+MAX_PENDING_LIVE = 100_000  # the same for those that the sweep writes: beyond it, it stops to
+LOOK_SECONDS = 30.0  # between two looks for those
+MAX_YIELD_SECONDS = 0.05  # between two chunks
+
+
+class _Elsewhere(Exception):
+    """Another replica is at it."""
+
+
+class CatchUp:
+    """Replays, and brings subscriptions from their cursor to the sweep's, from where they are live.
+
+    Replicas need no leader: each chunk is one transaction, alone with the lanes, which begins where the last one ended.
+    Files that do not get through wait in the ledger, so that they hold up no other (`FullLaneRepository`).
+    A replica that meets another one at it leaves the rest of its pass to that one, so that no two queue for the lanes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        on_added: Callable[[], None] = lambda: None,
+        chunk_events: int = CHUNK_EVENTS,
+        max_pending: int = MAX_PENDING,
+        max_pending_replay: int = MAX_PENDING_REPLAY,
+        max_pending_live: int = MAX_PENDING_LIVE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._on_added = on_added
+        self._chunk_events = chunk_events
+        self._max_pending = max_pending
+        self._max_pending_replay = max_pending_replay
+        self._max_pending_live = max_pending_live
+        self._clock = clock
+        self._look_again_at = -math.inf
+
+    async def run_once(self, stopping: asyncio.Event | None = None) -> None:
+        """Take every subscription that is behind as far as it can go now; each gets one chunk in turn.
+
+        Raises:
+            DatabaseUnavailable: when the database can not serve; the chunk under way is rolled back.
+        """
+        async with self._database.read() as session:
+            repository = SubscriptionRepository(session)
+            drained = await FullLaneRepository(session).list_drained()
+            behind = await repository.list_behind(self._max_pending, self._max_pending_replay)
+            overloaded = await repository.list_overloaded(self._max_pending_live) if self._is_time_to_look() else ()
+        for subscription_id in overloaded:
+            await self._release(subscription_id)
+        stopping = stopping or asyncio.Event()
+        try:
+            for lane in drained:
+                await self._refill(lane.subscription_id, lane.file_id)
+            while behind:
+                behind = [one for one in behind if await self._advance_and_yield(one, stopping)]
+        except _Elsewhere:
+            return
+
+    async def _advance_and_yield(self, subscription_id: UUID, stopping: asyncio.Event) -> bool:
+        """Go one chunk further, and leave the lanes to the others for about as long; false also when `stopping`."""
+        if stopping.is_set():
+            return False
+        started = self._clock()
+        goes_on = await self._advance(subscription_id)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(self._clock() - started, MAX_YIELD_SECONDS)):
+                await stopping.wait()
+        return goes_on
+
+    async def _advance(self, subscription_id: UUID) -> bool:
+        """Go one chunk further; returns whether there is more that can be done now."""
+        try:
+            async with self._database.transaction() as session:
+                if not await take_turn(session, Work.CATCH_UP):
+                    raise _Elsewhere
+                subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
+                goes_on = await self._advance_alone(session, subscription)
+        except NotFound:
+            return False
+        self._on_added()
+        return goes_on
+
+    async def _advance_alone(self, session: AsyncSession, subscription: Subscription) -> bool:
+        if subscription.status != SubscriptionStatus.ACTIVE:
+            return False
+        goes_on = False
+        if not subscription.live and await _make_room(session, subscription, self._max_pending):
+            await self._follow(session, subscription)
+            goes_on = not subscription.live
+        cursor, until = subscription.replay_cursor, subscription.replay_until
+        if cursor is None or until is None:
+            return goes_on
+        if await _make_room(session, subscription, self._max_pending_replay):
+            await self._replay(session, subscription, cursor, until)
+            goes_on = goes_on or subscription.replay_cursor is not None
+        return goes_on
+
+    async def _replay(self, session: AsyncSession, subscription: Subscription, after: int, until: int) -> None:
+        through = min(after + self._chunk_events, until)
+        await FanOutRepository(session).add_settled(subscription.id, after=after, through=through)
+        await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
+        subscription.replay_cursor = through
+        if through == until:
+            subscription.replay_cursor = subscription.replay_until = None
+
+    async def _follow(self, session: AsyncSession, subscription: Subscription) -> None:
+        swept = await SubscriptionRepository(session).get_sweep_cursor()
+        through = min(subscription.cursor + self._chunk_events, swept)
+        if through > subscription.cursor:
+            await FanOutRepository(session).add_missed(subscription.id, after=subscription.cursor, through=through)
+            subscription.cursor = through
+        subscription.live = subscription.cursor >= swept
+
+    async def _refill(self, subscription_id: UUID, file_id: UUID) -> None:
+        try:
+            async with self._database.transaction() as session:
+                if not await take_turn(session, Work.CATCH_UP):
+                    raise _Elsewhere
+                repository = SubscriptionRepository(session)
+                subscription = await repository.get_for_change(subscription_id)
+                reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor
+                await FullLaneRepository(session).refill(subscription, file_id, reached)
+        except NotFound:
+            return
+        self._on_added()
+
+    def _is_time_to_look(self) -> bool:
+        now = self._clock()
+        if now < self._look_again_at:
+            return False
+        self._look_again_at = now + LOOK_SECONDS
+        return True
+
+    async def _release(self, subscription_id: UUID) -> None:
+        """It is no longer live: its backlog is a number from here on."""
+        try:
+            async with self._database.transaction() as session:
+                repository = SubscriptionRepository(session)
+                subscription = await repository.get_for_change(subscription_id)
+                if await _make_room(session, subscription, self._max_pending_live):
+                    return
+                await repository.mark_behind(subscription)
+        except NotFound:
+            return
+        log.warning("subscription has too many pending deliveries", subscription_id=str(subscription_id))
+
+
+async def _make_room(session: AsyncSession, subscription: Subscription, max_pending: int) -> bool:
+    """Whether the subscription has fewer pending deliveries than that, if need be after its long lanes are full."""
+    repository = SubscriptionRepository(session)
+    if not await repository.has_pending(subscription.id, max_pending):
+        return True
+    marked = await FullLaneRepository(session).mark_full(subscription)
+    return marked > 0 and not await repository.has_pending(subscription.id, max_pending)

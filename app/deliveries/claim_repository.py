@@ -1,0 +1,218 @@
+"""Leases on deliveries: taken, kept and given back."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Integer, Select, UpdateBase, Uuid, exists, func, or_, select, true, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
+
+from app.database.sql import bound_rows
+from app.database.types import among, among_ids, database_now, statement_now
+from app.events.repository import EventRepository, EventRow
+from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
+
+LeaseKey = tuple[int, int]  # the delivery's id and the fence of its claim
+FENCE_LEAP = 2**32  # what is made pending again has so much more, which claims alone never reach
+
+_LIMIT: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "limit": Integer()}
+_RECIPIENT = (
+    Subscription.id,
+    Subscription.url,
+    Subscription.ordering,
+    Subscription.max_concurrency,
+    Subscription.rate_limit_per_second,
+    Subscription.headers,
+    Subscription.secret,
+    Subscription.old_secret,
+    Subscription.old_secret_until,
+    Subscription.slow_until,
+    Subscription.slow_count,
+    Subscription.next_send_at,
+)
+
+
+class Recipient(NamedTuple):
+    """What a subscription says of how it is sent to, and `now`, the database's clock when that was read."""
+
+    id: UUID
+    url: str
+    ordering: str
+    max_concurrency: int
+    rate_limit_per_second: float | None
+    headers: bytes | None
+    secret: bytes
+    old_secret: bytes | None
+    old_secret_until: datetime | None
+    slow_until: datetime | None
+    slow_count: int
+    next_send_at: datetime | None
+    now: datetime
+
+
+class DueSubscription(NamedTuple):
+    """A subscription that something may be sent to."""
+
+    id: UUID
+    max_concurrency: int
+
+
+class ClaimedDelivery(NamedTuple):
+    """A delivery under lease. `attempts` and `failures` are those before this one."""
+
+    id: int
+    fence: int
+    attempts: int
+    failures: int
+    event: EventRow
+
+    @property
+    def key(self) -> LeaseKey:
+        """What tells this lease from every other one."""
+        return self.id, self.fence
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it was never settled before: it is neither redelivered nor replayed."""
+        return self.fence < FENCE_LEAP
+
+
+Claimed = defaultdict[UUID, list[ClaimedDelivery]]  # by subscription
+
+
+class ClaimRepository:
+    """The statements of a claim, by the database's clock; `process` names who claims.
+
+    A claim locks the rows of its subscriptions first, and waits for nobody.
+    """
+
+    def __init__(self, session: AsyncSession, process: str) -> None:
+        self._session = session
+        self._process = process
+
+    async def list_due(self) -> list[DueSubscription]:
+        """Subscriptions that have something due and are not told to wait, in the order in which they were made."""
+        due = exists().where(Delivery.subscription_id == Subscription.id, Delivery.due_at <= statement_now())
+        query = select(Subscription.id, Subscription.max_concurrency).where(
+            Subscription.status == SubscriptionStatus.ACTIVE,
+            or_(Subscription.slow_until.is_(None), Subscription.slow_until <= statement_now()),
+            due,
+        )
+        return [DueSubscription(*row) for row in await self._session.execute(query.order_by(Subscription.id))]
+
+    async def list_recipients(self, subscription_ids: Collection[UUID]) -> list[Recipient]:
+        """Those of the subscriptions that are active, locked against other claims; not those that another one has."""
+        query = (
+            select(*_RECIPIENT, database_now())
+            .where(among_ids(Subscription.id, subscription_ids), Subscription.status == SubscriptionStatus.ACTIVE)
+            .with_for_update(skip_locked=True, key_share=True, of=Subscription)
+        )
+        return [Recipient._make(row) for row in await self._session.execute(query)]
+
+    async def count_claimed(self, subscription_ids: Collection[UUID]) -> Counter[UUID]:
+        """How many deliveries to each are under a lease that has not ended, by any process."""
+        query = (
+            select(Delivery.subscription_id, func.count())
+            .where(among_ids(Delivery.subscription_id, subscription_ids))
+            .where(Delivery.claimed_by.is_not(None), Delivery.due_at > statement_now())
+            .group_by(Delivery.subscription_id)
+        )
+        return Counter({row[0]: row[1] for row in await self._session.execute(query)})
+
+    async def claim_due(self, limits: Mapping[UUID, int], now: datetime, lease: timedelta) -> Claimed:
+        """Lease so many due deliveries of each subscription, the longest due first; given in the ledger's order."""
+        rows = [
+            row for due in self._due(limits, now) for row in await self._session.execute(self._lease(due, now + lease))
+        ]
+        events = {event.position: event for event in await self._list_events({row.position for row in rows})}
+        claimed: Claimed = defaultdict(list)
+        for row in sorted(rows, key=attrgetter("position")):
+            delivery = ClaimedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
+            claimed[row.subscription_id].append(delivery)
+        return claimed
+
+    def _due(self, limits: Mapping[UUID, int], now: datetime) -> Iterator[Select[Any]]:
+        """What to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
+        dialect = self._session.get_bind().dialect
+        if dialect.name == "postgresql":
+            bound = bound_rows(dialect, _LIMIT, list(limits.items()))
+            first = _first_due(bound.c.subscription_id, bound.c.limit, now).lateral()
+            yield select(first.c.id).select_from(bound.join(first, true()))
+        else:
+            for subscription_id, limit in limits.items():
+                yield _first_due(subscription_id, limit, now)
+
+    def _lease(self, due: Select[Any], until: datetime) -> UpdateBase:
+        ids = due.cte("due")
+        return (
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=until, claimed_by=self._process, fence=Delivery.fence + 1)
+            .returning(
+                Delivery.subscription_id,
+                Delivery.position,
+                Delivery.id,
+                Delivery.fence,
+                Delivery.attempts,
+                Delivery.failures,
+            )
+            .execution_options(synchronize_session=False)
+        )
+
+    async def _list_events(self, positions: Collection[int]) -> Sequence[EventRow]:
+        return await EventRepository(self._session).list_at(sorted(positions)) if positions else []
+
+    async def mark_next_sends(self, times: Mapping[UUID, datetime]) -> None:
+        """Note the theoretical arrival time of each subscription's next delivery under its rate limit."""
+        for subscription_id, at in times.items():
+            statement = update(Subscription).where(Subscription.id == subscription_id).values(next_send_at=at)
+            await self._session.execute(statement.execution_options(synchronize_session=False))
+
+    async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
+        """Lease these for longer, from now on; returns those whose lease had not ended yet.
+
+        Not those that a settlement is writing just now: it waits for nobody, so that the two never wait for each other.
+        """
+        now = (await self._session.scalars(select(database_now()))).one()
+        running = among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now
+        held = select(Delivery.id).where(*running).order_by(Delivery.id)
+        ids = held.with_for_update(skip_locked=True, key_share=True).cte("held")
+        statement = (
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=now + lease)
+            .returning(Delivery.id, Delivery.fence)
+            .execution_options(synchronize_session=False)
+        )
+        return [(id_, fence) for id_, fence in await self._session.execute(statement)]
+
+    async def release(self) -> None:
+        """Make due at once whatever this process has claimed and not settled.
+
+        Waits for a last heartbeat, which would else keep all of it, and locks the rows in the order of the others.
+        """
+        held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
+        ids = held.with_for_update(key_share=True).cte("held")
+        statement = (
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=database_now(), claimed_by=None)
+            .execution_options(synchronize_session=False)
+        )
+        await self._session.execute(statement)
+
+
+def _first_due(
+    subscription_id: ColumnElement[UUID] | UUID, limit: ColumnElement[int] | int, now: datetime
+) -> Select[Any]:
+    return (
+        select(Delivery.id)
+        .where(Delivery.subscription_id == subscription_id, Delivery.due_at <= now)
+        .order_by(Delivery.due_at, Delivery.position)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )

@@ -1,0 +1,157 @@
+"""Deliveries over HTTP."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response, status
+
+from app.auth.dependencies import Operator
+from app.auth.route import AuthenticatedRoute
+from app.deliveries.dependencies import Pings, Redeliveries
+from app.deliveries.history_repository import HistoryRepository, StoredDelivery
+from app.deliveries.schemas import (
+    DeliveryPageQuery,
+    DeliveryQuery,
+    DeliveryView,
+    DeliveryWithHistory,
+    PingResult,
+    RedeliveryResult,
+)
+from app.errors import NotFound
+from app.events.examples import EVENT_ID
+from app.events.repository import EventRepository
+from app.http.dependencies import ReadSession
+from app.http.paging import page_links
+from app.http.types import RowId, Uuid
+from app.subscriptions import openapi
+from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
+from app.subscriptions.overview_repository import OverviewRepository
+
+SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
+DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[DELIVERY_ID])]
+EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
+
+router = APIRouter(route_class=AuthenticatedRoute)
+
+
+@router.get(
+    "/subscriptions/{subscription_id:uuid}/deliveries",
+    tags=["deliveries"],
+    operation_id="listDeliveries",
+    summary="List the deliveries of a subscription",
+    responses=openapi.DELIVERIES,
+)
+async def list_deliveries(
+    request: Request,
+    subscription_id: SubscriptionId,
+    query: Annotated[DeliveryQuery, Query()],
+    _operator: Operator,
+    session: ReadSession,
+    response: Response,
+) -> list[DeliveryView]:
+    """What was sent and what is to be sent, newest first. `status=dead` lists what nobody tries any more.
+
+    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`.
+    """
+    wanted = query.model_dump(exclude={"limit", "offset"})
+    found = await HistoryRepository(session).list_newest(
+        subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
+    )
+    if not found and not await OverviewRepository(session).is_known(subscription_id):
+        raise NotFound("There is no subscription with this id.")
+    return _page(request, response, found, query)
+
+
+@router.post(
+    "/subscriptions/{subscription_id:uuid}/redeliver",
+    tags=["deliveries"],
+    operation_id="redeliverDead",
+    summary="Redeliver all dead deliveries of a subscription",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=openapi.REDELIVERED_DEAD,
+)
+async def redeliver_dead(
+    subscription_id: SubscriptionId, _operator: Operator, redelivery: Redeliveries
+) -> RedeliveryResult:
+    """Try everything again that used up its attempts, with all of them anew: at most 50,000 deliveries at once."""
+    redelivered, has_more = await redelivery.redeliver_dead(subscription_id)
+    return RedeliveryResult(redelivered=redelivered, has_more=has_more)
+
+
+@router.post(
+    "/subscriptions/{subscription_id:uuid}/test",
+    tags=["subscriptions"],
+    operation_id="testSubscription",
+    summary="Try a subscription out",
+    responses=openapi.PINGED,
+)
+async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, pinger: Pings) -> PingResult:
+    """Send a ping at once and answer with what came back, within `WEBHOOK_TIMEOUT`.
+
+    The ping is a CloudEvent of the type `sync.ping`, with the headers and signatures of any other message. It is sent
+    to paused and disabled subscriptions too, and changes nothing about them.
+    """
+    answer, outcome = await pinger.ping(subscription_id)
+    return PingResult(
+        outcome=outcome,
+        status_code=answer.status_code,
+        duration_ms=round(answer.duration_seconds * 1000),
+        response=answer.response,
+        error=answer.error,
+    )
+
+
+@router.get(
+    "/deliveries/{delivery_id}",
+    tags=["deliveries"],
+    operation_id="getDelivery",
+    summary="Get a delivery with its attempts",
+    responses=openapi.DELIVERY,
+)
+async def get_delivery(delivery_id: DeliveryId, _operator: Operator, session: ReadSession) -> DeliveryWithHistory:
+    """One delivery by its id, and every attempt: when, how long it took, and what came back."""
+    repository = HistoryRepository(session)
+    delivery = await repository.get(delivery_id)
+    return DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
+
+
+@router.post(
+    "/deliveries/{delivery_id}/redeliver",
+    tags=["deliveries"],
+    operation_id="redeliver",
+    summary="Redeliver one delivery",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=openapi.REDELIVERED,
+)
+async def redeliver(delivery_id: DeliveryId, _operator: Operator, redelivery: Redeliveries) -> DeliveryView:
+    """Send a delivery again that is dead or was delivered, in its place among those of its file that are pending."""
+    return DeliveryView.of(await redelivery.redeliver(delivery_id))
+
+
+@router.get(
+    "/sync-events/{event_id:uuid}/deliveries",
+    tags=["deliveries"],
+    operation_id="listEventDeliveries",
+    summary="List the deliveries of an event",
+    responses=openapi.DELIVERIES_OF_EVENT,
+)
+async def list_event_deliveries(
+    request: Request,
+    event_id: EventId,
+    query: Annotated[DeliveryPageQuery, Query()],
+    _operator: Operator,
+    session: ReadSession,
+    response: Response,
+) -> list[DeliveryView]:
+    """Who was, or is to be, told of an event. A subscription that is behind has no delivery of it yet."""
+    event = await EventRepository(session).get(event_id)
+    found = await HistoryRepository(session).list_of_event(event.position, limit=query.limit + 1, offset=query.offset)
+    return _page(request, response, found, query)
+
+
+def _page(
+    request: Request, response: Response, found: Sequence[StoredDelivery], query: DeliveryPageQuery
+) -> list[DeliveryView]:
+    has_next = len(found) > query.limit
+    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
+    return [DeliveryView.of(one) for one in found[: query.limit]]

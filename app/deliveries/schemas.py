@@ -1,0 +1,111 @@
+"""Deliveries as JSON."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.deliveries.history_repository import MAX_ATTEMPTS, StoredDelivery
+from app.events.models import EventType
+from app.http.types import QueryInteger, Uuid
+from app.subscriptions.examples import ATTEMPT, DELIVERY, DELIVERY_WITH_HISTORY, PINGED, REDELIVERY
+from app.subscriptions.models import Attempt, DeliveryStatus, Outcome
+
+MAX_OFFSET = 1_000_000  # beyond it a filter finds what is wanted, and the database would only count rows
+
+
+class DeliveryView(BaseModel):
+    """One event for one subscription."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY]})
+
+    id: int
+    subscription_id: UUID
+    event_id: UUID = Field(description="The event; its id is the `webhook-id` of every attempt.")
+    event_type: EventType
+    file_id: UUID
+    position: int = Field(description="The event's place in the ledger.")
+    status: DeliveryStatus = Field(description="`dead`: it used up its attempts.")
+    attempts: int = Field(description="Attempts since it became pending.")
+    last_outcome: Outcome | None = Field(description="How the last attempt ended; null before the first.")
+    sending: bool = Field(description="Whether an attempt is under way.")
+    next_attempt_at: datetime | None = Field(
+        description="When it may be sent; null when it is settled, being sent, or waits for an earlier event of its "
+        "file."
+    )
+    created_at: datetime = Field(description="When it became pending: anew by a redelivery or a replay.")
+    settled_at: datetime | None = Field(description="When it was delivered or died.")
+
+    @classmethod
+    def of(cls, delivery: StoredDelivery) -> Self:
+        """The view of a stored delivery."""
+        return cls.model_validate(delivery._asdict())
+
+
+class AttemptView(BaseModel):
+    """One request to the subscriber and what came of it."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [ATTEMPT]})
+
+    number: int = Field(description="1, 2, 3, …, anew after a redelivery.")
+    started_at: datetime
+    duration_ms: int
+    outcome: Outcome
+    status_code: int | None = Field(description="Null: there was no answer.")
+    response: str | None = Field(description="The first KiB of the answer's body, as text that prints.")
+    error: str | None = Field(description="Why there was no answer.")
+
+
+class DeliveryWithHistory(DeliveryView):
+    """A delivery with its attempts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY_WITH_HISTORY]})
+
+    history: list[AttemptView] = Field(
+        description=f"Every attempt that is still kept, the newest first, at most {MAX_ATTEMPTS}."
+    )
+
+    @classmethod
+    def with_history(cls, delivery: StoredDelivery, attempts: Sequence[Attempt]) -> Self:
+        """The view of a stored delivery and its attempts."""
+        history = [AttemptView.model_validate(attempt) for attempt in attempts]
+        return cls.model_validate({**delivery._asdict(), "history": history})
+
+
+class RedeliveryResult(BaseModel):
+    """What is pending again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [REDELIVERY]})
+
+    redelivered: int = Field(description="Deliveries that were dead and are pending again.")
+    has_more: bool = Field(description="Whether there may be more: send the request again.")
+
+
+class DeliveryPageQuery(BaseModel):
+    """Which part of a list of deliveries."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: QueryInteger = Field(10, ge=1, le=1000, description="Number of deliveries to return.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of deliveries to skip.")
+
+
+class DeliveryQuery(DeliveryPageQuery):
+    """Which deliveries of a subscription, newest first."""
+
+    status: DeliveryStatus | None = Field(None, description="Only deliveries in this status.")
+    file_id: Uuid | None = Field(None, description="Only deliveries of this file.")
+
+
+class PingResult(BaseModel):
+    """What came back."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PINGED]})
+
+    outcome: Outcome
+    status_code: int | None = Field(description="Null: there was no answer.")
+    duration_ms: int
+    response: str = Field(description="The first KiB of the answer's body, as text that prints.")
+    error: str | None = Field(description="Why there was no answer.")

@@ -1,0 +1,153 @@
+"""Writes what came of claimed deliveries, many in one transaction."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CursorResult, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
+
+from app.database.sql import bound_rows
+from app.database.types import UtcDateTime, among_ids, statement_now
+from app.deliveries.claim_repository import LeaseKey
+from app.deliveries.standing import Standing
+from app.subscriptions.lane import is_pending
+from app.subscriptions.lane_lock import share_lanes
+from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Subscription
+
+_SETTLED: dict[str, TypeEngine[Any]] = {
+    "id": BigInteger(),
+    "fence": BigInteger(),
+    "status": String(16),
+    "due_at": UtcDateTime(),
+    "attempts": SmallInteger(),
+    "failures": SmallInteger(),
+    "settled_at": UtcDateTime(),
+}
+_LANE: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "file_id": Uuid()}
+
+_ATTEMPTS = cast("Table", Attempt.__table__)  # of the ORM an insert of many rows takes several times as long
+
+Lane = tuple[UUID, UUID]  # subscription and file
+
+
+class SettledDelivery(NamedTuple):
+    """A delivery's state after an attempt."""
+
+    id: int
+    fence: int
+    status: DeliveryStatus
+    due_at: datetime | None
+    attempts: int
+    failures: int
+    settled_at: datetime | None
+
+
+class SettlementRepository:
+    """The statements of a settlement, in the order of the methods; `process` names who claimed."""
+
+    def __init__(self, session: AsyncSession, process: str) -> None:
+        self._session = session
+        self._process = process
+
+    async def share_lanes(self) -> datetime:
+        """Keep away who adds deliveries until the transaction ends, and return the database's time."""
+        return await share_lanes(self._session)
+
+    async def mark_attempted(self, deliveries: Sequence[SettledDelivery]) -> dict[LeaseKey, Lane]:
+        """Write these where the lease is still that of their claim; returns the lane of each that was written."""
+        # In the same order whoever writes them, so that no two that overlap wait for each other.
+        in_order = sorted(deliveries, key=attrgetter("id"))
+        new = bound_rows(self._session.get_bind().dialect, _SETTLED, in_order)
+        statement = (
+            update(Delivery)
+            .where(
+                Delivery.id == new.c.id,
+                Delivery.fence == new.c.fence,
+                # Not by the index of what is claimed: SQLite would read all of that for each row.
+                func.coalesce(Delivery.claimed_by, "") == self._process,
+                Delivery.status == DeliveryStatus.PENDING,
+            )
+            .values(
+                status=new.c.status,
+                due_at=new.c.due_at,
+                attempts=new.c.attempts,
+                failures=new.c.failures,
+                settled_at=new.c.settled_at,
+                claimed_by=None,
+            )
+            .returning(Delivery.id, Delivery.fence, Delivery.subscription_id, Delivery.file_id)
+            .execution_options(synchronize_session=False)
+        )
+        rows = await self._session.execute(statement)
+        return {(row.id, row.fence): (row.subscription_id, row.file_id) for row in rows}
+
+    async def add_attempts(self, attempts: Sequence[dict[str, Any]]) -> None:
+        """Note these attempts, each with the columns of `Attempt`."""
+        if attempts:
+            await self._session.execute(insert(_ATTEMPTS), attempts)
+
+    async def mark_next_due(self, lanes: Iterable[Lane]) -> int:
+        """In each of these lanes, whose due delivery is settled, make the next one due; returns how many there were."""
+        bound = bound_rows(self._session.get_bind().dialect, _LANE, sorted(set(lanes)))
+        waiting = aliased(Delivery)
+        first = (
+            select(waiting.id)
+            .where(waiting.subscription_id == bound.c.subscription_id, waiting.file_id == bound.c.file_id)
+            .where(is_pending(waiting))
+            .order_by(waiting.position)
+            .limit(1)
+            .correlate(bound)
+            .scalar_subquery()
+        )
+        heads = select(first.label("id")).select_from(bound).subquery()
+        statement = (
+            update(Delivery)
+            # Without an order each has a time of its own, which is left alone.
+            .where(Delivery.id == heads.c.id, Delivery.due_at.is_(None))
+            .values(due_at=statement_now())
+            .execution_options(synchronize_session=False)
+        )
+        return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
+
+    async def list_standings(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[Standing]:
+        """How those subscriptions stand for which that may change now, locked: most that succeed stand well already."""
+        was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
+        columns = (
+            Subscription.id,
+            Subscription.url,
+            Subscription.failing_since,
+            Subscription.slow_until,
+            Subscription.slow_count,
+        )
+        query = (
+            select(*columns)
+            .where(or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad))
+            .order_by(Subscription.id)
+            .with_for_update(key_share=True)
+        )
+        return [Standing(*row) for row in await self._session.execute(query)]
+
+    async def has_pending(self, subscription_id: UUID) -> bool:
+        """Whether anything is still to be delivered to it."""
+        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
+        return (await self._session.scalar(query)) is not None
+
+    async def mark_standings(self, standings: Iterable[Standing]) -> None:
+        """Write how they stand."""
+        for standing in standings:
+            statement = (
+                update(Subscription)
+                .where(Subscription.id == standing.subscription_id)
+                .values(
+                    failing_since=standing.failing_since,
+                    slow_until=standing.slow_until,
+                    slow_count=standing.slow_count,
+                )
+                .execution_options(synchronize_session=False)
+            )
+            await self._session.execute(statement)

@@ -1,0 +1,1 @@
+"""Sending HTTP requests to others: addresses, connections, secrets, signatures."""

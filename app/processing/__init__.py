@@ -1,1 +1,0 @@
-"""The sweep: runs every handler over every event, exactly once."""

@@ -1,0 +1,1 @@
+"""Who is told of which events: subscriptions and the tables of their deliveries."""

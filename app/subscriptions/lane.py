@@ -1,0 +1,75 @@
+"""The rule of the lanes, as SQL: of a file's pending deliveries one is due, the others wait for it.
+
+A lane is the pending deliveries of one file for one subscription that is ordered per file.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, literal_column, null, select
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm.util import AliasedClass
+
+from app.database.types import statement_now
+from app.subscriptions.models import Delivery, FullLane, Ordering, Subscription
+
+LANE_ROWS = 200  # pending deliveries of one file that a full lane keeps, and that are added when half are done
+
+Column = ColumnElement[Any] | InstrumentedAttribute[Any]
+
+
+def is_pending(delivery: type[Delivery] | AliasedClass[Delivery] = Delivery) -> ColumnElement[bool]:
+    """Whether a delivery is pending, in words and not as a bound value.
+
+    An index of the pending ones alone serves only a condition that is known when the statement is prepared.
+    """
+    return delivery.status == literal_column("'pending'")
+
+
+def is_full(delivery: type[Delivery]) -> ColumnElement[bool]:
+    """Whether the delivery's lane is full: it is its own concern how many wait there."""
+    return (
+        exists()
+        .where(FullLane.subscription_id == delivery.subscription_id, FullLane.file_id == delivery.file_id)
+        .correlate(delivery)
+    )
+
+
+def rank_in_lane(subscription_id: Column, file_id: Column, position: Column) -> ColumnElement[int]:
+    """The place of a row in its lane among those of the statement: 1, 2, 3, …"""
+    return func.row_number().over(partition_by=(subscription_id, file_id), order_by=position)
+
+
+def due_at_first(ordering: Column, rank: Column, subscription_id: Column, file_id: Column) -> ColumnElement[datetime]:
+    """The `due_at` of rows that become pending together: of a lane where nothing is pending yet only the first is due.
+
+    A row that comes late, at a lower position than what is pending, waits too: it is next.
+    """
+    pending = aliased(Delivery)
+    # Not EXISTS: that may be hashed, which would read every pending delivery there is.
+    other = (
+        select(literal(1))
+        .where(pending.subscription_id == subscription_id, pending.file_id == file_id)
+        .where(is_pending(pending))
+        .limit(1)
+        .correlate_except(pending)
+        .scalar_subquery()
+    )
+    is_first = and_(rank == 1, other.is_(None))
+    return case((ordering == Ordering.NONE, statement_now()), (is_first, statement_now()), else_=null())
+
+
+def has_long_lane() -> ColumnElement[bool]:
+    """Whether the subscription of the statement has a lane that `mark_full` would mark."""
+    return list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery().is_not(None)
+
+
+def list_long_lanes(subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID] | UUID) -> Select[UUID]:
+    """The files of the subscription with more than `LANE_ROWS` pending deliveries that are not marked full."""
+    return (
+        select(Delivery.file_id)
+        .where(Delivery.subscription_id == subscription_id, is_pending(), ~is_full(Delivery))
+        .group_by(Delivery.file_id)
+        .having(func.count() > LANE_ROWS)
+    )

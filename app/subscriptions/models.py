@@ -1,0 +1,222 @@
+"""Tables of the webhooks: subscriptions, their deliveries, the files that wait, and every attempt."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    column,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, one_of
+from app.database.types import JsonList, json_words
+
+_SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key alone
+
+
+class Ordering(StrEnum):
+    """What must be delivered before what."""
+
+    PER_FILE = "per_file"  # an event after the earlier ones of its file
+    NONE = "none"
+
+
+class SubscriptionStatus(StrEnum):
+    """Whether a subscription is sent anything."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"  # by an operator
+    DISABLED = "disabled"  # by the service, for `status_reason`
+    DELETED = "deleted"  # it and its deliveries are on the way out, and nobody sees them any more
+
+
+class DeliveryStatus(StrEnum):
+    """How a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"  # it used up its attempts
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"  # any 2xx
+    FAILED = "failed"  # any other answer, redirects among them, or none in HTTP
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"  # no connection
+    REFUSED = "refused"  # by us: the address is not allowed
+    SLOW_DOWN = "slow_down"  # 429, 502, 504
+    GONE = "gone"  # 410: the subscriber wants nothing more
+
+    @property
+    def slows(self) -> bool:
+        """Whether the subscriber has too much to do, whatever the event: then others wait too."""
+        return self in {Outcome.SLOW_DOWN, Outcome.UNREACHABLE}
+
+
+class Subscription(Base):
+    """Who is told of which events, where, and how far that has got.
+
+    While `live`, the sweep writes the deliveries of the events that it processes. Otherwise `cursor` says up to which
+    position deliveries are written, and the catch-up goes on from there once the subscription is active; an event at
+    or below `cursor` that is processed late still comes from the sweep. A replay runs beside it, from
+    `replay_cursor` to `replay_until`.
+    """
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    # The database derives the list from the text, which replicas of the release before this one read and write too.
+    event_types: Mapped[str] = mapped_column(String(64))  # written, with a space between names; read from the list
+    event_type_list: Mapped[list[str]] = mapped_column(JsonList, Computed(json_words(column("event_types"))))
+    ordering: Mapped[str] = mapped_column(String(16))
+    max_concurrency: Mapped[int] = mapped_column(SmallInteger)
+    rate_limit_per_second: Mapped[float | None]
+    headers: Mapped[bytes | None] = mapped_column(LargeBinary)  # encrypted JSON
+    status: Mapped[str] = mapped_column(String(16))
+    status_reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(255))
+    updated_at: Mapped[datetime]
+    version: Mapped[int]  # raised by each change that a client makes: the ETag
+
+    secret: Mapped[bytes] = mapped_column(LargeBinary)  # encrypted
+    old_secret: Mapped[bytes | None] = mapped_column(LargeBinary)  # encrypted; signs along until `old_secret_until`
+    old_secret_until: Mapped[datetime | None]
+
+    start_position: Mapped[int]  # events after it are delivered
+    live: Mapped[bool]
+    cursor: Mapped[int]
+    replay_cursor: Mapped[int | None]
+    replay_until: Mapped[int | None]
+
+    failing_since: Mapped[datetime | None]  # the first failed attempt since the last one that succeeded
+    slow_until: Mapped[datetime | None]  # nothing is sent before then
+    slow_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # answers in a row that asked for less
+    next_send_at: Mapped[datetime | None]  # the rate limit's theoretical arrival time (GCRA)
+
+    __table_args__ = (
+        CheckConstraint(one_of("status", SubscriptionStatus), name="status_known"),
+        CheckConstraint(one_of("ordering", Ordering), name="ordering_known"),
+        CheckConstraint("max_concurrency > 0", name="max_concurrency_positive"),
+    )
+
+
+class Delivery(Base):
+    """One event for one subscription.
+
+    `due_at` is set on a pending delivery that may be claimed from then on; a claim moves it to the end of its lease,
+    so that a lease which ends makes it due again. In a subscription ordered per file it is null on all but one of the
+    file's pending deliveries: these wait for that one. `fence` rises with each claim, and a result is taken only with
+    the fence of the last claim. It leaps (`FENCE_LEAP`) when a settled delivery is made pending again.
+    """
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    file_id: Mapped[UUID]
+    status: Mapped[str] = mapped_column(String(16))
+    due_at: Mapped[datetime | None]
+    claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
+    fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those of them that count against it
+    created_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]  # when it was delivered or died
+
+    __table_args__ = (
+        UniqueConstraint("subscription_id", "position"),
+        CheckConstraint(one_of("status", DeliveryStatus), name="status_known"),
+        CheckConstraint("status = 'pending' OR (due_at IS NULL AND claimed_by IS NULL)", name="settled_is_not_due"),
+        Index(
+            "ix_deliveries_due",
+            "subscription_id",
+            "due_at",
+            "position",
+            postgresql_where=text("due_at IS NOT NULL"),
+            sqlite_where=text("due_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_deliveries_pending_file",
+            "subscription_id",
+            "file_id",
+            "position",
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index(
+            "ix_deliveries_claimed",
+            "subscription_id",
+            "claimed_by",
+            postgresql_where=text("claimed_by IS NOT NULL"),
+            sqlite_where=text("claimed_by IS NOT NULL"),
+        ),
+        Index("ix_deliveries_subscription_id_status_position", "subscription_id", "status", "position"),
+        Index("ix_deliveries_position", "position"),
+        Index(
+            "ix_deliveries_dead_file",
+            "file_id",
+            "subscription_id",
+            postgresql_where=text("status = 'dead'"),
+            sqlite_where=text("status = 'dead'"),
+        ),
+        Index("ix_deliveries_file_id_position", "file_id", "position"),
+        Index(
+            "ix_deliveries_settled_at",
+            "settled_at",
+            postgresql_where=text("settled_at IS NOT NULL"),
+            sqlite_where=text("settled_at IS NOT NULL"),
+        ),
+    )
+
+
+class FullLane(Base):
+    """A file of a subscription with so many pending deliveries that no more are written.
+
+    Those of its events after `cursor` are in the ledger alone; the catch-up writes them once there is room.
+    """
+
+    __tablename__ = "full_lanes"
+
+    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"), primary_key=True)
+    file_id: Mapped[UUID] = mapped_column(primary_key=True)
+    cursor: Mapped[int]
+
+
+class Attempt(Base):
+    """One request to a subscriber and what came of it. Pruned after `WEBHOOK_RETENTION_DAYS`."""
+
+    __tablename__ = "delivery_attempts"
+
+    id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(SmallInteger)  # 1, 2, 3, …, anew after a redelivery
+    started_at: Mapped[datetime]
+    duration_ms: Mapped[int]
+    status_code: Mapped[int | None] = mapped_column(SmallInteger)  # None: no answer
+    outcome: Mapped[str] = mapped_column(String(32))
+    response: Mapped[str | None] = mapped_column(Text)  # the first KiB of the answer's body, as text
+    error: Mapped[str | None] = mapped_column(Text)  # why there was no answer
+
+    __table_args__ = (
+        Index("ix_delivery_attempts_delivery_id", "delivery_id"),
+        Index("ix_delivery_attempts_started_at", "started_at"),
+    )

@@ -1,0 +1,166 @@
+"""Subscriptions, and how far each of them has got."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, literal, not_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.database.types import database_now
+from app.errors import NotFound
+from app.events.models import LedgerHead, SweepCursor
+from app.subscriptions.lane import has_long_lane, is_full
+from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+
+MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again
+
+
+class SubscriptionRepository:
+    """What changes where a subscription's deliveries come from.
+
+    `add_subscription` and `get_for_change` wait until they are alone with the lanes, and stay so until the transaction
+    ends: call them before anything that locks a row, and commit soon. The `mark_*` and `add_replay` work on what
+    `get_for_change` gave.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add_subscription(self, subscription: Subscription, *, after: int | None) -> None:
+        """Add it, to be told of the events after the position `after`; None: of those recorded from now on."""
+        await lock_lanes(self._session)
+        subscription.live = after is None
+        start = await self._get_head() if after is None else after
+        subscription.start_position = subscription.cursor = start
+        self._session.add(subscription)
+        await self._session.flush()
+
+    async def get_for_change(self, subscription_id: UUID) -> Subscription:
+        """The subscription, which nobody else changes until the transaction ends.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        await lock_lanes(self._session)
+        query = select(Subscription).where(
+            Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
+        )
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+        found = await self._session.scalar(query)
+        if found is None:
+            raise NotFound("There is no subscription with this id.")
+        return found
+
+    async def mark_paused(self, subscription: Subscription) -> None:
+        """Send nothing until it is active again; its backlog is kept."""
+        await self._mark_inactive(subscription, SubscriptionStatus.PAUSED, None)
+
+    async def mark_disabled(self, subscription: Subscription, reason: str) -> None:
+        """The same, by the service's own decision. Whoever has not seen that must not undo it: the version is new."""
+        subscription.version += 1
+        await self._mark_inactive(subscription, SubscriptionStatus.DISABLED, reason)
+
+    async def mark_deleted(self, subscription: Subscription) -> None:
+        """Neither show nor send it, nor write anything for it any more, and forget what it keeps secret."""
+        await self._mark_inactive(subscription, SubscriptionStatus.DELETED, None)
+        subscription.cursor = 0  # of what is processed late, too
+        subscription.secret = b""
+        subscription.old_secret = subscription.old_secret_until = subscription.headers = None
+
+    async def _mark_inactive(self, subscription: Subscription, status: SubscriptionStatus, reason: str | None) -> None:
+        await self.mark_behind(subscription)
+        subscription.status = status
+        subscription.status_reason = reason
+
+    async def mark_behind(self, subscription: Subscription) -> None:
+        """No longer write its deliveries in the sweep: where that has got to now, the catch-up goes on one day."""
+        if subscription.live:
+            subscription.live = False
+            subscription.cursor = await self.get_sweep_cursor()
+
+    async def mark_active(self, subscription: Subscription) -> None:
+        """Send at once and with a clean slate, also when it was active and slowed; the catch-up makes it live."""
+        subscription.status = SubscriptionStatus.ACTIVE
+        subscription.status_reason = None
+        await self.mark_fresh(subscription)
+
+    async def mark_fresh(self, subscription: Subscription) -> None:
+        """Forget how it has failed, and have what waits for its next attempt be due at once."""
+        subscription.failing_since = subscription.slow_until = None
+        subscription.slow_count = 0
+        waiting = (
+            select(Delivery.id)
+            .where(Delivery.subscription_id == subscription.id, Delivery.due_at > database_now())
+            .where(Delivery.claimed_by.is_(None))
+            .order_by(Delivery.due_at, Delivery.position)
+            .limit(MAX_HASTENED)
+        )
+        await self._session.execute(
+            update(Delivery)
+            .where(Delivery.id.in_(waiting))
+            .values(due_at=database_now())
+            .execution_options(synchronize_session=False)
+        )
+
+    async def add_replay(self, subscription: Subscription, *, after: int, through: int | None = None) -> bool:
+        """Deliver once more what came after the position `after`, up to and with `through`; None: up to now.
+
+        Takes the place of a replay under way. What has not had its first delivery yet is no part of it, since it comes
+        anyway; false when nothing else is there to replay.
+        """
+        reached = await self.get_sweep_cursor()
+        if not subscription.live:
+            reached = min(reached, subscription.cursor)
+        until = reached if through is None else min(through, reached)
+        if until <= after:
+            return False
+        subscription.replay_cursor, subscription.replay_until = after, until
+        return True
+
+    async def list_behind(self, max_pending: int, max_pending_replay: int) -> Sequence[UUID]:
+        """Active subscriptions that are not live or have a replay under way, and have room or can make some."""
+        query = select(Subscription.id).where(
+            Subscription.status == SubscriptionStatus.ACTIVE,
+            or_(
+                and_(Subscription.live.is_(False), _has_room(max_pending)),
+                and_(Subscription.replay_until.is_not(None), _has_room(max_pending_replay)),
+            ),
+        )
+        return (await self._session.scalars(query.order_by(Subscription.id))).all()
+
+    async def list_overloaded(self, pending: int) -> Sequence[UUID]:
+        """Live subscriptions with at least so many pending deliveries in lanes that are not full."""
+        query = select(Subscription.id).where(Subscription.live, _has_pending(Subscription.id, pending))
+        return (await self._session.scalars(query.order_by(Subscription.id))).all()
+
+    async def has_pending(self, subscription_id: UUID, pending: int) -> bool:
+        """Whether it has at least so many pending deliveries in lanes that are not full."""
+        return bool(await self._session.scalar(select(_has_pending(literal(subscription_id), pending))))
+
+    async def get_sweep_cursor(self) -> int:
+        """Up to which position the sweep has got."""
+        return (await self._session.scalars(select(SweepCursor.position))).one()
+
+    async def _get_head(self) -> int:
+        return (await self._session.scalars(select(LedgerHead.position))).one()
+
+
+def _has_room(pending: int) -> ColumnElement[bool]:
+    return or_(not_(_has_pending(Subscription.id, pending)), has_long_lane())
+
+
+def _has_pending(
+    subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], pending: int
+) -> ColumnElement[bool]:
+    last = (
+        select(literal(1))
+        .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)
+        .where(~is_full(Delivery))
+        .order_by(Delivery.position)
+        .offset(pending - 1)
+        .limit(1)
+        .correlate_except(Delivery)
+    )
+    return last.scalar_subquery().is_not(None)

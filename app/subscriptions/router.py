@@ -1,0 +1,188 @@
+"""Subscriptions over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response, status
+from structlog.contextvars import bind_contextvars
+
+from app.auth.dependencies import Operator
+from app.auth.route import AuthenticatedRoute
+from app.http.etag import version_etag
+from app.http.paging import page_links
+from app.http.types import Uuid
+from app.subscriptions import openapi
+from app.subscriptions.dependencies import Condition, Subscriptions
+from app.subscriptions.examples import CHANGE_BODIES, NEW_BODIES, REPLAY_BODIES, SUBSCRIPTION_ID
+from app.subscriptions.schemas import (
+    CreatedSubscription,
+    NewSubscription,
+    Replay,
+    RotatedSecret,
+    SubscriptionChange,
+    SubscriptionQuery,
+    SubscriptionView,
+)
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+SubscriptionId = Annotated[Uuid, Path(description="The `id` that the `POST` answered.", examples=[SUBSCRIPTION_ID])]
+
+router = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_class=AuthenticatedRoute)
+
+
+@router.post(
+    "",
+    operation_id="createSubscription",
+    summary="Subscribe to events",
+    status_code=status.HTTP_201_CREATED,
+    responses=openapi.CREATED,
+)
+async def create_subscription(
+    new: Annotated[NewSubscription, Body(openapi_examples=NEW_BODIES)],
+    operator: Operator,
+    subscriptions: Subscriptions,
+    response: Response,
+) -> CreatedSubscription:
+    """Have events POSTed to a URL: each at least once, signed as Standard Webhooks say, in order per file.
+
+    The answer has the secret that signatures are verified with. Keep it: no later answer shows it.
+    """
+    overview, secret = await subscriptions.create(new, operator.subject)
+    stored = overview.subscription
+    bind_contextvars(subscription_id=str(stored.id))
+    response.headers.update({"Location": f"/subscriptions/{stored.id}", "ETag": version_etag(stored.version)})
+    response.headers.update(NO_STORE)
+    return CreatedSubscription.of(overview, subscriptions.header_names(stored), secret=secret)
+
+
+@router.get("", operation_id="listSubscriptions", summary="List subscriptions", responses=openapi.LISTED)
+async def list_subscriptions(
+    request: Request,
+    query: Annotated[SubscriptionQuery, Query()],
+    _operator: Operator,
+    subscriptions: Subscriptions,
+    response: Response,
+) -> list[SubscriptionView]:
+    """Subscriptions in the order in which they were made, and how each stands."""
+    found = await subscriptions.list_oldest(status=query.status, limit=query.limit + 1, offset=query.offset)
+    has_next = len(found) > query.limit
+    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
+    return [SubscriptionView.of(one, subscriptions.header_names(one.subscription)) for one in found[: query.limit]]
+
+
+@router.get(
+    "/{subscription_id:uuid}",
+    operation_id="getSubscription",
+    summary="Get a subscription",
+    responses=openapi.FOUND,
+)
+async def get_subscription(
+    subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
+) -> SubscriptionView:
+    """One subscription by its id: what it asks for, and how it stands.
+
+    The `ETag` names the version of what clients can change; it stays the same while deliveries come and go.
+    """
+    overview = await subscriptions.get(subscription_id)
+    response.headers["ETag"] = version_etag(overview.subscription.version)
+    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+
+
+@router.patch(
+    "/{subscription_id:uuid}",
+    operation_id="changeSubscription",
+    summary="Change a subscription",
+    responses=openapi.CHANGED,
+)
+async def change_subscription(
+    subscription_id: SubscriptionId,
+    change: Annotated[SubscriptionChange, Body(openapi_examples=CHANGE_BODIES)],
+    _operator: Operator,
+    condition: Condition,
+    subscriptions: Subscriptions,
+    response: Response,
+) -> SubscriptionView:
+    """Change what the body names, as a merge patch (RFC 7396), and leave the rest.
+
+    Send the `ETag` as `If-Match`, and no change that came between is lost. Made active, a subscription that was paused
+    or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
+    way already still goes where it went.
+    """
+    overview = await subscriptions.change(subscription_id, change, condition)
+    response.headers["ETag"] = version_etag(overview.subscription.version)
+    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+
+
+@router.delete(
+    "/{subscription_id:uuid}",
+    operation_id="deleteSubscription",
+    summary="Delete a subscription",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=openapi.DELETED,
+)
+async def delete_subscription(
+    subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
+) -> None:
+    """Have nothing sent any more and forget the secrets. Its deliveries are gone for everybody at once.
+
+    However many there are, the answer comes at once: their rows are deleted in the background, a thousand at a time.
+    """
+    await subscriptions.delete(subscription_id, condition)
+
+
+@router.post(
+    "/{subscription_id:uuid}/rotate-secret",
+    operation_id="rotateSecret",
+    summary="Give a subscription a new secret",
+    responses=openapi.ROTATED,
+)
+async def rotate_secret(
+    subscription_id: SubscriptionId,
+    _operator: Operator,
+    condition: Condition,
+    subscriptions: Subscriptions,
+    response: Response,
+) -> RotatedSecret:
+    """Sign with a new secret from now on, and for 24 hours with the one before it too.
+
+    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more. A secret that
+    can not be decrypted with the present keys is replaced at once.
+    """
+    stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
+    response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})
+    return RotatedSecret.model_validate({"secret": secret, "old_secret_until": stored.old_secret_until})
+
+
+@router.post(
+    "/{subscription_id:uuid}/replay",
+    operation_id="replaySubscription",
+    summary="Deliver a range once more",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=openapi.REPLAYED,
+)
+async def replay_subscription(
+    subscription_id: SubscriptionId,
+    replay: Annotated[Replay, Body(openapi_examples=REPLAY_BODIES)],
+    _operator: Operator,
+    subscriptions: Subscriptions,
+    response: Response,
+) -> SubscriptionView:
+    """Deliver what the subscription wants of a range once more, with the same ids, beside what is new.
+
+    The range may begin before the subscription did. `replay` of the subscription tells how far it has got.
+    """
+    overview = await subscriptions.replay(subscription_id, replay)
+    response.headers["ETag"] = version_etag(overview.subscription.version)
+    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+
+
+@router.delete(
+    "/{subscription_id:uuid}/replay",
+    operation_id="endReplay",
+    summary="End a replay",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=openapi.REPLAY_ENDED,
+)
+async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
+    """Leave out the rest of the range. What is pending already is still delivered; without a replay nothing changes."""
+    await subscriptions.end_replay(subscription_id)

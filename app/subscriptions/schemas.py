@@ -1,0 +1,240 @@
+"""Subscriptions as JSON: what operators send and get."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.events.models import EventType
+from app.http.input import Input
+from app.http.types import BodyInteger, BodyTimestamp, QueryInteger
+from app.subscriptions.examples import (
+    CHANGE_BODIES,
+    CREATED,
+    NEW_BODIES,
+    REPLAY_BODIES,
+    ROTATED,
+    SUBSCRIPTION,
+)
+from app.subscriptions.models import Ordering
+from app.subscriptions.overview import MAX_COUNTED, Overview
+from app.subscriptions.types import (
+    Description,
+    EventTypes,
+    HeaderChanges,
+    Headers,
+    Position,
+    RateLimit,
+    Secret,
+    Start,
+    SubscriberUrl,
+)
+
+MAX_CONCURRENCY = 100
+MAX_OFFSET = 2**53
+_UNCHANGEABLE = ("ordering", "start")
+_COUNTED = f"at most {MAX_COUNTED}, which stands for so many or more"
+
+_AS_STORED = (
+    *("id", "url", "description", "ordering", "max_concurrency", "rate_limit_per_second", "status", "status_reason"),
+    *("created_at", "created_by", "updated_at", "start_position", "failing_since", "slow_until"),
+)
+
+Wanted = Literal["active", "paused"]
+Status = Literal["active", "paused", "disabled"]
+
+
+def _examples(bodies: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [body["value"] for body in bodies.values()]})
+
+
+class NewSubscription(Input):
+    """Who is to be told of which events, where and how."""
+
+    model_config = _examples(NEW_BODIES)
+
+    url: SubscriberUrl = Field(
+        description="Where events are POSTed: http or https, without user, password and fragment. Its port must be one "
+        "of `WEBHOOK_PORTS`, its address public unless `WEBHOOK_ALLOW_PRIVATE_ADDRESSES` is set; it is looked up at "
+        "every new connection. Use https: signatures show who wrote a message and hide nothing of it."
+    )
+    description: Description = Field("", description="For people.")
+    event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")
+    headers: Headers = Field(
+        {}, description="Sent with every request, e.g. `Authorization`. Kept encrypted; no answer shows their values."
+    )
+    start: Start = Field(
+        default="latest",
+        validate_default=True,
+        description="`latest`: events recorded from now on; `beginning`: all there are; a position: those after it.",
+    )
+    ordering: Ordering = Field(
+        Ordering.PER_FILE,
+        description="`per_file`: an event is sent once the earlier ones of its file are delivered or dead; `none`: at "
+        "once.",
+    )
+    max_concurrency: BodyInteger = Field(10, ge=1, le=MAX_CONCURRENCY, description="Requests under way at once.")
+    rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
+    status: Wanted = Field("active", description="`paused`: nothing is sent until it is made active.")
+    secret: Secret | None = Field(
+        None, description="Your own secret to sign with: `whsec_` and the base64 of 24 to 64 bytes. Null: a new one."
+    )
+
+
+class SubscriptionChange(Input):
+    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is.
+
+    Null removes `headers` and `rate_limit_per_second`; the other members are always there and can not be null.
+    """
+
+    # A default that is made is none in the schema; whether a field was sent, `model_fields_set` tells.
+    model_config = _examples(CHANGE_BODIES)
+
+    url: SubscriberUrl = Field(default_factory=str, description="As for a new one. It begins with a clean slate.")
+    description: Description = Field(default_factory=str, description="For people.")
+    event_types: EventTypes = Field(
+        default_factory=list, description="Events of which types, from now on and in what is not yet written."
+    )
+    headers: HeaderChanges | None = Field(
+        None, description="A value sets a header, null removes it, others stay. Null instead of the object removes all."
+    )
+    max_concurrency: BodyInteger = Field(
+        default_factory=int, ge=1, le=MAX_CONCURRENCY, description="Requests under way at once."
+    )
+    rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
+    status: Wanted = Field(
+        default_factory=lambda: "active",
+        description="`paused`: send nothing, keep the backlog; `active`: send at once, also when it was disabled or "
+        "is slowed down.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_changeable(cls, data: Any) -> Any:
+        if isinstance(data, dict) and any(name in data for name in _UNCHANGEABLE):
+            raise PydanticCustomError("unchangeable", "`ordering` and `start` can not be changed; make a new one")
+        return data
+
+
+class Replay(Input):
+    """Which events are to be delivered once more: by position, or by the time they were recorded."""
+
+    model_config = _examples(REPLAY_BODIES)
+
+    from_position: Position | None = Field(None, description="The first one.")
+    until_position: Position | None = Field(
+        None, description="The last one, as far as there are any; without it, all up to now."
+    )
+    from_time: BodyTimestamp | None = Field(None, description="Those recorded then or later.")
+    until_time: BodyTimestamp | None = Field(None, description="Those recorded before then; without it, up to now.")
+
+    @model_validator(mode="after")
+    def _one_range(self) -> Self:
+        ways = (self.from_position, self.until_position), (self.from_time, self.until_time)
+        if (ways[0][0] is None) == (ways[1][0] is None):
+            raise PydanticCustomError("replay_range", "Send `from_position` or `from_time`, and not both")
+        if ways[self.from_time is None] != (None, None):
+            raise PydanticCustomError("replay_range", "Positions and times can not be mixed")
+        for start, end in (ways[0], ways[1]):
+            if start is not None and end is not None and end < start:  # type: ignore[operator]  # of one kind
+                raise PydanticCustomError("replay_range", "The range ends before it begins")
+        return self
+
+
+class Backlog(BaseModel):
+    """How far the ledger has been turned into deliveries of the subscription."""
+
+    live: bool = Field(description="Whether deliveries are written as events are processed; else they come later.")
+    position: int = Field(description="Up to where deliveries are written.")
+    behind: int = Field(description="Positions of the ledger after that.")
+
+
+class ReplayProgress(BaseModel):
+    """A replay under way."""
+
+    position: int = Field(description="Up to where events are pending again.")
+    until: int = Field(description="The last position of the range.")
+
+
+class SubscriptionView(BaseModel):
+    """A subscription and how it stands."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [SUBSCRIPTION]})
+
+    id: UUID
+    url: str
+    description: str
+    event_types: list[EventType]
+    header_names: list[str] | None = Field(
+        description="The headers sent with every request; null when they can not be decrypted with the present keys."
+    )
+    ordering: Ordering
+    max_concurrency: int
+    rate_limit_per_second: float | None
+    status: Status = Field(description="`disabled`: by the service, for `status_reason`.")
+    status_reason: str | None
+    created_at: datetime
+    created_by: str = Field(description="Subject of the token that made it.")
+    updated_at: datetime = Field(description="When it was last changed by a client.")
+    old_secret_until: datetime | None = Field(description="Until then the secret before the present one signs too.")
+    start_position: int = Field(description="Events after this position are delivered.")
+    backlog: Backlog
+    pending: int = Field(description=f"Deliveries that wait or are under way: {_COUNTED}.")
+    oldest_pending_at: datetime | None = Field(description="When the pending one of the lowest position became so.")
+    dead: int = Field(description=f"Deliveries that used up their attempts: {_COUNTED}.")
+    failing_since: datetime | None = Field(description="When the first attempt since the last success failed.")
+    slow_until: datetime | None = Field(description="Nothing is sent before then: the receiver has too much to do.")
+    replay: ReplayProgress | None
+
+    @classmethod
+    def of(cls, overview: Overview, header_names: Sequence[str] | None, **more: Any) -> Self:
+        """The view of a stored subscription."""
+        stored, reached = overview.subscription, overview.reached
+        is_replaying = stored.replay_cursor is not None and stored.replay_until is not None
+        return cls.model_validate(
+            {
+                **{name: getattr(stored, name) for name in _AS_STORED},
+                "event_types": stored.event_type_list,
+                "header_names": header_names,
+                "old_secret_until": overview.old_secret_until,
+                "backlog": {"live": stored.live, "position": reached, "behind": max(0, overview.head - reached)},
+                "pending": overview.pending,
+                "oldest_pending_at": overview.oldest_pending_at,
+                "dead": overview.dead,
+                "replay": {"position": stored.replay_cursor, "until": stored.replay_until} if is_replaying else None,
+                **more,
+            }
+        )
+
+
+class CreatedSubscription(SubscriptionView):
+    """A new subscription, with its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CREATED]})
+
+    secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
+
+
+class RotatedSecret(BaseModel):
+    """The new secret, and how long the old one signs along."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ROTATED]})
+
+    secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
+    old_secret_until: datetime | None = Field(
+        description="Until then the secret before it signs too; null when that can not be decrypted with the present "
+        "keys."
+    )
+
+
+class SubscriptionQuery(BaseModel):
+    """Which subscriptions, the oldest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: QueryInteger = Field(10, ge=1, le=100, description="Number of subscriptions to return.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of subscriptions to skip.")
+    status: Status | None = Field(None, description="Only subscriptions in this status.")

@@ -1,0 +1,286 @@
+"""Subscriptions as operators manage them: made, changed, deleted, given a new secret, replayed."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from app.database.engine import Database
+from app.events.models import EventType
+from app.http.etag import IfMatch
+from app.outbound.address import AddressPolicy, AddressRefused
+from app.outbound.cipher import Vault, VaultClosed, VaultKeyMissing
+from app.outbound.signature import new_secret
+from app.subscriptions.errors import (
+    BeyondLedger,
+    NothingToReplay,
+    ReplayUnderWay,
+    TooManyHeaders,
+    TooManySubscriptions,
+    UrlRefused,
+)
+from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.models import Subscription, SubscriptionStatus
+from app.subscriptions.overview import Overview
+from app.subscriptions.overview_repository import OverviewRepository
+from app.subscriptions.repository import SubscriptionRepository
+from app.subscriptions.schemas import NewSubscription, Replay, SubscriptionChange
+from app.subscriptions.types import MAX_HEADERS
+
+OLD_SECRET_SIGNS = timedelta(hours=24)
+
+
+class SubscriptionService:
+    """Each call is one transaction, alone with the lanes where it writes. What is said is
+    called after the commit."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        policy: AddressPolicy,
+        *,
+        max_subscriptions: int,
+        on_changed: Callable[[], None] = lambda: None,
+        on_deleted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._policy = policy
+        self._max_subscriptions = max_subscriptions
+        self._on_changed = on_changed
+        self._on_deleted = on_deleted
+
+    async def get(self, subscription_id: UUID) -> Overview:
+        """How one stands.
+
+        Raises:
+            NotFound: 404.
+        """
+        async with self._database.read() as session:
+            return await OverviewRepository(session).get(subscription_id)
+
+    async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
+        """How they stand, in the order in which they were made."""
+        async with self._database.read() as session:
+            return await OverviewRepository(session).list_oldest(status=status, limit=limit, offset=offset)
+
+    def header_names(self, subscription: Subscription) -> list[str] | None:
+        """The names of its headers; None when no key opens them."""
+        try:
+            return sorted(self._open_headers(subscription))
+        except (VaultClosed, VaultKeyMissing):
+            return None
+
+    async def create(self, new: NewSubscription, created_by: str) -> tuple[Overview, str]:
+        """Make a subscription; returns its secret too.
+
+        Raises:
+            UrlRefused, BeyondLedger: 422.
+            TooManySubscriptions: 409.
+            VaultClosed: 503.
+        """
+        self._check_url(new.url)
+        secret = new.secret.get_secret_value() if new.secret else new_secret()
+        stored = self._store(new, created_by, secret)
+        async with self._database.transaction() as session:
+            overviews, repository = OverviewRepository(session), SubscriptionRepository(session)
+            await lock_lanes(session)
+            if await overviews.count() >= self._max_subscriptions:
+                raise TooManySubscriptions(self._max_subscriptions)
+            if new.start is not None and new.start > await overviews.get_head():
+                raise BeyondLedger("start")
+            stored.created_at = stored.updated_at = await overviews.get_now()
+            await repository.add_subscription(stored, after=new.start)
+            if new.status == "paused":
+                await repository.mark_paused(stored)
+            overview = await _flushed(session, stored)
+        self._on_changed()
+        return overview, secret
+
+    async def change(self, subscription_id: UUID, change: SubscriptionChange, condition: IfMatch) -> Overview:
+        """Change what `change` names; what is as it was leaves the version alone.
+
+        Raises:
+            NotFound: 404.
+            PreconditionFailed: 412.
+            UrlRefused, TooManyHeaders: 422.
+            VaultClosed, VaultKeyMissing: 503.
+        """
+        if "url" in change.model_fields_set:
+            self._check_url(change.url)
+        async with self._database.transaction() as session:
+            stored = await SubscriptionRepository(session).get_for_change(subscription_id)
+            condition.check(stored.version)
+            before = _described(stored)
+            await self._apply(session, stored, change)
+            if _described(stored) != before:
+                await _mark_changed(session, stored)
+            overview = await _flushed(session, stored)
+        self._on_changed()
+        return overview
+
+    async def delete(self, subscription_id: UUID, condition: IfMatch) -> None:
+        """Have nobody see or be sent it any more; a removal in the background deletes what it has.
+
+        Raises:
+            NotFound: 404.
+            PreconditionFailed: 412.
+        """
+        async with self._database.transaction() as session:
+            repository = SubscriptionRepository(session)
+            stored = await repository.get_for_change(subscription_id)
+            condition.check(stored.version)
+            await repository.mark_deleted(stored)
+        self._on_deleted()
+
+    async def rotate_secret(self, subscription_id: UUID, condition: IfMatch) -> tuple[Subscription, str]:
+        """Sign with a new secret, which is returned, and for 24 hours with the present one too if a key opens it.
+
+        Raises:
+            NotFound: 404.
+            PreconditionFailed: 412.
+            VaultClosed: 503.
+        """
+        secret = new_secret()
+        sealed = self._vault.seal(secret)
+        async with self._database.transaction() as session:
+            stored = await SubscriptionRepository(session).get_for_change(subscription_id)
+            condition.check(stored.version)
+            await _mark_changed(session, stored)
+            is_kept = self._is_readable(stored.secret)
+            stored.old_secret, stored.secret = stored.secret if is_kept else None, sealed
+            stored.old_secret_until = stored.updated_at + OLD_SECRET_SIGNS if is_kept else None
+        return stored, secret
+
+    async def replay(self, subscription_id: UUID, replay: Replay) -> Overview:
+        """Have a range delivered once more.
+
+        Raises:
+            NotFound: 404.
+            ReplayUnderWay, NothingToReplay: 409.
+            BeyondLedger: 422.
+        """
+        async with self._database.transaction() as session:
+            repository = SubscriptionRepository(session)
+            stored = await repository.get_for_change(subscription_id)
+            if stored.replay_until is not None:
+                raise ReplayUnderWay
+            after, through = await _find_range(OverviewRepository(session), replay)
+            if not await repository.add_replay(stored, after=after, through=through):
+                raise NothingToReplay
+            return await _flushed(session, stored)
+
+    async def end_replay(self, subscription_id: UUID) -> None:
+        """Leave out what the replay under way has not come to, if there is one.
+
+        Raises:
+            NotFound: 404.
+        """
+        async with self._database.transaction() as session:
+            stored = await SubscriptionRepository(session).get_for_change(subscription_id)
+            stored.replay_cursor = stored.replay_until = None
+
+    def _check_url(self, url: str) -> None:
+        try:
+            self._policy.check_url(url)
+        except AddressRefused as refusal:
+            raise UrlRefused(str(refusal)) from None
+
+    def _store(self, new: NewSubscription, created_by: str, secret: str) -> Subscription:
+        return Subscription(
+            id=uuid7(),
+            url=new.url,
+            description=new.description,
+            event_types=_event_types(new.event_types),
+            ordering=new.ordering,
+            max_concurrency=new.max_concurrency,
+            rate_limit_per_second=new.rate_limit_per_second,
+            headers=self._seal_headers(new.headers),
+            status=SubscriptionStatus.ACTIVE,
+            created_by=created_by,
+            version=1,
+            secret=self._vault.seal(secret),
+            slow_count=0,
+        )
+
+    async def _apply(self, session: AsyncSession, stored: Subscription, change: SubscriptionChange) -> None:
+        sent, repository = change.model_fields_set, SubscriptionRepository(session)
+        for name in sent & {"description", "max_concurrency", "rate_limit_per_second"}:
+            setattr(stored, name, getattr(change, name))
+        if "event_types" in sent:
+            stored.event_types = _event_types(change.event_types)
+        if "headers" in sent:
+            self._change_headers(stored, change.headers)
+        if "url" in sent and stored.url != change.url:
+            stored.url = change.url
+            await repository.mark_fresh(stored)
+        if "status" in sent:
+            mark = repository.mark_active if change.status == "active" else repository.mark_paused
+            await mark(stored)
+
+    def _change_headers(self, stored: Subscription, changes: Mapping[str, str | None] | None) -> None:
+        """Merge, whatever upper and lower case the names are in; sealed anew only when something is different."""
+        old = self._open_headers(stored) if changes is not None else {}
+        replaced = {name.lower() for name in changes or {}}
+        new = {name: value for name, value in old.items() if name.lower() not in replaced}
+        new |= {name: value for name, value in (changes or {}).items() if value is not None}
+        if len(new) > MAX_HEADERS:
+            raise TooManyHeaders(MAX_HEADERS)
+        if new != old or changes is None:
+            stored.headers = self._seal_headers(new)
+
+    def _open_headers(self, stored: Subscription) -> dict[str, str]:
+        headers: dict[str, str] = json.loads(self._vault.open(stored.headers)) if stored.headers is not None else {}
+        return headers
+
+    def _is_readable(self, sealed: bytes) -> bool:
+        try:
+            self._vault.open(sealed)
+        except VaultKeyMissing:
+            return False
+        return True
+
+    def _seal_headers(self, headers: Mapping[str, str]) -> bytes | None:
+        return self._vault.seal(json.dumps(headers)) if headers else None
+
+
+async def _find_range(overviews: OverviewRepository, replay: Replay) -> tuple[int, int | None]:
+    """The position before the range, and its last one; None: up to now."""
+    if replay.from_position is not None:
+        if replay.from_position > await overviews.get_head():
+            raise BeyondLedger("from_position")
+        return replay.from_position - 1, replay.until_position
+    after = await overviews.find_last_before(replay.from_time) if replay.from_time else 0
+    return after, await overviews.find_last_before(replay.until_time) if replay.until_time else None
+
+
+async def _flushed(session: AsyncSession, stored: Subscription) -> Overview:
+    await session.flush()
+    return await OverviewRepository(session).get(stored.id)
+
+
+async def _mark_changed(session: AsyncSession, stored: Subscription) -> None:
+    stored.version += 1
+    stored.updated_at = await OverviewRepository(session).get_now()
+
+
+def _described(stored: Subscription) -> Sequence[Any]:
+    """What a client can change."""
+    return (
+        stored.url,
+        stored.description,
+        stored.event_types,
+        stored.headers,
+        stored.max_concurrency,
+        stored.rate_limit_per_second,
+        stored.status,
+    )
+
+
+def _event_types(chosen: Iterable[EventType]) -> str:
+    return " ".join(name for name in EventType if name in set(chosen))

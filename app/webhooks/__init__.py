@@ -1,1 +1,0 @@
-"""Webhooks: tells every subscriber of every event, signed, in order per file."""

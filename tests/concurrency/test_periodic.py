@@ -1,0 +1,81 @@
+"""A pass repeats until it is stopped, whatever it raises."""
+
+import asyncio
+
+import structlog
+
+from app.concurrency.periodic import PeriodicTask
+from app.errors import Unavailable
+
+
+async def test_a_pass_runs_at_once_and_again_until_it_is_stopped() -> None:
+    passes = asyncio.Queue[bool]()
+
+    async def run(stopping: asyncio.Event) -> None:
+        passes.put_nowait(stopping.is_set())
+
+    task = PeriodicTask("test", run, 0.001)
+    task.start()
+    assert [await passes.get() for _ in range(3)] == [False] * 3
+    await task.stop(1)
+    while not passes.empty():
+        passes.get_nowait()
+    await asyncio.sleep(0.01)
+    assert passes.empty()
+
+
+async def test_a_pass_that_fails_is_logged_and_repeated() -> None:
+    failures: list[Exception] = [Unavailable(), ZeroDivisionError("a bug")]
+    survived = asyncio.Event()
+
+    async def run(_stopping: asyncio.Event) -> None:
+        if failures:
+            raise failures.pop(0)
+        survived.set()
+
+    task = PeriodicTask("test", run, 0.001)
+    with structlog.testing.capture_logs() as lines:
+        task.start()
+        await asyncio.wait_for(survived.wait(), 5)
+        await task.stop(1)
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("pass put off", "warning"),
+        ("pass failed", "error"),
+    ]
+
+
+async def test_a_pass_sees_the_stop_and_ends_by_itself() -> None:
+    ended = asyncio.Event()
+
+    async def run(stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        ended.set()
+
+    task = PeriodicTask("test", run, 3600)
+    task.start()
+    await asyncio.sleep(0)
+    await task.stop(5)
+    assert ended.is_set()
+
+
+async def test_a_pass_that_does_not_end_is_cancelled() -> None:
+    cancelled = asyncio.Event()
+
+    async def run(_stopping: asyncio.Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    task = PeriodicTask("test", run, 3600)
+    task.start()
+    await asyncio.sleep(0)
+    with structlog.testing.capture_logs() as lines:
+        await task.stop(0.01)
+    assert cancelled.is_set()
+    assert [line["event"] for line in lines] == ["pass cancelled at shutdown"]
+
+
+async def test_stopping_what_never_started_does_nothing() -> None:
+    await PeriodicTask("test", lambda _stopping: asyncio.sleep(0), 1).stop(1)

@@ -1,0 +1,155 @@
+"""The pure rules: what becomes of a delivery, how a subscription stands, who gets the slots."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.deliveries.policy import RetryPolicy, Verdict, decide
+from app.deliveries.retry import MAX_SLOW_COUNT
+from app.deliveries.slots import Slots
+from app.deliveries.standing import Standing
+from app.subscriptions.models import Outcome
+
+NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+POLICY = RetryPolicy(timedelta(seconds=5), 3, timedelta(days=5))
+SLOWING = [outcome for outcome in Outcome if outcome.slows]
+COUNTED = [Outcome.FAILED, Outcome.TIMEOUT, Outcome.REFUSED]
+
+
+def middle() -> float:
+    """No jitter."""
+    return 0.5
+
+
+def verdict(outcome: Outcome, failures: int = 0, retry_after_seconds: float | None = None) -> Verdict:
+    return decide(outcome, failures, NOW, POLICY, random=middle, retry_after_seconds=retry_after_seconds)
+
+
+def standing(**changes: datetime | int | None) -> Standing:
+    values = {"failing_since": None, "slow_until": None, "slow_count": 0, **changes}
+    return Standing(uuid4(), "http://receiver/", **values)  # type: ignore[arg-type]  # of the right type by its name
+
+
+def note(one: Standing, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None) -> None:
+    one.note(outcome, now, middle, retry_after_seconds)
+
+
+def test_a_success_settles() -> None:
+    assert verdict(Outcome.DELIVERED, 2) == ("delivered", None, 2)
+
+
+@pytest.mark.parametrize("outcome", [*COUNTED, *SLOWING])
+def test_a_failure_counts_and_the_last_one_kills(outcome: Outcome) -> None:
+    assert verdict(outcome) == ("pending", NOW + timedelta(seconds=5), 1)
+    assert verdict(outcome, 1) == ("pending", NOW + timedelta(seconds=15), 2)
+    assert verdict(outcome, 2) == ("dead", None, 3)
+
+
+def test_it_waits_for_as_long_as_the_receiver_asks() -> None:
+    assert verdict(Outcome.FAILED, retry_after_seconds=60).due_at == NOW + timedelta(seconds=60)
+
+
+def test_the_end_of_the_subscription_counts_against_no_delivery() -> None:
+    assert verdict(Outcome.GONE, 2) == ("pending", NOW, 2)
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.DELIVERED])
+def test_it_fails_since_its_first_failure(outcome: Outcome) -> None:
+    one = standing()
+    note(one, outcome)
+    note(one, outcome, NOW + timedelta(days=5))
+    assert one.failing_since == NOW
+    assert one.has_failed_for(timedelta(days=5), NOW + timedelta(days=5))
+    assert not one.has_failed_for(timedelta(days=5), NOW + timedelta(days=4, hours=23))
+
+
+def test_a_success_clears_everything() -> None:
+    one = standing(failing_since=NOW - timedelta(days=9), slow_until=NOW, slow_count=5)
+    note(one, Outcome.DELIVERED)
+    assert (one.failing_since, one.slow_until, one.slow_count) == (None, None, 0)
+    assert not one.has_failed_for(timedelta(days=5), NOW)
+
+
+def test_a_success_that_was_under_way_meanwhile_ends_no_pause() -> None:
+    one = standing()
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
+    note(one, Outcome.DELIVERED)
+    assert (one.failing_since, one.slow_until, one.slow_count) == (None, NOW + timedelta(seconds=60), 1)
+    note(one, Outcome.DELIVERED, NOW + timedelta(seconds=60))
+    assert (one.slow_until, one.slow_count) == (None, 0)
+
+
+@pytest.mark.parametrize("outcome", SLOWING)
+def test_many_at_once_slow_it_once_and_each_later_one_doubles(outcome: Outcome) -> None:
+    one = standing()
+    for _ in range(10):
+        note(one, outcome)
+    assert (one.slow_count, one.slow_until) == (1, NOW + timedelta(seconds=1))
+    note(one, outcome, NOW + timedelta(seconds=1))
+    assert (one.slow_count, one.slow_until) == (2, NOW + timedelta(seconds=3))
+
+
+def test_however_long_it_is_away_the_count_ends_somewhere() -> None:
+    one = standing()
+    for number in range(MAX_SLOW_COUNT + 5):
+        note(one, Outcome.UNREACHABLE, NOW + timedelta(hours=number))
+    assert one.slow_count == MAX_SLOW_COUNT
+    assert one.slow_until == NOW + timedelta(hours=MAX_SLOW_COUNT + 4, minutes=5)
+
+
+@pytest.mark.parametrize("outcome", COUNTED)
+def test_a_failure_of_an_event_slows_nothing(outcome: Outcome) -> None:
+    one = standing()
+    note(one, outcome)
+    assert (one.slow_count, one.slow_until) == (0, None)
+
+
+def test_the_receiver_may_ask_for_longer_but_not_for_ever() -> None:
+    one = standing()
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=30)
+    assert one.slow_until == NOW + timedelta(seconds=60)
+    note(one, Outcome.SLOW_DOWN, retry_after_seconds=10**9)
+    assert one.slow_until == NOW + timedelta(hours=24)
+
+
+def test_one_subscription_alone_gets_three_quarters_of_the_slots() -> None:
+    slots, one = Slots(10), uuid4()
+    assert slots.take(one, 100, contested=False) == 7
+    assert slots.take(one, 100, contested=False) == 0
+    slots.give_back(one, 4)
+    assert slots.take(one, 5, contested=False) == 2
+    assert slots.held == 5
+
+
+def test_one_that_hangs_leaves_a_quarter_to_those_that_come_later() -> None:
+    slots, hanging, other = Slots(100), uuid4(), uuid4()
+    for contested in (False, True, True):
+        slots.take(hanging, 100, contested=contested)
+    assert sum(slots.take(other, 100, contested=True) for _ in range(10)) == 25
+
+
+def test_where_there_is_one_slot_it_is_given() -> None:
+    slots = Slots(1)
+    assert slots.take(uuid4(), 100, contested=False) == 1
+
+
+def test_with_others_it_gets_half_of_what_is_free_and_everybody_gets_one() -> None:
+    slots, heavy = Slots(10), uuid4()
+    assert [slots.take(heavy, 100, contested=True) for _ in range(3)] == [5, 2, 0]
+    others = [uuid4() for _ in range(4)]
+    assert [slots.take(other, 100, contested=True) for other in others] == [2, 1, 1, 1]
+    assert [slots.take(other, 100, contested=True) for other in others] == [0, 0, 0, 0]
+    slots.give_back(heavy, 7)
+    assert slots.take(others[0], 5, contested=True) == 3
+
+
+def test_it_is_contested_when_another_one_holds_or_wants_some() -> None:
+    slots, one, other = Slots(10), uuid4(), uuid4()
+    assert not slots.is_contested({one})
+    assert slots.is_contested({one, other})
+    slots.take(other, 1, contested=False)
+    assert slots.is_contested({one})
+    slots.give_back(other)
+    assert not slots.is_contested({one})

@@ -1,0 +1,183 @@
+"""No statement of the webhooks reads all deliveries: with 100,000 of them every plan is made of index seeks."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.engine import Database
+from app.deliveries import full_lane_repository
+from app.deliveries.claim_repository import ClaimRepository
+from app.deliveries.fan_out import FanOutRepository
+from app.deliveries.full_lane_repository import FullLaneRepository
+from app.deliveries.history_repository import HistoryRepository
+from app.deliveries.progress_repository import ProgressRepository
+from app.deliveries.prune_repository import Examined, PruneRepository
+from app.deliveries.removal_repository import RemovalRepository
+from app.deliveries.repository import DeliveryRepository
+from app.deliveries.settlement_repository import SettledDelivery, SettlementRepository
+from app.events.models import LedgerHead, SweepCursor
+from app.subscriptions import lane
+from app.subscriptions.models import DeliveryStatus, FullLane
+from app.subscriptions.overview_repository import OverviewRepository
+from app.subscriptions.repository import SubscriptionRepository
+from tests.database.test_query_plans import plan_of
+from tests.deliveries.support import add_subscription
+
+ROWS = 100_000
+FILES = 5_000
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+SETTLED = [SettledDelivery(n, 1, DeliveryStatus.DELIVERED, None, 1, 0, NOW) for n in range(1, 4)]
+
+Query = Callable[[AsyncSession, UUID], Awaitable[Any]]
+
+# Both databases make the numbers; a file's events are FILES apart. Half of the deliveries are pending.
+NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})"
+FILE_ID = {
+    "postgresql": "CAST(lpad(to_hex({n}), 32, '0') AS uuid)",
+    "sqlite": "printf('%032x', {n})",
+}
+EVENTS = """
+    INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed)
+    {numbers} SELECT {event}, n, {file}, 'update', '{now}', 'tester', {true} FROM numbers
+"""
+DELIVERIES = """
+    INSERT INTO deliveries
+           (subscription_id, position, file_id, status, due_at, claimed_by, fence, created_at, settled_at)
+    {numbers}
+    SELECT s.id, n, {file},
+           CASE WHEN n % 2 = 0 THEN 'pending' WHEN n % 100 = 1 THEN 'dead' ELSE 'delivered' END,
+           CASE WHEN n % 2 = 0 AND n <= {files} THEN '{now}'{instant} END,
+           CASE WHEN n % 2 = 0 AND n <= 100 THEN 'other' END,
+           1, '{now}', CASE WHEN n % 2 = 1 THEN '{now}'{instant} END
+      FROM numbers, subscriptions AS s
+"""
+ATTEMPTS = """
+    INSERT INTO delivery_attempts (delivery_id, number, started_at, duration_ms, outcome)
+    SELECT id, 1, '{now}', 1, 'delivered' FROM deliveries WHERE status <> 'pending'
+"""
+
+
+async def _claim(session: AsyncSession, subscription_id: UUID) -> None:
+    await ClaimRepository(session, "me").claim_due({subscription_id: 10}, NOW, timedelta(seconds=10))
+
+
+async def _next_due(session: AsyncSession, subscription_id: UUID) -> None:
+    await SettlementRepository(session, "me").mark_next_due([(subscription_id, UUID(int=number)) for number in (7, 8)])
+
+
+async def _mark_full(session: AsyncSession, subscription_id: UUID) -> None:
+    await FullLaneRepository(session).mark_full(await SubscriptionRepository(session).get_for_change(subscription_id))
+
+
+async def _refill(session: AsyncSession, subscription_id: UUID) -> None:
+    subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
+    session.add(FullLane(subscription_id=subscription_id, file_id=UUID(int=7), cursor=ROWS // 2))
+    await session.flush()
+    await FullLaneRepository(session).refill(subscription, UUID(int=7), ROWS)
+
+
+QUERIES: dict[str, Query] = {
+    "due": lambda session, _id: ClaimRepository(session, "me").list_due(),
+    "recipients": lambda session, id_: ClaimRepository(session, "me").list_recipients([id_]),
+    "claimed": lambda session, id_: ClaimRepository(session, "me").count_claimed([id_]),
+    "claim": _claim,
+    "heartbeat": lambda session, _id: ClaimRepository(session, "me").extend([1, 2, 3], timedelta(seconds=10)),
+    "release": lambda session, _id: ClaimRepository(session, "me").release(),
+    "settle": lambda session, _id: SettlementRepository(session, "other").mark_attempted(SETTLED),
+    "next of the lane": _next_due,
+    "standings": lambda session, id_: SettlementRepository(session, "me").list_standings([id_], [id_]),
+    "fan out a range": lambda session, _id: FanOutRepository(session).add_swept(range(ROWS - 5, ROWS)),
+    "fan out some": lambda session, _id: FanOutRepository(session).add_swept([ROWS, 3, ROWS - 9]),
+    "catch up": lambda session, id_: FanOutRepository(session).add_missed(id_, after=ROWS - 1000, through=ROWS),
+    "replay what is missing": lambda session, id_: FanOutRepository(session).add_settled(id_, after=50, through=90),
+    "replay what is there": lambda session, id_: DeliveryRepository(session).mark_range_pending(
+        id_, after=50, through=90
+    ),
+    "redeliver": lambda session, _id: DeliveryRepository(session).mark_pending([11, 13]),
+    "redeliver the dead": lambda session, id_: DeliveryRepository(session).mark_dead_pending(id_),
+    "behind": lambda session, _id: SubscriptionRepository(session).list_behind(10_000, 1000),
+    "overloaded": lambda session, _id: SubscriptionRepository(session).list_overloaded(10_000),
+    "many pending": lambda session, id_: SubscriptionRepository(session).has_pending(id_, 10_000),
+    "drained lanes": lambda session, _id: FullLaneRepository(session).list_drained(),
+    "full lanes": _mark_full,
+    "refill": _refill,
+    "prune attempts": lambda session, _id: PruneRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
+    "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
+    "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
+    "last before": lambda session, _id: OverviewRepository(session).find_last_before(NOW),
+    "deliveries": lambda session, id_: _list(session, id_, status=None),
+    "dead deliveries": lambda session, id_: _list(session, id_, status="dead"),
+    "deliveries of a file": lambda session, id_: _list(session, id_, file_id=UUID(int=7)),
+    "delivery": lambda session, _id: HistoryRepository(session).get(11),
+    "attempts": lambda session, _id: HistoryRepository(session).list_attempts(11),
+    "deliveries of an event": lambda session, _id: HistoryRepository(session).list_of_event(7, limit=10, offset=0),
+    "progress of a file": lambda session, _id: ProgressRepository(session).list_of_file(UUID(int=7)),
+    "remove deliveries": lambda session, id_: RemovalRepository(session).delete_deliveries(id_, 10),
+    "remove a subscription": lambda session, id_: RemovalRepository(session).delete_subscription(id_),
+    "prune deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, None, 10),
+    "prune more deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
+    "prune these": lambda session, _id: PruneRepository(session).delete_superseded([3, 5, 7], NOW),
+}
+
+
+def _list(session: AsyncSession, subscription_id: UUID, **wanted: Any) -> Awaitable[Any]:
+    wanted = {"status": None, "file_id": None, **wanted}
+    return HistoryRepository(session).list_newest(subscription_id, **wanted, limit=11, offset=0)
+
+
+@pytest.fixture
+async def filled(database: Database) -> tuple[Database, UUID]:
+    """Deliveries in every state, of files with twenty events each, and fresh statistics."""
+    subscription_id = await add_subscription(database, after=0)
+    dialect = database.engine.dialect.name
+    for template in (EVENTS, DELIVERIES, ATTEMPTS, "ANALYZE"):
+        statement = template.format(
+            numbers=NUMBERS.format(rows=ROWS),
+            now="2026-05-01 00:00:00.000000",
+            event=FILE_ID[dialect].format(n="n"),
+            file=FILE_ID[dialect].format(n=f"n % {FILES}"),
+            files=FILES,
+            true="true" if dialect == "postgresql" else "1",
+            instant="::timestamptz" if dialect == "postgresql" else "",
+        )
+        async with database.transaction() as session:
+            await (await session.connection()).exec_driver_sql(statement)
+    async with database.transaction() as session:
+        for table in (LedgerHead, SweepCursor):
+            await session.execute(update(table).values(position=ROWS))
+    return database, subscription_id
+
+
+async def test_no_statement_scans_the_deliveries(
+    filled: tuple[Database, UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_lane_repository, "LANE_ROWS", 4)
+    monkeypatch.setattr(lane, "LANE_ROWS", 4)
+    monkeypatch.setattr(full_lane_repository, "MAX_LANES", 2)
+    database, subscription_id = filled
+    failures = []
+    for name, query in QUERIES.items():
+        plan = await plan_of(database, _bound(query, subscription_id))
+        if scans := _scans(plan.splitlines()):
+            failures.append(f"{name}: {scans}\n{plan}")
+    assert not failures, "\n\n".join(failures)
+
+
+def _bound(query: Query, subscription_id: UUID) -> Callable[[AsyncSession], Awaitable[Any]]:
+    return lambda session: query(session, subscription_id)
+
+
+def _scans(lines: Sequence[str]) -> list[str]:
+    """Full reads: PostgreSQL's sequential scans of large tables, and SQLite's scans, of an index too.
+
+    What is claimed is never much, and it has an index of its own.
+    """
+    tables = ("sync_events", "deliveries", "delivery_attempts")
+    scans = [f"Seq Scan on {table}" for table in tables] + [f"SCAN {table}" for table in tables]
+    large = (line for line in lines if "ix_deliveries_claimed" not in line)
+    return [line for line in large if any(scan in line for scan in scans)]
