@@ -24,18 +24,11 @@ from app.database.engine import Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.prober import Prober
 from app.database.single_process import sole_process
-from app.deliveries.background import Background
-from app.deliveries.catch_up import CatchUp
-from app.deliveries.cleanup import Pruning
-from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.handler import FanOutHandler
-from app.deliveries.message import EnvelopeFactory
-from app.deliveries.outbox import Outbox
-from app.deliveries.ping import Pinger
-from app.deliveries.policy import RetryPolicy
+from app.deliveries.background import DeliveryTasks
+from app.deliveries.fan_out import FanOutHandler
+from app.deliveries.message import MessageFactory
 from app.deliveries.progress_repository import FileProgressReader
-from app.deliveries.redelivery import Redelivery
-from app.deliveries.removal import Removal
+from app.deliveries.service import DeliveryService
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.events.repository import EventRepository
@@ -49,8 +42,8 @@ from app.operations.exporter import MetricsExporter
 from app.operations.health import HealthMonitor
 from app.operations.metrics_server import metrics_server
 from app.outbound.address import AddressPolicy
-from app.outbound.cipher import open_vault
-from app.outbound.client import Sender
+from app.outbound.cipher import SecretCipher, create_cipher
+from app.outbound.client import OutboundClient
 from app.startup import clear_refusals
 from app.subscriptions.service import SubscriptionService
 from app.sweep.sweeper import Sweeper
@@ -76,8 +69,7 @@ class State(TypedDict):
     monitor: HealthMonitor
     exporter: MetricsExporter
     subscriptions: SubscriptionService
-    pinger: Pinger
-    redelivery: Redelivery
+    deliveries: DeliveryService
     delivery_progress: DeliveryProgress
 
 
@@ -116,10 +108,12 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             changes.start()
             drain.before_stop(changes.close)
             with clear_refusals():
-                outbox = await _open_outbox(settings, database, stack)
-            wake = asyncio.Event()
-            background = _create_background(settings, database, metrics, outbox, wake)
-            sweeper = _create_sweeper(settings, database, metrics, wake.set)
+                cipher = create_cipher(settings)
+                messages = await _create_messages(settings, database, cipher)
+            client = OutboundClient(AddressPolicy.of(settings), settings.webhook_timeout)
+            stack.push_async_callback(client.close)
+            delivery_tasks = DeliveryTasks(settings, database, messages, client, metrics.webhooks)
+            sweeper = _create_sweeper(settings, database, metrics, delivery_tasks.wake)
             prober = Prober(settings)
             stack.push_async_callback(prober.close)
             monitor = HealthMonitor(
@@ -135,9 +129,9 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
-            stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, background)
+            stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, delivery_tasks)
             sweep.start()
-            background.start()
+            delivery_tasks.start()
             settle_heap()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
@@ -157,14 +151,13 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 exporter=exporter,
                 subscriptions=SubscriptionService(
                     database,
-                    outbox.vault,
+                    cipher,
                     AddressPolicy.of(settings),
                     max_subscriptions=settings.webhook_max_subscriptions,
-                    on_changed=wake.set,
-                    on_deleted=background.remove_soon,
+                    on_changed=delivery_tasks.wake,
+                    on_deleted=delivery_tasks.remove_soon,
                 ),
-                pinger=Pinger(database, outbox),
-                redelivery=Redelivery(database, wake.set),
+                deliveries=DeliveryService(database, messages, client, on_added=delivery_tasks.wake),
                 delivery_progress=FileProgressReader(),
             )
             log.info("service stopping")
@@ -193,41 +186,14 @@ def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on
     )
 
 
-def _create_background(
-    settings: Settings, database: Database, metrics: Metrics, outbox: Outbox, wake: asyncio.Event
-) -> Background:
-    """Everything that the webhooks do by themselves; whoever has something for the dispatcher sets `wake`."""
-    dispatcher = Dispatcher(
-        database,
-        outbox,
-        RetryPolicy.of(settings),
-        concurrency=settings.webhook_concurrency,
-        lease=timedelta(seconds=settings.webhook_lease),
-        wake=wake,
-        metrics=metrics.webhooks,
-    )
-    return Background(
-        dispatcher,
-        CatchUp(database, on_added=wake.set),
-        Pruning(database, timedelta(days=settings.webhook_retention_days)),
-        Removal(database),
-        wake=wake,
-        poll_interval_seconds=settings.webhook_poll_interval,
-    )
-
-
-async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Background) -> None:
+async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | DeliveryTasks) -> None:
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
 
 
-async def _open_outbox(settings: Settings, database: Database, stack: AsyncExitStack) -> Outbox:
-    """What messages to subscribers are made and sent with."""
-    sender = Sender(AddressPolicy.of(settings), settings.webhook_timeout)
-    stack.push_async_callback(sender.close)
+async def _create_messages(settings: Settings, database: Database, cipher: SecretCipher) -> MessageFactory:
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
-    vault = open_vault(settings)
-    return Outbox(ledger_id, vault, EnvelopeFactory(vault, settings.api_version), sender)
+    return MessageFactory(cipher, ledger_id, settings.api_version)
 
 
 async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:

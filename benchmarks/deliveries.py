@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from app.outbound.cipher import Vault
+from app.outbound.cipher import SecretCipher
 from benchmarks.database import PostgresStore
 
 KEY = "key-of-the-benchmarks-with-32-characters"
@@ -12,7 +12,7 @@ SETTINGS = {"WEBHOOK_ENCRYPTION_KEYS": KEY, "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "
 
 def add_subscription(store: PostgresStore, url: str, *, max_concurrency: int, status: str = "active") -> UUID:
     """One that is told of everything from now on."""
-    subscription_id, secret = uuid4(), Vault([KEY]).seal(SECRET).hex()
+    subscription_id, secret = uuid4(), SecretCipher([KEY]).encrypt(SECRET).hex()
     store.execute(
         f"""
         INSERT INTO subscriptions (id, url, description, event_types, ordering, max_concurrency, status, created_at,

@@ -8,7 +8,7 @@ import uvloop
 
 from app.config import Settings, load_settings
 from app.database.engine import Database
-from app.deliveries.handler import FanOutHandler
+from app.deliveries.fan_out import FanOutHandler
 from app.files.handler import FileStateHandler
 from app.sweep.sweeper import Sweeper
 

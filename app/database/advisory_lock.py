@@ -1,4 +1,4 @@
-"""Lets one replica at a time do what all of them would do in the background."""
+"""Advisory locks that let one replica at a time run a background job."""
 
 from enum import IntEnum
 
@@ -6,18 +6,18 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 
-class Work(IntEnum):
-    """What takes turns; the values are of advisory locks, among all of this database."""
+class BackgroundJob(IntEnum):
+    """Jobs that one replica at a time runs; the values are keys of advisory locks, unique in this database."""
 
     CATCH_UP = 0x5745_4248_4341_5443
     PRUNE = 0x5745_4248_5052_554E
 
 
-async def take_turn(session: AsyncSession, work: Work) -> bool:
-    """Whether nobody else does it now; then nobody does until the transaction ends. It waits for nobody.
+async def try_lock_job(session: AsyncSession, job: BackgroundJob) -> bool:
+    """Lock `job` until the transaction ends unless another replica holds it; returns whether it is locked now.
 
-    So it may come before the lock of the lanes. SQLite's writers are alone as it is.
+    It never waits, so it may come before the lanes' lock. SQLite has one writer at a time anyway.
     """
     if session.get_bind().dialect.name != "postgresql":
         return True
-    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(work.value))))
+    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(job.value))))

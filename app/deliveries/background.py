@@ -1,51 +1,66 @@
-"""What the webhooks do in the background of a process: dispatch, keep leases, catch up, prune, remove."""
+"""The background tasks of the webhooks: dispatch, lease heartbeat, catch-up, pruning, removal."""
 
 import asyncio
+from datetime import timedelta
 
 from app.concurrency.periodic import PeriodicTask
+from app.config import Settings
+from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
-from app.deliveries.cleanup import Pruning
+from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
 from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.removal import REMOVE_SECONDS, Removal
+from app.deliveries.message import MessageFactory
+from app.deliveries.policy import RetryPolicy
+from app.metrics import WebhookMetrics
+from app.outbound.client import OutboundClient
 
-PRUNE_SECONDS = 3600
 
-
-class Background:
-    """Starts and stops it together. A pass of the dispatcher begins at once when `wake` is set."""
+class DeliveryTasks:
+    """Starts and stops all of them together."""
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
-        catch_up: CatchUp,
-        pruning: Pruning,
-        removal: Removal,
-        *,
-        wake: asyncio.Event,
-        poll_interval_seconds: float,
+        settings: Settings,
+        database: Database,
+        messages: MessageFactory,
+        client: OutboundClient,
+        metrics: WebhookMetrics,
     ) -> None:
-        self._dispatcher = dispatcher
-        heartbeat_seconds = dispatcher.leases.lease.total_seconds() / 3
-        self._heartbeat = PeriodicTask("webhook-heartbeat", dispatcher.leases.run_once, heartbeat_seconds)
-        self._dispatch = PeriodicTask("webhook-dispatch", dispatcher.run_once, poll_interval_seconds, wake)
-        self._catch_up = PeriodicTask("webhook-catch-up", catch_up.run_once, poll_interval_seconds)
-        self._prune = PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS)
-        self._deleted = asyncio.Event()
-        self._remove = PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, self._deleted)
-        self.remove_soon = self._deleted.set
+        due = asyncio.Event()
+        deleted = asyncio.Event()
+        self.wake = due.set  # when there may be something to claim
+        self.remove_soon = deleted.set  # when a subscription was deleted
+        self._dispatcher = Dispatcher(
+            database,
+            messages,
+            client,
+            RetryPolicy.of(settings),
+            concurrency=settings.webhook_concurrency,
+            lease=timedelta(seconds=settings.webhook_lease),
+            wake=due,
+            metrics=metrics,
+        )
+        catch_up = CatchUp(database, on_added=self.wake)
+        pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
+        removal = Removal(database)
+        leases, interval = self._dispatcher.leases, settings.webhook_poll_interval
+        self._heartbeat = PeriodicTask("webhook-heartbeat", leases.run_once, settings.webhook_lease / 3)
+        self._dispatch = PeriodicTask("webhook-dispatch", self._dispatcher.run_once, interval, due)
+        self._others = (
+            PeriodicTask("webhook-catch-up", catch_up.run_once, interval),
+            PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS),
+            PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, deleted),
+        )
 
     def start(self) -> None:
-        """Start all of it."""
-        for task in (self._heartbeat, self._dispatch, self._catch_up, self._prune, self._remove):
+        """Start all tasks."""
+        for task in (self._heartbeat, self._dispatch, *self._others):
             task.start()
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Claim nothing more, wait for what is under way for so long, and give back the rest."""
+        """Claim nothing more, finish what is under way within `timeout_seconds`, and give back the rest."""
         await asyncio.gather(
-            self._stop_dispatch(timeout_seconds),
-            self._catch_up.stop(timeout_seconds),
-            self._prune.stop(timeout_seconds),
-            self._remove.stop(timeout_seconds),
+            self._stop_dispatch(timeout_seconds), *(task.stop(timeout_seconds) for task in self._others)
         )
         await self._heartbeat.stop(timeout_seconds)
 

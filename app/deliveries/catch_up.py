@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.advisory_lock import Work, take_turn
+from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
 from app.deliveries.fan_out import FanOutRepository
 from app.deliveries.full_lane_repository import FullLaneRepository
@@ -29,8 +29,8 @@ LOOK_SECONDS = 30.0  # between two looks for those
 MAX_YIELD_SECONDS = 0.05  # between two chunks
 
 
-class _Elsewhere(Exception):
-    """Another replica is at it."""
+class _OtherReplicaCatchesUp(Exception):
+    """Another replica holds the lock of the job."""
 
 
 class CatchUp:
@@ -80,7 +80,7 @@ class CatchUp:
                 await self._refill(lane.subscription_id, lane.file_id)
             while behind:
                 behind = [one for one in behind if await self._advance_and_yield(one, stopping)]
-        except _Elsewhere:
+        except _OtherReplicaCatchesUp:
             return
 
     async def _advance_and_yield(self, subscription_id: UUID, stopping: asyncio.Event) -> bool:
@@ -98,8 +98,8 @@ class CatchUp:
         """Go one chunk further; returns whether there is more that can be done now."""
         try:
             async with self._database.transaction() as session:
-                if not await take_turn(session, Work.CATCH_UP):
-                    raise _Elsewhere
+                if not await try_lock_job(session, BackgroundJob.CATCH_UP):
+                    raise _OtherReplicaCatchesUp
                 subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
                 goes_on = await self._advance_alone(session, subscription)
         except NotFound:
@@ -141,8 +141,8 @@ class CatchUp:
     async def _refill(self, subscription_id: UUID, file_id: UUID) -> None:
         try:
             async with self._database.transaction() as session:
-                if not await take_turn(session, Work.CATCH_UP):
-                    raise _Elsewhere
+                if not await try_lock_job(session, BackgroundJob.CATCH_UP):
+                    raise _OtherReplicaCatchesUp
                 repository = SubscriptionRepository(session)
                 subscription = await repository.get_for_change(subscription_id)
                 reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor

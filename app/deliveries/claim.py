@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -11,45 +12,77 @@ from uuid import UUID
 import structlog
 
 from app.database.engine import Database
-from app.deliveries.claim_repository import Claimed, ClaimedDelivery, ClaimRepository, DueSubscription, Recipient
-from app.deliveries.message import Envelope, EnvelopeFactory
-from app.deliveries.retry import allowed
-from app.deliveries.slots import Slots
+from app.deliveries.claim_repository import ClaimRepository, DueSubscription, LeasedDelivery, Recipient
+from app.deliveries.message import MessageFactory, MessageSigner
+from app.deliveries.policy import allowed
 from app.errors import describe
 from app.metrics import WebhookMetrics
-from app.outbound.cipher import VaultClosed, VaultKeyMissing
+from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 
 log = structlog.get_logger(__name__)
 
 SUBSCRIPTIONS_AT_ONCE = 100  # claimed for, and locked, in one transaction
-MIN_AGAIN_SECONDS = 0.01  # so soon at most is looked again for what a rate limit held back
-BUSY_SECONDS = 0.05  # until a subscription that another claim has locked is looked at again
-TOLD_SECONDS = 60  # between two log lines on secrets that can not be opened
+MIN_AGAIN_SECONDS = 0.01  # the soonest look at deliveries that a rate limit held back
+LOCKED_SECONDS = 0.05  # until the next look at a subscription that another claim has locked
+REPORT_SECONDS = 60  # between two log lines about secrets that cannot be decrypted
 
 
 class Claim(NamedTuple):
-    """What is to be sent to one subscription."""
+    """The deliveries to send to one subscription, and what signs them."""
 
     recipient: Recipient
-    envelope: Envelope
-    deliveries: Sequence[ClaimedDelivery]
+    signer: MessageSigner
+    deliveries: Sequence[LeasedDelivery]
 
 
-class Claims(NamedTuple):
-    """What was claimed, and after how many seconds to look again; infinity: when something happens."""
+class Slots:
+    """Shares the deliveries that one process sends at once among its subscriptions. Pure policy.
 
-    claims: Sequence[Claim]
-    again_seconds: float
+    No subscription holds more than three quarters of them, and one that holds none always gets one, so that a receiver
+    that hangs never keeps another one waiting.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._share = max(total * 3 // 4, 1)  # of one subscription
+        self._held: Counter[UUID] = Counter()
+
+    @property
+    def held(self) -> int:
+        """How many are in use."""
+        return self._held.total()
+
+    def take(self, subscription_id: UUID, wanted: int, *, contested: bool) -> int:
+        """Take slots until the subscription holds `wanted`, at most half of the free ones if `contested`.
+
+        Returns how many were taken.
+        """
+        free = max(self._total - self.held, 0)
+        share = (free + 1) // 2 if contested else free
+        held = self._held[subscription_id]
+        taken = max(min(share, min(wanted, self._share) - held), 0 if held else 1)
+        self._held[subscription_id] += taken
+        return taken
+
+    def give_back(self, subscription_id: UUID, number: int = 1) -> None:
+        """Free `number` slots of the subscription."""
+        self._held[subscription_id] -= number
+        if not self._held[subscription_id]:
+            del self._held[subscription_id]
+
+    def is_contested(self, subscription_ids: set[UUID]) -> bool:
+        """Whether more than one subscription holds slots or, being among `subscription_ids`, wants some."""
+        return len(subscription_ids | set(self._held)) > 1
 
 
 class Claimer:
-    """Keeps every limit: of a subscription, whoever sends to it, and of this process."""
+    """Keeps every limit: those of a subscription, over all processes, and those of this process."""
 
     def __init__(
         self,
         database: Database,
         process: str,
-        envelopes: EnvelopeFactory,
+        messages: MessageFactory,
         *,
         slots: Slots,
         lease: timedelta,
@@ -57,77 +90,81 @@ class Claimer:
     ) -> None:
         self._database = database
         self._process = process
-        self._envelopes = envelopes
+        self._messages = messages
         self._slots = slots
         self._lease = lease
         self._metrics = metrics
-        self._told_at = -math.inf
+        self._reported_at = -math.inf
 
     async def list_due(self) -> list[Sequence[DueSubscription]]:
-        """Subscriptions that something may be sent to, in parts to be claimed for together."""
+        """Subscriptions with due deliveries, in groups to be claimed for together."""
         async with self._database.read() as session:
             due = await ClaimRepository(session, self._process).list_due()
         return [due[start : start + SUBSCRIPTIONS_AT_ONCE] for start in range(0, len(due), SUBSCRIPTIONS_AT_ONCE)]
 
-    async def claim(self, due: Sequence[DueSubscription]) -> Claims:
-        """Claim for these, and take a slot for each delivery."""
+    async def claim(self, due: Sequence[DueSubscription]) -> tuple[Sequence[Claim], float]:
+        """Claim for these subscriptions, and take a slot for each delivery.
+
+        Returns the claims, and after how many seconds to look again; infinity: when something happens.
+        """
         contested = self._slots.is_contested({one.id for one in due})
         taken = {one.id: self._slots.take(one.id, one.max_concurrency, contested=contested) for one in due}
         slots = {subscription_id: number for subscription_id, number in taken.items() if number}
-        claims = Claims([], math.inf)
+        claims: Sequence[Claim] = []
+        again_seconds = math.inf
         try:
             if slots:
                 async with self._database.transaction() as session:
-                    found = await self._claim(ClaimRepository(session, self._process), slots)
-                claims = found
+                    claimed = await self._claim(ClaimRepository(session, self._process), slots)
+                claims, again_seconds = claimed
         finally:
-            used = {claim.recipient.id: len(claim.deliveries) for claim in claims.claims}
+            used = {claim.recipient.id: len(claim.deliveries) for claim in claims}
             for subscription_id, number in slots.items():
                 self._slots.give_back(subscription_id, number - used.get(subscription_id, 0))
-        return claims
+        return claims, again_seconds
 
-    async def _claim(self, repository: ClaimRepository, slots: Mapping[UUID, int]) -> Claims:
+    async def _claim(self, repository: ClaimRepository, slots: Mapping[UUID, int]) -> tuple[Sequence[Claim], float]:
         recipients = await repository.list_recipients(slots)
-        busy_seconds = BUSY_SECONDS if len(recipients) < len(slots) else math.inf
-        opened = [(recipient, envelope) for recipient in recipients if (envelope := self._open(recipient))]
-        if not opened:
-            return Claims([], busy_seconds)
-        counts = await repository.count_claimed([recipient.id for recipient, _ in opened])
-        limits = {one.id: _limit(one, slots[one.id], counts[one.id]) for one, _ in opened}
-        claimed = await repository.claim_due(
+        locked_seconds = LOCKED_SECONDS if len(recipients) < len(slots) else math.inf
+        readable = [(recipient, signer) for recipient in recipients if (signer := self._signer(recipient))]
+        if not readable:
+            return [], locked_seconds
+        counts = await repository.count_claimed([recipient.id for recipient, _ in readable])
+        limits = {one.id: _limit(one, slots[one.id], counts[one.id]) for one, _ in readable}
+        leased = await repository.claim_due(
             {subscription_id: limit.number for subscription_id, limit in limits.items() if limit.number > 0},
             recipients[0].now,
             self._lease,
         )
-        await repository.mark_next_sends(dict(_next_sends(recipients, claimed)))
-        again = (_again_seconds(one, len(claimed[one.id]), limits[one.id], slots[one.id]) for one, _ in opened)
-        return Claims([Claim(one, envelope, claimed[one.id]) for one, envelope in opened], min(busy_seconds, *again))
+        await repository.mark_next_sends(dict(_next_sends(recipients, leased)))
+        again = (_again_seconds(one, len(leased[one.id]), limits[one.id], slots[one.id]) for one, _ in readable)
+        return [Claim(one, signer, leased[one.id]) for one, signer in readable], min(locked_seconds, *again)
 
-    def _open(self, recipient: Recipient) -> Envelope | None:
-        """What its messages are sent with; None when that can not be read: its deliveries wait for the operator."""
+    def _signer(self, recipient: Recipient) -> MessageSigner | None:
+        """What signs its messages; None when no key decrypts its secrets: its deliveries wait for the operator."""
         try:
-            return self._envelopes.open(recipient, recipient.now)
-        except (VaultClosed, VaultKeyMissing, json.JSONDecodeError) as error:
+            return self._messages.signer(recipient, recipient.now)
+        except (NoEncryptionKey, EncryptionKeyMissing, json.JSONDecodeError) as error:
             self._metrics.unreadable.inc()
-            if time.monotonic() - self._told_at >= TOLD_SECONDS:
-                self._told_at = time.monotonic()
+            if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+                self._reported_at = time.monotonic()
                 details = {"subscription_id": str(recipient.id), "reason": describe(error)}
                 log.error("subscription is not sent to", **details)  # noqa: TRY400 - a matter of settings
             return None
 
 
 class _Limit(NamedTuple):
-    """How many to claim, and whether it is the rate limit that allows no more."""
+    """How many to claim, and whether the rate limit is what allows no more."""
 
     number: int
     is_rated: bool = False
 
 
 def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
-    """How many to claim beside those claimed already, by any process."""
+    """How many to claim beside those that any process has claimed already."""
     if recipient.slow_until is not None and recipient.slow_until > recipient.now:
         return _Limit(0)
-    at_once = 1 if recipient.slow_count else recipient.max_concurrency  # one goes ahead of all others
+    at_once = 1 if recipient.slow_count else recipient.max_concurrency  # a slowed one is probed with one delivery
     limit = max(min(slots, at_once - claimed), 0)
     if recipient.rate_limit_per_second is None:
         return _Limit(limit)
@@ -135,15 +172,17 @@ def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
     return _Limit(rated, is_rated=rated < limit)
 
 
-def _next_sends(recipients: Sequence[Recipient], claimed: Claimed) -> Iterator[tuple[UUID, datetime]]:
+def _next_sends(
+    recipients: Sequence[Recipient], leased: Mapping[UUID, Sequence[LeasedDelivery]]
+) -> Iterator[tuple[UUID, datetime]]:
     for one in recipients:
-        if one.rate_limit_per_second is not None and claimed[one.id]:
-            _, at = allowed(one.next_send_at, one.now, one.rate_limit_per_second, len(claimed[one.id]))
+        if one.rate_limit_per_second is not None and leased[one.id]:
+            _, at = allowed(one.next_send_at, one.now, one.rate_limit_per_second, len(leased[one.id]))
             yield one.id, at
 
 
 def _again_seconds(recipient: Recipient, claimed: int, limit: _Limit, slots: int) -> float:
-    """At once when only slots were too few, and at the pace of the rate limit when that was."""
+    """At once when the slots alone were too few, and at the pace of the rate limit when that was the reason."""
     if claimed == slots:
         return 0
     if limit.is_rated and claimed == limit.number and recipient.rate_limit_per_second:

@@ -61,7 +61,7 @@ class DueSubscription(NamedTuple):
     max_concurrency: int
 
 
-class ClaimedDelivery(NamedTuple):
+class LeasedDelivery(NamedTuple):
     """A delivery under lease. `attempts` and `failures` are those before this one."""
 
     id: int
@@ -79,9 +79,6 @@ class ClaimedDelivery(NamedTuple):
     def is_first(self) -> bool:
         """Whether it was never settled before: it is neither redelivered nor replayed."""
         return self.fence < FENCE_LEAP
-
-
-Claimed = defaultdict[UUID, list[ClaimedDelivery]]  # by subscription
 
 
 class ClaimRepository:
@@ -123,15 +120,17 @@ class ClaimRepository:
         )
         return Counter({row[0]: row[1] for row in await self._session.execute(query)})
 
-    async def claim_due(self, limits: Mapping[UUID, int], now: datetime, lease: timedelta) -> Claimed:
+    async def claim_due(
+        self, limits: Mapping[UUID, int], now: datetime, lease: timedelta
+    ) -> defaultdict[UUID, list[LeasedDelivery]]:
         """Lease so many due deliveries of each subscription, the longest due first; given in the ledger's order."""
         rows = [
             row for due in self._due(limits, now) for row in await self._session.execute(self._lease(due, now + lease))
         ]
         events = {event.position: event for event in await self._list_events({row.position for row in rows})}
-        claimed: Claimed = defaultdict(list)
+        claimed: defaultdict[UUID, list[LeasedDelivery]] = defaultdict(list)
         for row in sorted(rows, key=attrgetter("position")):
-            delivery = ClaimedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
+            delivery = LeasedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
             claimed[row.subscription_id].append(delivery)
         return claimed
 

@@ -1,24 +1,30 @@
-"""Prunes the history of the webhooks."""
+"""Deletes what is not needed any more: old history, and the rows of deleted subscriptions."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.advisory_lock import Work, take_turn
+from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
-from app.deliveries.prune_repository import Examined, PruneRepository
+from app.deliveries.cleanup_repository import Examined, PruneRepository, RemovalRepository
 
+log = structlog.get_logger(__name__)
+
+PRUNE_SECONDS = 3600
+REMOVE_SECONDS = 60  # between two passes that nobody asked for
 CHUNK_ROWS = 1000
 
 
 class Pruning:
-    """Deletes attempts and delivered deliveries after their retention, a chunk in each transaction.
+    """Deletes attempts and delivered deliveries after their retention, one chunk per transaction.
 
-    Of what is delivered most stays, one for each file and subscription, and is looked through each time: so whoever
-    finds another replica at it leaves it to that one.
+    The last delivered one of each file and subscription stays, so each pass reads most of what is delivered: a replica
+    that finds another one pruning leaves the pass to that one.
     """
 
     def __init__(self, database: Database, retention: timedelta, chunk_rows: int = CHUNK_ROWS) -> None:
@@ -27,24 +33,24 @@ class Pruning:
         self._chunk_rows = chunk_rows
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> None:
-        """Delete whatever is too old; ends between chunks once `stopping` is set or another replica is at it."""
+        """Delete everything that is too old; ends between chunks once `stopping` is set or another replica prunes."""
         async with self._database.read() as session:
             before = await PruneRepository(session).get_now() - self._retention
         stopping = stopping or asyncio.Event()
-        with suppress(_Elsewhere):
+        with suppress(_OtherReplicaPrunes):
             await self._delete_attempts(before, stopping)
             await self._delete_deliveries(before, stopping)
 
     async def _delete_attempts(self, before: datetime, stopping: asyncio.Event) -> None:
         deleted = self._chunk_rows
         while deleted == self._chunk_rows and not stopping.is_set():
-            async with self._alone() as session:
+            async with self._locked() as session:
                 deleted = await PruneRepository(session).delete_attempts(before, self._chunk_rows)
 
     async def _delete_deliveries(self, before: datetime, stopping: asyncio.Event) -> None:
         examined: Examined | None = None
         while not stopping.is_set():
-            async with self._alone() as session:
+            async with self._locked() as session:
                 repository = PruneRepository(session)
                 page = await repository.list_superseded(before, examined, self._chunk_rows)
                 if page.superseded:
@@ -54,12 +60,47 @@ class Pruning:
                 return
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[AsyncSession]:
+    async def _locked(self) -> AsyncIterator[AsyncSession]:
         async with self._database.transaction() as session:
-            if not await take_turn(session, Work.PRUNE):
-                raise _Elsewhere
+            if not await try_lock_job(session, BackgroundJob.PRUNE):
+                raise _OtherReplicaPrunes
             yield session
 
 
-class _Elsewhere(Exception):
-    """Another replica is at it."""
+class _OtherReplicaPrunes(Exception):
+    """Another replica holds the job's lock."""
+
+
+class Removal:
+    """Deletes the deliveries of deleted subscriptions and then the subscriptions, one chunk per transaction.
+
+    There may be millions of rows. Several replicas may do this at once.
+    """
+
+    def __init__(self, database: Database, chunk_rows: int = CHUNK_ROWS) -> None:
+        self._database = database
+        self._chunk_rows = chunk_rows
+
+    async def run_once(self, stopping: asyncio.Event | None = None) -> None:
+        """Remove what can be removed now; ends between chunks once `stopping` is set.
+
+        Raises:
+            DatabaseUnavailable: the database cannot serve; the next pass continues.
+        """
+        async with self._database.read() as session:
+            deleted = await RemovalRepository(session).list_deleted()
+        for subscription_id in deleted:
+            removed = 1
+            while removed and not (stopping and stopping.is_set()):
+                removed = await self._remove_chunk(subscription_id)
+
+    async def _remove_chunk(self, subscription_id: UUID) -> int:
+        async with self._database.transaction() as session:
+            removed = await RemovalRepository(session).delete_deliveries(subscription_id, self._chunk_rows)
+        if removed:
+            return removed
+        async with self._database.transaction() as session:
+            done = await RemovalRepository(session).delete_subscription(subscription_id)
+        if done:
+            log.info("subscription removed", subscription_id=str(subscription_id))
+        return 0

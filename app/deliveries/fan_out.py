@@ -124,3 +124,11 @@ _DELIVERIES = cast("Table", Delivery.__table__)
 _TOLD_BY_SWEEP = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
 # Built once: to build it takes longer than to run it, and every batch of the sweep does.
 _ADD_SWEPT_RANGE = _add_pending(SyncEvent.position.between(bindparam("first"), bindparam("last")), _TOLD_BY_SWEEP)
+
+
+class FanOutHandler:
+    """The sweep's second handler: turns events into deliveries, in the transaction that processes them."""
+
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        """Add a delivery of each event at `positions` to each live subscription that matches it."""
+        await FanOutRepository(session).add_swept(positions)

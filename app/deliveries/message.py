@@ -1,21 +1,57 @@
-"""The headers of what is sent to a subscriber: ours, its own, and the signatures."""
+"""The messages to subscribers: a CloudEvents 1.0 body (https://cloudevents.io, structured mode) and its headers."""
 
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
-from app.deliveries.cloud_event import CONTENT_TYPE
-from app.outbound.cipher import Vault, VaultKeyMissing
+from pydantic_core import to_json
+
+from app.outbound.cipher import EncryptionKeyMissing, SecretCipher
 from app.outbound.signature import is_own_header, signed_headers
 
+CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
+_SEQUENCE_DIGITS = 19  # of the largest position
 _CACHED_SECRETS = 256
 
 
-class Sealed(Protocol):
-    """What a subscription keeps encrypted."""
+class RecordedEvent(Protocol):
+    """What a message says about an event; a row of the ledger has it."""
+
+    @property
+    def id(self) -> UUID:
+        """The event's id."""
+
+    @property
+    def position(self) -> int:
+        """Its position in the ledger."""
+
+    @property
+    def file_id(self) -> UUID:
+        """The file."""
+
+    @property
+    def event_type(self) -> str:
+        """What happened to the file."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When the event was recorded."""
+
+    @property
+    def created_by(self) -> str:
+        """The subject that posted it."""
+
+    @property
+    def event_metadata(self) -> dict[str, Any] | None:
+        """The metadata that was posted with it."""
+
+
+class Recipient(Protocol):
+    """What a subscription stores encrypted."""
 
     @property
     def headers(self) -> bytes | None:
@@ -23,52 +59,120 @@ class Sealed(Protocol):
 
     @property
     def secret(self) -> bytes:
-        """What its messages are signed with."""
+        """The secret that signs its messages."""
 
     @property
     def old_secret(self) -> bytes | None:
-        """What they are signed with as well."""
+        """The previous secret, which signs too."""
 
     @property
     def old_secret_until(self) -> datetime | None:
-        """How long that is so."""
+        """Until when the previous secret signs."""
 
 
-class Envelope(NamedTuple):
-    """What one subscription's messages are sent with, opened."""
+class Message(NamedTuple):
+    """One request to a subscriber."""
 
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class MessageSigner(NamedTuple):
+    """Makes the messages of one subscription, whose headers and secrets are decrypted."""
+
+    ledger_id: UUID
     own_headers: Mapping[str, str]
     secrets: Sequence[str]
     user_agent: str
 
-    def create_headers(self, message_id: str, body: bytes, at: datetime) -> dict[str, str]:
-        """All headers of one request that is sent at `at`, signed with every secret."""
-        return {
+    def event(self, event: RecordedEvent, at: datetime) -> Message:
+        """The message about `event`, sent at `at`."""
+        return self._sign(str(event.id), event_body(event, self.ledger_id), at)
+
+    def ping(self, message_id: UUID, subscription_id: UUID, at: datetime) -> Message:
+        """A message without an event, to test a subscriber."""
+        return self._sign(str(message_id), ping_body(message_id, self.ledger_id, subscription_id, at), at)
+
+    def _sign(self, message_id: str, body: bytes, at: datetime) -> Message:
+        headers = {
             **self.own_headers,
             "content-type": CONTENT_TYPE,
             "user-agent": self.user_agent,
             **signed_headers(message_id, at, body, self.secrets),
         }
+        return Message(headers, body)
 
 
-class EnvelopeFactory:
-    """Opens what is sealed, and remembers it."""
+class MessageFactory:
+    """Decrypts what subscriptions store, and caches it."""
 
-    def __init__(self, vault: Vault, version: str) -> None:
+    def __init__(self, cipher: SecretCipher, ledger_id: UUID, version: str) -> None:
+        self._ledger_id = ledger_id
         self._user_agent = f"sync-service/{version}"
-        self._open = lru_cache(_CACHED_SECRETS)(vault.open)
+        self._decrypt = lru_cache(_CACHED_SECRETS)(cipher.decrypt)
 
-    def open(self, sealed: Sealed, now: datetime) -> Envelope:
-        """The envelope with every secret that is valid now, but for an old one that no key opens.
+    def signer(self, recipient: Recipient, now: datetime) -> MessageSigner:
+        """The signer with every secret that is valid now, except a previous one that no key decrypts.
 
         Raises:
-            VaultClosed, VaultKeyMissing: when the present secret or the headers can not be opened.
+            NoEncryptionKey, EncryptionKeyMissing: the current secret or the headers cannot be decrypted.
         """
-        secrets = [self._open(sealed.secret)]
-        if sealed.old_secret is not None and sealed.old_secret_until is not None and now < sealed.old_secret_until:
-            with suppress(VaultKeyMissing):
-                secrets.append(self._open(sealed.old_secret))
-        own: Mapping[str, str] = json.loads(self._open(sealed.headers)) if sealed.headers is not None else {}
-        return Envelope(
-            {name: value for name, value in own.items() if not is_own_header(name)}, secrets, self._user_agent
-        )
+        secrets = [self._decrypt(recipient.secret)]
+        until = recipient.old_secret_until
+        if recipient.old_secret is not None and until is not None and now < until:
+            with suppress(EncryptionKeyMissing):
+                secrets.append(self._decrypt(recipient.old_secret))
+        own: Mapping[str, str] = json.loads(self._decrypt(recipient.headers)) if recipient.headers is not None else {}
+        own = {name: value for name, value in own.items() if not is_own_header(name)}
+        return MessageSigner(self._ledger_id, own, secrets, self._user_agent)
+
+
+def file_event_type(event_type: str) -> str:
+    """The CloudEvents `type` of an event of the ledger."""
+    return f"sync.file.{event_type}"
+
+
+def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
+    """The document about `event`: the same bytes in every attempt. `source` and `id` identify it among all ledgers.
+
+    `sequence` is the position with leading zeros: the CloudEvents extension of this name compares values as text.
+    """
+    data = {
+        "event_id": event.id,
+        "position": event.position,
+        "file_id": event.file_id,
+        "event_type": event.event_type,
+        "created_at": event.created_at,
+        "created_by": event.created_by,
+        "metadata": event.event_metadata,
+    }
+    return to_json(
+        {
+            **_attributes(event.id, ledger_id, file_event_type(event.event_type), event.created_at),
+            "subject": event.file_id,
+            "sequence": str(event.position).zfill(_SEQUENCE_DIGITS),
+            "data": data,
+        }
+    )
+
+
+def ping_body(message_id: UUID, ledger_id: UUID, subscription_id: UUID, at: datetime) -> bytes:
+    """A document without an event."""
+    return to_json(
+        {
+            **_attributes(message_id, ledger_id, "sync.ping", at),
+            "subject": subscription_id,
+            "data": {"subscription_id": subscription_id},
+        }
+    )
+
+
+def _attributes(message_id: UUID, ledger_id: UUID, kind: str, at: datetime) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": message_id,
+        "source": f"urn:uuid:{ledger_id}",
+        "type": kind,
+        "time": at,
+        "datacontenttype": "application/json",
+    }

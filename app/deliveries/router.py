@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.deliveries.dependencies import Pings, Redeliveries
+from app.deliveries import openapi
 from app.deliveries.history_repository import HistoryRepository, StoredDelivery
+from app.deliveries.policy import classify
 from app.deliveries.schemas import (
     DeliveryPageQuery,
     DeliveryQuery,
@@ -17,19 +18,28 @@ from app.deliveries.schemas import (
     PingResult,
     RedeliveryResult,
 )
+from app.deliveries.service import DeliveryService
 from app.errors import NotFound
 from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
 from app.http.dependencies import ReadSession
 from app.http.paging import page_links
 from app.http.types import RowId, Uuid
-from app.subscriptions import openapi
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
 from app.subscriptions.overview_repository import OverviewRepository
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
 DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[DELIVERY_ID])]
 EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
+
+
+async def get_service(request: Request) -> DeliveryService:
+    """The process's delivery service, built by the lifespan."""
+    service: DeliveryService = request.state.deliveries
+    return service
+
+
+Deliveries = Annotated[DeliveryService, Depends(get_service)]
 
 router = APIRouter(route_class=AuthenticatedRoute)
 
@@ -71,10 +81,10 @@ async def list_deliveries(
     responses=openapi.REDELIVERED_DEAD,
 )
 async def redeliver_dead(
-    subscription_id: SubscriptionId, _operator: Operator, redelivery: Redeliveries
+    subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries
 ) -> RedeliveryResult:
     """Try everything again that used up its attempts, with all of them anew: at most 50,000 deliveries at once."""
-    redelivered, has_more = await redelivery.redeliver_dead(subscription_id)
+    redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
     return RedeliveryResult(redelivered=redelivered, has_more=has_more)
 
 
@@ -85,19 +95,19 @@ async def redeliver_dead(
     summary="Try a subscription out",
     responses=openapi.PINGED,
 )
-async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, pinger: Pings) -> PingResult:
+async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries) -> PingResult:
     """Send a ping at once and answer with what came back, within `WEBHOOK_TIMEOUT`.
 
     The ping is a CloudEvent of the type `sync.ping`, with the headers and signatures of any other message. It is sent
     to paused and disabled subscriptions too, and changes nothing about them.
     """
-    answer, outcome = await pinger.ping(subscription_id)
+    response = await deliveries.ping(subscription_id)
     return PingResult(
-        outcome=outcome,
-        status_code=answer.status_code,
-        duration_ms=round(answer.duration_seconds * 1000),
-        response=answer.response,
-        error=answer.error,
+        outcome=classify(response),
+        status_code=response.status_code,
+        duration_ms=round(response.duration_seconds * 1000),
+        response=response.body,
+        error=response.error,
     )
 
 
@@ -123,9 +133,9 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, session: Re
     status_code=status.HTTP_202_ACCEPTED,
     responses=openapi.REDELIVERED,
 )
-async def redeliver(delivery_id: DeliveryId, _operator: Operator, redelivery: Redeliveries) -> DeliveryView:
+async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: Deliveries) -> DeliveryView:
     """Send a delivery again that is dead or was delivered, in its place among those of its file that are pending."""
-    return DeliveryView.of(await redelivery.redeliver(delivery_id))
+    return DeliveryView.of(await deliveries.redeliver(delivery_id))
 
 
 @router.get(

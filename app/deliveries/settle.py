@@ -1,24 +1,21 @@
-"""Settles deliveries: what came of them is written in groups."""
+"""Settles deliveries: writes the results of attempts in groups."""
 
 import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextvars import Context
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from app.concurrency.shutdown import wait_or_cancel
+from app.concurrency.batcher import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.deliveries.claim_repository import LeaseKey
-from app.deliveries.policy import RetryPolicy, Verdict, decide
-from app.deliveries.result import Result
-from app.deliveries.settlement_repository import SettledDelivery, SettlementRepository
-from app.deliveries.standing import Standing
+from app.deliveries.policy import RetryDecision, RetryPolicy, SubscriptionHealth, decide
+from app.deliveries.settlement_repository import Result, SettlementRepository
 from app.errors import NotFound, describe
 from app.metrics import WebhookMetrics
 from app.subscriptions.models import DeliveryStatus, Outcome, SubscriptionStatus
@@ -27,14 +24,13 @@ from app.subscriptions.repository import SubscriptionRepository
 log = structlog.get_logger(__name__)
 
 GROUP_SIZE = 200
-RETRY_SECONDS = 0.5  # until the next try while the database can not serve
+RETRY_SECONDS = 0.5  # until the next try while the database cannot serve
 
 
 class Settler:
-    """Results that arrive while a group is being written are written together by the next one.
+    """Writes results that arrive while a group is being written together with the next group.
 
-    A task writes the groups and lives only while there are any. A result is kept until it is written or is found to
-    be too late: the delivery has been claimed anew since.
+    A result is kept until it is written, or found too late because the delivery was claimed again.
     """
 
     def __init__(
@@ -54,34 +50,29 @@ class Settler:
         self._metrics = metrics
         self._random = random
         self._queue: deque[Result] = deque()
-        self._writer: asyncio.Task[None] | None = None
+        self._batcher = Batcher("webhook-settler", self._write_group, lambda: bool(self._queue))
         self._stopping = asyncio.Event()
 
     def submit(self, result: Result) -> None:
-        """Have the result written soon."""
+        """Write `result` soon."""
         self._queue.append(result)
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_groups(), name="webhook-settler", context=Context())
+        self._batcher.wake()
 
     async def close(self, timeout_seconds: float) -> None:
-        """Write what is there; what the database does not take in time is left to whoever claims it next."""
+        """Write what is waiting; what is not written in time is claimed again after its lease."""
         self._stopping.set()
-        if self._writer is not None and not await wait_or_cancel(self._writer, timeout_seconds):
+        if not await self._batcher.close(timeout_seconds):
             log.error("settler closed before every result was written")
 
-    async def _write_groups(self) -> None:
+    async def _write_group(self) -> None:
+        group = [self._queue.popleft() for _ in range(min(GROUP_SIZE, len(self._queue)))]
         try:
-            while self._queue:
-                group = [self._queue.popleft() for _ in range(min(GROUP_SIZE, len(self._queue)))]
-                try:
-                    await self._write_surely(group)
-                finally:
-                    self._on_settled(group)
+            await self._write_when_possible(group)
         finally:
-            self._writer = None
+            self._on_settled(group)
 
-    async def _write_surely(self, group: Sequence[Result]) -> None:
-        """Write `group` as soon as the database can serve; if something in it is bad, the others one by one."""
+    async def _write_when_possible(self, group: Sequence[Result]) -> None:
+        """Write `group` as soon as the database can serve; after any other error write its results one by one."""
         while True:
             try:
                 return await self._write(group)
@@ -93,7 +84,7 @@ class Settler:
                 log.exception("settlement failed", results=len(group))
                 if len(group) > 1:
                     for result in group:
-                        await self._write_surely([result])
+                        await self._write_when_possible([result])
                 return None
             await self._pause()
 
@@ -108,72 +99,70 @@ class Settler:
         async with self._database.transaction() as session:
             repository = SettlementRepository(session, self._process)
             now = await repository.share_lanes()
-            verdicts = {result.delivery.key: self._decide(result, now) for result in group}
-            settled = [_settled(result, verdicts[result.delivery.key], now) for result in group]
-            lanes = await repository.mark_attempted(settled)
+            decisions = {result.delivery.key: self._decide(result, now) for result in group}
+            lanes = await repository.mark_attempted([(one, decisions[one.delivery.key]) for one in group], now)
             written = [result for result in group if result.delivery.key in lanes]
-            await repository.add_attempts([_attempt(result) for result in written])
-            finished = [lane for key, lane in lanes.items() if verdicts[key].status is not DeliveryStatus.PENDING]
-            if finished:
-                await repository.mark_next_due(finished)
-            died = {result.subscription_id for result in written if verdicts[result.delivery.key].is_dead}
-            reasons = await self._note_standings(repository, written, died, now)
-        self._report(group, written, verdicts, now)
-        for standing, reason in reasons:
-            await self._disable(standing, reason)
+            await repository.add_attempts(written)
+            settled = [lane for key, lane in lanes.items() if decisions[key].status is not DeliveryStatus.PENDING]
+            if settled:
+                await repository.mark_next_due(settled)
+            died = {result.subscription_id for result in written if decisions[result.delivery.key].is_dead}
+            reasons = await self._record_health(repository, written, died, now)
+        self._report(group, written, decisions, now)
+        for health, reason in reasons:
+            await self._disable(health, reason)
 
-    def _decide(self, result: Result, now: datetime) -> Verdict:
+    def _decide(self, result: Result, now: datetime) -> RetryDecision:
         return decide(
             result.outcome,
             result.delivery.failures,
             now,
             self._policy,
             random=self._random,
-            retry_after_seconds=result.answer.retry_after_seconds,
+            retry_after_seconds=result.response.retry_after_seconds,
         )
 
-    async def _note_standings(
-        self, repository: SettlementRepository, written: Sequence[Result], died: Collection[UUID], now: datetime
-    ) -> list[tuple[Standing, str]]:
-        """Write how the subscriptions stand after these; returns those to disable, and why.
+    async def _record_health(
+        self, repository: SettlementRepository, written: Sequence[Result], died: set[UUID], now: datetime
+    ) -> list[tuple[SubscriptionHealth, str]]:
+        """Update the subscriptions' health; returns those to disable, and why.
 
-        What came from an address that a subscription has no more says nothing of it.
+        A result from an address that the subscription no longer has says nothing about its health.
         """
         succeeded = {result.subscription_id for result in written if result.outcome is Outcome.DELIVERED}
         failed = {result.subscription_id for result in written if result.outcome is not Outcome.DELIVERED}
-        standings = await repository.list_standings(succeeded, failed)
-        by_id = {standing.subscription_id: standing for standing in standings}
+        by_id = {one.subscription_id: one for one in await repository.list_health(succeeded, failed)}
         gone = set()
         for result in written:
-            standing = by_id.get(result.subscription_id)
-            if standing is None or standing.url != result.url:
+            health = by_id.get(result.subscription_id)
+            if health is None or health.url != result.url:
                 continue
-            standing.note(result.outcome, now, self._random, result.answer.retry_after_seconds)
+            health.record(result.outcome, now, self._random, result.response.retry_after_seconds)
             if result.outcome is Outcome.GONE:
                 gone.add(result.subscription_id)
-        failed_long = {one.subscription_id for one in standings if one.has_failed_for(self._policy.disable_after, now)}
-        for standing in standings:
-            # With nothing left to send, days may pass without an attempt; they are no days of failures.
-            if standing.subscription_id in died and not await repository.has_pending(standing.subscription_id):
-                standing.failing_since = None
-        await repository.mark_standings(standings)
+        failed_long = {one for one in by_id if by_id[one].has_failed_for(self._policy.disable_after, now)}
+        for one in died & by_id.keys():
+            # With nothing left to send, days may pass without an attempt; they are not days of failures.
+            if not await repository.has_pending(one):
+                by_id[one].failing_since = None
+        await repository.mark_health(by_id.values())
         days = self._policy.disable_after.total_seconds() / 86_400
         return [
             *((by_id[one], "The receiver answered 410 Gone.") for one in gone),
             *((by_id[one], f"Every attempt of the last {days:g} days has failed.") for one in failed_long - gone),
         ]
 
-    async def _disable(self, standing: Standing, reason: str) -> None:
-        """In a transaction of its own, since it must be alone with the lanes; if that fails the next attempt tells.
+    async def _disable(self, health: SubscriptionHealth, reason: str) -> None:
+        """Disable the subscription unless it was changed, or something was delivered, in the meantime.
 
-        Nothing is done when the subscription has been changed meanwhile, or something has been delivered. Raises
-        nothing: what is committed already would be written once more.
+        A transaction of its own, since it takes the lanes' lock alone; if it fails, the next attempt finds the same
+        reason. Raises nothing: the results are committed and would be written again.
         """
         try:
             async with self._database.transaction() as session:
                 repository = SubscriptionRepository(session)
-                stored = await repository.get_for_change(standing.subscription_id)
-                is_as_before = stored.url == standing.url and stored.failing_since == standing.failing_since
+                stored = await repository.get_for_change(health.subscription_id)
+                is_as_before = stored.url == health.url and stored.failing_since == health.failing_since
                 if stored.status != SubscriptionStatus.ACTIVE or not is_as_before:
                     return
                 await repository.mark_disabled(stored, reason)
@@ -181,23 +170,27 @@ class Settler:
             return
         except DatabaseUnavailable as error:
             why = describe(error.__cause__ or error)
-            log.warning("disabling put off", subscription_id=str(standing.subscription_id), reason=why)
+            log.warning("disabling put off", subscription_id=str(health.subscription_id), reason=why)
             return
         except Exception:
-            log.exception("disabling failed", subscription_id=str(standing.subscription_id))
+            log.exception("disabling failed", subscription_id=str(health.subscription_id))
             return
-        log.error("subscription disabled", subscription_id=str(standing.subscription_id), reason=reason)
+        log.error("subscription disabled", subscription_id=str(health.subscription_id), reason=reason)
 
     def _report(
-        self, group: Sequence[Result], written: Collection[Result], verdicts: dict[LeaseKey, Verdict], now: datetime
+        self,
+        group: Sequence[Result],
+        written: Collection[Result],
+        decisions: dict[LeaseKey, RetryDecision],
+        now: datetime,
     ) -> None:
         """Count and log what is committed."""
         if len(written) < len(group):
             self._metrics.late.inc(len(group) - len(written))
             log.warning("results came too late", results=len(group) - len(written))
         for result in written:
-            status = verdicts[result.delivery.key].status
-            self._metrics.attempted(result.outcome, result.answer.duration_seconds)
+            status = decisions[result.delivery.key].status
+            self._metrics.attempted(result.outcome, result.response.duration_seconds)
             if status is DeliveryStatus.DELIVERED:
                 if result.delivery.is_first:
                     self._metrics.delivered((now - result.delivery.event.created_at).total_seconds())
@@ -209,32 +202,6 @@ class Settler:
             )
 
 
-def _settled(result: Result, verdict: Verdict, now: datetime) -> SettledDelivery:
-    return SettledDelivery(
-        id=result.delivery.id,
-        fence=result.delivery.fence,
-        status=verdict.status,
-        due_at=verdict.due_at,
-        attempts=result.delivery.attempts + 1,
-        failures=verdict.failures,
-        settled_at=None if verdict.status is DeliveryStatus.PENDING else now,
-    )
-
-
-def _attempt(result: Result) -> dict[str, Any]:
-    answer = result.answer
-    return {
-        "delivery_id": result.delivery.id,
-        "number": result.delivery.attempts + 1,
-        "started_at": result.started_at,
-        "duration_ms": round(answer.duration_seconds * 1000),
-        "status_code": answer.status_code,
-        "outcome": result.outcome,
-        "response": answer.response,
-        "error": answer.error,
-    }
-
-
 def _details(result: Result) -> dict[str, Any]:
     return {
         "subscription_id": str(result.subscription_id),
@@ -242,6 +209,6 @@ def _details(result: Result) -> dict[str, Any]:
         "event_id": str(result.delivery.event.id),
         "attempt": result.delivery.attempts + 1,
         "outcome": str(result.outcome),
-        "status": result.answer.status_code,
-        "reason": result.answer.error,
+        "status": result.response.status_code,
+        "reason": result.response.error,
     }

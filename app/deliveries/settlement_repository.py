@@ -1,8 +1,8 @@
-"""Writes what came of claimed deliveries, many in one transaction."""
+"""Writes the results of attempts, many in one transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -13,11 +13,12 @@ from sqlalchemy.types import TypeEngine
 
 from app.database.sql import bound_rows
 from app.database.types import UtcDateTime, among_ids, statement_now
-from app.deliveries.claim_repository import LeaseKey
-from app.deliveries.standing import Standing
+from app.deliveries.claim_repository import LeasedDelivery, LeaseKey
+from app.deliveries.policy import RetryDecision, SubscriptionHealth
+from app.outbound.response import AttemptResponse
 from app.subscriptions.lane import is_pending
 from app.subscriptions.lane_lock import share_lanes
-from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Subscription
+from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Outcome, Subscription
 
 _SETTLED: dict[str, TypeEngine[Any]] = {
     "id": BigInteger(),
@@ -35,16 +36,15 @@ _ATTEMPTS = cast("Table", Attempt.__table__)  # of the ORM an insert of many row
 Lane = tuple[UUID, UUID]  # subscription and file
 
 
-class SettledDelivery(NamedTuple):
-    """A delivery's state after an attempt."""
+class Result(NamedTuple):
+    """An attempt at `url` that has ended; `started_at` is on this process's clock."""
 
-    id: int
-    fence: int
-    status: DeliveryStatus
-    due_at: datetime | None
-    attempts: int
-    failures: int
-    settled_at: datetime | None
+    subscription_id: UUID
+    url: str
+    delivery: LeasedDelivery
+    started_at: datetime
+    response: AttemptResponse
+    outcome: Outcome
 
 
 class SettlementRepository:
@@ -58,11 +58,13 @@ class SettlementRepository:
         """Keep away who adds deliveries until the transaction ends, and return the database's time."""
         return await share_lanes(self._session)
 
-    async def mark_attempted(self, deliveries: Sequence[SettledDelivery]) -> dict[LeaseKey, Lane]:
-        """Write these where the lease is still that of their claim; returns the lane of each that was written."""
-        # In the same order whoever writes them, so that no two that overlap wait for each other.
-        in_order = sorted(deliveries, key=attrgetter("id"))
-        new = bound_rows(self._session.get_bind().dialect, _SETTLED, in_order)
+    async def mark_attempted(
+        self, decided: Iterable[tuple[Result, RetryDecision]], now: datetime
+    ) -> dict[LeaseKey, Lane]:
+        """Write the decisions whose lease is still that of their claim; returns the lane of each that was written."""
+        # Every process writes in the order of the ids, so that no two settlements wait for each other.
+        rows = sorted((_row(result, decision, now) for result, decision in decided), key=itemgetter(0))
+        new = bound_rows(self._session.get_bind().dialect, _SETTLED, rows)
         statement = (
             update(Delivery)
             .where(
@@ -83,13 +85,13 @@ class SettlementRepository:
             .returning(Delivery.id, Delivery.fence, Delivery.subscription_id, Delivery.file_id)
             .execution_options(synchronize_session=False)
         )
-        rows = await self._session.execute(statement)
-        return {(row.id, row.fence): (row.subscription_id, row.file_id) for row in rows}
+        written = await self._session.execute(statement)
+        return {(row.id, row.fence): (row.subscription_id, row.file_id) for row in written}
 
-    async def add_attempts(self, attempts: Sequence[dict[str, Any]]) -> None:
-        """Note these attempts, each with the columns of `Attempt`."""
-        if attempts:
-            await self._session.execute(insert(_ATTEMPTS), attempts)
+    async def add_attempts(self, results: Sequence[Result]) -> None:
+        """Add these attempts to the history."""
+        if results:
+            await self._session.execute(insert(_ATTEMPTS), [_attempt(result) for result in results])
 
     async def mark_next_due(self, lanes: Iterable[Lane]) -> int:
         """In each of these lanes, whose due delivery is settled, make the next one due; returns how many there were."""
@@ -114,7 +116,7 @@ class SettlementRepository:
         )
         return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
 
-    async def list_standings(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[Standing]:
+    async def list_health(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[SubscriptionHealth]:
         """How those subscriptions stand for which that may change now, locked: most that succeed stand well already."""
         was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
         columns = (
@@ -130,24 +132,53 @@ class SettlementRepository:
             .order_by(Subscription.id)
             .with_for_update(key_share=True)
         )
-        return [Standing(*row) for row in await self._session.execute(query)]
+        return [SubscriptionHealth(*row) for row in await self._session.execute(query)]
 
     async def has_pending(self, subscription_id: UUID) -> bool:
         """Whether anything is still to be delivered to it."""
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
         return (await self._session.scalar(query)) is not None
 
-    async def mark_standings(self, standings: Iterable[Standing]) -> None:
+    async def mark_health(self, health: Iterable[SubscriptionHealth]) -> None:
         """Write how they stand."""
-        for standing in standings:
+        for one in health:
             statement = (
                 update(Subscription)
-                .where(Subscription.id == standing.subscription_id)
+                .where(Subscription.id == one.subscription_id)
                 .values(
-                    failing_since=standing.failing_since,
-                    slow_until=standing.slow_until,
-                    slow_count=standing.slow_count,
+                    failing_since=one.failing_since,
+                    slow_until=one.slow_until,
+                    slow_count=one.slow_count,
                 )
                 .execution_options(synchronize_session=False)
             )
             await self._session.execute(statement)
+
+
+def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, ...]:
+    """The values of `_SETTLED`."""
+    delivery = result.delivery
+    settled_at = None if decision.status is DeliveryStatus.PENDING else now
+    return (
+        delivery.id,
+        delivery.fence,
+        decision.status,
+        decision.due_at,
+        delivery.attempts + 1,
+        decision.failures,
+        settled_at,
+    )
+
+
+def _attempt(result: Result) -> dict[str, Any]:
+    response = result.response
+    return {
+        "delivery_id": result.delivery.id,
+        "number": result.delivery.attempts + 1,
+        "started_at": result.started_at,
+        "duration_ms": round(response.duration_seconds * 1000),
+        "status_code": response.status_code,
+        "outcome": result.outcome,
+        "response": response.body,
+        "error": response.error,
+    }

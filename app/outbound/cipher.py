@@ -1,4 +1,4 @@
-"""Keeps the secrets of subscriptions encrypted in the database."""
+"""Encrypts the secrets of subscriptions for the database."""
 
 import base64
 from collections.abc import Sequence
@@ -12,62 +12,65 @@ from app.config import PLACEHOLDERS, Settings
 from app.errors import Unavailable
 
 
-class VaultClosed(Unavailable):
+class NoEncryptionKey(Unavailable):
     """503: there is no key to encrypt with."""
 
     code = "no-encryption-key"
-    detail = "Secrets can not be kept: set SECRET_KEY or WEBHOOK_ENCRYPTION_KEYS, the same on every replica."
+    detail = "Secrets cannot be stored: set SECRET_KEY or WEBHOOK_ENCRYPTION_KEYS, the same on every replica."
 
 
-class VaultKeyMissing(Unavailable):
-    """503: what is stored was encrypted with a key that is not among ours."""
+class EncryptionKeyMissing(Unavailable):
+    """503: a stored secret was encrypted with a key that is not configured."""
 
     code = "encryption-key-missing"
     detail = "A secret was encrypted with a key that is no longer set; put it back into WEBHOOK_ENCRYPTION_KEYS."
 
 
-class Vault:
-    """Encrypts with the first of `keys` and decrypts with any of them; Fernet, its key by HKDF (RFC 5869) from ours."""
+class SecretCipher:
+    """Encrypts with the first of `keys` and decrypts with any of them.
+
+    Fernet, with keys derived by HKDF (RFC 5869).
+    """
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys]) if keys else None
 
-    def seal(self, text: str) -> bytes:
-        """`text` as what may be stored.
+    def encrypt(self, text: str) -> bytes:
+        """Encrypt `text` for the database.
 
         Raises:
-            VaultClosed: there is no key.
+            NoEncryptionKey: no key is configured.
         """
         if self._fernet is None:
-            raise VaultClosed
+            raise NoEncryptionKey
         return self._fernet.encrypt(text.encode())
 
-    def open(self, sealed: bytes) -> str:
-        """The text that was sealed.
+    def decrypt(self, encrypted: bytes) -> str:
+        """Decrypt what `encrypt` returned.
 
         Raises:
-            VaultClosed: there is no key.
-            VaultKeyMissing: none of the keys opens it.
+            NoEncryptionKey: no key is configured.
+            EncryptionKeyMissing: none of the keys decrypts it.
         """
         if self._fernet is None:
-            raise VaultClosed
+            raise NoEncryptionKey
         try:
-            return self._fernet.decrypt(sealed).decode()
+            return self._fernet.decrypt(encrypted).decode()
         except InvalidToken:
-            raise VaultKeyMissing from None
+            raise EncryptionKeyMissing from None
 
 
-def open_vault(settings: Settings) -> Vault:
-    """With WEBHOOK_ENCRYPTION_KEYS; SECRET_KEY, or else the generated key in local mode, comes after them.
+def create_cipher(settings: Settings) -> SecretCipher:
+    """The cipher with WEBHOOK_ENCRYPTION_KEYS, followed by SECRET_KEY or, in local mode, the generated key.
 
-    So what was sealed before there were encryption keys still opens. Without any key the vault is closed.
+    So secrets that were stored before WEBHOOK_ENCRYPTION_KEYS was set still decrypt.
     """
     keys = [key.strip() for key in settings.webhook_encryption_keys.split(",") if key]
     if settings.secret_key and settings.secret_key not in PLACEHOLDERS:
         keys.append(settings.secret_key)
     elif settings.local_mode:
         keys.append(load_secret(settings))
-    return Vault(keys)
+    return SecretCipher(keys)
 
 
 def _derive(key: str) -> bytes:

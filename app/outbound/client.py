@@ -1,4 +1,4 @@
-"""Sends one request to a subscriber and says what came of it, whatever that is."""
+"""The HTTP client for requests to addresses that users choose."""
 
 import asyncio
 import ssl
@@ -15,35 +15,35 @@ import structlog
 
 from app.errors import describe
 from app.outbound.address import DEFAULT_PORTS, AddressPolicy, AddressRefused, Target
-from app.outbound.connector import AnswerTooLarge, Connector, NameUnknown, Resolve
+from app.outbound.connector import Connector, NameUnknown, Resolve, ResponseTooLarge
 from app.outbound.pool import ConnectionPool
-from app.outbound.response import SHOWN_BYTES, Answer, printable, retry_after_seconds
+from app.outbound.response import SHOWN_BYTES, AttemptResponse, printable, retry_after_seconds
 
 # Shorter than the 5 seconds after which many servers close an idle connection, so that few are found closed.
 KEEP_ALIVE_SECONDS = 4.0
 MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked again
 MAX_IDLE_CONNECTIONS = 200
 
-# What frames the message or belongs to the connection is for the sender to say.
+# Headers that frame the message or belong to the connection, which this client sets itself.
 FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
 _BROKEN: tuple[tuple[type[Exception], str], ...] = (
-    (AnswerTooLarge, "the answer's headers are too large"),
-    (httpcore.RemoteProtocolError, "the answer is not HTTP, or it broke off"),
+    (ResponseTooLarge, "the response headers are too large"),
+    (httpcore.RemoteProtocolError, "the response is not HTTP, or it broke off"),
     (httpcore.NetworkError, "the connection broke off"),
-    (httpcore.LocalProtocolError, "the request can not be sent as it is"),
-    (UnicodeEncodeError, "the request can not be sent as it is"),
+    (httpcore.LocalProtocolError, "the request cannot be sent as it is"),
+    (UnicodeEncodeError, "the request cannot be sent as it is"),
 )
 
 log = structlog.get_logger(__name__)
 
 
-class Sender:
-    """Sends with connections that are kept for the next request to the same origin.
+class OutboundClient:
+    """Sends requests over connections that are kept for the next request to the same origin.
 
-    It follows no redirect, knows no proxy and no cookie, and verifies TLS. An attempt takes `timeout_seconds` at most.
+    It follows no redirects, uses no proxy and no cookies, and verifies TLS. An attempt takes at most `timeout_seconds`.
     """
 
     def __init__(
@@ -67,66 +67,68 @@ class Sender:
             max_age_seconds=MAX_CONNECTION_SECONDS,
         )
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """POST `body` and return the answer; what goes wrong is an answer too."""
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
+        """POST `body` and return the result; a failure is a result too."""
         started = time.monotonic()
         progress = _Progress()
         try:
             async with asyncio.timeout(self._timeout):
                 target = self._policy.get_target(url)
-                answer = await self._post(target, headers, body, progress)
+                response = await self._post(target, headers, body, progress)
         except Exception as error:  # noqa: BLE001 - whatever a receiver does, the dispatcher goes on
-            answer = self._failure(error, progress)
-        return replace(answer, duration_seconds=time.monotonic() - started)
+            response = self._failure(error, progress)
+        return replace(response, duration_seconds=time.monotonic() - started)
 
     async def close(self) -> None:
         """Close all connections."""
         self._connector.close()
         await self._pool.aclose()
 
-    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress") -> Answer:
+    async def _post(
+        self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress"
+    ) -> AttemptResponse:
         request = _request(target, headers, body, progress)
         try:
             return await self._exchange(request)
         except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
             # A kept connection that the receiver closed just then says nothing of the receiver.
-            if progress.connected or progress.answered:
+            if progress.connected or progress.response_started:
                 raise
-        return await self._exchange(request, anew=True)  # it may have closed the other kept ones too
+        return await self._exchange(request, new_connection=True)  # it may have closed the other kept ones too
 
-    async def _exchange(self, request: httpcore.Request, *, anew: bool = False) -> Answer:
-        async with self._pool.stream(request, anew=anew) as response:
-            return Answer(
+    async def _exchange(self, request: httpcore.Request, *, new_connection: bool = False) -> AttemptResponse:
+        async with self._pool.stream(request, new_connection=new_connection) as response:
+            return AttemptResponse(
                 duration_seconds=0,
                 status_code=response.status,
                 retry_after_seconds=retry_after_seconds(response.headers, self._clock()),
-                response=printable(await _read_start(response)),
+                body=printable(await _read_start(response)),
             )
 
-    def _failure(self, error: Exception, progress: "_Progress") -> Answer:
-        answer = partial(Answer, duration_seconds=0)
+    def _failure(self, error: Exception, progress: "_Progress") -> AttemptResponse:
+        result = partial(AttemptResponse, duration_seconds=0)
         if isinstance(error, AddressRefused):
-            return answer(error=str(error), refused=True)
+            return result(error=str(error), refused=True)
         if isinstance(error, TimeoutError) and progress.sending:
-            return answer(error=f"no whole answer within {self._timeout:g} seconds", timed_out=True)
+            return result(error=f"no complete response within {self._timeout:g} seconds", timed_out=True)
         if isinstance(error, (TimeoutError, httpcore.ConnectTimeout)):
-            return answer(error=f"no connection within {self._timeout:g} seconds", unreachable=True)
+            return result(error=f"no connection within {self._timeout:g} seconds", unreachable=True)
         if isinstance(error, httpcore.ConnectError):
-            return answer(error=_why_no_connection(error), unreachable=True)
+            return result(error=_why_no_connection(error), unreachable=True)
         for kind, text in _BROKEN:
             if isinstance(error, kind):
-                return answer(error=text)
+                return result(error=text)
         log.error("webhook attempt met a bug", reason=describe(error))
-        return answer(error="an unexpected error")
+        return result(error="an unexpected error")
 
 
 class _Progress:
-    """How far a request has come, as httpcore tells it."""
+    """The progress of a request, from httpcore's trace events."""
 
     def __init__(self) -> None:
-        self.connected = False  # anew, for this request
+        self.connected = False  # a new connection, for this request
         self.sending = False
-        self.answered = False
+        self.response_started = False
 
     async def note(self, name: str, _info: dict[str, Any]) -> None:
         match name:
@@ -135,7 +137,7 @@ class _Progress:
             case "http11.send_request_headers.started":
                 self.sending = True
             case "http11.receive_response_headers.complete":
-                self.answered = True
+                self.response_started = True
 
 
 def _request(target: Target, headers: Mapping[str, str], body: bytes, progress: _Progress) -> httpcore.Request:
@@ -156,13 +158,13 @@ def _fields(target: Target, headers: Mapping[str, str], body: bytes) -> list[tup
 
 
 async def _read_start(response: httpcore.Response) -> bytes:
-    """The body's first bytes. The rest is read too, as long as it is small, so that the connection can be kept."""
+    """The first bytes of the body. A small rest is read too, so that the connection can be kept."""
     start = bytearray()
     try:
         async for part in response.aiter_stream():
             start += part[: SHOWN_BYTES - len(start)]
-    except AnswerTooLarge:
-        pass  # it is an answer all the same
+    except ResponseTooLarge:
+        pass  # the status counts all the same
     return bytes(start)
 
 

@@ -27,7 +27,7 @@ class NameUnknown(httpcore.ConnectError):
     """The host name has no address."""
 
 
-class AnswerTooLarge(httpcore.ReadError):
+class ResponseTooLarge(httpcore.ReadError):
     """More came back than anybody wants to read."""
 
 
@@ -166,10 +166,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         """See httpcore.
 
         Raises:
-            AnswerTooLarge: after so much.
+            ResponseTooLarge: after so much.
         """
         if self._left <= 0:
-            raise AnswerTooLarge("the answer is too large")
+            raise ResponseTooLarge("the answer is too large")
         data = await self._stream.read(min(max_bytes, self._left), timeout)
         self._left -= len(data)
         return data

@@ -45,15 +45,19 @@ class ConnectionPool:
         return len(self._oldest)
 
     @asynccontextmanager
-    async def stream(self, request: httpcore.Request, *, anew: bool = False) -> AsyncIterator[httpcore.Response]:
-        """The answer to `request`; its connection, a new one if `anew`, is kept if all of it was read by the end.
+    async def stream(
+        self, request: httpcore.Request, *, new_connection: bool = False
+    ) -> AsyncIterator[httpcore.Response]:
+        """The response to `request`, over a kept connection unless `new_connection`.
+
+        The connection is kept if the whole response was read by the end.
 
         Raises:
             httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException: as httpcore's connections do.
         """
         origin = request.url.origin
         key = (origin.scheme, origin.host, origin.port)
-        connection = (None if anew else await self._take(key)) or self._create(origin)
+        connection = (None if new_connection else await self._take(key)) or self._create(origin)
         try:
             response = await connection.handle_async_request(request)
             try:

@@ -1,4 +1,4 @@
-"""What came back from a subscriber, reduced to what may be kept and shown."""
+"""The result of one HTTP attempt, reduced to what may be stored and shown."""
 
 import codecs
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ SHOWN_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The end of one attempt. Without an answer `status_code` is None and `error` says why, in a few words."""
+class AttemptResponse:
+    """The result of one attempt. Without an HTTP response `status_code` is None and `error` says why in a few words."""
 
     duration_seconds: float
     status_code: int | None = None
     retry_after_seconds: float | None = None
-    response: str = ""  # of its body the first KiB, as text that prints
+    body: str = ""  # the first KiB of the response body, as printable text
     error: str | None = None
     refused: bool = False  # the address is not allowed
-    unreachable: bool = False  # there was no connection: no address, nobody there, no TLS
+    unreachable: bool = False  # no connection: no address, connection refused, TLS failed
     timed_out: bool = False
 
 
 def printable(body: bytes) -> str:
     """The first KiB of `body` as text without control characters, bidirectional marks and broken characters."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # leaves out a character that is cut at the end
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # drops a character that is cut at the end
     text = decoder.decode(body[:SHOWN_BYTES]).replace("\r\n", "\n")
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]], now: datetime) -> float | None:
-    """What Retry-After asks for, in either of its forms (RFC 9110, section 10.2.3); None without a sane one."""
+    """The seconds that Retry-After asks for, in either form (RFC 9110, section 10.2.3); None without a valid value."""
     values = [value.decode("latin-1").strip() for name, value in headers if name.lower() == b"retry-after"]
     if len(values) != 1:
         return None

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
-from app.deliveries.cloud_event import file_event_type
+from app.deliveries.message import file_event_type
 from app.events.models import EventType
 from app.outbound.signature import ID_HEADER, SignatureRefused, verify
 

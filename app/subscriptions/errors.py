@@ -47,9 +47,3 @@ class NothingToReplay(Conflict):
 
     code = "nothing-to-replay"
     detail = "The range has no event that the subscription has been told of; what is still to come is sent anyway."
-
-
-class DeliveryPending(Conflict):
-    """409."""
-
-    code, detail = "delivery-pending", "The delivery is pending, so there is nothing to redeliver."

@@ -10,11 +10,10 @@ from app.http.etag import PreconditionFailed
 from app.http.paging import LINK_HEADER
 from app.http.responses import Errors, Responses, body_errors, invalid, problems, success
 from app.outbound.address import NOT_PUBLIC
-from app.outbound.cipher import VaultClosed, VaultKeyMissing
+from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions import examples
 from app.subscriptions.errors import (
     BeyondLedger,
-    DeliveryPending,
     NothingToReplay,
     ReplayUnderWay,
     TooManyHeaders,
@@ -36,10 +35,9 @@ _NO_STORE_HEADER: dict[str, Any] = {
 }
 _OPERATOR = token_errors(Scope.ADMIN)
 _UNKNOWN: Errors = {"unknown_subscription": NotFound("There is no subscription with this id.")}
-_UNKNOWN_DELIVERY: Errors = {"unknown_delivery": NotFound("There is no delivery with this id.")}
 _CONDITION: Errors = {"changed": PreconditionFailed()}
-_CLOSED: Errors = {"no_key": VaultClosed()}
-_KEYS: Errors = {**_CLOSED, "key_missing": VaultKeyMissing()}
+_CLOSED: Errors = {"no_key": NoEncryptionKey()}
+_KEYS: Errors = {**_CLOSED, "key_missing": EncryptionKeyMissing()}
 _BODY = body_errors(max_bytes=Settings.model_fields["max_event_bytes"].default)
 _URL: Errors = {"url": UrlRefused(NOT_PUBLIC)}
 _LIMIT: Errors = {
@@ -80,10 +78,6 @@ ROTATED: Responses = {
     200: success("The new secret: no later answer shows it.", examples.ROTATED, _ETAG_HEADER | _NO_STORE_HEADER),
     **problems(_UNKNOWN | _CONDITION | _CLOSED | _OPERATOR),
 }
-PINGED: Responses = {
-    200: success("What came back, whatever it was.", examples.PINGED),
-    **problems(_UNKNOWN | _KEYS | _OPERATOR),
-}
 REPLAYED: Responses = {
     202: success("The replay has begun.", examples.REPLAYED, _ETAG_HEADER),
     **problems(
@@ -94,25 +88,3 @@ REPLAYED: Responses = {
     ),
 }
 REPLAY_ENDED: Responses = {204: {"description": "No replay is under way."}, **problems(_UNKNOWN | _OPERATOR)}
-REDELIVERED_DEAD: Responses = {
-    202: success("They are pending again.", examples.REDELIVERY),
-    **problems(_UNKNOWN | _OPERATOR),
-}
-DELIVERIES: Responses = {
-    200: success("A page of deliveries, newest first.", [examples.DELIVERY], LINK_HEADER),
-    **problems(_LIMIT | _UNKNOWN | _OPERATOR),
-}
-DELIVERIES_OF_EVENT: Responses = {
-    200: success(
-        "A page of deliveries, one for each subscription that wants the event.", [examples.DELIVERY], LINK_HEADER
-    ),
-    **problems(_LIMIT | {"unknown_event": NotFound("There is no event with this id.")} | _OPERATOR),
-}
-DELIVERY: Responses = {
-    200: success("The delivery and the attempts at it.", examples.DELIVERY_WITH_HISTORY),
-    **problems(_UNKNOWN_DELIVERY | _OPERATOR),
-}
-REDELIVERED: Responses = {
-    202: success("It is pending again.", examples.REDELIVERED),
-    **problems(_UNKNOWN_DELIVERY | {"pending": DeliveryPending()} | _OPERATOR),
-}

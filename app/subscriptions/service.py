@@ -13,7 +13,7 @@ from app.database.engine import Database
 from app.events.models import EventType
 from app.http.etag import IfMatch
 from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.cipher import Vault, VaultClosed, VaultKeyMissing
+from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 from app.outbound.signature import new_secret
 from app.subscriptions.errors import (
     BeyondLedger,
@@ -41,7 +41,7 @@ class SubscriptionService:
     def __init__(
         self,
         database: Database,
-        vault: Vault,
+        cipher: SecretCipher,
         policy: AddressPolicy,
         *,
         max_subscriptions: int,
@@ -49,7 +49,7 @@ class SubscriptionService:
         on_deleted: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
-        self._vault = vault
+        self._cipher = cipher
         self._policy = policy
         self._max_subscriptions = max_subscriptions
         self._on_changed = on_changed
@@ -72,8 +72,8 @@ class SubscriptionService:
     def header_names(self, subscription: Subscription) -> list[str] | None:
         """The names of its headers; None when no key opens them."""
         try:
-            return sorted(self._open_headers(subscription))
-        except (VaultClosed, VaultKeyMissing):
+            return sorted(self._decrypt_headers(subscription))
+        except (NoEncryptionKey, EncryptionKeyMissing):
             return None
 
     async def create(self, new: NewSubscription, created_by: str) -> tuple[Overview, str]:
@@ -82,7 +82,7 @@ class SubscriptionService:
         Raises:
             UrlRefused, BeyondLedger: 422.
             TooManySubscriptions: 409.
-            VaultClosed: 503.
+            NoEncryptionKey: 503.
         """
         self._check_url(new.url)
         secret = new.secret.get_secret_value() if new.secret else new_secret()
@@ -109,7 +109,7 @@ class SubscriptionService:
             NotFound: 404.
             PreconditionFailed: 412.
             UrlRefused, TooManyHeaders: 422.
-            VaultClosed, VaultKeyMissing: 503.
+            NoEncryptionKey, EncryptionKeyMissing: 503.
         """
         if "url" in change.model_fields_set:
             self._check_url(change.url)
@@ -144,16 +144,16 @@ class SubscriptionService:
         Raises:
             NotFound: 404.
             PreconditionFailed: 412.
-            VaultClosed: 503.
+            NoEncryptionKey: 503.
         """
         secret = new_secret()
-        sealed = self._vault.seal(secret)
+        encrypted = self._cipher.encrypt(secret)
         async with self._database.transaction() as session:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             condition.check(stored.version)
             await _mark_changed(session, stored)
             is_kept = self._is_readable(stored.secret)
-            stored.old_secret, stored.secret = stored.secret if is_kept else None, sealed
+            stored.old_secret, stored.secret = stored.secret if is_kept else None, encrypted
             stored.old_secret_until = stored.updated_at + OLD_SECRET_SIGNS if is_kept else None
         return stored, secret
 
@@ -200,11 +200,11 @@ class SubscriptionService:
             ordering=new.ordering,
             max_concurrency=new.max_concurrency,
             rate_limit_per_second=new.rate_limit_per_second,
-            headers=self._seal_headers(new.headers),
+            headers=self._encrypt_headers(new.headers),
             status=SubscriptionStatus.ACTIVE,
             created_by=created_by,
             version=1,
-            secret=self._vault.seal(secret),
+            secret=self._cipher.encrypt(secret),
             slow_count=0,
         )
 
@@ -225,28 +225,28 @@ class SubscriptionService:
 
     def _change_headers(self, stored: Subscription, changes: Mapping[str, str | None] | None) -> None:
         """Merge, whatever upper and lower case the names are in; sealed anew only when something is different."""
-        old = self._open_headers(stored) if changes is not None else {}
+        old = self._decrypt_headers(stored) if changes is not None else {}
         replaced = {name.lower() for name in changes or {}}
         new = {name: value for name, value in old.items() if name.lower() not in replaced}
         new |= {name: value for name, value in (changes or {}).items() if value is not None}
         if len(new) > MAX_HEADERS:
             raise TooManyHeaders(MAX_HEADERS)
         if new != old or changes is None:
-            stored.headers = self._seal_headers(new)
+            stored.headers = self._encrypt_headers(new)
 
-    def _open_headers(self, stored: Subscription) -> dict[str, str]:
-        headers: dict[str, str] = json.loads(self._vault.open(stored.headers)) if stored.headers is not None else {}
+    def _decrypt_headers(self, stored: Subscription) -> dict[str, str]:
+        headers: dict[str, str] = json.loads(self._cipher.decrypt(stored.headers)) if stored.headers is not None else {}
         return headers
 
-    def _is_readable(self, sealed: bytes) -> bool:
+    def _is_readable(self, encrypted: bytes) -> bool:
         try:
-            self._vault.open(sealed)
-        except VaultKeyMissing:
+            self._cipher.decrypt(encrypted)
+        except EncryptionKeyMissing:
             return False
         return True
 
-    def _seal_headers(self, headers: Mapping[str, str]) -> bytes | None:
-        return self._vault.seal(json.dumps(headers)) if headers else None
+    def _encrypt_headers(self, headers: Mapping[str, str]) -> bytes | None:
+        return self._cipher.encrypt(json.dumps(headers)) if headers else None
 
 
 async def _find_range(overviews: OverviewRepository, replay: Replay) -> tuple[int, int | None]:

@@ -8,14 +8,13 @@ from typing import Any
 
 from app.database.engine import Database
 from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.message import EnvelopeFactory
-from app.deliveries.outbox import Outbox
+from app.deliveries.message import MessageFactory
 from app.deliveries.policy import RetryPolicy
 from app.events.repository import EventRepository
 from app.metrics import WebhookMetrics
 from app.outbound.address import AddressPolicy
-from app.outbound.cipher import Vault
-from app.outbound.client import Sender
+from app.outbound.cipher import SecretCipher
+from app.outbound.client import OutboundClient
 from tests.deliveries.support import make_sweeper
 from tests.support.waiting import until
 
@@ -24,9 +23,9 @@ SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM="
 POLICY = RetryPolicy(timedelta(milliseconds=50), 3, timedelta(days=5))
 
 
-def sealed(text: str = SECRET) -> bytes:
+def encrypted(text: str = SECRET) -> bytes:
     """As it is kept in the database."""
-    return Vault([KEY]).seal(text)
+    return SecretCipher([KEY]).encrypt(text)
 
 
 class Replica:
@@ -76,15 +75,14 @@ class Replica:
 @asynccontextmanager
 async def running(database: Database, **changes: Any) -> AsyncIterator[Replica]:
     """A replica with short intervals, that may send to loopback addresses; it is stopped in order at the end."""
-    sender = Sender(AddressPolicy(allow_private=True, ports=frozenset()), changes.pop("timeout_seconds", 5))
+    client = OutboundClient(AddressPolicy(allow_private=True, ports=frozenset()), changes.pop("timeout_seconds", 5))
     wake, metrics = asyncio.Event(), WebhookMetrics()
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
     options: dict[str, Any] = {"concurrency": 100, "lease": timedelta(seconds=10), "wake": wake, "metrics": metrics}
     policy, stop_seconds = changes.pop("policy", POLICY), changes.pop("stop_seconds", 5)
-    vault = Vault([KEY])
-    outbox = Outbox(ledger_id, vault, EnvelopeFactory(vault, "1"), sender)
-    dispatcher = Dispatcher(database, outbox, policy, **{**options, **changes})
+    messages = MessageFactory(SecretCipher([KEY]), ledger_id, "1")
+    dispatcher = Dispatcher(database, messages, client, policy, **{**options, **changes})
     yield Replica(database, dispatcher, wake, metrics)
     await dispatcher.stop(stop_seconds)
-    await sender.close()
+    await client.close()

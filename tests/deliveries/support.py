@@ -10,9 +10,13 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from app.database.engine import Database
-from app.deliveries.handler import FanOutHandler
+from app.deliveries.claim_repository import LeasedDelivery
+from app.deliveries.fan_out import FanOutHandler
+from app.deliveries.policy import RetryDecision
+from app.deliveries.settlement_repository import Result
 from app.files.handler import FileStateHandler
-from app.subscriptions.models import Delivery, DeliveryStatus, Ordering, Subscription, SubscriptionStatus
+from app.outbound.response import AttemptResponse
+from app.subscriptions.models import Delivery, DeliveryStatus, Ordering, Outcome, Subscription, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 from app.sweep.handler import Handler
 from app.sweep.sweeper import Sweeper
@@ -104,3 +108,13 @@ async def check_lanes(database: Database) -> None:
             lanes[delivery.subscription_id, delivery.file_id].append(delivery)
     for lane in lanes.values():
         assert sum(delivery.due_at is not None for delivery in lane) == 1, [one.position for one in lane]
+
+
+def settled(
+    delivery_id: int, fence: int, status: DeliveryStatus = DeliveryStatus.DELIVERED
+) -> tuple[Result, RetryDecision]:
+    """The result of a first attempt, and the decision that settles its delivery."""
+    delivery = LeasedDelivery(delivery_id, fence, 0, 0, event=None)  # type: ignore[arg-type]  # no statement reads it
+    response = AttemptResponse(duration_seconds=0, status_code=200)
+    result = Result(uuid7(), "http://127.0.0.1:9/hook", delivery, CREATED_AT, response, Outcome.DELIVERED)
+    return result, RetryDecision(status, None, 0)

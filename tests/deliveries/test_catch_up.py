@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from app.database.advisory_lock import Work, take_turn
+from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
 from app.database.types import database_now
 from app.deliveries.catch_up import CatchUp
@@ -188,7 +188,7 @@ async def test_one_replica_at_a_time_catches_up(database: Database) -> None:
     subscription_id = await add_subscription(database, after=0)
     if not database.is_sqlite:
         async with database.transaction() as elsewhere:
-            assert await take_turn(elsewhere, Work.CATCH_UP)
+            assert await try_lock_job(elsewhere, BackgroundJob.CATCH_UP)
             await CatchUp(database).run_once()
         assert await pending_positions(database, subscription_id) == []
     await CatchUp(database).run_once()

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from app.database.engine import Database
 from app.subscriptions.models import Attempt, Delivery
-from tests.deliveries.replica import KEY, sealed
+from tests.deliveries.replica import KEY, encrypted
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events, read_head
 from tests.support.chaos import chaos_seconds
@@ -92,7 +92,7 @@ async def kill_and_suspend(
 
 async def subscribe(database: Database, receivers: Sequence[Receiver]) -> list[UUID]:
     """A subscription for each of the receivers."""
-    return [await add_subscription(database, url=receiver.url, secret=sealed()) for receiver in receivers]
+    return [await add_subscription(database, url=receiver.url, secret=encrypted()) for receiver in receivers]
 
 
 def assert_first_deliveries_in_order(receiver: Receiver) -> None:

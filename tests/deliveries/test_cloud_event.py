@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, AwareDatetime, BaseModel, ConfigDict, StringConstraints, model_validator
 
-from app.deliveries.cloud_event import CONTENT_TYPE, event_body, ping_body
+from app.deliveries.message import CONTENT_TYPE, event_body, ping_body
 
 LEDGER = UUID("01980000-0000-7000-8000-00000000000a")
 AT = datetime(2026, 1, 15, 10, 30, 0, 123456, tzinfo=UTC)

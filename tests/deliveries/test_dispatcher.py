@@ -14,7 +14,7 @@ from app.deliveries.repository import DeliveryRepository
 from app.metrics import WebhookMetrics
 from app.subscriptions.models import Attempt, Delivery
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.replica import SECRET, running, sealed
+from tests.deliveries.replica import SECRET, encrypted, running
 from tests.deliveries.support import add_subscription, list_deliveries
 from tests.events.support import add_events
 from tests.support.receiver import Received, Receiver, Reply, answer, drip, hang, receiving, reset
@@ -30,7 +30,7 @@ async def count_pending(database: Database) -> int:
 
 async def test_an_event_reaches_its_subscriber(database: Database) -> None:
     async with receiving() as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         ids = await add_events(database, (FILE, "upload"))
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 1)
@@ -49,7 +49,7 @@ async def test_an_event_reaches_its_subscriber(database: Database) -> None:
 async def test_many_events_of_a_few_files_arrive_in_the_order_of_each_file(database: Database) -> None:
     files = [uuid4() for _ in range(7)]
     async with receiving() as receiver, running(database) as replica:
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, *((files[number % 7], "update") for number in range(140)))
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 140)
@@ -68,7 +68,7 @@ async def test_the_failure_of_one_file_delays_no_other(database: Database) -> No
         return answer(500 if request.file_id == str(FILE) else 200)
 
     async with receiving(Receiver(decide)) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"), (FILE, "update"), *((uuid4(), "upload") for _ in range(30)))
         await replica.sweep()
         await replica.dispatch_until(lambda: {*range(3, 33)} <= set(receiver.positions))
@@ -81,7 +81,7 @@ async def test_a_dead_delivery_lets_its_file_go_on(database: Database) -> None:
         return answer(400 if request.position == 1 else 200)
 
     async with receiving(Receiver(decide)) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"), (FILE, "update"))
         await replica.sweep()
         await replica.dispatch_until(lambda: 2 in receiver.positions)
@@ -103,7 +103,7 @@ FAILING: dict[str, Reply] = {
 async def test_nothing_but_2xx_is_a_success(database: Database, name: str) -> None:
     replies = [answer(204), FAILING[name], FAILING[name]]
     async with receiving(Receiver(lambda _request: replies.pop())) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 3)
@@ -120,7 +120,7 @@ async def test_nothing_but_2xx_is_a_success(database: Database, name: str) -> No
 async def test_a_receiver_that_never_answers_to_the_end_times_out(database: Database, reply: Reply) -> None:
     receiver = Receiver(lambda _request: reply)
     async with receiving(receiver), running(database, timeout_seconds=0.5) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
         assert await replica.dispatcher.run_once() == 1
@@ -133,7 +133,7 @@ async def test_a_receiver_that_never_answers_to_the_end_times_out(database: Data
 async def test_a_dead_delivery_may_be_tried_again(database: Database) -> None:
     replies = [answer(200), *[answer(500)] * 3]
     async with receiving(Receiver(lambda _request: replies.pop())) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 3)
@@ -148,7 +148,7 @@ async def test_a_dead_delivery_may_be_tried_again(database: Database) -> None:
 
 async def test_the_next_of_a_file_does_not_wait_for_the_next_look(database: Database) -> None:
     async with receiving() as receiver, running(database) as replica:
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, *((FILE, "update") for _ in range(30)))
         await replica.sweep()
         passes = PeriodicTask("test", replica.dispatcher.run_once, 3600, replica.wake)
@@ -166,7 +166,7 @@ async def test_the_delay_is_that_of_first_deliveries(database: Database) -> None
     ):
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
         await replica.sweep()
         async with database.transaction() as session:

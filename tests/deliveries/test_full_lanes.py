@@ -10,14 +10,14 @@ from app.concurrency.periodic import PeriodicTask
 from app.database.engine import Database
 from app.deliveries import full_lane_repository
 from app.deliveries.catch_up import CatchUp
+from app.deliveries.cleanup import Removal
 from app.deliveries.policy import RetryPolicy
 from app.deliveries.progress_repository import ProgressRepository
-from app.deliveries.removal import Removal
 from app.events.repository import EventRepository
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane, Ordering
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.replica import running, sealed
+from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import (
     add_subscription,
     due_positions,
@@ -101,7 +101,7 @@ async def test_everything_comes_in_order_once_the_file_gets_through(database: Da
         return answer(500 if stuck and request.file_id == str(STUCK) else 200)
 
     async with receiving(Receiver(decide)) as receiver, running(database, policy=PATIENT) as replica:
-        await add_subscription(database, after=after, url=receiver.url, secret=sealed())
+        await add_subscription(database, after=after, url=receiver.url, secret=encrypted())
         await write(database, *[STUCK] * 23, *[OTHER] * 3)
         catch_up = make_catch_up(database)
         await catch_up.run_once()

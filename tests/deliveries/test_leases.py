@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select, update
 
 from app.database.engine import Database
-from app.outbound.cipher import Vault
+from app.outbound.cipher import SecretCipher
 from app.outbound.signature import verify
 from app.subscriptions.models import Attempt, Delivery
-from tests.deliveries.replica import SECRET, running, sealed
+from tests.deliveries.replica import SECRET, encrypted, running
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving
@@ -48,7 +48,7 @@ async def test_a_lease_that_ended_is_taken_over_and_its_late_result_is_not_writt
         running(database) as other,
     ):
         assert isinstance(receiver, Holding)
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"), (FILE, "update"))
         await stalled.sweep()
         assert await stalled.dispatcher.run_once() == 1
@@ -74,7 +74,7 @@ async def test_a_lease_that_ended_is_taken_over_and_its_late_result_is_not_writt
 
 async def test_a_lease_that_ended_before_it_was_used_sends_nothing(database: Database) -> None:
     async with receiving() as receiver, running(database, lease=timedelta(0)) as stalled:
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await stalled.sweep()
         assert await stalled.dispatcher.run_once() == 1
@@ -93,7 +93,7 @@ async def test_a_heartbeat_keeps_the_lease_for_as_long_as_it_takes(database: Dat
         running(database, lease=short) as slow,
         running(database) as other,
     ):
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await slow.sweep()
         assert await slow.dispatcher.run_once() == 1
@@ -112,7 +112,7 @@ async def test_a_heartbeat_revives_no_lease_that_has_ended(database: Database) -
         receiving(Receiver(lambda _request: hang)) as receiver,
         running(database, lease=timedelta(hours=1), stop_seconds=0) as slow,
     ):
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await slow.sweep()
         assert await slow.dispatcher.run_once() == 1
@@ -127,7 +127,7 @@ async def test_a_heartbeat_revives_no_lease_that_has_ended(database: Database) -
 
 async def test_what_is_under_way_at_the_end_is_due_at_once_for_others(database: Database) -> None:
     async with receiving(Receiver(lambda _request: hang)) as receiver:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         async with running(database, lease=timedelta(hours=1), stop_seconds=0.1) as ending:
             await add_events(database, (FILE, "upload"))
             await ending.sweep()
@@ -145,7 +145,7 @@ async def test_what_is_under_way_at_the_end_is_due_at_once_for_others(database: 
 
 async def test_the_end_waits_for_answers_that_come(database: Database) -> None:
     async with receiving(Receiver(delay_seconds=0.3)) as receiver:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         async with running(database) as ending:
             await add_events(database, (FILE, "upload"))
             await ending.sweep()
@@ -156,8 +156,8 @@ async def test_the_end_waits_for_answers_that_come(database: Database) -> None:
 async def test_two_replicas_share_the_work_and_send_nothing_twice(database: Database) -> None:
     files = [uuid4() for _ in range(20)]
     async with receiving() as receiver, running(database) as first, running(database) as second:
-        await add_subscription(database, url=receiver.url, secret=sealed())
-        await add_subscription(database, url=receiver.url, secret=sealed(), ordering="none")
+        await add_subscription(database, url=receiver.url, secret=encrypted())
+        await add_subscription(database, url=receiver.url, secret=encrypted(), ordering="none")
         await add_events(database, *((files[number % 20], "update") for number in range(200)))
         await first.sweep()
 
@@ -172,10 +172,10 @@ async def test_two_replicas_share_the_work_and_send_nothing_twice(database: Data
 
 
 async def test_secrets_that_no_key_opens_keep_the_deliveries_waiting(database: Database) -> None:
-    foreign = Vault(["another key that has at least 32 characters"]).seal("whsec_c2VjcmV0")
+    foreign = SecretCipher(["another key that has at least 32 characters"]).encrypt("whsec_c2VjcmV0")
     async with receiving() as receiver, running(database) as replica:
         subscription_id = await add_subscription(database, url=receiver.url, secret=foreign)
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
         assert await replica.dispatcher.run_once() == 1
@@ -190,7 +190,7 @@ async def test_its_own_headers_are_sent_and_take_the_place_of_none_of_ours(datab
         '{"X-Tenant": "blue", "Webhook-Id": "forged", "Host": "forged", "content-length": "3", "User-Agent": "forged"}'
     )
     async with receiving() as receiver, running(database) as replica:
-        await add_subscription(database, url=receiver.url, secret=sealed(), headers=sealed(own))
+        await add_subscription(database, url=receiver.url, secret=encrypted(), headers=encrypted(own))
         ids = await add_events(database, (FILE, "upload"))
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 1)
@@ -203,11 +203,11 @@ async def test_its_own_headers_are_sent_and_take_the_place_of_none_of_ours(datab
 
 async def test_an_old_secret_signs_along_until_it_ends(database: Database) -> None:
     now = datetime.now(UTC)
-    old = sealed("whsec_b2xkIHNlY3JldCBvZiB0aGUgdGVzdHM=")
+    old = encrypted("whsec_b2xkIHNlY3JldCBvZiB0aGUgdGVzdHM=")
     async with receiving() as receiver, running(database) as replica:
         for until_then in (now + timedelta(hours=1), now - timedelta(hours=1)):
             await add_subscription(
-                database, url=receiver.url, secret=sealed(), old_secret=old, old_secret_until=until_then
+                database, url=receiver.url, secret=encrypted(), old_secret=old, old_secret_until=until_then
             )
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
@@ -217,10 +217,12 @@ async def test_an_old_secret_signs_along_until_it_ends(database: Database) -> No
 
 
 async def test_an_old_secret_that_no_key_opens_is_left_out(database: Database) -> None:
-    foreign = Vault(["another key that has at least 32 characters"]).seal("whsec_c2VjcmV0")
+    foreign = SecretCipher(["another key that has at least 32 characters"]).encrypt("whsec_c2VjcmV0")
     soon = datetime.now(UTC) + timedelta(hours=1)
     async with receiving() as receiver, running(database) as replica:
-        await add_subscription(database, url=receiver.url, secret=sealed(), old_secret=foreign, old_secret_until=soon)
+        await add_subscription(
+            database, url=receiver.url, secret=encrypted(), old_secret=foreign, old_secret_until=soon
+        )
         await add_events(database, (FILE, "upload"))
         await replica.sweep()
         assert await replica.dispatcher.run_once() == 1

@@ -12,7 +12,7 @@ from app.database.engine import Database
 from app.database.types import database_now
 from app.subscriptions.models import Subscription
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.replica import Replica, running, sealed
+from tests.deliveries.replica import Replica, encrypted, running
 from tests.deliveries.support import add_subscription, get_subscription, list_deliveries, pending_positions
 from tests.events.support import add_events
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving
@@ -33,7 +33,7 @@ async def end_slowness(database: Database) -> None:
 async def test_no_more_at_once_than_the_subscription_takes_whoever_sends(database: Database) -> None:
     receiver = Receiver(delay_seconds=0.02)
     async with receiving(receiver), running(database) as first, running(database) as second:
-        await add_subscription(database, url=receiver.url, secret=sealed(), max_concurrency=3)
+        await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=3)
         await add_uploads(database, 40)
         await first.sweep()
 
@@ -47,7 +47,7 @@ async def test_no_more_at_once_than_the_subscription_takes_whoever_sends(databas
 
 async def test_no_faster_than_the_subscription_takes(database: Database) -> None:
     async with receiving() as receiver, running(database) as replica:
-        await add_subscription(database, url=receiver.url, secret=sealed(), rate_limit_per_second=20)
+        await add_subscription(database, url=receiver.url, secret=encrypted(), rate_limit_per_second=20)
         await add_uploads(database, 50)
         await replica.sweep()
         started = time.monotonic()
@@ -68,7 +68,7 @@ async def test_while_it_is_no_rate_that_holds_it_back_nobody_looks_again(
         running(database, stop_seconds=0) as first,
         running(database, stop_seconds=0) as second,
     ):
-        await add_subscription(database, url=receiver.url, secret=sealed(), rate_limit_per_second=1000, **held_by)
+        await add_subscription(database, url=receiver.url, secret=encrypted(), rate_limit_per_second=1000, **held_by)
         await add_uploads(database, 3)
         await first.sweep()
         assert await first.dispatcher.run_once() == 1
@@ -86,8 +86,8 @@ async def test_while_it_is_no_rate_that_holds_it_back_nobody_looks_again(
 async def test_a_receiver_that_hangs_keeps_no_other_from_being_sent_to(database: Database) -> None:
     hanging = Receiver(lambda _request: hang)
     async with receiving() as receiver, receiving(hanging), running(database, concurrency=4, stop_seconds=0) as replica:
-        await add_subscription(database, url=hanging.url, secret=sealed())
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=hanging.url, secret=encrypted())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_uploads(database, 20)
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 20)
@@ -98,7 +98,7 @@ async def test_one_that_has_too_much_to_do_gets_nothing_and_then_one_delivery_fi
     replies: list[Reply] = [answer(429)]
     receiver = Receiver(lambda _request: replies[-1])
     async with receiving(receiver), running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed(), max_concurrency=5)
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=5)
         await add_uploads(database, 30)
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 5)
@@ -132,7 +132,7 @@ async def test_it_waits_for_as_long_as_the_receiver_asks(database: Database) -> 
         receiving(Receiver(lambda _request: answer(429, retry_after="600"))) as receiver,
         running(database) as one,
     ):
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_uploads(database, 1)
         await one.sweep()
         await one.dispatch_until(lambda: len(receiver.received) == 1)
@@ -150,7 +150,7 @@ async def test_a_receiver_that_returns_after_an_outage_is_not_flooded(database: 
     async with receiving(receiver):
         pass  # it has its port now, where nobody listens
     async with running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed(), max_concurrency=4)
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=4)
         await add_uploads(database, 60)
         await replica.sweep()
         for _ in range(6):
@@ -170,7 +170,7 @@ async def test_a_receiver_that_returns_after_an_outage_is_not_flooded(database: 
 async def test_one_that_is_gone_is_disabled_and_keeps_what_it_had_not(database: Database) -> None:
     replies: list[Reply] = [answer(410)]
     async with receiving(Receiver(lambda _request: replies[-1])) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_uploads(database, 1)
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 1)
@@ -190,7 +190,7 @@ async def test_one_that_is_gone_is_disabled_and_keeps_what_it_had_not(database: 
 
 async def test_one_that_only_fails_for_days_is_disabled(database: Database) -> None:
     async with receiving(Receiver(lambda _request: answer(500))) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_uploads(database, 1)
         await replica.sweep()
         await send_once(replica, receiver)
@@ -210,7 +210,7 @@ async def test_what_waits_for_its_next_attempt_is_due_once_it_is_active_again(da
         return answer(503, retry_after="3600")
 
     async with receiving(Receiver(decide)) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_uploads(database, 1)
         await replica.sweep()
         await send_once(replica, receiver)

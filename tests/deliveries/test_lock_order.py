@@ -10,9 +10,9 @@ from sqlalchemy import select, text
 
 from app.database.engine import Database
 from app.deliveries.claim_repository import ClaimRepository
-from app.deliveries.settlement_repository import SettledDelivery, SettlementRepository
-from app.subscriptions.models import Delivery, DeliveryStatus
-from tests.deliveries.support import add_subscription, make_sweeper
+from app.deliveries.settlement_repository import SettlementRepository
+from app.subscriptions.models import Delivery
+from tests.deliveries.support import add_subscription, make_sweeper, settled
 from tests.events.support import add_events
 from tests.support.waiting import until
 
@@ -37,14 +37,10 @@ async def claimed(database: Database) -> tuple[Database, Sequence[int]]:
         return database, (await session.scalars(held)).all()
 
 
-def settled(delivery_id: int) -> SettledDelivery:
-    return SettledDelivery(delivery_id, 1, DeliveryStatus.DELIVERED, None, 1, 0, NOW)
-
-
 async def test_a_heartbeat_passes_over_what_is_being_settled(claimed: tuple[Database, Sequence[int]]) -> None:
     database, ids = claimed
     async with database.transaction() as settling:
-        await SettlementRepository(settling, "me").mark_attempted([settled(ids[2])])
+        await SettlementRepository(settling, "me").mark_attempted([settled(ids[2], 1)], NOW)
         async with asyncio.timeout(EXPECTED_WAIT_SECONDS), database.transaction() as session:
             extended = await ClaimRepository(session, "me").extend(ids, LEASE)
     assert sorted(extended) == [(ids[0], 1), (ids[1], 1), (ids[3], 1)]
@@ -55,7 +51,7 @@ async def test_a_settlement_locks_in_the_order_of_the_ids(claimed: tuple[Databas
 
     async def settle() -> None:
         async with database.transaction() as session:
-            await SettlementRepository(session, "me").mark_attempted([settled(id_) for id_ in reversed(ids)])
+            await SettlementRepository(session, "me").mark_attempted([settled(id_, 1) for id_ in reversed(ids)], NOW)
 
     async with database.transaction() as first:
         await first.execute(select(Delivery.id).where(Delivery.id == ids[0]).with_for_update())

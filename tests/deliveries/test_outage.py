@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from app.database.engine import Database
 from app.subscriptions.models import Subscription
 from tests.conftest import MakeSettings
-from tests.deliveries.replica import running, sealed
+from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription, list_deliveries
 from tests.events.support import add_events
 from tests.support.postgres import PostgresServer
@@ -35,7 +35,7 @@ async def test_a_result_outlives_a_restart_of_the_database(
 
     database = Database(make_settings(database_url=frail_postgres.url("postgres"), database_connect_timeout=1))
     async with receiving(Receiver(decide)) as receiver, running(database, lease=timedelta(minutes=5)) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (uuid4(), "upload"))
         await replica.sweep()
         assert await replica.dispatcher.run_once() == 1

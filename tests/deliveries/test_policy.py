@@ -1,14 +1,12 @@
-"""The pure rules: what becomes of a delivery, how a subscription stands, who gets the slots."""
+"""The pure rules: what becomes of a delivery, the health of a subscription, who gets the slots."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
-from app.deliveries.policy import RetryPolicy, Verdict, decide
-from app.deliveries.retry import MAX_SLOW_COUNT
-from app.deliveries.slots import Slots
-from app.deliveries.standing import Standing
+from app.deliveries.claim import Slots
+from app.deliveries.policy import MAX_SLOW_COUNT, RetryDecision, RetryPolicy, SubscriptionHealth, decide
 from app.subscriptions.models import Outcome
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
@@ -22,95 +20,97 @@ def middle() -> float:
     return 0.5
 
 
-def verdict(outcome: Outcome, failures: int = 0, retry_after_seconds: float | None = None) -> Verdict:
+def decision(outcome: Outcome, failures: int = 0, retry_after_seconds: float | None = None) -> RetryDecision:
     return decide(outcome, failures, NOW, POLICY, random=middle, retry_after_seconds=retry_after_seconds)
 
 
-def standing(**changes: datetime | int | None) -> Standing:
+def health(**changes: datetime | int | None) -> SubscriptionHealth:
     values = {"failing_since": None, "slow_until": None, "slow_count": 0, **changes}
-    return Standing(uuid4(), "http://receiver/", **values)  # type: ignore[arg-type]  # of the right type by its name
+    return SubscriptionHealth(uuid4(), "http://receiver/", **values)  # type: ignore[arg-type]  # of the right type by its name
 
 
-def note(one: Standing, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None) -> None:
-    one.note(outcome, now, middle, retry_after_seconds)
+def record(
+    one: SubscriptionHealth, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None
+) -> None:
+    one.record(outcome, now, middle, retry_after_seconds)
 
 
 def test_a_success_settles() -> None:
-    assert verdict(Outcome.DELIVERED, 2) == ("delivered", None, 2)
+    assert decision(Outcome.DELIVERED, 2) == ("delivered", None, 2)
 
 
 @pytest.mark.parametrize("outcome", [*COUNTED, *SLOWING])
 def test_a_failure_counts_and_the_last_one_kills(outcome: Outcome) -> None:
-    assert verdict(outcome) == ("pending", NOW + timedelta(seconds=5), 1)
-    assert verdict(outcome, 1) == ("pending", NOW + timedelta(seconds=15), 2)
-    assert verdict(outcome, 2) == ("dead", None, 3)
+    assert decision(outcome) == ("pending", NOW + timedelta(seconds=5), 1)
+    assert decision(outcome, 1) == ("pending", NOW + timedelta(seconds=15), 2)
+    assert decision(outcome, 2) == ("dead", None, 3)
 
 
 def test_it_waits_for_as_long_as_the_receiver_asks() -> None:
-    assert verdict(Outcome.FAILED, retry_after_seconds=60).due_at == NOW + timedelta(seconds=60)
+    assert decision(Outcome.FAILED, retry_after_seconds=60).due_at == NOW + timedelta(seconds=60)
 
 
 def test_the_end_of_the_subscription_counts_against_no_delivery() -> None:
-    assert verdict(Outcome.GONE, 2) == ("pending", NOW, 2)
+    assert decision(Outcome.GONE, 2) == ("pending", NOW, 2)
 
 
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.DELIVERED])
 def test_it_fails_since_its_first_failure(outcome: Outcome) -> None:
-    one = standing()
-    note(one, outcome)
-    note(one, outcome, NOW + timedelta(days=5))
+    one = health()
+    record(one, outcome)
+    record(one, outcome, NOW + timedelta(days=5))
     assert one.failing_since == NOW
     assert one.has_failed_for(timedelta(days=5), NOW + timedelta(days=5))
     assert not one.has_failed_for(timedelta(days=5), NOW + timedelta(days=4, hours=23))
 
 
 def test_a_success_clears_everything() -> None:
-    one = standing(failing_since=NOW - timedelta(days=9), slow_until=NOW, slow_count=5)
-    note(one, Outcome.DELIVERED)
+    one = health(failing_since=NOW - timedelta(days=9), slow_until=NOW, slow_count=5)
+    record(one, Outcome.DELIVERED)
     assert (one.failing_since, one.slow_until, one.slow_count) == (None, None, 0)
     assert not one.has_failed_for(timedelta(days=5), NOW)
 
 
 def test_a_success_that_was_under_way_meanwhile_ends_no_pause() -> None:
-    one = standing()
-    note(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
-    note(one, Outcome.DELIVERED)
+    one = health()
+    record(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
+    record(one, Outcome.DELIVERED)
     assert (one.failing_since, one.slow_until, one.slow_count) == (None, NOW + timedelta(seconds=60), 1)
-    note(one, Outcome.DELIVERED, NOW + timedelta(seconds=60))
+    record(one, Outcome.DELIVERED, NOW + timedelta(seconds=60))
     assert (one.slow_until, one.slow_count) == (None, 0)
 
 
 @pytest.mark.parametrize("outcome", SLOWING)
 def test_many_at_once_slow_it_once_and_each_later_one_doubles(outcome: Outcome) -> None:
-    one = standing()
+    one = health()
     for _ in range(10):
-        note(one, outcome)
+        record(one, outcome)
     assert (one.slow_count, one.slow_until) == (1, NOW + timedelta(seconds=1))
-    note(one, outcome, NOW + timedelta(seconds=1))
+    record(one, outcome, NOW + timedelta(seconds=1))
     assert (one.slow_count, one.slow_until) == (2, NOW + timedelta(seconds=3))
 
 
 def test_however_long_it_is_away_the_count_ends_somewhere() -> None:
-    one = standing()
+    one = health()
     for number in range(MAX_SLOW_COUNT + 5):
-        note(one, Outcome.UNREACHABLE, NOW + timedelta(hours=number))
+        record(one, Outcome.UNREACHABLE, NOW + timedelta(hours=number))
     assert one.slow_count == MAX_SLOW_COUNT
     assert one.slow_until == NOW + timedelta(hours=MAX_SLOW_COUNT + 4, minutes=5)
 
 
 @pytest.mark.parametrize("outcome", COUNTED)
 def test_a_failure_of_an_event_slows_nothing(outcome: Outcome) -> None:
-    one = standing()
-    note(one, outcome)
+    one = health()
+    record(one, outcome)
     assert (one.slow_count, one.slow_until) == (0, None)
 
 
 def test_the_receiver_may_ask_for_longer_but_not_for_ever() -> None:
-    one = standing()
-    note(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
-    note(one, Outcome.SLOW_DOWN, retry_after_seconds=30)
+    one = health()
+    record(one, Outcome.SLOW_DOWN, retry_after_seconds=60)
+    record(one, Outcome.SLOW_DOWN, retry_after_seconds=30)
     assert one.slow_until == NOW + timedelta(seconds=60)
-    note(one, Outcome.SLOW_DOWN, retry_after_seconds=10**9)
+    record(one, Outcome.SLOW_DOWN, retry_after_seconds=10**9)
     assert one.slow_until == NOW + timedelta(hours=24)
 
 

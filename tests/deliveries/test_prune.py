@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert, select, update
 
-from app.database.advisory_lock import Work, take_turn
+from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
 from app.deliveries.cleanup import Pruning
-from app.deliveries.prune_repository import Examined, Page, PruneRepository
+from app.deliveries.cleanup_repository import Examined, Page, PruneRepository
 from app.subscriptions.models import Attempt, Delivery
 from tests.deliveries.support import add_subscription, list_deliveries, make_sweeper
 from tests.events.support import add_events
@@ -91,7 +91,7 @@ async def test_one_replica_at_a_time_prunes(database: Database) -> None:
     await deliver(database, subscription_id)
     if not database.is_sqlite:
         async with database.transaction() as elsewhere:
-            assert await take_turn(elsewhere, Work.PRUNE)
+            assert await try_lock_job(elsewhere, BackgroundJob.PRUNE)
             await Pruning(database, timedelta(days=30)).run_once()
         assert await count_attempts(database) == 2
     await Pruning(database, timedelta(days=30)).run_once()
@@ -111,7 +111,7 @@ async def test_nobody_else_looks_through_what_stays_meanwhile(
 
     async def look(repository: PruneRepository, before: datetime, after: Examined | None, limit: int) -> Page:
         async with database.transaction() as elsewhere:
-            turns.append(await take_turn(elsewhere, Work.PRUNE))
+            turns.append(await try_lock_job(elsewhere, BackgroundJob.PRUNE))
         return await list_superseded(repository, before, after, limit)
 
     monkeypatch.setattr(PruneRepository, "list_superseded", look)

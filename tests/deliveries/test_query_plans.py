@@ -12,26 +12,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 from app.deliveries import full_lane_repository
 from app.deliveries.claim_repository import ClaimRepository
+from app.deliveries.cleanup_repository import Examined, PruneRepository, RemovalRepository
 from app.deliveries.fan_out import FanOutRepository
 from app.deliveries.full_lane_repository import FullLaneRepository
 from app.deliveries.history_repository import HistoryRepository
 from app.deliveries.progress_repository import ProgressRepository
-from app.deliveries.prune_repository import Examined, PruneRepository
-from app.deliveries.removal_repository import RemovalRepository
 from app.deliveries.repository import DeliveryRepository
-from app.deliveries.settlement_repository import SettledDelivery, SettlementRepository
+from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
 from app.subscriptions import lane
-from app.subscriptions.models import DeliveryStatus, FullLane
+from app.subscriptions.models import FullLane
 from app.subscriptions.overview_repository import OverviewRepository
 from app.subscriptions.repository import SubscriptionRepository
 from tests.database.test_query_plans import plan_of
-from tests.deliveries.support import add_subscription
+from tests.deliveries.support import add_subscription, settled
 
 ROWS = 100_000
 FILES = 5_000
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-SETTLED = [SettledDelivery(n, 1, DeliveryStatus.DELIVERED, None, 1, 0, NOW) for n in range(1, 4)]
+SETTLED = [settled(n, 1) for n in range(1, 4)]
 
 Query = Callable[[AsyncSession, UUID], Awaitable[Any]]
 
@@ -88,9 +87,9 @@ QUERIES: dict[str, Query] = {
     "claim": _claim,
     "heartbeat": lambda session, _id: ClaimRepository(session, "me").extend([1, 2, 3], timedelta(seconds=10)),
     "release": lambda session, _id: ClaimRepository(session, "me").release(),
-    "settle": lambda session, _id: SettlementRepository(session, "other").mark_attempted(SETTLED),
+    "settle": lambda session, _id: SettlementRepository(session, "other").mark_attempted(SETTLED, NOW),
     "next of the lane": _next_due,
-    "standings": lambda session, id_: SettlementRepository(session, "me").list_standings([id_], [id_]),
+    "standings": lambda session, id_: SettlementRepository(session, "me").list_health([id_], [id_]),
     "fan out a range": lambda session, _id: FanOutRepository(session).add_swept(range(ROWS - 5, ROWS)),
     "fan out some": lambda session, _id: FanOutRepository(session).add_swept([ROWS, 3, ROWS - 9]),
     "catch up": lambda session, id_: FanOutRepository(session).add_missed(id_, after=ROWS - 1000, through=ROWS),

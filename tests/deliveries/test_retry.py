@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deliveries.retry import allowed, delay, max_attempts, next_attempt, slow_delay
+from app.deliveries.policy import allowed, delay, max_attempts, next_attempt, slow_delay
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 FIVE_SECONDS = timedelta(seconds=5)

@@ -13,7 +13,7 @@ from app.database.errors import DatabaseUnavailable
 from app.metrics import WebhookMetrics
 from app.subscriptions.models import Subscription
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.replica import running, sealed
+from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription, get_subscription, list_deliveries
 from tests.events.support import add_events
 from tests.support.receiver import Receiver, answer, receiving
@@ -39,7 +39,7 @@ async def test_an_answer_of_an_address_that_was_left_says_nothing(
 ) -> None:
     async with receiving(Late(status, retry_after=retry_after)) as old, running(database) as replica:
         assert isinstance(old, Late)
-        subscription_id = await add_subscription(database, url=old.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=old.url, secret=encrypted())
         await add_events(database, (uuid4(), "upload"))
         await replica.sweep()
         assert await replica.dispatcher.run_once() == 1
@@ -70,7 +70,7 @@ async def test_what_is_written_is_not_written_again_when_its_subscription_can_no
         receiving(Receiver(lambda _request: answer(410))) as receiver,
         running(database, metrics=WebhookMetrics(registry)) as replica,
     ):
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (uuid4(), "upload"))
         await replica.sweep()
         assert await replica.dispatcher.run_once() == 1
@@ -87,7 +87,7 @@ async def test_the_log_says_why_there_was_no_answer(database: Database) -> None:
     async with receiving() as receiver:
         pass  # it has its port now, where nobody listens
     async with running(database) as replica:
-        await add_subscription(database, url=receiver.url, secret=sealed())
+        await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (uuid4(), "upload"))
         await replica.sweep()
         with capture_logs() as lines:
@@ -99,7 +99,7 @@ async def test_the_log_says_why_there_was_no_answer(database: Database) -> None:
 
 async def test_days_with_nothing_to_send_are_no_days_of_failures(database: Database) -> None:
     async with receiving(Receiver(lambda _request: answer(500))) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (uuid4(), "upload"))
         await replica.sweep()
         await replica.dispatch_until(lambda: len(receiver.received) == 2)
@@ -118,7 +118,7 @@ async def test_an_event_that_always_slows_its_subscription_dies_too(database: Da
         receiving(Receiver(lambda request: answer(504 if request.file_id == str(bad) else 200))) as receiver,
         running(database) as replica,
     ):
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed())
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (bad, "upload"), (good, "upload"), (bad, "update"), (good, "update"))
         await replica.sweep()
 
@@ -134,7 +134,7 @@ async def test_an_event_that_always_slows_its_subscription_dies_too(database: Da
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_an_event_that_can_not_be_written_as_json_fails_and_holds_nothing_up(database: Database) -> None:
     async with receiving(Receiver()) as receiver, running(database) as replica:
-        subscription_id = await add_subscription(database, url=receiver.url, secret=sealed(), max_concurrency=1)
+        subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=1)
         await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
         async with database.transaction() as session:
             await session.execute(text("""UPDATE sync_events SET metadata = '{"a": "\\ud800"}' WHERE position = 1"""))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config import Settings
-from app.outbound.cipher import VaultClosed, open_vault
+from app.outbound.cipher import NoEncryptionKey, create_cipher
 from tests.conftest import AUDIENCE, ROOT
 from tests.deploy.container_files import (
     compose_services,
@@ -120,8 +120,8 @@ def test_compose_hands_over_what_webhooks_need(monkeypatch: pytest.MonkeyPatch) 
         "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
     }
     settings = settings_in(monkeypatch, compose_services(given)["sync-service"]["environment"])
-    vault = open_vault(settings)
-    assert vault.open(vault.seal("text")) == "text"
+    cipher = create_cipher(settings)
+    assert cipher.decrypt(cipher.encrypt("text")) == "text"
     assert (settings.webhook_ports, settings.webhook_allow_private_addresses) == ((443,), True)
 
 
@@ -131,8 +131,8 @@ def test_compose_with_a_tenant_alone_has_the_defaults_of_webhooks_and_no_key(mon
     assert {name: getattr(settings, name) for name in webhooks} == {
         name: Settings.model_fields[name].default for name in webhooks
     }
-    with pytest.raises(VaultClosed):
-        open_vault(settings).seal("text")
+    with pytest.raises(NoEncryptionKey):
+        create_cipher(settings).encrypt("text")
 
 
 def test_compose_waits_for_every_step_of_the_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.config import Settings
 from app.outbound.address import AddressPolicy, AddressRefused, is_public
-from app.outbound.cipher import VaultClosed, open_vault
+from app.outbound.cipher import NoEncryptionKey, create_cipher
 from tests.conftest import ROOT
 from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
 from tests.docs.markdown import code_blocks
@@ -148,10 +148,10 @@ def test_the_key_of_the_secret_opens_the_vault_and_its_example_is_refused(config
     with pytest.raises(ValidationError, match="webhook_encryption_keys"):
         Settings(_env_file=None, auth0_domain=TENANT, webhook_encryption_keys=example)
     generated = f"{'0af9' * 16}\n"  # as openssl ends it
-    with_key = open_vault(Settings(_env_file=None, auth0_domain=TENANT, webhook_encryption_keys=generated))
-    assert with_key.open(with_key.seal("text")) == "text"
-    with pytest.raises(VaultClosed):
-        open_vault(Settings(_env_file=None, auth0_domain=TENANT)).seal("text")
+    with_key = create_cipher(Settings(_env_file=None, auth0_domain=TENANT, webhook_encryption_keys=generated))
+    assert with_key.decrypt(with_key.encrypt("text")) == "text"
+    with pytest.raises(NoEncryptionKey):
+        create_cipher(Settings(_env_file=None, auth0_domain=TENANT)).encrypt("text")
 
 
 def test_the_migration_runs_with_what_its_job_gives_it(tmp_path: Path) -> None:

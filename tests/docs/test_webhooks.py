@@ -18,8 +18,8 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from app.config import Settings
-from app.deliveries.cloud_event import CONTENT_TYPE, event_body
-from app.deliveries.retry import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
+from app.deliveries.message import CONTENT_TYPE, event_body
+from app.deliveries.policy import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
 from app.main import create_app
 from app.outbound.signature import new_secret, signed_headers, verify
 from tests.conftest import LOCAL_MODE, ROOT

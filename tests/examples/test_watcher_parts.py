@@ -5,16 +5,20 @@ import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from watcher.block import BLOCK_BYTES, Blocks, cut
 from watcher.display import printable, readable_size
+from watcher.live_display import _TYPE_STYLES
 from watcher.metadata import METADATA_MAX_BYTES, describe_content, describe_deletion
 from watcher.plain_display import PlainDisplay
 from watcher.reader import FileChanged, read_blocks
 from watcher.scanner import TEMPORARY_PATTERNS, Fingerprint, Ignored, Snapshot
 from watcher.settling import Settling
-from watcher.state import FileRecord, Intent, State, StateError, StateFile
+from watcher.state import EventType, FileRecord, Intent, State, StateError, StateFile
+
+from app.events.models import EventType as LedgerEventType
 
 FINGERPRINT = Fingerprint(5, 1_700_000_000_123_456_789, 1_700_000_000_123_456_789)
 RECORD = FileRecord("id", "digest", 1, FINGERPRINT)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.deliveries.outcome import judge
+from app.deliveries.policy import classify
 from app.outbound.address import AddressPolicy
-from app.outbound.client import Sender
-from app.outbound.response import Answer
+from app.outbound.client import OutboundClient
+from app.outbound.response import AttemptResponse
 from app.subscriptions.models import Outcome
 from tests.support.postgres import free_port
 from tests.support.receiver import Receiver, Reply, answer, drip, flood, hang, receiving, reset
@@ -27,17 +27,17 @@ BODY = b'{"a":1}'
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
+async def sender() -> AsyncIterator[OutboundClient]:
     """A sender that may send to loopback addresses and has plenty of time."""
-    sender = Sender(ANYWHERE, 20, clock=lambda: NOW)
+    sender = OutboundClient(ANYWHERE, 20, clock=lambda: NOW)
     yield sender
     await sender.close()
 
 
 @asynccontextmanager
-async def impatient() -> AsyncIterator[Sender]:
+async def impatient() -> AsyncIterator[OutboundClient]:
     """A sender with half a second."""
-    sender = Sender(ANYWHERE, TIMEOUT_SECONDS)
+    sender = OutboundClient(ANYWHERE, TIMEOUT_SECONDS)
     yield sender
     await sender.close()
 
@@ -70,18 +70,18 @@ def endless(start: bytes, piece: bytes, pause_seconds: float = 0) -> Reply:
     return reply
 
 
-async def send(sender: Sender, reply: Reply) -> Answer:
+async def send(sender: OutboundClient, reply: Reply) -> AttemptResponse:
     """The answer to one request to a receiver that replies so."""
     async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
         return await sender.send(receiver.url, {"webhook-id": "1"}, BODY)
 
 
-async def test_the_request_is_what_it_is_told(sender: Sender) -> None:
+async def test_the_request_is_what_it_is_told(sender: OutboundClient) -> None:
     async with receiving() as receiver:
         url = receiver.url.replace("/hook", "/a;b/%20?c=d&e=%2F")
         headers = {"Content-Type": "application/json", "X-Own": "ü", "Host": "evil", "Content-Length": "1"}
         result = await sender.send(url, {**headers, "Transfer-Encoding": "chunked", "connection": "close"}, BODY)
-    assert judge(result) is Outcome.DELIVERED
+    assert classify(result) is Outcome.DELIVERED
     [request] = receiver.received
     assert request.body == BODY
     assert request.headers == {
@@ -93,7 +93,7 @@ async def test_the_request_is_what_it_is_told(sender: Sender) -> None:
     }
 
 
-async def test_the_target_and_the_method_are_kept_as_they_are(sender: Sender) -> None:
+async def test_the_target_and_the_method_are_kept_as_they_are(sender: OutboundClient) -> None:
     lines: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,9 +112,9 @@ async def test_the_target_and_the_method_are_kept_as_they_are(sender: Sender) ->
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-async def test_any_2xx_is_a_delivery(sender: Sender, status: int) -> None:
+async def test_any_2xx_is_a_delivery(sender: OutboundClient, status: int) -> None:
     result = await send(sender, answer(status, b"" if status == 204 else b"ok"))
-    assert (result.status_code, result.error, judge(result)) == (status, None, Outcome.DELIVERED)
+    assert (result.status_code, result.error, classify(result)) == (status, None, Outcome.DELIVERED)
     assert 0 < result.duration_seconds < 20
 
 
@@ -133,45 +133,45 @@ async def test_any_2xx_is_a_delivery(sender: Sender, status: int) -> None:
         (999, Outcome.FAILED),
     ],
 )
-async def test_no_other_answer_is(sender: Sender, status: int, outcome: Outcome) -> None:
+async def test_no_other_answer_is(sender: OutboundClient, status: int, outcome: Outcome) -> None:
     result = await send(sender, answer(status))
-    assert (result.status_code, judge(result)) == (status, outcome)
-    assert judge(result).slows == (status in {429, 502, 504})
+    assert (result.status_code, classify(result)) == (status, outcome)
+    assert classify(result).slows == (status in {429, 502, 504})
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_a_failure_and_never_followed(sender: Sender, status: int) -> None:
+async def test_a_redirect_is_a_failure_and_never_followed(sender: OutboundClient, status: int) -> None:
     elsewhere = Receiver()
     here = Receiver()
     here.decide = lambda _request: answer(status, location=elsewhere.url)
     async with receiving(here, elsewhere):
         result = await sender.send(here.url, {}, BODY)
-    assert (result.status_code, judge(result)) == (status, Outcome.FAILED)
+    assert (result.status_code, classify(result)) == (status, Outcome.FAILED)
     assert len(here.received) == 1
     assert elsewhere.received == []
 
 
-async def test_no_proxy_is_asked(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_proxy_is_asked(sender: OutboundClient, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = Receiver()
     async with receiving(proxy, receiver := Receiver()):
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        other = Sender(ANYWHERE, 20)
+        other = OutboundClient(ANYWHERE, 20)
         assert (await other.send(receiver.url, {}, BODY)).status_code == 200
         await other.close()
     assert proxy.received == []
 
 
 async def test_what_the_policy_forbids_is_not_sent() -> None:
-    sender = Sender(AddressPolicy(allow_private=False, ports=frozenset()), 20)
+    sender = OutboundClient(AddressPolicy(allow_private=False, ports=frozenset()), 20)
     async with receiving() as receiver:
         named = receiver.url.replace("127.0.0.1", "loopback.example")
         for url in (receiver.url, receiver.url.replace("127.0.0.1", "localhost"), "ftp://a.example/", "\0"):
             result = await sender.send(url, {}, BODY)
-            assert (result.refused, judge(result)) == (True, Outcome.REFUSED)
-        resolved = Sender(AddressPolicy(allow_private=False, ports=frozenset()), 20, resolve=_loopback)
+            assert (result.refused, classify(result)) == (True, Outcome.REFUSED)
+        resolved = OutboundClient(AddressPolicy(allow_private=False, ports=frozenset()), 20, resolve=_loopback)
         result = await resolved.send(named, {}, BODY)
-        assert (result.refused, judge(result)) == (True, Outcome.REFUSED)
+        assert (result.refused, classify(result)) == (True, Outcome.REFUSED)
         await resolved.close()
     await sender.close()
     assert receiver.received == []
@@ -199,8 +199,8 @@ async def test_an_attempt_ends_in_time_whatever_comes(reply: Reply, outcome: Out
         started = time.monotonic()
         result = await send(sender, reply)
         assert TIMEOUT_SECONDS <= time.monotonic() - started < TIMEOUT_SECONDS + 5
-    assert (result.status_code, result.timed_out, judge(result)) == (None, True, outcome)
-    assert result.error == "no whole answer within 0.5 seconds"
+    assert (result.status_code, result.timed_out, classify(result)) == (None, True, outcome)
+    assert result.error == "no complete response within 0.5 seconds"
     assert TIMEOUT_SECONDS <= result.duration_seconds < TIMEOUT_SECONDS + 5
 
 
@@ -238,24 +238,24 @@ async def test_an_attempt_ends_in_time_whatever_comes(reply: Reply, outcome: Out
         *("endless-headers", "endless-header", "endless-interim"),
     ],
 )
-async def test_what_is_no_whole_answer_in_http_is_a_failure(sender: Sender, reply: Reply) -> None:
+async def test_what_is_no_whole_answer_in_http_is_a_failure(sender: OutboundClient, reply: Reply) -> None:
     result = await send(sender, reply)
-    assert (result.status_code, result.response, judge(result)) == (None, "", Outcome.FAILED)
+    assert (result.status_code, result.body, classify(result)) == (None, "", Outcome.FAILED)
     assert result.error
     assert result.error.isprintable()
     assert result.error != "an unexpected error"
     assert len(result.error) < 100
 
 
-async def test_interim_answers_are_passed_over(sender: Sender) -> None:
+async def test_interim_answers_are_passed_over(sender: OutboundClient) -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
     result = await send(sender, raw(interim + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"))
-    assert (result.status_code, result.response) == (200, "ok")
+    assert (result.status_code, result.body) == (200, "ok")
 
 
-async def test_an_upgrade_that_nobody_asked_for_is_a_failure(sender: Sender) -> None:
+async def test_an_upgrade_that_nobody_asked_for_is_a_failure(sender: OutboundClient) -> None:
     result = await send(sender, raw(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: a\r\nconnection: upgrade\r\n\r\n"))
-    assert judge(result) is Outcome.FAILED
+    assert classify(result) is Outcome.FAILED
 
 
 @pytest.mark.parametrize(
@@ -268,27 +268,27 @@ async def test_an_upgrade_that_nobody_asked_for_is_a_failure(sender: Sender) -> 
     ],
     ids=["chunks", "until-close", "length", "tiny-chunks"],
 )
-async def test_of_a_huge_body_a_little_is_read(sender: Sender, reply: Reply) -> None:
+async def test_of_a_huge_body_a_little_is_read(sender: OutboundClient, reply: Reply) -> None:
     result = await send(sender, reply)
-    assert judge(result) is Outcome.DELIVERED  # it is a 2xx, and came in time
-    assert len(result.response) == 1024
+    assert classify(result) is Outcome.DELIVERED  # it is a 2xx, and came in time
+    assert len(result.body) == 1024
     assert result.duration_seconds < 10
 
 
-async def test_compressed_bodies_are_not_expanded(sender: Sender) -> None:
+async def test_compressed_bodies_are_not_expanded(sender: OutboundClient) -> None:
     result = await send(sender, answer(200, b"\x1f\x8b\x08\x00zip", content_encoding="gzip"))
     assert (result.status_code, result.error) == (200, None)
-    assert "zip" in result.response
+    assert "zip" in result.body
 
 
-async def test_the_start_of_the_body_is_safe_to_print(sender: Sender) -> None:
+async def test_the_start_of_the_body_is_safe_to_print(sender: OutboundClient) -> None:
     body = "é\x1b[31m\x00\r\nline\u202egnp\ud7ff".encode() + b"\xff\xfe" + b"x" * 2000
     result = await send(sender, answer(500, body))
-    assert result.response.startswith(
+    assert result.body.startswith(
         "é\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}\nline\N{REPLACEMENT CHARACTER}gnp"
     )
-    assert all(c.isprintable() or c == "\n" for c in result.response)
-    assert len(result.response.encode("utf-8", "strict")) < 1200
+    assert all(c.isprintable() or c == "\n" for c in result.body)
+    assert len(result.body.encode("utf-8", "strict")) < 1200
 
 
 @pytest.mark.parametrize(
@@ -309,20 +309,20 @@ async def test_the_start_of_the_body_is_safe_to_print(sender: Sender) -> None:
         ("\xb2", None),
     ],
 )
-async def test_retry_after_is_read_in_both_forms(sender: Sender, value: str, seconds: float | None) -> None:
+async def test_retry_after_is_read_in_both_forms(sender: OutboundClient, value: str, seconds: float | None) -> None:
     head = f"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nRetry-After: {value}\r\n\r\n"
     assert (await send(sender, raw(head.encode("latin-1")))).retry_after_seconds == seconds
 
 
-async def test_nobody_there_is_unreachable(sender: Sender) -> None:
+async def test_nobody_there_is_unreachable(sender: OutboundClient) -> None:
     result = await sender.send(f"http://127.0.0.1:{free_port()}/", {}, BODY)
-    assert (result.unreachable, judge(result)) == (True, Outcome.UNREACHABLE)
+    assert (result.unreachable, classify(result)) == (True, Outcome.UNREACHABLE)
     assert result.error == "the connection was refused"
 
 
-async def test_a_name_without_an_address_is_unreachable(sender: Sender) -> None:
+async def test_a_name_without_an_address_is_unreachable(sender: OutboundClient) -> None:
     result = await sender.send("http://nothing.invalid/", {}, BODY)
-    assert (result.error, judge(result)) == ("the host name has no address", Outcome.UNREACHABLE)
+    assert (result.error, classify(result)) == ("the host name has no address", Outcome.UNREACHABLE)
 
 
 async def test_a_connection_that_is_not_made_in_time_is_unreachable() -> None:
@@ -330,22 +330,22 @@ async def test_a_connection_that_is_not_made_in_time_is_unreachable() -> None:
         await asyncio.Event().wait()
         return []
 
-    sender = Sender(ANYWHERE, TIMEOUT_SECONDS, resolve=never)
+    sender = OutboundClient(ANYWHERE, TIMEOUT_SECONDS, resolve=never)
     result = await sender.send("http://slow.example/", {}, BODY)
     await sender.close()
-    assert (result.error, judge(result)) == ("no connection within 0.5 seconds", Outcome.UNREACHABLE)
+    assert (result.error, classify(result)) == ("no connection within 0.5 seconds", Outcome.UNREACHABLE)
 
 
 async def test_a_tls_handshake_that_hangs_is_unreachable() -> None:
     async with impatient() as sender, receiving(_listening(hang)) as receiver:
         result = await sender.send(receiver.url.replace("http:", "https:"), {}, BODY)
-    assert judge(result) is Outcome.UNREACHABLE
+    assert classify(result) is Outcome.UNREACHABLE
 
 
-async def test_what_answers_without_tls_is_unreachable_over_https(sender: Sender) -> None:
+async def test_what_answers_without_tls_is_unreachable_over_https(sender: OutboundClient) -> None:
     async with receiving(_listening(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"))) as receiver:
         result = await sender.send(receiver.url.replace("http:", "https:"), {}, BODY)
-    assert (result.error, judge(result)) == ("TLS failed", Outcome.UNREACHABLE)
+    assert (result.error, classify(result)) == ("TLS failed", Outcome.UNREACHABLE)
 
 
 class _listening(Receiver):  # noqa: N801 - reads like the function it stands for
@@ -379,27 +379,27 @@ async def _https(*names: str) -> AsyncIterator[tuple[int, trustme.CA]]:
         await server.wait_closed()
 
 
-async def test_tls_is_verified(sender: Sender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_is_verified(sender: OutboundClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with _https("good.example", "127.0.0.1") as (port, authority):
         untrusted = await sender.send(f"https://127.0.0.1:{port}/", {}, BODY)
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-        trusting = Sender(ANYWHERE, 20, resolve=_loopback)
+        trusting = OutboundClient(ANYWHERE, 20, resolve=_loopback)
         trusted = [await trusting.send(f"https://{host}:{port}/", {}, BODY) for host in ("good.example", "127.0.0.1")]
         misnamed = await trusting.send(f"https://bad.example:{port}/", {}, BODY)
         await trusting.close()
     assert [one.status_code for one in trusted] == [200, 200]
     for result in (untrusted, misnamed):
-        assert judge(result) is Outcome.UNREACHABLE
+        assert classify(result) is Outcome.UNREACHABLE
         assert (result.error or "").startswith("the TLS certificate is not trusted: ")
     assert "bad.example" in (misnamed.error or "")
 
 
 @pytest.mark.parametrize("headers", [{"a\r\nb": "c"}, {"a": "b\r\nc: d"}, {"": "a"}, {"a": "\u20ac"}, {"ü": "a"}])
-async def test_a_header_that_is_none_is_not_sent(sender: Sender, headers: dict[str, str]) -> None:
+async def test_a_header_that_is_none_is_not_sent(sender: OutboundClient, headers: dict[str, str]) -> None:
     async with receiving() as receiver:
         result = await sender.send(receiver.url, headers, BODY)
-    assert (result.error, judge(result)) == ("the request can not be sent as it is", Outcome.FAILED)
+    assert (result.error, classify(result)) == ("the request cannot be sent as it is", Outcome.FAILED)
     assert receiver.received == []
 
 
@@ -413,7 +413,7 @@ def _ports(seen: list[int], reply: Callable[[int], Reply]) -> Reply:
     return noted
 
 
-async def test_connections_are_kept(sender: Sender) -> None:
+async def test_connections_are_kept(sender: OutboundClient) -> None:
     ports: list[int] = []
     reply = _ports(ports, lambda _number: answer(200, b"x" * 30_000))
     async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
@@ -424,7 +424,9 @@ async def test_connections_are_kept(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("failure", [reset, raw()], ids=["reset", "close"])
-async def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(sender: Sender, failure: Reply) -> None:
+async def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(
+    sender: OutboundClient, failure: Reply
+) -> None:
     ports: list[int] = []
     reply = _ports(ports, lambda number: failure if number == 2 else answer())
     async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
@@ -433,7 +435,7 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(sender:
     assert ports[0] == ports[1] != ports[2]
 
 
-async def test_many_kept_connections_that_were_closed_meanwhile_are_no_failure(sender: Sender) -> None:
+async def test_many_kept_connections_that_were_closed_meanwhile_are_no_failure(sender: OutboundClient) -> None:
     ports: set[int] = set()
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -449,15 +451,15 @@ async def test_many_kept_connections_that_were_closed_meanwhile_are_no_failure(s
     assert len(ports) == 4
 
 
-async def test_a_new_connection_that_breaks_off_is_not_tried_again_at_once(sender: Sender) -> None:
+async def test_a_new_connection_that_breaks_off_is_not_tried_again_at_once(sender: OutboundClient) -> None:
     ports: list[int] = []
     reply = _ports(ports, lambda _number: reset)
     async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
-        assert judge(await sender.send(receiver.url, {}, BODY)) is Outcome.FAILED
+        assert classify(await sender.send(receiver.url, {}, BODY)) is Outcome.FAILED
     assert len(ports) == 1
 
 
-async def test_many_at_once_do_not_wait_for_each_other(sender: Sender) -> None:
+async def test_many_at_once_do_not_wait_for_each_other(sender: OutboundClient) -> None:
     release = asyncio.Event()
 
     async def held(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -471,7 +473,7 @@ async def test_many_at_once_do_not_wait_for_each_other(sender: Sender) -> None:
     assert {result.status_code for result in results} == {200}
 
 
-async def test_who_cancels_is_obeyed(sender: Sender) -> None:
+async def test_who_cancels_is_obeyed(sender: OutboundClient) -> None:
     arrived = asyncio.Event()
 
     async def wait(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

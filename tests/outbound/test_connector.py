@@ -12,7 +12,7 @@ import pytest
 
 from app.outbound import connector
 from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.client import Sender
+from app.outbound.client import OutboundClient
 from app.outbound.connector import Connector, Lookups, NameUnknown
 from tests.support.receiver import answer, receiving
 
@@ -56,7 +56,7 @@ async def test_a_name_that_leads_elsewhere_the_second_time_is_refused_then() -> 
     async with receiving() as receiver:
         port = int(receiver.url.split(":")[2].split("/")[0])
         policy = _OnlyLoopbackOne(allow_private=False, ports=frozenset())
-        sender = Sender(policy, 5, resolve=Resolver(["127.0.0.1"], ["127.0.0.2"]))
+        sender = OutboundClient(policy, 5, resolve=Resolver(["127.0.0.1"], ["127.0.0.2"]))
         url = f"http://example.com:{port}/"
         receiver.decide = lambda _request: answer(connection="close")
         assert (await sender.send(url, {}, b"{}")).status_code == 200

@@ -19,10 +19,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.cli import main
-from app.deliveries.cloud_event import CONTENT_TYPE, event_body, ping_body
-from app.deliveries.outcome import judge
+from app.deliveries.message import CONTENT_TYPE, event_body, ping_body
+from app.deliveries.policy import classify
 from app.outbound.address import AddressPolicy
-from app.outbound.client import Sender
+from app.outbound.client import OutboundClient
 from app.outbound.signature import new_secret, signed_headers
 from app.subscriptions.models import Outcome
 from tests.conftest import ROOT
@@ -93,9 +93,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Receiving]]:
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
+async def sender() -> AsyncIterator[OutboundClient]:
     """What the service sends with."""
-    sender = Sender(AddressPolicy(allow_private=True, ports=frozenset()), 20)
+    sender = OutboundClient(AddressPolicy(allow_private=True, ports=frozenset()), 20)
     yield sender
     await sender.close()
 
@@ -111,13 +111,17 @@ def _start(command: list[str], output: int, errors: int | None) -> "subprocess.P
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=errors)
 
 
-async def deliver(sender: Sender, url: str, row: Row, secret: str = SECRET, at: datetime | None = None) -> Outcome:
+async def deliver(
+    sender: OutboundClient, url: str, row: Row, secret: str = SECRET, at: datetime | None = None
+) -> Outcome:
     body = event_body(row, LEDGER)
     headers = signed_headers(str(row.id), at or datetime.now(UTC), body, [secret])
-    return judge(await sender.send(url, {"content-type": CONTENT_TYPE, **headers}, body))
+    return classify(await sender.send(url, {"content-type": CONTENT_TYPE, **headers}, body))
 
 
-async def test_events_are_lines_and_ctrl_c_is_a_good_end(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_events_are_lines_and_ctrl_c_is_a_good_end(
+    start: Callable[..., Receiving], sender: OutboundClient
+) -> None:
     running = start("--secret", SECRET)
     url = await running.url()
     first, second = Row(uuid4(), event_metadata={"path": "a\x1b[31m.txt"}), Row(uuid4(), 43, event_type="delete")
@@ -132,7 +136,9 @@ async def test_events_are_lines_and_ctrl_c_is_a_good_end(start: Callable[..., Re
     assert running.errors() == f"listening at {url}; Ctrl-C ends it\n"
 
 
-async def test_the_secret_may_come_from_the_environment(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_the_secret_may_come_from_the_environment(
+    start: Callable[..., Receiving], sender: OutboundClient
+) -> None:
     running = start(SYNC_WEBHOOK_SECRET=SECRET)
     url = await running.url()
     assert await deliver(sender, url, Row(uuid4())) is Outcome.DELIVERED
@@ -152,7 +158,7 @@ async def test_what_the_public_library_signs_is_taken(start: Callable[..., Recei
     assert running.end() == 0
 
 
-async def test_each_refused_request_is_a_clear_line(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_each_refused_request_is_a_clear_line(start: Callable[..., Receiving], sender: OutboundClient) -> None:
     running = start("--secret", SECRET)
     url, now = await running.url(), datetime.now(UTC)
     assert await deliver(sender, url, Row(uuid4()), new_secret()) is Outcome.FAILED
@@ -184,7 +190,9 @@ async def test_each_refused_request_is_a_clear_line(start: Callable[..., Receivi
         assert line.isprintable()
 
 
-async def test_without_a_secret_it_says_so_and_takes_all(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_without_a_secret_it_says_so_and_takes_all(
+    start: Callable[..., Receiving], sender: OutboundClient
+) -> None:
     running = start()
     url = await running.url()
     assert await deliver(sender, url, Row(uuid4()), new_secret()) is Outcome.DELIVERED
@@ -196,7 +204,9 @@ async def test_without_a_secret_it_says_so_and_takes_all(start: Callable[..., Re
     assert running.lines()[1] == f"ping of subscription {subscription}"
 
 
-async def test_a_message_of_a_type_that_is_not_known_is_taken(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_a_message_of_a_type_that_is_not_known_is_taken(
+    start: Callable[..., Receiving], sender: OutboundClient
+) -> None:
     running, as_json = start("--secret", SECRET), start("--secret", SECRET, "--json")
     row, long = Row(uuid4(), event_type="\nrename\x1b[31m"), Row(uuid4(), event_type="x" * 10_000)
     for each in (running, as_json):
@@ -211,7 +221,7 @@ async def test_a_message_of_a_type_that_is_not_known_is_taken(start: Callable[..
     assert json.loads(as_json.lines()[0]) == json.loads(event_body(row, LEDGER))
 
 
-async def test_a_share_fails_on_purpose(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_a_share_fails_on_purpose(start: Callable[..., Receiving], sender: OutboundClient) -> None:
     always, half = start("--secret", SECRET, "--fail-rate", "1"), start("--secret", SECRET, "--fail-rate", "0.5")
     url = await always.url()
     assert [await deliver(sender, url, Row(uuid4())) for _ in range(3)] == [Outcome.FAILED] * 3
@@ -223,7 +233,7 @@ async def test_a_share_fails_on_purpose(start: Callable[..., Receiving], sender:
     assert always.errors().count("500  failed on purpose") == 3
 
 
-async def test_events_as_json(start: Callable[..., Receiving], sender: Sender) -> None:
+async def test_events_as_json(start: Callable[..., Receiving], sender: OutboundClient) -> None:
     running = start("--secret", SECRET, "--json")
     url, row = await running.url(), Row(uuid4(), event_metadata={"a": "ü\n"})
     for _ in range(2):
@@ -232,7 +242,7 @@ async def test_events_as_json(start: Callable[..., Receiving], sender: Sender) -
     assert [json.loads(line) for line in running.lines()] == [json.loads(event_body(row, LEDGER))] * 2
 
 
-async def test_a_reader_that_goes_away_ends_it_quietly(sender: Sender, tmp_path: Path) -> None:
+async def test_a_reader_that_goes_away_ends_it_quietly(sender: OutboundClient, tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     command = f"{sys.executable} -m app receive --port 0 2>{errors} | head -n 1; exit ${{PIPESTATUS[0]}}"
     with _start(["/bin/bash", "-c", command], subprocess.PIPE, None) as running:
@@ -243,12 +253,12 @@ async def test_a_reader_that_goes_away_ends_it_quietly(sender: Sender, tmp_path:
     assert "Traceback" not in errors.read_text()
 
 
-async def _is_over(running: "subprocess.Popen[bytes]", sender: Sender, url: str) -> bool:
+async def _is_over(running: "subprocess.Popen[bytes]", sender: OutboundClient, url: str) -> bool:
     await deliver(sender, url, Row(uuid4()))
     return running.poll() is not None
 
 
-async def test_colours_on_a_terminal_only(sender: Sender, tmp_path: Path) -> None:
+async def test_colours_on_a_terminal_only(sender: OutboundClient, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     errors = tmp_path / "errors"
     with (

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.database.engine import Database
-from app.deliveries.message import EnvelopeFactory
-from app.deliveries.removal import Removal
-from app.outbound.cipher import Vault
+from app.deliveries.cleanup import Removal
+from app.deliveries.message import MessageFactory
+from app.outbound.cipher import SecretCipher
 from app.subscriptions.models import Attempt, Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.support import check_lanes, due_positions, get_subscription, list_deliveries, make_sweeper
@@ -26,7 +26,7 @@ FILE = uuid4()
 async def sent_headers(database: Database, subscription_id: str) -> dict[str, str]:
     """The subscription's own headers, as they are sent."""
     stored = await get_subscription(database, UUID(subscription_id))
-    return dict(EnvelopeFactory(Vault([KEY]), "1").open(stored, datetime.now(UTC)).own_headers)
+    return dict(MessageFactory(SecretCipher([KEY]), uuid4(), "1").signer(stored, datetime.now(UTC)).own_headers)
 
 
 async def test_what_is_left_out_stays_as_it_is(client: httpx.AsyncClient) -> None:

@@ -5,16 +5,16 @@ import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from sqlalchemy import text, update
 
 from app.database.engine import Database
-from app.deliveries.message import EnvelopeFactory
+from app.deliveries.message import MessageFactory
 from app.main import create_app
-from app.outbound.cipher import Vault
+from app.outbound.cipher import SecretCipher
 from app.outbound.signature import is_secret, verify
 from app.subscriptions.models import Subscription
 from tests.conftest import MakeSettings
@@ -31,7 +31,7 @@ HEADER = "Bearer plain-text-of-a-header"
 async def signing_secrets(database: Database, subscription_id: str) -> list[str]:
     """Those that messages are signed with now."""
     stored = await get_subscription(database, UUID(subscription_id))
-    return list(EnvelopeFactory(Vault([KEY]), "1").open(stored, datetime.now(UTC)).secrets)
+    return list(MessageFactory(SecretCipher([KEY]), uuid4(), "1").signer(stored, datetime.now(UTC)).secrets)
 
 
 async def test_an_old_secret_signs_along_for_a_day(client: httpx.AsyncClient, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The leases of this process: which deliveries it works on, and until when it may."""
+"""The leases that this process holds: which deliveries it works on, and until when it may."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from app.deliveries.claim_repository import ClaimRepository, LeaseKey
 
 
 class LeaseKeeper:
-    """Extends them before they end. A deadline is by the monotonic clock, and early rather than late."""
+    """Extends leases before they end. Deadlines are on the monotonic clock, early rather than late."""
 
     def __init__(
         self, database: Database, process: str, lease: timedelta, clock: Callable[[], float] = time.monotonic
@@ -25,11 +25,11 @@ class LeaseKeeper:
         return len(self._deadlines)
 
     def deadline(self) -> float:
-        """When a lease ends that is taken from now on."""
+        """When a lease ends that is claimed from now on."""
         return self._clock() + self.lease.total_seconds()
 
     def add(self, keys: Iterable[LeaseKey], deadline: float) -> None:
-        """These were claimed."""
+        """Hold these leases until `deadline`."""
         self._deadlines |= dict.fromkeys(keys, deadline)
 
     def holds(self, key: LeaseKey) -> bool:
@@ -37,7 +37,7 @@ class LeaseKeeper:
         return self._clock() < self._deadlines[key]
 
     def discard(self, keys: Iterable[LeaseKey]) -> None:
-        """These are done."""
+        """Hold these leases no longer."""
         for key in keys:
             self._deadlines.pop(key, None)
 
@@ -45,7 +45,7 @@ class LeaseKeeper:
         """Extend every lease that has not ended.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve; they last as long as they did.
+            DatabaseUnavailable: the database cannot serve; the leases keep their deadlines.
         """
         running = [delivery_id for delivery_id, fence in self._deadlines if self.holds((delivery_id, fence))]
         if not running:
