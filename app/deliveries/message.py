@@ -127,11 +127,6 @@ class MessageFactory:
         return MessageSigner(self._ledger_id, own, secrets, self._user_agent)
 
 
-def file_event_type(event_type: str) -> str:
-    """The CloudEvents `type` of an event of the ledger."""
-    return f"sync.file.{event_type}"
-
-
 def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
     """The document about `event`: the same bytes in every attempt. `source` and `id` identify it among all ledgers.
 
@@ -148,7 +143,7 @@ def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
     }
     return to_json(
         {
-            **_attributes(event.id, ledger_id, file_event_type(event.event_type), event.created_at),
+            **_attributes(event.id, ledger_id, f"sync.file.{event.event_type}", event.created_at),
             "subject": event.file_id,
             "sequence": str(event.position).zfill(_SEQUENCE_DIGITS),
             "data": data,

@@ -11,8 +11,9 @@ from app.auth.principal import Scope
 from app.changes.errors import TooManyFollowers
 from app.config import load_settings
 from app.database.engine import Database
-from app.database.errors import DatabaseUnavailable
+from app.database.errors import DatabaseDamaged, DatabaseUnavailable
 from app.database.migrations import NotMigrated, Schema, prepare_schema
+from app.database.writability import WritesRefused
 from app.events.deadlines import CommitTooLate
 from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy
@@ -50,6 +51,8 @@ def test_every_reason_of_a_401_is_explained() -> None:
 async def test_every_reason_of_a_503_is_explained() -> None:
     said = {
         DatabaseUnavailable.detail,
+        DatabaseDamaged.detail,
+        WritesRefused.detail,
         KeysUnavailable.detail,
         LedgerBusy.detail,
         CommitTooLate.detail,

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from app.events.models import Anomaly, EventType
 from app.files.repository import _ANOMALIES
 from app.http.responses import not_one_of
-from app.tail.line import _OF_TYPE
 from sync_client import EventType as ClientEventType
+from sync_client.commands.line import _OF_TYPE
 from tests.conftest import ROOT
 
 NAMED = {
@@ -25,7 +25,7 @@ def test_the_client_knows_them() -> None:
 
 
 def test_each_has_a_colour_in_the_terminal() -> None:
-    assert set(_OF_TYPE) == set(EventType), "app/tail/line.py"
+    assert set(_OF_TYPE) == set(EventType), "sync_client/commands/line.py"
 
 
 @pytest.mark.parametrize("page", NAMED)

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
-from app.deliveries.message import file_event_type
-from app.events.models import EventType
-from app.outbound.signature import ID_HEADER, SignatureRefused, verify
+from sync_client.models import EventType
+from sync_client.signature import ID_HEADER, SignatureRefused, verify
 
-FILE_TYPES = frozenset(file_event_type(one) for one in EventType)
+FILE_TYPES = frozenset(f"sync.file.{one}" for one in get_args(EventType))
 PING_TYPE = "sync.ping"
 
 

@@ -6,17 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 from uuid import UUID
 
-from app.events.models import EventType
 from sync_client import Change
 
 METADATA_CHARACTERS = 200
 
 _RESET, _DIM, _ALARM = "\x1b[0m", "\x1b[2m", "\x1b[1;31m"
-_OF_TYPE: dict[str, str] = {
-    EventType.UPLOAD: "\x1b[32m",
-    EventType.UPDATE: "\x1b[33m",
-    EventType.DELETE: "\x1b[31m",
-}
+_OF_TYPE = {"upload": "\x1b[32m", "update": "\x1b[33m", "delete": "\x1b[31m"}
 
 
 class Told(Protocol):
