@@ -1,7 +1,7 @@
 """What clients send and get: events as JSON."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 from pydantic import (
@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
-from app.events.examples import BATCH_BODIES, PROCESSED_EVENT, UPLOAD
+from app.events.examples import BATCH_BODIES, EVENT_ID, PROCESSED_EVENT, UPLOAD
 from app.events.models import Anomaly, EventType, SyncEvent
 from app.events.record import encode_metadata
 from app.http.input import Input
@@ -92,15 +92,31 @@ class NewBatch(Input):
     events: list[NewBatchEvent] = Field(min_length=1, max_length=BATCH_MAX_EVENTS)
 
 
+CREATED_MESSAGE: Final = "Sync event created successfully"
+
+
 class EventCreated(BaseModel):
     """The event is committed and flushed to disk."""
 
-    message: Literal["Sync event created successfully"] = "Sync event created successfully"
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": CREATED_MESSAGE, "event_id": EVENT_ID}]})
+
+    message: Literal["Sync event created successfully"] = CREATED_MESSAGE
     event_id: UUID
 
 
 class BatchCreated(BaseModel):
     """All events are committed and flushed to disk; ids are in the order of the request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "message": "Sync events created successfully",
+                    "event_ids": [EVENT_ID, EVENT_ID[:-1] + "e", EVENT_ID[:-1] + "f"],
+                }
+            ]
+        }
+    )
 
     message: Literal["Sync events created successfully"] = "Sync events created successfully"
     event_ids: list[UUID]

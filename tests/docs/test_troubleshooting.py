@@ -17,7 +17,8 @@ from app.database.writability import WritesRefused
 from app.events.deadlines import CommitTooLate
 from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy
-from app.http.concurrency import ConcurrencyLimit
+from app.http.middleware import RequestMiddleware
+from app.metrics import HttpMetrics
 from tests.conftest import MakeSettings, alembic
 from tests.docs.markdown import TROUBLESHOOTING, rows, section
 
@@ -30,7 +31,7 @@ async def concurrency_detail() -> str:
     async def nobody(*_arguments: object) -> None:
         raise AssertionError
 
-    transport = httpx.ASGITransport(ConcurrencyLimit(nobody, limit=0, on_reject=lambda: None))
+    transport = httpx.ASGITransport(RequestMiddleware(nobody, limit=0, metrics=HttpMetrics()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         detail: str = (await client.get("/sync-events")).json()["detail"]
         return detail

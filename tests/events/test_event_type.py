@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.events.models import Anomaly, EventType
 from app.files.repository import _ANOMALIES
-from app.http.responses import not_one_of
+from app.http.openapi import not_one_of
 from sync_client import EventType as ClientEventType
 from sync_client.commands.line import _OF_TYPE
 from tests.conftest import ROOT
