@@ -21,10 +21,9 @@ SQLITE = """'["' || replace(event_types, ' ', '","') || '"]'"""
 def upgrade() -> None:
     """Apply. A replica of the release before writes the text, and the list follows it in the same statement."""
     if op.get_context().dialect.name == "postgresql":
-        # It rewrites a table of a few hundred rows. It must not wait long: who comes after it would wait as well.
+        # It rewrites a table of a few hundred rows. It must not wait long: all who come after it would wait too.
         op.execute("SET LOCAL lock_timeout = '3s'")
         _add_column("JSONB", POSTGRESQL, "STORED")
-        op.execute("SET LOCAL lock_timeout TO DEFAULT")
     else:
         _add_column("JSON", SQLITE, "VIRTUAL")
 

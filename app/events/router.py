@@ -1,7 +1,6 @@
 """Events in, events out."""
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from json import JSONDecodeError
 from typing import Annotated, Any
 
@@ -36,7 +35,6 @@ from app.events.schemas import (
 )
 from app.http.body import BodiesBusy, JsonRequest, require_json
 from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
-from app.http.item_reader import ItemReader
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.paging import LINK_HEADER, page_links
@@ -93,10 +91,6 @@ class BatchRoute(AuthenticatedRoute):
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""
         return settings.max_batch_bytes
-
-    def large_body_parser(self, settings: Settings) -> Callable[[bytearray], Any]:
-        """Reads the events one after the other, each at most as large as it may be alone."""
-        return partial(ItemReader(NewBatch).read, max_item_bytes=settings.max_event_bytes)
 
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
