@@ -18,7 +18,6 @@ from app.database.errors import DatabaseUnavailable
 from app.errors import FieldError, ProblemError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
 from app.http.middleware import TooManyUnderWay
-from app.http.strict_json import parse_json
 
 INVALID_QUERY = "The query is not valid; `errors` says where and why."
 
@@ -33,10 +32,6 @@ class AuthenticatedRoute(APIRoute):
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""
         return settings.max_event_bytes
-
-    def large_body_parser(self, _settings: Settings) -> Callable[[bytearray], Any]:
-        """The parser for a body that is large enough to be parsed in a thread."""
-        return parse_json
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler; the extension point is documented as "custom Request and APIRoute class"."""
@@ -73,7 +68,6 @@ class AuthenticatedRoute(APIRoute):
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
             semaphore=state.body_semaphore,
-            parse_large=self.large_body_parser(settings),
         )
 
 
