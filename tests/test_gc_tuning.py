@@ -7,6 +7,7 @@ LOOK = """
 import gc
 from app.gc_tuning import settle_heap
 from app import main
+import pytest
 tracked = len(gc.get_objects())
 settle_heap()
 print(tracked, len(gc.get_objects()), gc.get_freeze_count(), gc.get_threshold()[0])
@@ -18,6 +19,7 @@ print(gc.collect())
 """
 
 
+@pytest.mark.slow
 def test_the_heap_is_settled_once() -> None:
     ran = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True, timeout=60)
     before, after = ran.stdout.splitlines()
