@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 LOOK = """
 import gc
 from app.gc_tuning import settle_heap
 from app import main
-import pytest
 tracked = len(gc.get_objects())
 settle_heap()
 print(tracked, len(gc.get_objects()), gc.get_freeze_count(), gc.get_threshold()[0])
