@@ -19,7 +19,7 @@ from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.weighted_semaphore import BodyBudget
 from app.config import PLACEHOLDERS, Settings
-from app.database.durability import check_durability
+from app.database.durability import check_durability, check_standbys
 from app.database.engine import Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.prober import Prober
@@ -50,6 +50,8 @@ from app.sweep.sweeper import Sweeper
 from app.tracing.export import exporting_spans
 
 log = structlog.get_logger(__name__)
+
+STANDBY_CHECK_SECONDS = 10.0
 
 
 class State(TypedDict):
@@ -91,7 +93,11 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 stack.enter_context(sole_process(settings))
                 await prepare_schema(database, schema)
                 await check_durability(database)
+                await check_standbys(database)
                 keys = await _open_keys(settings, metrics, stack)
+            standbys = PeriodicTask("standbys", lambda _stopping: check_standbys(database), STANDBY_CHECK_SECONDS)
+            stack.push_async_callback(standbys.stop, settings.database_statement_timeout)
+            standbys.start()
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,

@@ -24,3 +24,10 @@ async def check_durability(database: Database) -> None:
             value = await session.scalar(text("SELECT current_setting(:setting)").bindparams(setting=setting))
             if value == "off":
                 raise NotDurable(f"PostgreSQL has {setting} = off, so an event it confirmed could be lost: turn it on")
+
+
+async def check_standbys(database: Database) -> None:
+    """Find out whether PostgreSQL has synchronous standbys, for whom readers have to wait."""
+    if not database.is_sqlite:
+        async with database.connection() as connection:
+            await database.watermark.check(connection)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import (
@@ -19,13 +19,17 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
+from app.database.connection import ClosableConnection, never_cancelled
 from app.database.errors import database_errors
+from app.database.watermark import DurableWatermark
 from app.database.writability import Writability
 from app.metrics import DatabaseMetrics
 
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
+_COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
 CLOSE_SECONDS = 2
+NO_LIMIT_SECONDS = 7 * 86_400
 _TAKEN = "sync-service: taken"
 
 
@@ -50,6 +54,12 @@ class Database:
         self._turn_timeout_seconds = settings.database_lock_timeout
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write, expire_on_commit=False)
+        self.watermark = DurableWatermark(
+            None if self.is_sqlite else _create_waiting_engine(settings, single),
+            timeout_seconds=settings.database_statement_timeout,
+            pooled=pooled,
+        )
+        self.watermark.watch(self.engine)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -66,22 +76,29 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A session in one writing transaction, committed at the end of the block and rolled back on an error."""
+    async def transaction(self, *, wait_for_standbys: bool = True) -> AsyncIterator[AsyncSession]:
+        """A session in one writing transaction, committed at the end of the block and rolled back on an error.
+
+        Without `wait_for_standbys` a failover may undo it.
+        """
         with database_errors():
             async with self._writing(), self._writers.begin() as session:
+                if self.watermark.active and not wait_for_standbys:
+                    await session.execute(_COMMIT_LOCALLY)
                 yield session
 
     @asynccontextmanager
     async def append(self) -> AsyncIterator[AsyncConnection]:
         """A connection for the ledger: autocommit on PostgreSQL, one writing transaction on SQLite.
 
-        Raises `WritesRefused` while an event written now could be lost.
+        Raises `WritesRefused` while an event written now could be lost, and `CommitUncertain` when it is committed, but
+        perhaps on the primary alone.
         """
         self.writability.check()
         with database_errors():
-            async with self._writing(), self._append.begin() as connection:
-                yield connection
+            async with self._writing(), self._append.connect() as connection:
+                async with never_cancelled(connection), connection.begin():
+                    yield connection
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
@@ -98,6 +115,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; those that hang are left to the end of the process after 2 seconds."""
+        await self.watermark.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.engine.dispose()
@@ -119,10 +137,18 @@ def create_engine(settings: Settings) -> AsyncEngine:
     )
     if target.is_sqlite:
         _prepare_sqlite(engine, settings)
-    elif not settings.database_prepared_statements:
-        _limit_each_transaction(engine, settings)
+    else:
+        event.listen(engine.sync_engine, "connect", _watch_connection)
+        if not settings.database_prepared_statements:
+            _limit_each_transaction(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     return engine
+
+
+def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> AsyncEngine:
+    """An engine of one connection whose statements may take as long as they take."""
+    limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": NO_LIMIT_SECONDS}
+    return create_engine(settings.model_copy(update=limits)).execution_options(**options)
 
 
 def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:
@@ -159,6 +185,7 @@ def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
 
 def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
     arguments: dict[str, Any] = {
+        "connection_class": ClosableConnection,
         "timeout": settings.database_connect_timeout,
         # The server's own time-out fires first; this one is for a server that no longer answers.
         "command_timeout": settings.database_statement_timeout + 1,
@@ -213,6 +240,12 @@ def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+def _watch_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    driver = connection.driver_connection  # type: ignore[attr-defined]  # of SQLAlchemy's adapters
+    if isinstance(driver, ClosableConnection):
+        driver.watch()
 
 
 def _treat_read_only_as_lost(context: ExceptionContext) -> None:

@@ -22,7 +22,7 @@ from app.deliveries.service import DeliveryService
 from app.errors import NotFound
 from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
-from app.http.dependencies import ReadSession
+from app.http.dependencies import CurrentDatabase, ReadSession
 from app.http.paging import page_links
 from app.http.types import RowId, Uuid
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
@@ -57,6 +57,7 @@ async def list_deliveries(
     query: Annotated[DeliveryQuery, Query()],
     _operator: Operator,
     session: ReadSession,
+    database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
     """What was sent and what is to be sent, newest first. `status=dead` lists what nobody tries any more.
@@ -64,7 +65,8 @@ async def list_deliveries(
     Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`.
     """
     wanted = query.model_dump(exclude={"limit", "offset"})
-    found = await HistoryRepository(session).list_newest(
+    through = await database.watermark.bound()
+    found = await HistoryRepository(session, through).list_newest(
         subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
     )
     if not found and not await OverviewRepository(session).is_known(subscription_id):
@@ -118,11 +120,16 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     summary="Get a delivery with its attempts",
     responses=openapi.DELIVERY,
 )
-async def get_delivery(delivery_id: DeliveryId, _operator: Operator, session: ReadSession) -> DeliveryWithHistory:
+async def get_delivery(
+    delivery_id: DeliveryId, _operator: Operator, session: ReadSession, database: CurrentDatabase
+) -> DeliveryWithHistory:
     """One delivery by its id, and every attempt: when, how long it took, and what came back."""
     repository = HistoryRepository(session)
     delivery = await repository.get(delivery_id)
-    return DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
+    view = DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
+    await session.close()  # no connection is held during the wait
+    await database.watermark.reach(delivery.position)
+    return view
 
 
 @router.post(
@@ -151,11 +158,14 @@ async def list_event_deliveries(
     query: Annotated[DeliveryPageQuery, Query()],
     _operator: Operator,
     session: ReadSession,
+    database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
     """Who was, or is to be, told of an event. A subscription that is behind has no delivery of it yet."""
     event = await EventRepository(session).get(event_id)
     found = await HistoryRepository(session).list_of_event(event.position, limit=query.limit + 1, offset=query.offset)
+    await session.close()  # no connection is held during the wait
+    await database.watermark.reach(event.position)
     return _page(request, response, found, query)
 
 

@@ -26,12 +26,19 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
 
 
 @router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file", responses=openapi.FOUND)
-async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliveries: Deliveries) -> FileView:
+async def get_file(
+    file_id: FileId, _reader: Reader, session: ReadSession, database: CurrentDatabase, deliveries: Deliveries
+) -> FileView:
     """The file as its processed events tell it, how many events are still to come, and who was told of them."""
     state, pending = await FileRepository(session).find(file_id)
     if state is None and not pending:
         raise NotFound("No event names this file.")
-    return FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+    view = FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+    if database.watermark.active:
+        last_position = await EventRepository(session).get_last_position(file_id)
+        await session.close()  # no connection is held during the wait
+        await database.watermark.reach(last_position)
+    return view
 
 
 @router.get(
@@ -51,8 +58,9 @@ async def list_file_events(
 ) -> Response:
     """Everything that happened to the file, oldest first."""
     await place.take(query.limit)
+    through = await database.watermark.bound()
     async with database.connection() as connection:
-        repository = EventRepository(connection)
+        repository = EventRepository(connection, through)
         events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
         if not events and not await repository.file_is_known(file_id):
             raise NotFound("No event names this file.")
