@@ -128,6 +128,13 @@ class Settings(BaseSettings):
     changes_keep_alive: Seconds = Field(
         15, description="Seconds of silence after which a stream is sent a comment; less than a proxy's time-out"
     )
+    changes_cursor_version: int = Field(
+        2,
+        ge=1,
+        le=2,
+        description="Version of the feed's cursors; 1 while replicas of a release that refuses version 2 are left, "
+        "or will come back",
+    )
     max_change_streams: int = Field(
         2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 503"
     )

@@ -171,6 +171,7 @@ class SyncClient:
             CursorStoreError: the cursor can not be loaded or saved.
             BadRequest: the cursor is not of this service or belongs to other filters.
             CursorExpired: what follows the cursor is no longer kept.
+            EventsLost, a kind of it: the service has lost events that were read.
         """
         policy = replace(self._policy, endless=True, patience_seconds=FOLLOW_PATIENCE_SECONDS)
         return Feed(self._connection, policy, event_types=event_types, file_id=file_id).follow(cursor, store)

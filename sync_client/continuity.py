@@ -2,7 +2,8 @@
 
 from itertools import pairwise
 
-from sync_client.errors import GapError
+from sync_client.bookmark import Bookmark, end_of_id
+from sync_client.errors import EventsLost, GapError
 from sync_client.models import ChangePage
 
 
@@ -29,3 +30,17 @@ def check_continuity(page: ChangePage, *, after: int | None, filtered: bool) -> 
             )
     elif positions != list(range(first, last + 1)):
         raise GapError(f"the feed says that it covers positions {first} to {last}, but it gives others")
+
+
+def check_same_event(page: ChangePage, bookmark: Bookmark) -> None:
+    """Make sure that `page`, where it covers the position of `bookmark`, has the event there that was read before.
+
+    Raises:
+        EventsLost: it has another one, or none.
+    """
+    if bookmark.event is None or bookmark.position is None:
+        return
+    if page.from_position <= bookmark.position <= page.to_position:
+        found = [end_of_id(change) for change in page.changes if change.position == bookmark.position]
+        if found != [bookmark.event]:
+            raise EventsLost.at(bookmark.position)

@@ -2,6 +2,8 @@
 
 from sync_client.models import Problem
 
+LOST_EVENT_TYPE = "urn:sync-service:problem:cursor-of-lost-event"
+
 
 class SyncError(Exception):
     """Everything that this client raises; the message is fit to be shown."""
@@ -75,6 +77,21 @@ class CursorExpired(Refused):
         return position if isinstance(position, int) else None
 
 
+class EventsLost(CursorExpired):
+    """The service lost events that the follower had read, and gave their positions to others.
+
+    Compare what you hold with the ledger, by `event_id`; `oldest_cursor` (None: the beginning) goes on with the oldest.
+    """
+
+    @classmethod
+    def at(cls, position: int) -> "EventsLost":
+        """What the client raises when it finds by itself that another event has this position."""
+        detail = f"position {position} of the feed holds another event than before: the service has lost events"
+        lost = cls(410, Problem(type=LOST_EVENT_TYPE, title="Gone", status=410, detail=detail))
+        lost.args = (detail,)
+        return lost
+
+
 class Invalid(Refused):
     """422: the request makes no sense; `problem.errors` says where, or the idempotency key belongs to another event."""
 
@@ -91,7 +108,9 @@ _BY_STATUS: dict[int, type[Refused]] = {
 
 
 def refusal(status: int, problem: Problem) -> Refused:
-    """The error that belongs to an answer with this status."""
+    """The error that belongs to an answer with this status and problem."""
+    if problem.type == LOST_EVENT_TYPE:
+        return EventsLost(status, problem)
     return _BY_STATUS.get(status, Refused)(status, problem)
 
 

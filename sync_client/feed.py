@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from sync_client.bookmark import Bookmark
 from sync_client.connection import Connection
-from sync_client.continuity import check_continuity
+from sync_client.continuity import check_continuity, check_same_event
 from sync_client.cursor import CursorStore
 from sync_client.models import Change, ChangePage
 from sync_client.retry import RetryPolicy
@@ -50,13 +51,15 @@ class Feed:
         try:
             while True:
                 page = await self._page(bookmark)
-                # A page that is asked for again, from where a follower was in the middle of it, may be shorter.
-                end = Bookmark(page.cursor, max(page.to_position, bookmark.position or 0))
+                end = Bookmark(page.cursor, page.to_position)
+                if bookmark.position is not None and page.to_position < bookmark.position:
+                    # A page that is asked for again, from where a follower was in the middle of it, may be shorter.
+                    end = replace(bookmark, cursor=page.cursor)
                 for change in page.changes:
                     if bookmark.position is not None and change.position <= bookmark.position:
                         continue
                     last = change is page.changes[-1]
-                    reached = end if last else Bookmark(bookmark.cursor, change.position)
+                    reached = end if last else Bookmark.at(bookmark.cursor, change)
                     yield change.model_copy(update={"cursor": str(reached)})
                     await progress.take(reached)
                 await progress.finish_page(end)
@@ -76,6 +79,7 @@ class Feed:
             query["wait"] = 0  # so that the place to begin at is remembered before anything comes
         page, _ = await self._connection.get("changes", _PAGE, query, policy=self._policy, wait_seconds=WAIT_SECONDS)
         check_continuity(page, after=bookmark.position, filtered=bool(self._filter))
+        check_same_event(page, bookmark)
         return page
 
 

@@ -55,6 +55,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "API_AUDIENCE": ("https://other/", "https://other/"),
     "ALGORITHMS": ("RS256, ES384", ("RS256", "ES384")),
     "AUTH_ENFORCE_SCOPES": ("true", True),
+    "CHANGES_CURSOR_VERSION": ("1", 1),
     "SYNC_EVENT_PROCESS_INTERVAL": ("0.25", 0.25),
     "ENVIRONMENT": ("production", "production"),
     "LOG_LEVEL": ("DEBUG", "DEBUG"),

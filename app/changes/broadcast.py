@@ -1,6 +1,7 @@
 """Makes of the ring what followers that keep up are given: once for all who ask for the same."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from fastapi.sse import format_sse_event
@@ -20,11 +21,11 @@ CHANGE_EVENT = "change"
 
 
 class Chunk(NamedTuple):
-    """Server-sent events with `changes` changes: all the wanted ones up to the position `through`."""
+    """Server-sent events with `changes` changes: all the wanted ones up to `end`."""
 
     data: bytes
     changes: int
-    through: int
+    end: Place
 
 
 class Broadcast:
@@ -54,35 +55,34 @@ class Broadcast:
         return self._pages.get((place.cursor(), wanted, after, limit), make)
 
     def _list_after(self, place: Place, wanted: Wanted) -> Iterable[Change] | None:
-        changes = self._tail.list_after(place.cursors.ledger_id, place.position)
+        changes = self._tail.list_after(place.cursors.ledger_id, place.position, place.event_tag)
         return None if changes is None else filter(wanted.matches, changes)
 
     def _end(self, place: Place) -> Place:
-        return place.moved_to(max(place.position, self._tail.end))
+        end, event_tag = self._tail.end, self._tail.end_tag
+        return replace(place, position=end, event_tag=event_tag) if end > place.position else place
 
 
 def encode_chunk(changes: Iterable[Change], end: Place) -> Chunk:
     """The first of `changes`, which are all there are up to `end`, as server-sent events."""
     parts: list[bytes] = []
-    size, through = 0, end.position
+    size, last = 0, end
     for change in changes:
         if size >= CHUNK_BYTES:
-            through = change.position - 1
-            break
-        cursor = end.moved_to(change.position).cursor()
-        parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=cursor))
+            return Chunk(b"".join(parts), len(parts), last)
+        last = end.moved_to(change.position, change.event_id)
+        parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=last.cursor()))
         size += len(parts[-1])
-    return Chunk(b"".join(parts), len(parts), through)
+    return Chunk(b"".join(parts), len(parts), end)
 
 
 def cut_page(changes: Iterable[Change], after: int, end: Place, limit: int) -> Page:
     """The first of `changes`, which are all there are up to `end`: `limit`, or up to `MAX_CHARACTERS` and one more."""
     some: list[Change] = []
-    size, through = 0, end.position
+    size = 0
     for change in changes:
         if len(some) == limit or size >= MAX_CHARACTERS:
-            through = some[-1].position
-            break
+            return Page(some, after, end.moved_to(some[-1].position, some[-1].event_id), end.position)
         some.append(change)
         size += len(change.json)
-    return Page(some, after, end.moved_to(through), end.position)
+    return Page(some, after, end, end.position)

@@ -13,6 +13,7 @@ class Change(NamedTuple):
     """An event at its position; `json` is the event as everywhere (`EventView`), at the moment it was read."""
 
     position: int
+    event_id: UUID
     event_type: str
     file_id: UUID
     json: str
@@ -21,6 +22,7 @@ class Change(NamedTuple):
 # The columns of a `Change`, in its order.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
     SyncEvent.position.expression,
+    SyncEvent.id.expression,
     SyncEvent.event_type.expression,
     SyncEvent.file_id.expression,
     EVENT_JSON.label("json"),

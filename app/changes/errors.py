@@ -55,6 +55,20 @@ class CursorGone(ProblemError):
         super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
 
 
+class CursorOfLostEvent(ProblemError):
+    """410: the ledger has lost events that the follower has seen, and has given their positions to others."""
+
+    status, code = 410, "cursor-of-lost-event"
+    detail = (
+        "The ledger has another event at the position of this cursor: a failover or a restore has lost events that "
+        "you have read, and others have taken their positions. Compare what you hold with the ledger, by `event_id`: "
+        "the `cursor` given here goes on with the oldest event that is kept, at `oldest_position`."
+    )
+
+    def __init__(self, oldest_position: int, cursor: str) -> None:
+        super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
+
+
 class TooManyFollowers(Unavailable):
     """503: as many streams and long polls as may be are open in this process."""
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from app.events.examples import PENDING_EVENT
 
-CURSOR = "AQAAAAAAAAABq1jPVyTd-oSGtdHHsIBnSpDv"
+BEGINNING = "AQAAAAAAAAAAsDODTOeDmniPlNanC_8h0Zuo"
+CURSOR = "AgAAAAAAAAABsDODTOeDmniPlNanP20qG0xdyHF6VgNK"
 PAGE: dict[str, Any] = {
     "changes": [PENDING_EVENT],
     "cursor": CURSOR,
@@ -15,7 +16,7 @@ PAGE: dict[str, Any] = {
     "to_position": 1,
 }
 STREAM = f"""\
-id: AQAAAAAAAAAAq1jPVyTd-oSGtdHHsIBnSpDv
+id: {BEGINNING}
 retry: 1024
 
 event: change

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from app.changes.cursor import Cursor, CursorMaker
-from app.changes.errors import CursorGone
+from app.changes.cursor import WITH_EVENT, Cursor, CursorMaker, are_of_different_events, tag_of
+from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
 from app.changes.page import Page
 from app.changes.place import Place
 from app.changes.repository import ChangeRepository, FeedHead
@@ -13,6 +14,7 @@ from app.changes.wanted import Wanted
 from app.database.engine import Database
 from app.database.errors import database_errors
 
+LATEST = "latest"
 STAYING_READERS = 4  # followers that stay read so many at once, so that they leave connections to everybody else
 
 
@@ -21,12 +23,17 @@ class ChangeFeed:
 
     Every call raises, beside what it says:
         CursorOfOtherLedger, CursorAhead: 400.
-        CursorGone: 410.
+        CursorGone, CursorOfLostEvent: 410.
         DatabaseUnavailable: 503.
+
+    `cursor_version` is the newest version of cursors that it writes.
     """
 
-    def __init__(self, database: Database, *, queue_timeout_seconds: float = 3) -> None:
+    def __init__(
+        self, database: Database, *, queue_timeout_seconds: float = 3, cursor_version: int = WITH_EVENT
+    ) -> None:
         self._database = database
+        self._cursor_version = cursor_version
         self._few = asyncio.Semaphore(STAYING_READERS)
         self._queue_timeout_seconds = queue_timeout_seconds
 
@@ -47,9 +54,10 @@ class ChangeFeed:
         Raises:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
+        start = _read_start(cursor)
         async with self._turn(), self._database.read() as session:
-            head = await ChangeRepository(session).get_head()
-            place = _find_place(head, cursor, wanted)
+            head = await ChangeRepository(session).get_head(_position(start))
+            place = self._find_place(head, start, wanted)
             _check_kept(head, place)
             return place
 
@@ -59,35 +67,64 @@ class ChangeFeed:
         Raises:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
+        start = _read_start(cursor)
         async with self._database.read() as session:
             repository = ChangeRepository(session)
-            head = await repository.get_head()
-            place = _find_place(head, cursor, wanted)
-            changes, through = await repository.list_after(
-                wanted, after=place.position, head=head.position, limit=limit
-            )
-            # Only now: what is there after the events were read was there while they were.
-            _check_kept(await repository.get_head(), place)
-            return Page(changes, place.position, place.moved_to(through), head.position)
+            head = await repository.get_head(_position(start))
+            return await _read_page(repository, head, self._find_place(head, start, wanted), wanted, limit)
 
     async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
         """The page after `place`, for a follower that stays."""
-        async with self._turn():
-            return await self.read_page(place.cursor(), wanted, limit=limit)
+        async with self._turn(), self._database.read() as session:
+            repository = ChangeRepository(session)
+            head = await repository.get_head(place.position)
+            if place.cursors.ledger_id != head.ledger_id:
+                raise CursorOfOtherLedger
+            if place.position > head.position:
+                raise CursorAhead
+            _check_event(head, place)
+            return await _read_page(repository, head, place, wanted, limit)
+
+    def _find_place(self, head: FeedHead, start: Cursor | str | None, wanted: Wanted) -> Place:
+        cursors = CursorMaker(wanted, head.ledger_id, self._cursor_version)
+        match start:
+            case None:
+                return Place(head.before_oldest, None, cursors)
+            case Cursor():
+                cursors.check(start, head.position)
+                place = Place(start.position, start.event_tag, cursors)
+                _check_event(head, place)
+                return replace(place, event_tag=tag_of(head.asked_event_id) or start.event_tag)
+            case _:
+                return Place(head.position, tag_of(head.event_id), cursors)
 
 
-def _find_place(head: FeedHead, cursor: str | None, wanted: Wanted) -> Place:
-    cursors = CursorMaker(wanted, head.ledger_id)
-    match cursor:
-        case None:
-            position = head.before_oldest
-        case "latest":
-            position = head.position
-        case _:
-            position = cursors.position_of(Cursor.decode(cursor), head.position)
-    return Place(position, cursors)
+def _read_start(cursor: str | None) -> Cursor | str | None:
+    return cursor if cursor in (None, LATEST) else Cursor.decode(cursor)
+
+
+def _position(start: Cursor | str | None) -> int:
+    return start.position if isinstance(start, Cursor) else 0
+
+
+async def _read_page(repository: ChangeRepository, head: FeedHead, place: Place, wanted: Wanted, limit: int) -> Page:
+    changes, through = await repository.list_after(wanted, after=place.position, head=head.position, limit=limit)
+    # Only now: what is there after the events were read was there while they were.
+    now = await repository.get_head(through)
+    _check_kept(now, place)
+    if through == head.position:
+        event_id = head.event_id
+    else:
+        event_id = changes[-1].event_id if changes and changes[-1].position == through else now.asked_event_id
+    return Page(changes, place.position, place.moved_to(through, event_id), head.position)
 
 
 def _check_kept(head: FeedHead, place: Place) -> None:
     if place.position < head.before_oldest:
-        raise CursorGone(head.before_oldest + 1, place.moved_to(head.before_oldest).cursor())
+        raise CursorGone(head.before_oldest + 1, place.moved_to(head.before_oldest, None).cursor())
+
+
+def _check_event(head: FeedHead, place: Place) -> None:
+    """Make sure that the event at `place`, which the head was asked for, is the one that was read there."""
+    if are_of_different_events(place.event_tag, tag_of(head.asked_event_id)):
+        raise CursorOfLostEvent(head.before_oldest + 1, place.moved_to(head.before_oldest, None).cursor())

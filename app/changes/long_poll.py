@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 
 from app.changes.broadcast import Broadcast
-from app.changes.errors import CursorAhead
 from app.changes.feed import ChangeFeed
 from app.changes.page import Page
 from app.changes.tail import Tail
@@ -27,7 +26,7 @@ async def wait_for_page(
 
     Raises:
         CursorOfOtherLedger, CursorAhead: 400, when the database was exchanged or lost its end meanwhile.
-        CursorGone: 410.
+        CursorGone, CursorOfLostEvent: 410.
         DatabaseUnavailable: 503.
     """
     now = asyncio.get_running_loop().time
@@ -39,6 +38,4 @@ async def wait_for_page(
         place, known_breaks, breaks = page.end, breaks, tail.breaks
         known = broadcast.page_after(place, wanted, after=first.after, limit=limit) if breaks == known_breaks else None
         page = known or replace(await feed.read_on(place, wanted, limit=limit), after=first.after)
-        if tail.has_fallen_below(place.position, known_breaks):
-            raise CursorAhead
     return page

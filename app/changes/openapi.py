@@ -6,11 +6,12 @@ from app.changes.errors import (
     CursorAhead,
     CursorGone,
     CursorInvalid,
+    CursorOfLostEvent,
     CursorOfOtherFilter,
     CursorOfOtherLedger,
     TooManyFollowers,
 )
-from app.changes.examples import CURSOR, PAGE, STREAM
+from app.changes.examples import BEGINNING, CURSOR, PAGE, STREAM
 from app.http.pages import TooManyLargePages
 from app.http.responses import Errors, Responses, invalid, problems, success
 
@@ -20,6 +21,7 @@ _CURSOR_ERRORS: Errors = {
     "other_ledger": CursorOfOtherLedger(),
     "ahead": CursorAhead(),
     "gone": CursorGone(41, CURSOR),
+    "lost_event": CursorOfLostEvent(1, BEGINNING),
 }
 _LIMIT = invalid(["query", "limit"], "Input should be greater than or equal to 1", "greater_than_equal")
 _EVENT_TYPE = invalid(["query", "event_type", 0], "Input should be 'upload', 'delete' or 'update'", "enum")

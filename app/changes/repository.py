@@ -19,11 +19,16 @@ LONG_CHANGES = 100  # read at once when they are longer
 
 
 class FeedHead(NamedTuple):
-    """The last position given out, the position before the first event that is kept, and the id of the ledger."""
+    """The last position given out, the position before the first event that is kept, and the id of the ledger.
+
+    `event_id` is of the event at `position`, `asked_event_id` of that at the position asked for; None where none is.
+    """
 
     position: int
     before_oldest: int
     ledger_id: UUID
+    event_id: UUID | None
+    asked_event_id: UUID | None
 
 
 class Stretch(NamedTuple):
@@ -39,10 +44,17 @@ class ChangeRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get_head(self) -> FeedHead:
-        """How far the ledger goes."""
+    async def get_head(self, asked: int = 0) -> FeedHead:
+        """How far the ledger goes, and which event is at the position `asked`."""
         oldest = select(func.min(SyncEvent.position)).scalar_subquery()
-        query = select(LedgerHead.position, func.coalesce(oldest - 1, LedgerHead.position), LedgerIdentity.ledger_id)
+        event_id = select(SyncEvent.id).where(SyncEvent.position == LedgerHead.position).correlate(LedgerHead)
+        query = select(
+            LedgerHead.position,
+            func.coalesce(oldest - 1, LedgerHead.position),
+            LedgerIdentity.ledger_id,
+            event_id.scalar_subquery(),
+            select(SyncEvent.id).where(SyncEvent.position == asked).scalar_subquery(),
+        )
         query = query.join_from(LedgerHead, LedgerIdentity, LedgerIdentity.id == LedgerHead.id)
         return FeedHead(*(await self._session.execute(query)).one())
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import islice
 
 from app.changes.change import Change
+from app.changes.cursor import are_of_different_events, tag_of
 
-OVERHEAD_BYTES = 300  # what Python takes for a change beside its text
+OVERHEAD_BYTES = 400  # what Python takes for a change beside its text
 
 
 class Ring:
@@ -19,12 +20,19 @@ class Ring:
         self._changes: deque[Change] = deque()
         self.start = 0
         self.end = 0
+        self._start_tag: bytes | None = None
 
-    def restart(self, position: int) -> None:
-        """Forget everything, and go on after `position`."""
+    @property
+    def end_tag(self) -> bytes | None:
+        """The tag of the event at `end`."""
+        return self._tag_at(self.end)
+
+    def restart(self, position: int, event_tag: bytes | None) -> None:
+        """Forget everything, and go on after `position`, where the event with this tag is."""
         self._changes.clear()
         self._bytes = 0
         self.start = self.end = position
+        self._start_tag = event_tag
 
     def extend(self, changes: Sequence[Change]) -> None:
         """Add the changes that follow on `end`."""
@@ -35,13 +43,16 @@ class Ring:
         while self._bytes > self._max_bytes:
             oldest = self._changes.popleft()
             self._bytes -= _size(oldest)
-            self.start = oldest.position
+            self.start, self._start_tag = oldest.position, tag_of(oldest.event_id)
 
-    def list_after(self, position: int) -> Sequence[Change] | None:
-        """Every change after `position`; None when not all of them are here."""
-        if not self.start <= position <= self.end:
+    def list_after(self, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
+        """Every change after `position`; None when not all of them are here, or another event is at `position`."""
+        if not self.start <= position <= self.end or are_of_different_events(event_tag, self._tag_at(position)):
             return None
         return list(islice(self._changes, position - self.start, None))
+
+    def _tag_at(self, position: int) -> bytes | None:
+        return self._start_tag if position == self.start else tag_of(self._changes[position - self.start - 1].event_id)
 
 
 def _size(change: Change) -> int:

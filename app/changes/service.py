@@ -25,7 +25,11 @@ class ChangeService:
     def __init__(
         self, database: Database, settings: Settings, metrics: ChangeMetrics, on_reject: Callable[[], None]
     ) -> None:
-        self._feed = ChangeFeed(database, queue_timeout_seconds=settings.database_pool_timeout)
+        self._feed = ChangeFeed(
+            database,
+            queue_timeout_seconds=settings.database_pool_timeout,
+            cursor_version=settings.changes_cursor_version,
+        )
         self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
         self._broadcast = Broadcast(self._tail)
         self._room = Room(settings.max_change_streams, metrics, on_reject)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from fastapi.sse import format_sse_event
 
 from app.changes.broadcast import CHUNK_BYTES, Broadcast, Chunk, encode_chunk
-from app.changes.errors import CursorAhead, CursorGone, CursorOfOtherLedger
+from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
 from app.changes.feed import ChangeFeed
 from app.changes.place import Place
 from app.changes.tail import Tail
@@ -65,11 +65,11 @@ class ChangeStream:
             while (reason := self._end_reason()) is None:
                 try:
                     chunk = await self._next_chunk(min(silent_until, self._expires_at))
-                except (CursorAhead, CursorOfOtherLedger, CursorGone) as error:
+                except (CursorAhead, CursorOfOtherLedger, CursorGone, CursorOfLostEvent) as error:
                     reason = error.code
                     break
-                moved = chunk.through > self._place.position
-                self._place = self._place.moved_to(chunk.through)
+                moved = chunk.end.position > self._place.position
+                self._place = chunk.end
                 if chunk.changes:
                     self._sent.inc(chunk.changes)
                     self._limit = _count_per_chunk(chunk)
@@ -100,7 +100,7 @@ class ChangeStream:
             self._reading.add_done_callback(_hear)
         await self._tail.wait_for(self._reading, deadline)
         if not self._reading.done():
-            return Chunk(b"", 0, self._place.position)
+            return Chunk(b"", 0, self._place)
         reading, self._reading = self._reading, None
         return reading.result()
 
@@ -110,9 +110,7 @@ class ChangeStream:
             page = await self._feed.read_on(self._place, self._wanted, limit=self._limit)
         except DatabaseUnavailable:
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
-            return Chunk(b"", 0, self._place.position)
-        if self._tail.has_fallen_below(self._place.position, self._breaks):
-            raise CursorAhead
+            return Chunk(b"", 0, self._place)
         self._breaks = breaks  # only now: the database has said that the place is still one of its own
         return encode_chunk(page.changes, page.end)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from app.changes.change import Change
+from app.changes.cursor import are_of_different_events, tag_of
 from app.changes.repository import ChangeRepository, FeedHead
 from app.changes.ring import Ring
 from app.changes.wanted import EVERYTHING
@@ -49,7 +50,7 @@ class Tail:
         self._ledger_id: UUID | None = None
         self.up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
         self.version = 0  # of the ring, raised whenever anything about it changes
-        self._break_heads: list[int] = []  # where the ledger ended whenever it was another one, or shorter than before
+        self.breaks = 0  # how often the ledger was found to be another one, or without events that were read
         self._read_by_others = 0  # the farthest position that somebody had read who waited before the look under way
         self._waiting: dict[asyncio.Future[None], int] = {}  # with the position after which each waits
         self._wanted = asyncio.Event()
@@ -68,25 +69,19 @@ class Tail:
         return self._ring.end
 
     @property
-    def breaks(self) -> int:
-        """How often the ledger was found to be another one, or shorter than before."""
-        return len(self._break_heads)
+    def end_tag(self) -> bytes | None:
+        """The tag of the event at `end`."""
+        return self._ring.end_tag
 
-    def has_fallen_below(self, position: int, since: int) -> bool:
-        """Whether the ledger ended before `position` at any break after the first `since`.
-
-        It may have grown beyond it again, so that the database can not tell any more.
-        """
-        return any(head < position for head in self._break_heads[since:])
-
-    def list_after(self, ledger_id: UUID, position: int) -> Sequence[Change] | None:
+    def list_after(self, ledger_id: UUID, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
         """Every change after `position` that is known of this ledger; None when only the database has them all.
 
-        A ring that nobody has waited for lately is not asked: the ledger may have lost its end since.
+        None also when the ring has another event at `position` than the one with this tag. A ring that nobody has
+        waited for lately is not asked: the ledger may have lost its end since.
         """
         if not self.up_to_date or self._ledger_id != ledger_id:
             return None
-        return [] if position >= self._ring.end else self._ring.list_after(position)
+        return [] if position > self._ring.end else self._ring.list_after(position, event_tag)
 
     def start(self) -> None:
         """Start the task."""
@@ -150,7 +145,7 @@ class Tail:
 
     async def _read(self, repository: ChangeRepository) -> None:
         self._read_by_others = max(self._waiting.values(), default=0)
-        head = await repository.get_head()
+        head = await repository.get_head(self._ring.end)
         if not self._continues(head):
             self._restart(head)
             return
@@ -168,17 +163,18 @@ class Tail:
 
     def _continues(self, head: FeedHead) -> bool:
         """Whether the ring can be read on to `head`."""
-        same = self.up_to_date and head.ledger_id == self._ledger_id and not self._has_fallen(head)
+        same = self.up_to_date and head.ledger_id == self._ledger_id and not self._has_lost_events(head)
         return same and head.position - self._ring.end <= MAX_BEHIND_EVENTS
 
-    def _has_fallen(self, head: FeedHead) -> bool:
-        """Whether the ledger ends before what was read of it already."""
-        return head.position < max(self._ring.end, self._read_by_others)
+    def _has_lost_events(self, head: FeedHead) -> bool:
+        """Whether the ledger ends before what was read of it already, or has another event at the end of the ring."""
+        is_shorter = head.position < max(self._ring.end, self._read_by_others)
+        return is_shorter or are_of_different_events(self._ring.end_tag, tag_of(head.asked_event_id))
 
     def _restart(self, head: FeedHead) -> None:
-        if self._ledger_id not in (None, head.ledger_id) or self._has_fallen(head):
-            self._break_heads.append(head.position)
-        self._ring.restart(head.position)
+        if self._ledger_id not in (None, head.ledger_id) or self._has_lost_events(head):
+            self.breaks += 1
+        self._ring.restart(head.position, tag_of(head.event_id))
         self._ledger_id = head.ledger_id
         self.up_to_date = True
         self.version += 1

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import delete, event, update
 
 from app.changes.broadcast import Broadcast
-from app.changes.errors import CursorAhead
+from app.changes.errors import CursorAhead, CursorOfLostEvent
 from app.changes.feed import ChangeFeed
 from app.changes.long_poll import wait_for_page
 from app.changes.page import Page
@@ -130,7 +130,7 @@ async def test_a_stream_skips_nothing(tail: Tail, database: Database) -> None:
     await until(lambda: tail.up_to_date)
     feed.grown.clear()
     await fall_and_grow(database, tail, feed)
-    assert b"cursor-ahead" in await coming
+    assert b"cursor-of-lost-event" in await coming
 
 
 async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None:
@@ -139,7 +139,7 @@ async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None
     first = await feed.read_page("latest", EVERYTHING, limit=10)
     poll = asyncio.create_task(_poll(feed, tail, first))
     await fall_and_grow(database, tail, feed)
-    with pytest.raises(CursorAhead):
+    with pytest.raises(CursorOfLostEvent):
         await poll
 
 

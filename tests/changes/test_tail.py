@@ -67,7 +67,7 @@ async def test_who_waits_is_woken_and_finds_what_is_new(awake: Tail, database: D
         waiting = asyncio.create_task(awake.wait(number - 1, soon()))
         await fill(database, 1)
         await waiting
-        changes = awake.list_after(place.cursors.ledger_id, 0)
+        changes = awake.list_after(place.cursors.ledger_id, 0, None)
         assert [change.position for change in changes or ()] == list(range(1, number + 1))
 
 
@@ -80,7 +80,7 @@ async def test_far_behind_it_begins_anew_at_the_head(
     await waiting
     assert awake.end == 11
     place = await ChangeFeed(database).find_place("latest", EVERYTHING)
-    assert awake.list_after(place.cursors.ledger_id, 10) is None
+    assert awake.list_after(place.cursors.ledger_id, 10, None) is None
 
 
 async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, database: Database) -> None:
@@ -97,7 +97,7 @@ async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, databas
             await session.execute(text(f"UPDATE {change}"))
         await waiting
         assert awake.breaks == breaks + 1
-        assert awake.list_after(place.cursors.ledger_id, 1) is None
+        assert awake.list_after(place.cursors.ledger_id, 1, None) is None
     assert awake.end == 1
 
 

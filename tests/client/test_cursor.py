@@ -75,4 +75,8 @@ def test_a_bookmark_is_a_text() -> None:
         bookmark = Bookmark.parse(text)
         assert bookmark.position is None or str(bookmark) == text
     assert Bookmark.parse("ab~12") == Bookmark("ab", 12)
+    assert Bookmark.parse(str(Bookmark("ab", 12, "0123456789ab"))) == Bookmark("ab", 12, "0123456789ab")
+    for text in ("ab~12~", "ab~12~0123456789a", "ab~12~0123456789AB", "ab~~0123456789ab"):
+        with pytest.raises(ValueError, match="not a cursor"):
+            Bookmark.parse(text)
     assert Bookmark.parse("latest") == Bookmark("latest")
