@@ -20,11 +20,11 @@ class CommitUncertain(DatabaseUnavailable):
     detail = "The database committed this without waiting for its standbys; try again."
 
 
-class ClosableConnection(asyncpg.Connection):
+class ClosableConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """While `closes` is set, it is closed where asyncpg sends a cancel: at a time-out or when a task is cancelled.
 
-    A cancel that meets a commit in its wait for a synchronous standby ends the wait and leaves the commit on the primary
-    alone, visible to everybody, and PostgreSQL reports success with no more than a warning.
+    A cancel that meets a commit in its wait for a synchronous standby ends the wait and leaves the commit on the
+    primary alone, visible to everybody, and PostgreSQL reports success with no more than a warning.
     """
 
     closes = False

@@ -55,7 +55,7 @@ class Database:
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write, expire_on_commit=False)
         self.watermark = DurableWatermark(
-            None if self.is_sqlite else _create_waiting_engine(settings, single),
+            _create_waiting_engine(settings, single),
             timeout_seconds=settings.database_statement_timeout,
             pooled=pooled,
         )
@@ -96,9 +96,13 @@ class Database:
         """
         self.writability.check()
         with database_errors():
-            async with self._writing(), self._append.connect() as connection:
-                async with never_cancelled(connection), connection.begin():
-                    yield connection
+            async with (
+                self._writing(),
+                self._append.connect() as connection,
+                never_cancelled(connection),
+                connection.begin(),
+            ):
+                yield connection
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
@@ -243,7 +247,7 @@ def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
 
 
 def _watch_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    driver = connection.driver_connection  # type: ignore[attr-defined]  # of SQLAlchemy's adapters
+    driver = connection.driver_connection
     if isinstance(driver, ClosableConnection):
         driver.watch()
 

@@ -67,8 +67,8 @@ class DurableWatermark:
     Without synchronous standbys (`active` is false) nothing of this happens.
     """
 
-    def __init__(self, engine: AsyncEngine | None, *, timeout_seconds: float, pooled: bool = False) -> None:
-        self._engine = engine  # None: SQLite
+    def __init__(self, engine: AsyncEngine, *, timeout_seconds: float, pooled: bool = False) -> None:
+        self._engine = engine  # for the looks alone
         self._timeout_seconds = timeout_seconds
         self._pooled = pooled
         self._server: Server | None = None
@@ -110,7 +110,7 @@ class DurableWatermark:
         Raises:
             NotYetDurable: when no position is known to be durable.
         """
-        if self.active and not self._is_overdue():
+        if self.active and (self._position is None or not self._is_overdue()):
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._look_anew()
@@ -126,11 +126,11 @@ class DurableWatermark:
         Raises:
             NotYetDurable: when that takes longer than a statement may.
         """
-        if not self.active:
+        if not self._is_beyond(position):
             return
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                while self.active and (self._position is None or position > self._position):
+                while self._is_beyond(position):
                     if not await self._look_anew():
                         await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
@@ -140,10 +140,12 @@ class DurableWatermark:
         """Close the connection of the looks."""
         if self._look is not None:
             await wait_or_cancel(self._look, 0)
-        if self._engine is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._engine.dispose()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._engine.dispose()
+
+    def _is_beyond(self, position: int) -> bool:
+        return self.active and (self._position is None or position > self._position)
 
     def _is_overdue(self) -> bool:
         if self._look is None or self._look.done():
@@ -174,7 +176,6 @@ class DurableWatermark:
 
     async def _see(self) -> bool:
         """Look once; false when that met another server than the last time, for which nothing is known."""
-        assert self._engine is not None
         asked, known = self._server, self._position or 0
         async with self._engine.connect() as connection, never_cancelled(connection), connection.begin():
             head, started_at, timeline, has_standbys, *_ = (await connection.execute(_LOOK, {"known": known})).one()
@@ -210,8 +211,7 @@ class DurableWatermark:
 def _ask_identity(connection: DBAPIConnection) -> Server:
     cursor = connection.cursor()
     cursor.execute(f"SELECT {_IDENTITY}")
-    row = cursor.fetchone()
+    [row] = cursor.fetchall()
     cursor.close()
     connection.rollback()
-    assert row is not None
     return Server(*row)

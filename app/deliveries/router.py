@@ -22,7 +22,7 @@ from app.deliveries.service import DeliveryService
 from app.errors import NotFound
 from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
-from app.http.dependencies import CurrentDatabase, ReadSession
+from app.http.dependencies import CurrentDatabase
 from app.http.paging import page_links
 from app.http.types import RowId, Uuid
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
@@ -56,7 +56,6 @@ async def list_deliveries(
     subscription_id: SubscriptionId,
     query: Annotated[DeliveryQuery, Query()],
     _operator: Operator,
-    session: ReadSession,
     database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
@@ -66,11 +65,12 @@ async def list_deliveries(
     """
     wanted = query.model_dump(exclude={"limit", "offset"})
     through = await database.watermark.bound()
-    found = await HistoryRepository(session, through).list_newest(
-        subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
-    )
-    if not found and not await OverviewRepository(session).is_known(subscription_id):
-        raise NotFound("There is no subscription with this id.")
+    async with database.read() as session:
+        found = await HistoryRepository(session, through).list_newest(
+            subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
+        )
+        if not found and not await OverviewRepository(session).is_known(subscription_id):
+            raise NotFound("There is no subscription with this id.")
     return _page(request, response, found, query)
 
 
@@ -120,14 +120,12 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     summary="Get a delivery with its attempts",
     responses=openapi.DELIVERY,
 )
-async def get_delivery(
-    delivery_id: DeliveryId, _operator: Operator, session: ReadSession, database: CurrentDatabase
-) -> DeliveryWithHistory:
+async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: CurrentDatabase) -> DeliveryWithHistory:
     """One delivery by its id, and every attempt: when, how long it took, and what came back."""
-    repository = HistoryRepository(session)
-    delivery = await repository.get(delivery_id)
-    view = DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
-    await session.close()  # no connection is held during the wait
+    async with database.read() as session:
+        repository = HistoryRepository(session)
+        delivery = await repository.get(delivery_id)
+        view = DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
     await database.watermark.reach(delivery.position)
     return view
 
@@ -157,14 +155,14 @@ async def list_event_deliveries(
     event_id: EventId,
     query: Annotated[DeliveryPageQuery, Query()],
     _operator: Operator,
-    session: ReadSession,
     database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
     """Who was, or is to be, told of an event. A subscription that is behind has no delivery of it yet."""
-    event = await EventRepository(session).get(event_id)
-    found = await HistoryRepository(session).list_of_event(event.position, limit=query.limit + 1, offset=query.offset)
-    await session.close()  # no connection is held during the wait
+    async with database.read() as session:
+        event = await EventRepository(session).get(event_id)
+        history = HistoryRepository(session)
+        found = await history.list_of_event(event.position, limit=query.limit + 1, offset=query.offset)
     await database.watermark.reach(event.position)
     return _page(request, response, found, query)
 

@@ -15,7 +15,7 @@ from app.files import openapi
 from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
-from app.http.dependencies import CurrentDatabase, ListPlace, ReadSession
+from app.http.dependencies import CurrentDatabase, ListPlace
 from app.http.pages import PageResponse
 from app.http.paging import page_links
 from app.http.types import Uuid
@@ -26,18 +26,17 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
 
 
 @router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file", responses=openapi.FOUND)
-async def get_file(
-    file_id: FileId, _reader: Reader, session: ReadSession, database: CurrentDatabase, deliveries: Deliveries
-) -> FileView:
+async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, deliveries: Deliveries) -> FileView:
     """The file as its processed events tell it, how many events are still to come, and who was told of them."""
-    state, pending = await FileRepository(session).find(file_id)
-    if state is None and not pending:
-        raise NotFound("No event names this file.")
-    view = FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
-    if database.watermark.active:
-        last_position = await EventRepository(session).get_last_position(file_id)
-        await session.close()  # no connection is held during the wait
-        await database.watermark.reach(last_position)
+    watermark, last_position = database.watermark, 0
+    async with database.read() as session:
+        state, pending = await FileRepository(session).find(file_id)
+        if state is None and not pending:
+            raise NotFound("No event names this file.")
+        view = FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+        if watermark.active:
+            last_position = await EventRepository(session).get_last_position(file_id)
+    await watermark.reach(last_position)
     return view
 
 

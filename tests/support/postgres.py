@@ -39,18 +39,22 @@ def free_port() -> int:
 class PostgresServer:
     """One server process on a loopback port, with trust authentication and a data directory that ends with it."""
 
-    def __init__(self, version: int = 18) -> None:
+    def __init__(self, version: int = 18, *, primary: "PostgresServer | None" = None) -> None:
+        """Make a data directory: a new one, or that of a standby of `primary`, which runs."""
         self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-"))
         self._root.chmod(0o755)
         self._data = self._root / "data"
-        self._log = self._root / "log"
-        self._installation = installation(version)
+        self._log_file = self._root / "log"
+        self._installation = installation(version) if primary is None else primary.installation
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
-            self._prepare_for_ordinary_user()
+            self._prepare_for_ordinary_user(copies=primary is None)
+        if primary is not None:
+            self._copy(primary)
+            return
         self.run(
             "initdb",
             "-D",
@@ -65,8 +69,21 @@ class PostgresServer:
             "-N",
         )
 
-    def _prepare_for_ordinary_user(self) -> None:
+    @property
+    def installation(self) -> Path:
+        """Where the binaries are that this server runs from."""
+        return self._installation
+
+    def _prepare_for_ordinary_user(self, *, copies: bool) -> None:
         """Copy the binaries to where the ordinary user can read them: a virtual environment may lie below /root."""
+        if copies:
+            self._copy_installation()
+        user = pwd.getpwnam(ORDINARY_USER)
+        self._user, self._group = user.pw_uid, user.pw_gid
+        self._data.mkdir(mode=0o700)
+        os.chown(self._data, user.pw_uid, user.pw_gid)
+
+    def _copy_installation(self) -> None:
         package = self._installation.parent
         copy = self._root / package.name / self._installation.name
         shutil.copytree(self._installation, copy, symlinks=True)
@@ -74,10 +91,10 @@ class PostgresServer:
         if libraries.exists():
             shutil.copytree(libraries, self._root / libraries.name, symlinks=True)
         self._installation = copy
-        user = pwd.getpwnam(ORDINARY_USER)
-        self._user, self._group = user.pw_uid, user.pw_gid
-        self._data.mkdir()
-        os.chown(self._data, user.pw_uid, user.pw_gid)
+
+    def _copy(self, primary: "PostgresServer") -> None:
+        source = f"host=127.0.0.1 port={primary.port} user=postgres"
+        self.run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast", "-N")
 
     def _command(self, name: str, *arguments: str) -> list[str]:
         return [str(self._installation / "bin" / name), *arguments]
@@ -111,7 +128,7 @@ class PostgresServer:
             *options,
         )
         arguments = [part for setting in settings for part in ("-c", setting)]
-        with self._log.open("ab") as log:
+        with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command("postgres", "-D", str(self._data), *arguments),
                 stdout=log,
@@ -123,7 +140,7 @@ class PostgresServer:
         deadline = time.monotonic() + START_DEADLINE_SECONDS
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text()}")
+                raise RuntimeError(f"PostgreSQL did not start: {self._log_file.read_text()}")
             time.sleep(0.05)
 
     def _accepts(self) -> bool:
@@ -140,6 +157,11 @@ class PostgresServer:
         """The id of the server's first process, the parent of all others."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return self._log_file.read_text()
 
     def stop(self) -> None:
         """Stop at once but cleanly, as an operator's restart does; open connections are cut."""
