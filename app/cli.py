@@ -5,25 +5,21 @@ import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import get_args
-from uuid import UUID
-
-import httpx
 
 from app.auth.claims import is_subject
 from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.principal import Scope
-from app.config import load_settings
+from app.config import Settings, load_settings
+from app.database.backup import BackupFailed, back_up
 from app.log import configure_logging
-from app.outbound.signature import PREFIX, is_secret
-from app.receive.command import SECRET_VARIABLE, ReceiveOptions, receive
 from app.server import serve
-from app.tail.command import TailOptions, tail
-from sync_client import EventType
+from sync_client.commands import receive, tail
 
 MAX_MINUTES = 525_600
-LATEST = "latest"
+TOKEN_VARIABLE = "SYNC_TOKEN"  # noqa: S105 - the name of the variable
+TAIL_SUBJECT = "tail"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,110 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
     token.set_defaults(run=_token)
-    _add_tail(commands.add_parser("tail", help="follow the feed of changes in the terminal"))
-    _add_receive(commands.add_parser("receive", help="take webhooks in the terminal, to try them out"))
+    following = commands.add_parser("tail", help="follow the feed of changes in the terminal")
+    tail.add_arguments(following)
+    following.set_defaults(run=_tail)
+    receiving = commands.add_parser("receive", help="receive webhooks in the terminal, to try them out")
+    receive.add_arguments(receiving)
+    receiving.set_defaults(run=lambda options: receive.receive(receive.ReceiveOptions.of(options)))
+    backup = commands.add_parser("backup", help="copy the SQLite database while the service runs")
+    backup.add_argument("path", type=Path, metavar="PATH", help="the copy; it must not exist yet")
+    backup.set_defaults(run=_backup)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
-
-
-def _add_tail(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Print every change, one a line, until Ctrl-C. SYNC_TOKEN is the token; local mode needs none."
-    )
-    command.add_argument("--url", type=_url, default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
-    command.add_argument(
-        "--from",
-        dest="start",
-        type=_start,
-        default=LATEST,
-        metavar="CURSOR",
-        help="where to begin: beginning, latest, or a cursor (default: latest)",
-    )
-    command.add_argument(
-        "--cursor-file", type=Path, metavar="FILE", help="go on where FILE says, and keep there how far this has come"
-    )
-    command.add_argument(
-        "--event-type", action="append", choices=get_args(EventType), default=[], help="only these; may be repeated"
-    )
-    command.add_argument("--file-id", type=_file_id, help="only changes of this file")
-    command.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line")
-    command.set_defaults(run=_tail)
-
-
-def _add_receive(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Take webhooks and print one line for each event, until Ctrl-C. A message is answered with 204 once its line "
-        "is written, with 401 when its signature or its timestamp is not right, and with 400 when it is no event. "
-        "(again) marks an event that came before."
-    )
-    command.epilog = (
-        f"The secret is in the answer to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
-        "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true, and only to the "
-        "ports of WEBHOOK_PORTS. "
-        "docs/webhooks.md has the whole walk."
-    )
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    command.add_argument("--port", type=_port, default=8080, help="port to listen on; 0: a free one (default: 8080)")
-    command.add_argument(
-        "--secret",
-        type=_secret,
-        default=os.environ.get(SECRET_VARIABLE) or None,
-        metavar="whsec_…",
-        help=f"verify signatures with it (default: {SECRET_VARIABLE}; with neither, they are not verified)",
-    )
-    command.add_argument(
-        "--fail-rate",
-        type=_share,
-        default=0.0,
-        metavar="SHARE",
-        help="answer this share of messages with 500, from 0 to 1, to see retries (default: 0)",
-    )
-    command.add_argument("--json", action="store_true", dest="as_json", help="one CloudEvent a line")
-    command.set_defaults(run=_receive)
-
-
-def _url(text: str) -> str:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise argparse.ArgumentTypeError("must begin with http:// or https:// and name a host")
-    return text
-
-
-def _start(text: str) -> str | None:
-    return None if text == "beginning" else text
-
-
-def _file_id(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be a UUID") from None
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
-    return int(text)
-
-
-def _secret(text: str) -> str:
-    if not is_secret(text):
-        raise argparse.ArgumentTypeError(f"must be a secret as the service shows it: {PREFIX} and then base64")
-    return text
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
-    return share
 
 
 def _subject(text: str) -> str:
@@ -190,6 +94,28 @@ def _serve(options: argparse.Namespace) -> int:
     return serve(settings)
 
 
+def _backup(options: argparse.Namespace) -> int:
+    database = load_settings(environment="development").database  # a copy needs none of what production asks for
+    if not database.is_sqlite:
+        print("DATABASE_URL names PostgreSQL: back it up with pg_dump --format=custom", file=sys.stderr)
+        return 1
+    try:
+        backup = back_up(Path(str(database.url.database)), options.path, _show_progress)
+    except BackupFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{options.path}: {backup.events} events, {backup.size} bytes")
+    return 0
+
+
+def _show_progress(copied: int, pages: int) -> None:
+    if sys.stderr.isatty():
+        width = 40
+        done = copied * width // max(1, pages)
+        end = "\n" if copied == pages else ""
+        print(f"\r[{'#' * done}{'.' * (width - done)}] {copied} of {pages} pages", end=end, file=sys.stderr, flush=True)
+
+
 def _openapi(_options: argparse.Namespace) -> int:
     from app.main import app  # noqa: PLC0415 - importing builds the application; no other command wants that
 
@@ -198,28 +124,24 @@ def _openapi(_options: argparse.Namespace) -> int:
 
 
 def _tail(options: argparse.Namespace) -> int:
-    return tail(
-        TailOptions(
-            url=options.url,
-            start=options.start,
-            cursor_file=options.cursor_file,
-            event_types=tuple(options.event_type),
-            file_id=options.file_id,
-            as_json=options.as_json,
-        )
-    )
+    token: tail.Token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token:
+        settings = load_settings()
+        configure_logging(level="WARNING", as_json=settings.log_json)
+        if not settings.local_mode:
+            print(f"A token is needed: set {TOKEN_VARIABLE} to one from {settings.auth0_domain}.", file=sys.stderr)
+            return 1
+        token = partial(_mint_tail_token, settings)
+    try:
+        return tail.tail(tail.TailOptions.of(options), token)
+    except LocalSecretError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
-def _receive(options: argparse.Namespace) -> int:
-    return receive(
-        ReceiveOptions(
-            host=options.host,
-            port=options.port,
-            secret=options.secret,
-            fail_rate=options.fail_rate,
-            as_json=options.as_json,
-        )
-    )
+def _mint_tail_token(settings: Settings) -> str:
+    """A token of local mode; the client calls this again when it has expired."""
+    return mint_local_token(settings, TAIL_SUBJECT, [Scope.READ], None, datetime.now(UTC))
 
 
 def _token(options: argparse.Namespace) -> int:

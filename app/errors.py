@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from structlog.contextvars import bind_contextvars
+
+from app.log.request_line import bind_request_fields
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sync-service:problem:"
@@ -162,7 +163,7 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         reason = describe(error.__cause__ or error)
     # For the one log line of the request.
-    bind_contextvars(problem=error.code, **({"reason": str(reason)} if reason else {}))
+    bind_request_fields(problem=error.code, **({"reason": str(reason)} if reason else {}))
     return problem_response(
         request,
         error.status,
@@ -196,7 +197,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    bind_contextvars(problem="invalid-request")
+    bind_request_fields(problem="invalid-request")
     items = error.errors()
     some = "" if len(items) <= MAX_FIELD_ERRORS else f" first, of {len(items)} errors"
     errors = [_field_error(item) for item in items[:MAX_FIELD_ERRORS]]

@@ -20,10 +20,12 @@ from app.concurrency.periodic import PeriodicTask
 from app.concurrency.weighted_semaphore import BodyBudget
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import check_durability, check_standbys
-from app.database.engine import Database
+from app.database.engine import CLOSE_SECONDS, Database
 from app.database.migrations import Schema, prepare_schema
+from app.database.preflight import check_fitness
 from app.database.prober import Prober
 from app.database.single_process import sole_process
+from app.database.wal import INTERVAL_SECONDS, WalTruncation
 from app.deliveries.background import DeliveryTasks
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.message import MessageFactory
@@ -91,13 +93,11 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             schema = Schema()
             with clear_refusals():
                 stack.enter_context(sole_process(settings))
+                await check_fitness(database)
                 await prepare_schema(database, schema)
                 await check_durability(database)
-                await check_standbys(database)
+                await _watch_standbys(settings, database, stack)
                 keys = await _open_keys(settings, metrics, stack)
-            standbys = PeriodicTask("standbys", lambda _stopping: check_standbys(database), STANDBY_CHECK_SECONDS)
-            stack.push_async_callback(standbys.stop, settings.database_statement_timeout)
-            standbys.start()
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
@@ -134,6 +134,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
+            _keep_wal_small(database, metrics, stack)
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, delivery_tasks)
             sweep.start()
@@ -196,10 +197,25 @@ async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Delivery
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
 
 
+def _keep_wal_small(database: Database, metrics: Metrics, stack: AsyncExitStack) -> None:
+    if database.is_sqlite:
+        task = PeriodicTask("wal", WalTruncation(database, metrics.database).run_once, INTERVAL_SECONDS)
+        stack.push_async_callback(task.stop, CLOSE_SECONDS)
+        task.start()
+
+
 async def _create_messages(settings: Settings, database: Database, cipher: SecretCipher) -> MessageFactory:
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
     return MessageFactory(cipher, ledger_id, settings.api_version)
+
+
+async def _watch_standbys(settings: Settings, database: Database, stack: AsyncExitStack) -> None:
+    """Find out whether there are synchronous standbys, now and then again and again."""
+    await check_standbys(database)
+    task = PeriodicTask("standbys", lambda _stopping: check_standbys(database), STANDBY_CHECK_SECONDS)
+    stack.push_async_callback(task.stop, settings.database_statement_timeout)
+    task.start()
 
 
 async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:

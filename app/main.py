@@ -1,7 +1,6 @@
 """Assembles the application: `uvicorn app.main:app` serves it."""
 
 import os
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,9 +14,7 @@ from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
 from app.files.router import router as file_router
-from app.http.concurrency import ConcurrencyLimit
-from app.http.middleware import RequestContext
-from app.http.request_metrics import RequestMetrics
+from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
 from app.log import configure_logging
 from app.metrics import Metrics
@@ -54,13 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         ),
     )
     add_error_handlers(app)
-    app.add_middleware(
-        ConcurrencyLimit,
-        limit=settings.max_concurrent_requests,
-        on_reject=partial(metrics.http.rejected, "concurrency"),
-    )
-    app.add_middleware(RequestContext)
-    app.add_middleware(RequestMetrics, metrics=metrics.http)
+    app.add_middleware(RequestMiddleware, limit=settings.max_concurrent_requests, metrics=metrics.http)
     # They are the application's own routes: an included router is another look-up for each request. They are tried in
     # this order, so those that are asked for most come first.
     for router in (

@@ -253,6 +253,12 @@ class DatabaseMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.wal_bytes = Gauge(
+            "sync_sqlite_wal_bytes",
+            "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.idle = connections.labels("idle")
         self.in_use = connections.labels("in_use")
         self.limit = Gauge(

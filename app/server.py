@@ -4,7 +4,6 @@ import os
 import resource
 import signal
 import tempfile
-from contextlib import suppress
 from socket import socket
 from types import FrameType
 
@@ -19,6 +18,7 @@ from app.http.protocol import BoundedHttpProtocol
 from app.operations.exporter import MULTIPROCESS_DIRECTORY
 
 ACCEPTED_AT_ONCE = 16
+START_REFUSED = 1
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +34,10 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 3 when the port is taken or a worker can not start.
+    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 1 when the port is taken or the service can not start.
 
     Raises:
-        SystemExit: with the same statuses, from a single process.
+        SystemExit: 0, from a single process.
     """
     signal.signal(signal.SIGTERM, _end_in_order)
     _allow_many_connections()
@@ -57,14 +57,20 @@ def serve(settings: Settings) -> int:
         listener = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")
     except PortTaken as error:
         log.error(str(error))  # noqa: TRY400 - the line says all there is to know
-        return STARTUP_FAILURE
+        return START_REFUSED
     # uvloop takes one connection from each socket in a turn of its loop. Under load a turn can take 50 ms, and a probe
     # would wait behind hundreds of connections that came together. All these sockets are one queue of the kernel's.
     listeners = [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
     if settings.web_concurrency > 1:
         return _supervise(config, listeners)
-    with suppress(KeyboardInterrupt):
+    try:
         _Server(config).run(listeners)
+    except KeyboardInterrupt:
+        return 0
+    except SystemExit as end:
+        if end.code != STARTUP_FAILURE:
+            raise
+        return START_REFUSED
     return 0
 
 
@@ -86,7 +92,7 @@ def _supervise(config: uvicorn.Config, listeners: list[socket]) -> int:
         _tell_address(config)
         supervisor.run()
     failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
-    return STARTUP_FAILURE if failed else 0
+    return START_REFUSED if failed else 0
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> None:

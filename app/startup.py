@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from app.auth.local import LocalSecretError
 from app.database.durability import NotDurable
 from app.database.migrations import NotMigrated
+from app.database.preflight import DatabaseUnfit
 from app.database.single_process import DatabaseShared
 from app.errors import Unavailable, describe
 from app.http.listener import PortTaken
@@ -27,6 +28,8 @@ def clear_refusals() -> Iterator[None]:
         yield
     except (DatabaseShared, NotMigrated, NotDurable, LocalSecretError, PortTaken) as error:
         raise StartupRefused(str(error)) from None
+    except DatabaseUnfit as error:
+        raise StartupRefused(f"DATABASE_URL: {error}") from None
     except Unavailable as error:
         raise StartupRefused(f"DATABASE_URL: {describe(error.__cause__ or error)}") from None
 

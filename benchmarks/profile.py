@@ -48,7 +48,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "asyncpg/",
     ),
     "HTTP and the event loop": ("uvicorn/", "asyncio/", "app/http/protocol", "app/server"),
-    "the call of the endpoint, and its answer": ("app/auth/route", "app/http/direct_call", "app/events/", "uuid"),
+    "the call of the endpoint, and its answer": ("app/auth/route", "app/events/", "uuid"),
     "token, permission, rate": ("app/auth/", "jose/", "cachetools"),
     "request id, metrics, limits, log": ("app/http/", "app/metrics", "prometheus_client/", "structlog/", "logging"),
     "FastAPI and Starlette": ("fastapi/", "starlette/"),

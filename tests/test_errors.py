@@ -21,7 +21,8 @@ from app.errors import (
     add_error_handlers,
     phrase,
 )
-from app.http.middleware import RequestContext
+from app.http.middleware import RequestMiddleware
+from app.metrics import HttpMetrics
 from tests.support.application import serve_in_process
 
 
@@ -60,7 +61,7 @@ class Body(BaseModel, extra="forbid"):
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     add_error_handlers(app)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestMiddleware, limit=10, metrics=HttpMetrics())
 
     @app.get("/raise/{name}")
     async def raise_error(name: str) -> None:

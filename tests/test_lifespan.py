@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -10,7 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from app.database.engine import Database
+from app.database.single_process import DatabaseShared, sole_process
 from app.files.models import FileState
+from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.load import Load, run_load
 from tests.support.process import ServiceProcess
@@ -106,3 +109,14 @@ def test_a_second_process_on_sqlite_is_refused_in_production(start_service: Star
         start_service(ENVIRONMENT="production")
     first.kill()
     start_service(ENVIRONMENT="production")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_symbolic_link_does_not_lead_a_second_process_to_the_file(
+    make_settings: MakeSettings, sqlite_url: str, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(sqlite_url.removeprefix("sqlite:///"))
+    with sole_process(make_settings(environment="production")), pytest.raises(DatabaseShared):  # noqa: SIM117
+        with sole_process(make_settings(environment="production", database_url=f"sqlite:///{link}")):
+            pass

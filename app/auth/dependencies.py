@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
-from structlog.contextvars import bind_contextvars
 
 from app.auth.errors import Reason, ScopeMissing, TokenRejected
 from app.auth.principal import Principal, Scope
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
+from app.log.request_line import bind_request_fields
 from app.metrics import Metrics
 
 _documented_scheme = HTTPBearer(
@@ -29,13 +29,13 @@ async def authenticate(request: Request) -> Principal:
         TokenRejected: 401.
         KeysUnavailable: 503.
     """
-    known: Principal | None = getattr(request.state, "principal", None)
+    known: Principal | None = request.scope["state"].get("principal")
     if known is not None:
         return known
     verifier: TokenVerifier = request.state.verifier
     principal = await verifier.verify(_bearer_token(request.headers.getlist("Authorization")))
     request.state.principal = principal
-    bind_contextvars(subject=principal.subject)
+    bind_request_fields(subject=principal.subject)
     return principal
 
 

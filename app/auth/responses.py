@@ -5,7 +5,7 @@ from app.auth.principal import Scope
 from app.auth.rate_limit import RateLimited
 from app.database.errors import DatabaseUnavailable
 from app.errors import Unprocessable, unknown_parameter
-from app.http.concurrency import TooManyUnderWay
+from app.http.middleware import TooManyUnderWay
 from app.http.responses import Errors
 
 

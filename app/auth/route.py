@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
-from functools import cached_property, partial
 from typing import Any, get_origin
 
 from fastapi import Request, Response
@@ -11,13 +10,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.auth.dependencies import Permission
-from app.auth.principal import Principal
 from app.auth.rate_limit import RateLimited, RateLimiter
 from app.config import Settings
 from app.errors import FieldError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
-from app.http.direct_call import DirectCall
-from app.http.item_reader import ItemReader
 from app.http.strict_json import parse_json
 
 
@@ -36,75 +32,51 @@ class AuthenticatedRoute(APIRoute):
         """What reads a body that is large enough for a thread of its own."""
         return parse_json
 
-    def create_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What answers a request whose token and query are checked: FastAPI's own handler."""
-        return super().get_route_handler()
-
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler; the extension point is documented as "custom Request and APIRoute class"."""
-        handler = self.create_handler()
-        permissions = [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
+        handler = super().get_route_handler()
+        permissions = self.permissions()
         parameters = dict(_query_parameters(self.dependant))
 
-        async def authenticated(request: Request) -> Response:
+        async def authenticated(received: Request) -> Response:
+            request = self.json_request(received)
             for permission in permissions:
                 await permission.check(request)
-            _limit_rate(request)
-            _check_query(request, parameters)
+            limit_rate(request)
+            check_query(request, parameters)
             if self.body_field is not None:
                 require_json(request)
-            settings: Settings = request.state.settings
-            json_request = JsonRequest(
-                request.scope,
-                request.receive,
-                max_bytes=self.max_body_bytes(settings),
-                timeout_seconds=settings.body_timeout,
-                budget=request.state.body_budget,
-                parse_large=self.large_body_parser(settings),
-            )
             try:
-                return await handler(json_request)
+                return await handler(request)
             finally:
-                json_request.release()
+                request.release()
 
         return authenticated
 
+    def permissions(self) -> list[Permission]:
+        """What a caller needs."""
+        return [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
 
-class DirectRoute(AuthenticatedRoute):
-    """A route that is asked so often that it does without FastAPI's solver of dependencies; see `DirectCall`."""
-
-    def create_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """A direct call."""
-        permissions = [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
-        return DirectCall(self, dict.fromkeys(permissions, _get_principal)).__call__
-
-
-class BatchRoute(DirectRoute):
-    """A direct route that takes many events at once."""
-
-    def max_body_bytes(self, settings: Settings) -> int:
-        """The largest body that the route reads."""
-        return settings.max_batch_bytes
-
-    def large_body_parser(self, settings: Settings) -> Callable[[bytearray], Any]:
-        """Reads the events one after the other, each at most as large as it may be alone."""
-        return partial(self._items.read, max_item_bytes=settings.max_event_bytes)
-
-    @cached_property
-    def _items(self) -> ItemReader:
-        model = self.body_field and self.body_field.field_info.annotation
-        assert isinstance(model, type)  # noqa: S101 - a batch has a body, and a model
-        assert issubclass(model, BaseModel)  # noqa: S101
-        return ItemReader(model)
+    def json_request(self, request: Request) -> JsonRequest:
+        """`request` with a body that is read as strict JSON, within the limits of the route."""
+        state = request.state
+        settings: Settings = state.settings
+        return JsonRequest(
+            request.scope,
+            request.receive,
+            max_bytes=self.max_body_bytes(settings),
+            timeout_seconds=settings.body_timeout,
+            budget=state.body_budget,
+            parse_large=self.large_body_parser(settings),
+        )
 
 
-async def _get_principal(request: Request) -> Principal:
-    principal: Principal = request.state.principal  # the permission has been checked
-    return principal
+def limit_rate(request: Request) -> None:
+    """Refuse what its subject, known by now, sends beyond its rate.
 
-
-def _limit_rate(request: Request) -> None:
-    """Refuse what its subject, known by now, sends beyond its rate."""
+    Raises:
+        RateLimited: 429.
+    """
     limiter: RateLimiter | None = request.state.rate_limiter
     if limiter is None:
         return
@@ -127,7 +99,12 @@ def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
         yield from _query_parameters(dependency)
 
 
-def _check_query(request: Request, may_repeat: dict[str, bool]) -> None:
+def check_query(request: Request, may_repeat: dict[str, bool]) -> None:
+    """Refuse query parameters beside those of `may_repeat`, and those that come twice although they may not.
+
+    Raises:
+        Unprocessable: 422.
+    """
     if not request.scope["query_string"]:
         return
     counts = Counter(name for name, _ in request.query_params.multi_items())

@@ -2,9 +2,9 @@
 
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
-from cachetools import TLRUCache
 from jose import jws
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
@@ -35,9 +35,8 @@ class TokenVerifier:
             audience=settings.api_audience,
             leeway_seconds=settings.auth_leeway_seconds,
         )
-        self._cache: TLRUCache[bytes, VerifiedToken, float] = TLRUCache(
-            settings.auth_token_cache_size, ttu=lambda _digest, token, _now: token.expires_at, timer=now
-        )
+        self._cache: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._cache_size = settings.auth_token_cache_size
         self._cached_generation = keys.generation()
 
     async def verify(self, token: str) -> Principal:
@@ -66,11 +65,19 @@ class TokenVerifier:
             self._cache.clear()
             self._cached_generation = generation
         token = self._cache.get(digest)
-        return token if token is not None and token.valid_from <= self._now() else None
+        if token is None:
+            return None
+        now = self._now()
+        if now >= token.expires_at:
+            del self._cache[digest]
+            return None
+        self._cache.move_to_end(digest)
+        return token if token.valid_from <= now else None
 
     def _remember(self, digest: bytes, token: VerifiedToken) -> None:
-        if self._cache.maxsize:
-            self._cache[digest] = token
+        self._cache[digest] = token
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
 
 
 def _signed_payload(token: str, key: Key, algorithm: str) -> bytes:

@@ -8,7 +8,6 @@ from fastapi import Depends, Header, Request
 from app.changes.errors import CursorInvalid
 from app.changes.service import ChangeService
 from app.errors import FieldError, Unprocessable
-from app.http.stay import Stay
 
 
 async def get_service(request: Request) -> ChangeService:
@@ -24,7 +23,7 @@ async def take_place(request: Request, changes: Annotated[ChangeService, Depends
         TooManyFollowers: 503.
     """
     with changes.place("stream"):
-        Stay.of(request.scope).begin()
+        request.state.open_request.become_long_lived()
         yield
 
 

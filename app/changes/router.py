@@ -13,7 +13,6 @@ from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
 from app.http.dependencies import ChangePlace
 from app.http.pages import PageResponse
 from app.http.presence import while_connected
-from app.http.stay import Stay
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -35,7 +34,7 @@ async def list_changes(
     if query.wait and not page.changes:
         place.give_back()
         with changes.place("long_poll"):
-            Stay.of(request.scope).begin()
+            request.state.open_request.become_long_lived()
             waiting = changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
             page = await while_connected(request, waiting)
         await place.take(len(page.changes))

@@ -1,11 +1,13 @@
 """The connection pool and the ways to use it: read, append, transact."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -20,17 +22,22 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
 from app.database.connection import ClosableConnection, never_cancelled
-from app.database.errors import database_errors
+from app.database.errors import DatabaseDamaged, database_errors
+from app.database.pool_metrics import measure_pool
+from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
-from app.database.writability import Writability
+from app.database.writability import DAMAGE, Writability
+from app.errors import describe
 from app.metrics import DatabaseMetrics
+
+log = structlog.get_logger(__name__)
 
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
 _COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
 CLOSE_SECONDS = 2
 NO_LIMIT_SECONDS = 7 * 86_400
-_TAKEN = "sync-service: taken"
+WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
 
 
 class Database:
@@ -40,14 +47,18 @@ class Database:
         self.engine = create_engine(settings)
         self.writability = Writability()
         if metrics is not None:
-            _measure_pool(self.engine, settings, metrics)
+            measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
+        self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
+        if self._file is not None:
+            self._file.watch(self.engine)
         # PostgreSQL: one statement is its own transaction, one round trip. A transaction pooler needs a BEGIN all the
         # same, to keep preparing and executing on one server connection; and so does SQLite.
         pooled = not settings.database_prepared_statements
         single = {} if self.is_sqlite or pooled else {"isolation_level": "AUTOCOMMIT"}
         self._single = self.engine.execution_options(**single)
         self._append = self.engine.execution_options(**single, **{_BEGIN: "BEGIN IMMEDIATE"})
+        self._outside = self.engine.execution_options(**{_BEGIN: ""})
         self._write = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # SQLite's own wait for other writers is not fair: without a queue of ours a busy sweep would starve appends.
         self._turn = asyncio.Lock() if self.is_sqlite else None
@@ -64,14 +75,14 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session whose statements are each a snapshot of their own."""
-        with database_errors():
+        with self._errors():
             async with self._readers() as session:
                 yield session
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """The same as a bare connection, for rows instead of objects, at half the cost."""
-        with database_errors():
+        with self._errors():
             async with self._single.connect() as connection:
                 yield connection
 
@@ -81,7 +92,7 @@ class Database:
 
         Without `wait_for_standbys` a failover may undo it.
         """
-        with database_errors():
+        with self._errors():
             async with self._writing(), self._writers.begin() as session:
                 if self.watermark.active and not wait_for_standbys:
                     await session.execute(_COMMIT_LOCALLY)
@@ -94,8 +105,8 @@ class Database:
         Raises `WritesRefused` while an event written now could be lost, and `CommitUncertain` when it is committed, but
         perhaps on the primary alone.
         """
-        self.writability.check()
-        with database_errors():
+        with self._errors():
+            self.writability.check()
             async with (
                 self._writing(),
                 self._append.connect() as connection,
@@ -103,6 +114,38 @@ class Database:
                 connection.begin(),
             ):
                 yield connection
+
+    @property
+    def wal_path(self) -> Path:
+        """Where SQLite keeps its WAL: beside the file that a symbolic link leads to."""
+        return Path(f"{Path(str(self.engine.url.database)).resolve()}-wal")
+
+    async def truncate_wal(self) -> bool:
+        """SQLite: write the WAL into the file and empty it. False when a reader still needs it, at once."""
+        with self._errors():
+            async with self._writing(), self._outside.connect() as connection:
+                before = (await connection.exec_driver_sql("PRAGMA busy_timeout")).scalar_one()
+                await connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+                try:
+                    busy: int = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]
+                finally:
+                    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {before}")
+        return not busy
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Refuse a file that is lost. Log damage; after some in SQLite's one file, events would be written in vain."""
+        if self._file is not None:
+            self._file.check()
+        try:
+            with database_errors():
+                yield
+        except DatabaseDamaged as error:
+            if error.__cause__ is not None:
+                log.error("the database is damaged", error=describe(error.__cause__))  # noqa: TRY400 - a request has one
+            if self.is_sqlite and not self.writability.is_damaged:
+                self.writability.refuse(DAMAGE, str(error))
+            raise
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
@@ -113,16 +156,26 @@ class Database:
         async with asyncio.timeout(self._turn_timeout_seconds):
             await self._turn.acquire()
         try:
+            self._compare_file()
             yield
+            self._compare_file()  # what was written is committed by now
         finally:
             self._turn.release()
+
+    def _compare_file(self) -> None:
+        if self._file is not None:
+            self._file.compare()
 
     async def close(self) -> None:
         """Close every connection; those that hang are left to the end of the process after 2 seconds."""
         await self.watermark.close()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.engine.dispose()
+        except TimeoutError:
+            return
+        if self._file is not None:
+            self._file.close()
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -146,6 +199,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         if not settings.database_prepared_statements:
             _limit_each_transaction(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
+    event.listen(engine.sync_engine, "handle_error", _forget_values)
     return engine
 
 
@@ -153,34 +207,6 @@ def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> Async
     """An engine of one connection whose statements may take as long as they take."""
     limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": NO_LIMIT_SECONDS}
     return create_engine(settings.model_copy(update=limits)).execution_options(**options)
-
-
-def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:
-    """Count the pool's connections as they come and go."""
-    metrics.limit.set(settings.database_pool_size + settings.database_max_overflow)
-
-    pool = engine.sync_engine
-
-    @event.listens_for(pool, "connect")
-    def _connected(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        metrics.idle.inc()
-
-    @event.listens_for(pool, "checkout")
-    def _taken(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        record.info[_TAKEN] = True
-        metrics.idle.dec()
-        metrics.in_use.inc()
-
-    @event.listens_for(pool, "checkin")
-    def _given_back(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        # An attempt to connect that failed is given back without ever having been taken.
-        if record.info.pop(_TAKEN, False):
-            metrics.in_use.dec()
-            metrics.idle.inc()
-
-    @event.listens_for(pool, "close")
-    def _closed(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        metrics.idle.dec()
 
 
 def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
@@ -237,13 +263,15 @@ def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
+            f"journal_size_limit = {WAL_LIMIT_BYTES}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+        if statement := connection.get_execution_options().get(_BEGIN, "BEGIN"):
+            connection.exec_driver_sql(statement)
 
 
 def _watch_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
@@ -256,3 +284,11 @@ def _treat_read_only_as_lost(context: ExceptionContext) -> None:
     # After a failover the pool still holds connections to the old primary, now a read-only standby.
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
         context.is_disconnect = True
+
+
+def _forget_values(context: ExceptionContext) -> None:
+    # PostgreSQL's DETAIL of a violated constraint is the row, and a log line of the error would have it.
+    original = context.original_exception
+    for error in (original, original.__cause__):
+        if getattr(error, "detail", None) is not None:
+            error.detail = None  # type: ignore[union-attr]  # an error of asyncpg, or SQLAlchemy's copy of it

@@ -9,6 +9,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
 
+DAMAGED_RETRY_SECONDS = 60
+
 # PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races; closed.
 _FAILED_CLASSES = ("08", "53", "57P", "58")
 _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
@@ -26,6 +28,8 @@ _SQLITE_FAILED = frozenset(
         sqlite3.SQLITE_NOMEM,
     }
 )
+_DAMAGED_STATES = frozenset({"XX001", "XX002"})  # data_corrupted, index_corrupted
+_SQLITE_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF  # SQLite's extended codes carry the primary one in their low byte
 
 
@@ -41,17 +45,35 @@ class DatabaseUnavailable(Unavailable):
         return isinstance(cause, DBAPIError) and (cause.connection_invalidated or isinstance(cause, InterfaceError))
 
 
+class DatabaseDamaged(DatabaseUnavailable):
+    """503: something in the database is damaged or lost; an operator has to repair it or restore a backup."""
+
+    code = "database-damaged"
+    detail = "The database is damaged: an operator has to repair it or restore a backup."
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, retry_after_seconds=DAMAGED_RETRY_SECONDS)
+
+
 def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
+    if found_damage(error):
+        return True
     state = _sqlstate(error)
     if state is not None:
         return state in _FAILED_STATES or state.startswith(_FAILED_CLASSES)
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    return code is not None and code & _PRIMARY_CODE in _SQLITE_FAILED
+    return _sqlite_code(error) in _SQLITE_FAILED
+
+
+def found_damage(error: BaseException) -> bool:
+    """Whether the database says in `error` that what it read is damaged, or is no database."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return _sqlstate(error) in _DAMAGED_STATES or _sqlite_code(error) in _SQLITE_DAMAGED
 
 
 def ran_out_of_time(error: BaseException) -> bool:
@@ -68,9 +90,16 @@ def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
+def _sqlite_code(error: DBAPIError) -> int | None:
+    code: int | None = getattr(error.orig, "sqlite_errorcode", None)
+    return None if code is None else code & _PRIMARY_CODE
+
+
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn every error that means "not now" into `DatabaseUnavailable`; the rest pass as they are.
+    """Turn damage into `DatabaseDamaged` and every error that means "not now" into `DatabaseUnavailable`.
+
+    The rest pass as they are.
 
     Connecting raises the bare errors of the socket.
     """
@@ -79,6 +108,8 @@ def database_errors() -> Iterator[None]:
     except DatabaseUnavailable:
         raise
     except Exception as error:
+        if found_damage(error):
+            raise DatabaseDamaged from error
         if connection_failed(error) or ran_out_of_time(error) or isinstance(error, (OSError, TimeoutError)):
             raise DatabaseUnavailable from error
         raise

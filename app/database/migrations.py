@@ -7,13 +7,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from app.database.engine import Database
 
 log = structlog.get_logger(__name__)
 
 MIGRATION_LOCK = 0x53594E43  # "SYNC": the advisory lock that migrating processes share
+LEDGER_TABLE = "ledger_head"
 
 
 class NotMigrated(Exception):
@@ -49,11 +50,12 @@ async def prepare_schema(database: Database, schema: Schema) -> None:
     """Migrate SQLite; check PostgreSQL.
 
     Raises:
-        NotMigrated: when PostgreSQL's schema is behind, naming the command that helps.
+        NotMigrated: when PostgreSQL's schema is behind, naming the command that helps; when it is another program's.
         DatabaseUnavailable: when the database can not be reached.
     """
     current = await _current_revision(database)
     if schema.is_newer(current):
+        await _check_ours(database, current)
         log.warning("the schema is of a later release than this one", schema=current, head=schema.head)
     elif database.is_sqlite:
         async with database.transaction() as session:
@@ -61,6 +63,17 @@ async def prepare_schema(database: Database, schema: Schema) -> None:
     elif not schema.serves(current):
         raise NotMigrated(
             f"the schema is at {current or 'nothing'} and this release needs {schema.head}: run `alembic upgrade head`"
+        )
+
+
+async def _check_ours(database: Database, revision: str | None) -> None:
+    """Make sure that a revision that we do not know is one of a later release of this service."""
+    async with database.read() as session:
+        names = await (await session.connection()).run_sync(lambda connection: inspect(connection).get_table_names())
+    if LEDGER_TABLE not in names:
+        raise NotMigrated(
+            f"the database is another program's: its alembic_version is {revision}, and it has no {LEDGER_TABLE}; "
+            "give the service a database of its own"
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -22,7 +23,8 @@ def sole_process(settings: Settings) -> Iterator[None]:
     if settings.environment != "production" or not settings.database.is_sqlite:
         yield
         return
-    lock = FileLock(f"{settings.database.url.database}.lock")
+    # By any of its names it is one file.
+    lock = FileLock(f"{Path(str(settings.database.url.database)).resolve()}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

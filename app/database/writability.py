@@ -6,6 +6,8 @@ from app.database.errors import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
+DAMAGE = "damage"  # the check that finds the database damaged or lost
+
 
 class WritesRefused(DatabaseUnavailable):
     """503: the database answers, but an event written now could be lost."""
@@ -28,6 +30,11 @@ class Writability:
     def reason(self) -> str | None:
         """One sentence for people that says why writes are refused; None while they are accepted."""
         return next(iter(self._reasons.values()), None)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the database was found damaged or lost, which only an operator can heal."""
+        return DAMAGE in self._reasons
 
     def refuse(self, check: str, reason: str) -> None:
         """Refuse writes for `reason` until `check` allows them again."""

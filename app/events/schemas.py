@@ -1,7 +1,7 @@
 """What clients send and get: events as JSON."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 from pydantic import (
@@ -92,10 +92,13 @@ class NewBatch(Input):
     events: list[NewBatchEvent] = Field(min_length=1, max_length=BATCH_MAX_EVENTS)
 
 
+CREATED_MESSAGE: Final = "Sync event created successfully"
+
+
 class EventCreated(BaseModel):
     """The event is committed and flushed to disk."""
 
-    message: Literal["Sync event created successfully"] = "Sync event created successfully"
+    message: Literal["Sync event created successfully"] = CREATED_MESSAGE
     event_id: UUID
 
 

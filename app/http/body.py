@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException, Request
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from app.concurrency.weighted_semaphore import BodyBudget
@@ -90,9 +89,15 @@ class JsonRequest(Request):
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
             raise ContentTooLarge(self._max_bytes)
+        has_more = True
         try:
             async with asyncio.timeout(self._timeout_seconds) as limit:
-                async for chunk in self.stream():
+                while has_more:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientLeft
+                    chunk: bytes = message.get("body", b"")
+                    has_more = message.get("more_body", False)
                     if len(self._raw) + len(chunk) > self._max_bytes:
                         raise ContentTooLarge(self._max_bytes)
                     self._raw += chunk
@@ -102,8 +107,6 @@ class JsonRequest(Request):
                         limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
         except TimeoutError:
             raise BodyTooSlow(self._timeout_seconds) from None
-        except ClientDisconnect:
-            raise ClientLeft from None
         return bytes(self._raw[:1])
 
     async def json(self) -> Any:

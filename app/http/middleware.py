@@ -1,4 +1,4 @@
-"""Pure ASGI middleware around every request: its id, its log line, and its last resort."""
+"""The one pure ASGI middleware: id, concurrency limit, metrics and log line of every request, and its last resort."""
 
 import logging
 import re
@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import Request
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
-from app.errors import bug_response
+from app.errors import Unavailable, bug_response, problem_response
 from app.log import LOGGED
+from app.log.request_line import begin_request, log_request
+from app.metrics import HttpMetrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,75 +25,114 @@ SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
-log = structlog.get_logger("app.access")
-_standard_log = logging.getLogger("app.access")
+
+class TooManyUnderWay(Unavailable):
+    """503; nothing was done."""
+
+    code, detail = "too-many-requests-under-way", "Too many requests are under way; try again."
 
 
-class RequestContext:
-    """Gives every request an id (the caller's if it is sane), in the answer and in every log line; logs one line.
+class OpenRequest:
+    """A request under way: its id, the status of its response once that has begun (else 0), and its permits."""
 
-    The line also has what was bound on the way: the subject, the event, why the request was refused. A bug is logged
-    and answered here, where its answer still gets the id and the connection lives on.
+    __slots__ = ("_leave", "_send", "id", "is_long_lived", "permits", "started", "status")
+
+    def __init__(self, scope: Scope, send: Send, leave: Callable[["OpenRequest"], None]) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        self.id = sane_request_id(given.decode("latin-1") if given else None)
+        self.status = 0
+        self.is_long_lived = False
+        self.permits = 0 if scope["path"] in PROBE_PATHS else 1
+        self.started = time.perf_counter()
+        self._send = send
+        self._leave = leave
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response, its start with the header `X-Request-ID`."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+        await self._send(message)
+
+    def become_long_lived(self) -> None:
+        """The request waits for events to come, as streams and long polls do: it leaves its permit to others."""
+        if not self.is_long_lived:
+            self.is_long_lived = True
+            self._leave(self)
+
+
+class RequestMiddleware:
+    """One pass around every request.
+
+    - It has an id, the caller's if that is sane, else a new one: in the response and in every log line.
+    - Beyond `limit` requests under way it gets 503. Health and metrics are always let through and not counted.
+    - It is counted and timed by the template of its route, never by its path, which callers choose.
+    - It is one log line, with what was bound on the way: the subject, the event, why the request was refused.
+    - A bug is logged and answered here, so that its response has the id and the connection lives on.
+
+    A long-lived request holds no permit and is not timed. The application finds the `OpenRequest` on
+    `request.state.open_request`.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, limit: int, metrics: HttpMetrics) -> None:
         self._app = app
+        self._limit = limit
+        self._metrics = metrics
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = sane_request_id(_header(scope, b"x-request-id"))
-        encoded_id = request_id.encode()
-        scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        started = time.perf_counter()
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", encoded_id)]
-            await send(message)
-
+        request = OpenRequest(scope, send, self._leave)
+        scope.setdefault("state", {}).update(request_id=request.id, open_request=request)
+        begin_request(request.id)
+        app = self._enter(request) or _rejection(scope)
         bug: Exception | None = None
         try:
-            await self._app(scope, receive, send_with_id)
+            await app(scope, receive, request.send)
         except Exception as error:
             bug = error
-            if status:
-                raise  # the answer has begun, so only the server can end it: by closing the connection
-            await bug_response(Request(scope))(scope, receive, send_with_id)
+            if request.status:
+                error.add_note(LOGGED)
+                raise  # the response has begun, so only the server can end it: by closing the connection
+            await bug_response(Request(scope))(scope, receive, request.send)
         finally:
-            _log_request(scope, status, time.perf_counter() - started, bug)
-            if bug and status:
-                bug.add_note(LOGGED)
+            self._end(request, scope, bug)
+
+    def _enter(self, request: OpenRequest) -> App | None:
+        """The application if the request may go on to it."""
+        is_refused = request.permits and self._under_way >= self._limit
+        if is_refused:
+            request.permits = 0
+            self._metrics.rejected("concurrency")
+        self._under_way += request.permits
+        self._metrics.in_progress.inc()
+        return None if is_refused else self._app
+
+    def _leave(self, request: OpenRequest) -> None:
+        self._under_way -= request.permits
+        self._metrics.in_progress.dec()
+
+    def _end(self, request: OpenRequest, scope: Scope, bug: Exception | None) -> None:
+        seconds = time.perf_counter() - request.started
+        if not request.is_long_lived:
+            self._leave(request)
+        template = getattr(scope.get("route"), "path_format", None)
+        duration_seconds = None if request.is_long_lived else seconds
+        self._metrics.answered(scope["method"], template, request.status, duration_seconds)
+        level = _level(scope["path"], request.status, bug)
+        log_request(level, scope["method"], scope["path"], status=request.status, seconds=seconds, bug=bug)
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    """The first header of this lower-case name."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
-
-
-def _log_request(scope: Scope, status: int, seconds: float, bug: Exception | None) -> None:
-    level = _level(scope["path"], status, bug)
-    if _standard_log.isEnabledFor(level):  # before anything is prepared for a line that is not written
-        log.log(
-            level,
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status or None,
-            duration_ms=round(seconds * 1000, 2),
-            **({"exc_info": bug} if bug else {}),
-        )
+def _rejection(scope: Scope) -> App:
+    error = TooManyUnderWay()
+    return problem_response(Request(scope), error.status, str(error), code=error.code, headers=error.headers)
 
 
 def _level(path: str, status: int, bug: Exception | None) -> int:
-    """How bad the end of a request is. `status` 0: it got no answer."""
+    """How bad the end of a request is. `status` 0: it got no response."""
     if bug or status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.ERROR
     if not status or status > HTTPStatus.INTERNAL_SERVER_ERROR:

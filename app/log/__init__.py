@@ -4,13 +4,16 @@ import logging
 import os
 import sys
 import threading
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
-from opentelemetry import trace
+from pydantic_core import to_json
 
+from app.log.request_line import RequestRecord, add_request_fields
 from app.log.text import TextRenderer
+from app.log.trace import add_trace
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -39,7 +42,8 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        _add_trace,
+        add_request_fields,
+        add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%Y-%m-%d %H:%M:%S.%f", utc=True),
@@ -57,12 +61,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     )
     handler = _StderrHandler()
     handler.addFilter(_is_new)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(as_json=as_json)],
-        )
-    )
+    handler.setFormatter(_Formatter(shared, as_json=as_json))
     _send_everything_to(handler, level)
     logging.captureWarnings(True)
     if sys.excepthook is sys.__excepthook__:
@@ -71,11 +70,43 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         threading.excepthook = _log_uncaught_in_thread
 
 
-def _renderer(*, as_json: bool) -> "list[Processor]":
-    if as_json:
-        return [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return [_shorten_time, structlog.processors.format_exc_info, TextRenderer(colours=colours)]
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders every record in one shape: through `chain` first, unless it is the line of a request."""
+
+    def __init__(self, chain: "list[Processor]", *, as_json: bool) -> None:
+        text = TextRenderer(colours=_shows_colours())
+        last: list[Processor] = (
+            [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
+            if as_json
+            else [_shorten_time, structlog.processors.format_exc_info, text]
+        )
+        super().__init__(foreign_pre_chain=chain, processors=[self.remove_processors_meta, *last])
+        self._as_json = as_json
+        self._render_text = text
+        self._second, self._second_text = 0, ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of `record`, without its end, and of a traceback in text the lines that follow."""
+        if not isinstance(record, RequestRecord):
+            return super().format(record)
+        fields, level = cast("dict[str, Any]", record.msg), record.levelname.lower()
+        if self._as_json:
+            time = self._time(record.created, "T", digits=6)
+            whole = {**fields, "event": "request", "level": level, "logger": record.name, "timestamp": time}
+            return to_json(whole, ensure_ascii=True).decode()
+        return self._render_text.render_request(self._time(record.created, " ", digits=3), level, record.name, fields)
+
+    def _time(self, seconds: float, separator: str, *, digits: int) -> str:
+        """RFC 3339 in UTC; there are many lines in a second, whose time but for its fraction is the same."""
+        second = int(seconds)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(separator)
+        return f"{self._second_text}.{int((seconds - second) * 10**digits):0{digits}}Z"
+
+
+def _shows_colours() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _send_everything_to(handler: logging.Handler, level: str) -> None:
@@ -94,15 +125,6 @@ def _send_everything_to(handler: logging.Handler, level: str) -> None:
 
 def _shorten_time(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
     fields["timestamp"] = f"{fields['timestamp'][:-3]}Z"
-    return fields
-
-
-def _add_trace(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
-    """Add the ids of the span that the line belongs to, if there is one."""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        fields["trace_id"] = trace.format_trace_id(context.trace_id)
-        fields["span_id"] = trace.format_span_id(context.span_id)
     return fields
 
 

@@ -1,7 +1,8 @@
 """Renders log lines as text for people: nothing that a value holds can end its line, colour it or pose as a field."""
 
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ LEVEL_WIDTH = 8
 _CONTEXT = ("request_id", "subject", "trace_id", "span_id")
 _SCALAR = (str, int, float, UUID, type(None))
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@+,;%?&*~!#$^()<>|-]+")
+_is_plain = re.compile(r"[A-Za-z0-9_./:@+,;%?&*~!#$^()<>|-]+").fullmatch
 # Without what marks a field: an equals sign, two spaces, an opening quote, an escape.
 _PLAIN_MESSAGE = re.compile(r"(?!.*  )[A-Za-z0-9(</][ -<>-\[\]-~]*(?<! )")
 
@@ -38,36 +39,55 @@ class TextRenderer:
 
     def __call__(self, _logger: object, _method: str, fields: MutableMapping[str, Any]) -> str:
         """One line, without its end, and the lines of its traceback."""
-        blocks = [fields.pop(name, None) for name in ("stack", "exception")]
+        blocks = [fields.pop(name) for name in ("stack", "exception") if name in fields]
         timestamp, level = str(fields.pop("timestamp", "")), str(fields.pop("level", ""))
         logger = fields.pop("logger", None)
+        message = _message(str(fields.pop("event", "")))
+        context = [(name, fields.pop(name)) for name in _CONTEXT if name in fields]
+        name = self._name
         parts = [
             self._in(_DIM, timestamp),
             self._in(_OF_LEVEL.get(level, ""), level.ljust(LEVEL_WIDTH)),
-            self._in(_BRIGHT, _message(str(fields.pop("event", "")))),
-            " ".join(f"{self._in(_CYAN, name)}={value}" for name, value in _pairs(fields)),
+            self._in(_BRIGHT, message),
+            " ".join([f"{name(key)}={_value(value)}" for key, value in (*fields.items(), *context)]),
             self._in(_DIM, f"[{_value(logger)}]") if logger else "",
         ]
-        lines = ["  ".join(part for part in parts if part)]
-        for block in blocks:
-            lines += [CONTINUATION + _escape(line) for line in str(block or "").split("\n") if line]
-        return "\n".join(lines)
+        line = "  ".join([part for part in parts if part])
+        if not blocks:
+            return line
+        lines = [_escape(line) for block in blocks for line in str(block or "").split("\n") if line]
+        return "\n".join([line, *(CONTINUATION + line for line in lines)])
+
+    def render_request(self, timestamp: str, level: str, logger: str, fields: Mapping[str, Any]) -> str:
+        """The same line of a request, whose `fields` have plain names and stand in the order of the line."""
+        if self._colours:
+            whole = {"timestamp": timestamp, "level": level, "event": "request", "logger": logger, **fields}
+            return self(None, "", whole)
+        pairs = " ".join([f"{name}={_value(value)}" for name, value in fields.items()])
+        return f"{timestamp}  {level:{LEVEL_WIDTH}}  request  {pairs}  [{logger}]"
+
+    def _name(self, name: str) -> str:
+        plain = _plain_name(name)
+        return self._in(_CYAN, plain) if self._colours else plain
 
     def _in(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colours and colour and text else text
 
 
-def _pairs(fields: MutableMapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in sorted(fields, key=lambda name: _CONTEXT.index(name) if name in _CONTEXT else -1):
-        yield name if _NAME.fullmatch(name) else repr(name), _value(fields[name])
+@lru_cache(maxsize=256)
+def _plain_name(name: str) -> str:
+    return name if _NAME.fullmatch(name) else repr(name)
 
 
 def _value(value: object) -> str:
     """`value` as it is when it is plain, else quoted and escaped as in Python."""
+    if type(value) is int or type(value) is float:
+        return str(value)
     text = str(value) if isinstance(value, _SCALAR) else repr(value)
-    return text if _PLAIN.fullmatch(text) else repr(text)
+    return text if _is_plain(text) else repr(text)
 
 
+@lru_cache(maxsize=256)
 def _message(text: str) -> str:
     return text if _PLAIN_MESSAGE.fullmatch(text) else repr(text)
 

@@ -34,7 +34,7 @@ class Liveness(BaseModel):
 class Checks(BaseModel):
     """What must hold for the process to be sent requests."""
 
-    database: CheckResult = Field(description="The database answers.")
+    database: CheckResult = Field(description="The database answers, and is not damaged or lost.")
     migrations: CheckResult = Field(description="Its schema is the one this release needs, or that of a later one.")
     keys: CheckResult = Field(description="There is a key to verify tokens with.")
     shutdown: CheckResult = Field(description="`failed` once the process was told to end.")
@@ -126,7 +126,7 @@ class HealthMonitor:
         """The answer of `GET /health/ready`."""
         status = await self.ledger_status()
         checks = {
-            "database": status is not None,
+            "database": status is not None and not self._writability.is_damaged,
             "migrations": status is not None and self._schema.serves(status.schema_revision),
             "keys": self._keys.ready(),
             "shutdown": not self._drain.begun,

@@ -11,7 +11,7 @@ from fastapi.telemetry import TelemetryConfig
 from app.config import Settings
 from app.errors import add_error_handlers
 from app.http.listener import bind
-from app.http.middleware import RequestContext
+from app.http.middleware import RequestMiddleware
 from app.http.protocol import BoundedHttpProtocol
 from app.metrics import Metrics
 from app.operations.exporter import MetricsExporter
@@ -65,6 +65,6 @@ def _create_app(settings: Settings, metrics: Metrics, exporter: MetricsExporter)
 
     app = FastAPI(openapi_url=None, lifespan=lifespan, telemetry=TelemetryConfig(tracing=False, auto_configure=False))
     add_error_handlers(app)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestMiddleware, limit=settings.max_concurrent_requests, metrics=metrics.http)
     app.include_router(metrics_router)
     return app

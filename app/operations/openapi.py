@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.http.concurrency import TooManyUnderWay
+from app.http.middleware import TooManyUnderWay
 from app.http.responses import RETRY_AFTER_HEADER, Responses, problems, success
 from app.operations.health import Health, Readiness
 

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
-from structlog.contextvars import bind_contextvars
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.http.etag import version_etag
 from app.http.paging import page_links
 from app.http.types import Uuid
+from app.log.request_line import bind_request_fields
 from app.subscriptions import openapi
 from app.subscriptions.dependencies import Condition, Subscriptions
 from app.subscriptions.examples import CHANGE_BODIES, NEW_BODIES, REPLAY_BODIES, SUBSCRIPTION_ID
@@ -49,7 +49,7 @@ async def create_subscription(
     """
     overview, secret = await subscriptions.create(new, operator.subject)
     stored = overview.subscription
-    bind_contextvars(subscription_id=str(stored.id))
+    bind_request_fields(subscription_id=str(stored.id))
     response.headers.update({"Location": f"/subscriptions/{stored.id}", "ETag": version_etag(stored.version)})
     response.headers.update(NO_STORE)
     return CreatedSubscription.of(overview, subscriptions.header_names(stored), secret=secret)

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 
 from app.auth.dependencies import Reader
-from app.auth.route import DirectRoute
+from app.auth.route import AuthenticatedRoute
 from app.config import load_settings
 from app.events.router import EventId
 from app.main import create_app
 
-router = APIRouter(route_class=DirectRoute)
+router = APIRouter(route_class=AuthenticatedRoute)
 
 
 @router.get("/noop/{event_id:uuid}")

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-import structlog
 from fastapi import FastAPI, Request
 
 from app.auth.dependencies import Operator, Reader, Writer, authenticate
@@ -14,6 +13,7 @@ from app.auth.principal import Principal
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from app.errors import add_error_handlers
+from app.log.request_line import add_request_fields, begin_request
 from app.metrics import Metrics
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer
@@ -30,7 +30,7 @@ def application() -> FastAPI:
     @app.get("/read")
     async def read(request: Request, principal: Reader) -> dict[str, Any]:
         assert await authenticate(request) is principal is request.state.principal
-        return {"subject": principal.subject, "logged": structlog.contextvars.get_contextvars()}
+        return {"subject": principal.subject, "logged": add_request_fields(None, "", {})}
 
     @app.post("/write")
     async def write(principal: Writer) -> str:
@@ -50,7 +50,7 @@ async def client_of(**state: object) -> AsyncIterator[httpx.AsyncClient]:
 
     async def with_state(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
         scope["state"] = {"metrics": Metrics(), "rate_limiter": None, **state}
-        structlog.contextvars.clear_contextvars()
+        begin_request("mine")
         await app(scope, receive, send)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://test") as client:
@@ -72,7 +72,10 @@ async def test_a_good_token_is_let_in_and_logged(connect: Connect, bearer: Any) 
     async with connect() as client:
         response = await client.get("/read", headers=bearer())
     assert response.status_code == 200
-    assert response.json() == {"subject": "chunker@clients", "logged": {"subject": "chunker@clients"}}
+    assert response.json() == {
+        "subject": "chunker@clients",
+        "logged": {"request_id": "mine", "subject": "chunker@clients"},
+    }
 
 
 @pytest.mark.parametrize("spelling", ["{}", "bearer {}", "BEARER {}", "Bearer   {}"])

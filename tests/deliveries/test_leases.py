@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 
 from app.database.engine import Database
 from app.outbound.cipher import SecretCipher
-from app.outbound.signature import verify
 from app.subscriptions.models import Attempt, Delivery
+from sync_client.signature import verify
 from tests.deliveries.replica import SECRET, encrypted, running
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events

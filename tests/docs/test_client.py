@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.tail.command import TOKEN_VARIABLE
+from app.cli import TOKEN_VARIABLE
 from sync_client import Change, errors
 from tests.conftest import ROOT
 from tests.docs.conftest import AUTHORITY

@@ -11,12 +11,14 @@ from app.auth.principal import Scope
 from app.changes.errors import TooManyFollowers
 from app.config import load_settings
 from app.database.engine import Database
-from app.database.errors import DatabaseUnavailable
+from app.database.errors import DatabaseDamaged, DatabaseUnavailable
 from app.database.migrations import NotMigrated, Schema, prepare_schema
+from app.database.writability import WritesRefused
 from app.events.deadlines import CommitTooLate
 from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy
-from app.http.concurrency import ConcurrencyLimit
+from app.http.middleware import RequestMiddleware
+from app.metrics import HttpMetrics
 from tests.conftest import MakeSettings, alembic
 from tests.docs.markdown import TROUBLESHOOTING, rows, section
 
@@ -29,7 +31,7 @@ async def concurrency_detail() -> str:
     async def nobody(*_arguments: object) -> None:
         raise AssertionError
 
-    transport = httpx.ASGITransport(ConcurrencyLimit(nobody, limit=0, on_reject=lambda: None))
+    transport = httpx.ASGITransport(RequestMiddleware(nobody, limit=0, metrics=HttpMetrics()))
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         detail: str = (await client.get("/sync-events")).json()["detail"]
         return detail
@@ -50,6 +52,8 @@ def test_every_reason_of_a_401_is_explained() -> None:
 async def test_every_reason_of_a_503_is_explained() -> None:
     said = {
         DatabaseUnavailable.detail,
+        DatabaseDamaged.detail,
+        WritesRefused.detail,
         KeysUnavailable.detail,
         LedgerBusy.detail,
         CommitTooLate.detail,

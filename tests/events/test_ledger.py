@@ -16,6 +16,7 @@ from app.events.group import IdempotencyKeyReused
 from app.events.ledger import LedgerBusy
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import LedgerHead
+from app.log.request_line import add_request_fields, begin_request
 from app.metrics import LedgerMetrics
 from tests.events.support import open_ledger, read_head, read_ledger, record
 from tests.support.waiting import until
@@ -133,10 +134,8 @@ async def test_appends_take_their_turn_beside_transactions_without_a_pause(datab
 
 async def test_the_writer_does_not_log_as_the_request_that_started_it(database: Database) -> None:
     ledger = open_ledger(database)
-    with (
-        structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines,
-        structlog.contextvars.bound_contextvars(request_id="the-first"),
-    ):
+    begin_request("the-first")
+    with structlog.testing.capture_logs([add_request_fields]) as lines:
         answers = await asyncio.gather(
             ledger.append([record()]), ledger.append([record(event_type="rename")]), return_exceptions=True
         )

@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
-from app.http.concurrency import ConcurrencyLimit
-from app.http.middleware import PROBE_PATHS, RequestContext
+from app.http.middleware import PROBE_PATHS, RequestMiddleware
 from app.main import create_app
+from app.metrics import HttpMetrics
 from tests.conftest import MakeSettings
 from tests.support.waiting import until
 
@@ -22,7 +23,8 @@ class Slow:
 
     def __init__(self) -> None:
         self.under_way = 0
-        self.rejected = 0
+        self.registry = CollectorRegistry()
+        self.metrics = HttpMetrics(self.registry)
         self.go_on = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -37,8 +39,13 @@ class Slow:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body"})
 
-    def count(self) -> None:
-        self.rejected += 1
+    @property
+    def rejected(self) -> float | None:
+        return self.registry.get_sample_value("sync_http_requests_rejected_total", {"reason": "concurrency"})
+
+    @property
+    def in_progress(self) -> float | None:
+        return self.registry.get_sample_value("sync_http_requests_in_progress")
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def slow() -> Slow:
 
 @pytest.fixture
 async def client(slow: Slow) -> AsyncIterator[httpx.AsyncClient]:
-    app = RequestContext(ConcurrencyLimit(slow, LIMIT, slow.count))
+    app = RequestMiddleware(slow, LIMIT, slow.metrics)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
         yield client
 
@@ -80,20 +87,24 @@ async def test_places_become_free_however_a_request_ends(client: httpx.AsyncClie
         slow.go_on.set()
         assert [(await task).status_code for task in tasks[1:]] == [200, 500]
         slow.go_on.clear()
-    assert slow.rejected == 0
+    assert (slow.in_progress, slow.rejected) == (0, 0)
 
 
-async def test_what_is_no_request_is_not_counted(slow: Slow) -> None:
-    seen: list[str] = []
-
+async def test_a_long_lived_request_leaves_its_permit_to_others(slow: Slow) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(scope["type"])
+        for _ in range(2):
+            scope["state"]["open_request"].become_long_lived()
+        await slow(scope, receive, send)
 
-    async def nothing(*_arguments: Any) -> Any:
-        raise AssertionError
-
-    await ConcurrencyLimit(app, 0, slow.count)({"type": "lifespan"}, nothing, nothing)
-    assert seen == ["lifespan"]
+    transport = httpx.ASGITransport(app=RequestMiddleware(app, 1, slow.metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.get("/")) for _ in range(3)]
+        await until(lambda: slow.under_way == 3)
+        assert slow.in_progress == 0
+        slow.go_on.set()
+    assert [task.result().status_code for task in tasks] == [200, 200, 200]
+    assert (slow.in_progress, slow.rejected) == (0, 0)
+    assert slow.registry.get_sample_value("sync_http_request_duration_seconds_count") is None
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

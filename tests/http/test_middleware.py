@@ -14,8 +14,10 @@ from fastapi.responses import StreamingResponse
 
 from app.auth.errors import Reason, TokenRejected
 from app.errors import Conflict, Unavailable, add_error_handlers
-from app.http.middleware import RequestContext, sane_request_id
+from app.http.middleware import RequestMiddleware, sane_request_id
 from app.log import configure_logging
+from app.log.request_line import begin_request, bind_request_fields
+from app.metrics import HttpMetrics
 from tests.support.application import serve_in_process
 
 log = structlog.get_logger("tests")
@@ -35,7 +37,7 @@ async def small_app() -> AsyncIterator[httpx.AsyncClient]:
     """An application with nothing but our middleware and error handlers."""
     app = FastAPI()
     add_error_handlers(app)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestMiddleware, limit=10, metrics=HttpMetrics())
 
     @app.get("/id")
     async def get_id(request: Request) -> str:
@@ -192,7 +194,8 @@ async def test_the_line_says_why_a_request_was_refused(
 
 async def test_one_request_tells_nothing_of_another(client: httpx.AsyncClient, read_log: ReadLog) -> None:
     lines = read_log()
-    structlog.contextvars.bind_contextvars(subject="somebody else")
+    begin_request("another")
+    bind_request_fields(subject="somebody else")
     await client.get("/id")
     assert all("subject" not in line for line in lines())
 
@@ -206,5 +209,5 @@ async def test_what_is_no_request_passes() -> None:
     async def nothing(*_arguments: Any) -> Any:
         raise AssertionError
 
-    await RequestContext(app)({"type": "websocket"}, nothing, nothing)
+    await RequestMiddleware(app, 0, HttpMetrics())({"type": "websocket"}, nothing, nothing)
     assert seen == ["websocket"]

@@ -10,7 +10,7 @@ import pytest
 from app.database.engine import Database
 from app.main import create_app
 from app.outbound.address import NOT_PUBLIC
-from app.outbound.signature import verify
+from sync_client.signature import verify
 from tests.conftest import MakeSettings
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process

@@ -15,8 +15,9 @@ from app.database.engine import Database
 from app.deliveries.message import MessageFactory
 from app.main import create_app
 from app.outbound.cipher import SecretCipher
-from app.outbound.signature import is_secret, verify
+from app.outbound.signature import is_secret
 from app.subscriptions.models import Subscription
+from sync_client.signature import verify
 from tests.conftest import MakeSettings
 from tests.deliveries.support import get_subscription
 from tests.subscriptions.conftest import KEY

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from app.tail.line import render_json, render_text
 from sync_client import Change
+from sync_client.commands.line import render_json, render_text
 from tests.client.test_answers import EVENT
 
 FILE_ID = EVENT["file_id"]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
-from app.outbound.signature import ID_HEADER, SignatureRefused, verify
+from sync_client.signature import ID_HEADER, SignatureRefused, verify
 
 FileType = Literal["sync.file.upload", "sync.file.update", "sync.file.delete"]
 PingType = Literal["sync.ping"]

@@ -1,5 +1,6 @@
-"""Listens for webhooks until Ctrl-C, and prints what they tell."""
+"""The command `receive`: a receiver of webhooks in the terminal, to try them out, until Ctrl-C."""
 
+import argparse
 import json
 import os
 import random
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from types import FrameType
+from typing import Self
 
 import uvicorn
 
-from app.receive.message import Content, OtherMessage, Ping
-from app.receive.receiver import Receiver
-from app.tail.line import in_terminal_colours, render_refusal, render_text
+from sync_client.commands.line import in_terminal_colours, render_refusal, render_text
+from sync_client.commands.message import Content, OtherMessage, Ping
+from sync_client.commands.receiver import Receiver
+from sync_client.signature import SECRET_PREFIX, is_secret
 
 TYPE_CHARACTERS = 100  # shown of one that is not known
 SECRET_VARIABLE = "SYNC_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
@@ -33,6 +36,49 @@ class ReceiveOptions:
     fail_rate: float
     as_json: bool
 
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Self:
+        """The parsed arguments."""
+        return cls(
+            host=options.host,
+            port=options.port,
+            secret=options.secret,
+            fail_rate=options.fail_rate,
+            as_json=options.as_json,
+        )
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare the options of `receive`; `ReceiveOptions.of` reads them."""
+    command.description = (
+        "Take webhooks and print one line for each event, until Ctrl-C. A message is answered with 204 once its line "
+        "is written, with 401 when its signature or its timestamp is not right, and with 400 when it is no event. "
+        "(again) marks an event that came before."
+    )
+    command.epilog = (
+        f"The secret is in the answer to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
+        "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true, and only to the "
+        "ports of WEBHOOK_PORTS. "
+        "docs/webhooks.md has the whole walk."
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    command.add_argument("--port", type=_port, default=8080, help="port to listen on; 0: a free one (default: 8080)")
+    command.add_argument(
+        "--secret",
+        type=_secret,
+        default=os.environ.get(SECRET_VARIABLE) or None,
+        metavar="whsec_…",
+        help=f"verify signatures with it (default: {SECRET_VARIABLE}; with neither, they are not verified)",
+    )
+    command.add_argument(
+        "--fail-rate",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="answer this share of messages with 500, from 0 to 1, to see retries (default: 0)",
+    )
+    command.add_argument("--json", action="store_true", dest="as_json", help="one CloudEvent a line")
+
 
 def receive(options: ReceiveOptions) -> int:
     """Take webhooks until Ctrl-C, or until nobody reads the lines (0); 1 when the port can not be had."""
@@ -42,7 +88,7 @@ def receive(options: ReceiveOptions) -> int:
         )
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
-        print(f"can not listen on port {options.port} of {options.host}: {reason}", file=sys.stderr)
+        print(f"cannot listen on port {options.port} of {options.host}: {reason}", file=sys.stderr)
         return 1
     with listener:
         _greet(listener.getsockname()[1], options)
@@ -113,6 +159,28 @@ class TerminalPrinter:
         try:
             print(line, flush=True)
         except BrokenPipeError:
-            # What is still buffered can not be written either; the interpreter would try once more.
+            # The interpreter would try to write what is still buffered when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._on_closed()
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
+
+
+def _secret(text: str) -> str:
+    if not is_secret(text):
+        raise argparse.ArgumentTypeError(f"must be a secret as the service shows it: {SECRET_PREFIX} and then base64")
+    return text
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
+    return share

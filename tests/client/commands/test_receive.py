@@ -182,7 +182,7 @@ async def test_each_refused_request_is_a_clear_line(start: Callable[..., Receivi
     assert running.end() == 0
     assert running.lines() == []
     told = running.errors().splitlines()[1:]
-    reasons = ["no signature", "five minutes", "only POST", "not all there", *(why for _, why in hostile.values())]
+    reasons = ["no signature", "five minutes", "only POST", "is missing", *(why for _, why in hostile.values())]
     assert len(told) == len(reasons)
     for line, reason in zip(told, reasons, strict=True):
         assert reason in line
@@ -279,7 +279,7 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["receive", "--port", str(port)]) == 1
-    assert capsys.readouterr().err == f"can not listen on port {port} of 127.0.0.1: Address already in use\n"
+    assert capsys.readouterr().err == f"cannot listen on port {port} of 127.0.0.1: Address already in use\n"
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from app.outbound.signature import ID_HEADER
-from app.receive.message import Content, MessageRefused, read_message
+from sync_client.commands.message import Content, MessageRefused, read_message
+from sync_client.signature import ID_HEADER
 
 MAX_BODY_BYTES = 1_048_576
 KNOWN_IDS = 100_000

@@ -1,0 +1,153 @@
+"""Notices that the SQLite file or its WAL is no longer the one that the connections have open."""
+
+import os
+from pathlib import Path
+from struct import Struct
+
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database.errors import DatabaseDamaged
+from app.database.writability import DAMAGE, Writability
+
+REMOVED = (
+    "The database file is no longer at its path. The running process still has it: "
+    "save it before a restart, which would begin an empty ledger."
+)
+REPLACED = (
+    "Another file was put at the path of the database while the service ran. "
+    "A restart serves that file: save the one that the running process has first."
+)
+WAL_LOST = (
+    "The -wal file of the database was removed, replaced or emptied while the service ran. Unless it was emptied, the "
+    "running process still has it: save it before a restart, which would lose the latest events."
+)
+CUT = "The database file was emptied or cut short while the service ran. A restart does not heal it: restore a backup."
+OVERWRITTEN = (
+    "The database file was overwritten by an older copy while the service ran. "
+    "A restart serves what is there now: restore a backup with the service stopped."
+)
+
+# https://www.sqlite.org/fileformat.html#the_database_header
+# Magic, page size in bytes, change counter, pages, and the change counter for which the number of pages holds.
+_HEADER = Struct(">16sH6xII60xI")
+_MAGIC = b"SQLite format 3\0"
+_WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+
+
+class SqliteFile:
+    """The file as the first connection found it, compared with what is at its path now.
+
+    Once there is a difference, every use of the database is refused until the restart: what is read may be gone with
+    the process. A comparison is six system calls on what the kernel has in its cache.
+    """
+
+    def __init__(self, path: str, writability: Writability) -> None:
+        self._path = path
+        self._wal_path = ""
+        self._writability = writability
+        self._descriptor: int | None = None
+        self._wal: int | None = None
+        self._size = 0
+        self._counter = 0
+        self._open: set[int] = set()
+        self._difference: str | None = None
+
+    def watch(self, engine: AsyncEngine) -> None:
+        """Compare with each new connection of `engine`, after those that prepare it."""
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _connected(connection: DBAPIConnection, _record: object) -> None:
+            if self._descriptor is None:
+                self._begin()
+            self.compare()
+            self._open.add(id(connection))
+
+        @event.listens_for(engine.sync_engine, "close")
+        def _closed(connection: DBAPIConnection, _record: object) -> None:
+            self._open.discard(id(connection))
+            if not self._open:
+                self._forget_wal()  # the last connection takes it away, the next one makes another
+
+    def check(self) -> None:
+        """Raise `DatabaseDamaged` if a comparison has found a difference."""
+        if self._difference is not None:
+            raise DatabaseDamaged(self._difference)
+
+    def compare(self) -> None:
+        """Compare, and raise `DatabaseDamaged` from the first difference on.
+
+        Raises:
+            OSError: when the file system does not say.
+        """
+        if self._difference is None and self._descriptor is not None:
+            self._difference = self._find_difference(self._descriptor)
+            if self._difference is not None:
+                self._writability.refuse(DAMAGE, self._difference)
+        self.check()
+
+    def close(self) -> None:
+        """Stop comparing; only when no connection of this process is open any more."""
+        # POSIX drops the locks of a process on a file with the first descriptor that it closes, SQLite's own included.
+        self._forget_wal()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _begin(self) -> None:
+        self._wal_path = f"{os.path.realpath(self._path)}-wal"  # SQLite follows symbolic links too
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+
+    def _forget_wal(self) -> None:
+        if self._wal is not None:
+            os.close(self._wal)  # nobody locks this one
+            self._wal = None
+
+    def _find_difference(self, descriptor: int) -> str | None:
+        there = _stat(self._path)
+        if there is None:
+            return REMOVED
+        if _identity(there) != _identity(os.fstat(descriptor)):
+            return REPLACED
+        if self._is_wal_lost():
+            return WAL_LOST
+        return self._find_loss(os.pread(descriptor, _HEADER.size, 0), there.st_size)
+
+    def _is_wal_lost(self) -> bool:
+        wal = _stat(self._wal_path)
+        if self._wal is None:
+            # A new database has none before its first commit.
+            self._wal = None if wal is None else os.open(self._wal_path, os.O_RDONLY)
+            return False
+        if wal is None or _identity(wal) != _identity(os.fstat(self._wal)):
+            return True
+        return wal.st_size > 0 and os.pread(self._wal, 4, 0) not in _WAL_MAGIC
+
+    def _find_loss(self, header: bytes, size: int) -> str | None:
+        """Judge the file by its header and its size in bytes."""
+        if len(header) < _HEADER.size:
+            return CUT
+        magic, page_size, counter, pages, valid_for = _HEADER.unpack(header)
+        if magic != _MAGIC:
+            return OVERWRITTEN
+        if counter != valid_for:
+            return None  # the header says nothing of the size, or is being written
+        # A checkpoint writes the header before it makes the file longer: only a file that became shorter is cut.
+        if size < self._size and size < pages * (65_536 if page_size == 1 else page_size):
+            return CUT
+        if counter < self._counter:
+            return OVERWRITTEN
+        self._size, self._counter = size, counter
+        return None
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return Path(path).stat()
+    except FileNotFoundError:
+        return None
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

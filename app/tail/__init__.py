@@ -1,1 +1,0 @@
-"""`python -m app tail`: the feed in a terminal."""

@@ -1,0 +1,1 @@
+"""Commands for the terminal: follow the feed, and receive webhooks to try them out."""

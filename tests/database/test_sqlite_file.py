@@ -1,0 +1,252 @@
+"""A SQLite file that is removed, replaced, emptied, cut or damaged gives a 503, never a 201 that does not last."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.database.engine import Database
+from app.main import create_app
+from app.startup import StartupRefused
+from tests.conftest import MakeSettings
+from tests.events.support import add_events, open_ledger, read_ledger, record
+from tests.support.application import serve_in_process
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+PAGE = 4096
+MARK = "the page to damage"
+
+
+@pytest.fixture
+def path(sqlite_url: str) -> Path:
+    return Path(sqlite_url.removeprefix("sqlite:///"))
+
+
+def wal(path: Path) -> Path:
+    return Path(f"{path}-wal")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def remove_all(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+
+
+def replace(path: Path) -> None:
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    copy.rename(path)
+
+
+def empty(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(0)
+
+
+def cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2 // PAGE * PAGE)
+
+
+def remove_wal(path: Path) -> None:
+    wal(path).unlink()
+
+
+def replace_wal(path: Path) -> None:
+    contents = wal(path).read_bytes()
+    wal(path).unlink()
+    wal(path).write_bytes(contents)
+
+
+def empty_wal(path: Path) -> None:
+    empty(wal(path))
+
+
+def copy_of(path: Path) -> Callable[[], int]:
+    """Copy the contents; calling the result writes them back into the same file."""
+    contents = path.read_bytes()
+    return lambda: path.write_bytes(contents)
+
+
+def damage(path: Path) -> None:
+    """Overwrite the header of the page that holds the mark."""
+    contents = bytearray(path.read_bytes())
+    start = contents.index(MARK.encode()) // PAGE * PAGE
+    contents[start : start + 64] = b"\xff" * 64
+    path.write_bytes(contents)
+
+
+async def post(client: httpx.AsyncClient, **metadata: str) -> httpx.Response:
+    return await client.post(
+        "/sync-events", json={"file_id": str(uuid4()), "event_type": "upload", "metadata": metadata}
+    )
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "reason"),
+    [
+        (remove, "no longer at its path"),
+        (remove_all, "no longer at its path"),
+        (replace, "Another file was put"),
+        (empty, "emptied or cut short"),
+        (cut, "emptied or cut short"),
+        (remove_wal, "-wal file of the database"),
+        (replace_wal, "-wal file of the database"),
+        (empty_wal, "-wal file of the database"),
+    ],
+)
+async def test_a_file_that_is_lost_is_noticed_before_the_next_201(
+    client: httpx.AsyncClient, path: Path, sabotage: Callable[[Path], None], reason: str
+) -> None:
+    assert (await post(client)).status_code == 201
+    assert (await client.get("/health")).json()["status"] == "healthy"
+    sabotage(path)
+    for answer in [await post(client), await post(client), await client.get("/sync-events")]:
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["type"] == "urn:sync-service:problem:database-damaged"
+        assert reason in answer.json()["detail"]
+    health = await client.get("/health")
+    assert (health.status_code, health.json()["status"], health.json()["writes"]) == (200, "degraded", "refused")
+    assert reason in health.json()["writes_refused_reason"]
+    assert (await client.get("/health/ready")).json()["checks"]["database"] == "failed"
+
+
+async def test_a_file_that_is_lost_under_a_commit_gives_no_201(database: Database, path: Path) -> None:
+    """The comparison after the commit finds what the one before it could not."""
+    await add_events(database, (uuid4(), "upload"))
+    ledger = open_ledger(database)
+
+    async def sabotage() -> None:
+        async with database.append():
+            remove(path)
+
+    with pytest.raises(Exception, match="no longer at its path"):
+        await sabotage()
+    with pytest.raises(Exception, match="no longer at its path"):
+        await ledger.append([record()])
+
+
+async def test_an_older_copy_written_into_the_file_is_noticed(database: Database, path: Path) -> None:
+    """As `cp backup.db sync.db` does."""
+    await add_events(database, (uuid4(), "upload"))
+    write_older = copy_of(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA user_version = 1")
+        other.execute("PRAGMA wal_checkpoint")
+    await add_events(database, (uuid4(), "upload"))
+    write_older()
+    with pytest.raises(Exception, match="overwritten by an older copy"):
+        await add_events(database, (uuid4(), "upload"))
+
+
+async def test_a_symbolic_link_that_leads_elsewhere_is_noticed(
+    make_settings: MakeSettings, path: Path, tmp_path: Path
+) -> None:
+    link, other = tmp_path / "link.db", tmp_path / "other.db"
+    link.symlink_to(path)
+    shutil.copy(path, other)
+    database = Database(make_settings(database_url=f"sqlite:///{link}"))
+    await add_events(database, (uuid4(), "upload"))
+    link.unlink()
+    link.symlink_to(other)
+    with pytest.raises(Exception, match="Another file was put"):
+        await add_events(database, (uuid4(), "upload"))
+    await database.close()
+
+
+async def test_other_processes_that_maintain_the_file_raise_no_alarm(database: Database, path: Path) -> None:
+    """Checkpoints, VACUUM and clean closes move the file's size and header, and lose nothing."""
+    stop = asyncio.Event()
+
+    def maintain() -> None:
+        rounds = 0
+        while not stop.is_set() or rounds < 5:
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                other.execute("VACUUM")
+            rounds += 1
+
+    maintenance = asyncio.create_task(asyncio.to_thread(maintain))
+    try:
+        for _ in range(30):
+            await open_ledger(database).append([record(metadata='{"padding":"%s"}' % ("x" * 9000))])
+    finally:
+        stop.set()
+        await maintenance
+    assert len(await read_ledger(database)) == 30
+
+
+async def test_the_wal_that_goes_with_the_last_connection_raises_no_alarm(database: Database, path: Path) -> None:
+    await add_events(database, (uuid4(), "upload"))
+    await database.engine.dispose()
+    assert not wal(path).exists()
+    await add_events(database, (uuid4(), "upload"))
+    assert len(await read_ledger(database)) == 2
+
+
+async def test_a_new_file_raises_no_alarm(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings(database_url=f"sqlite:///{tmp_path / 'new.db'}")
+    async with serve_in_process(create_app(settings)) as client:
+        assert (await client.get("/health")).json()["status"] == "healthy"
+
+
+@pytest.fixture
+async def _damaged(database: Database, path: Path) -> None:
+    """A database of which one page of events is overwritten."""
+    for number in range(40):
+        metadata = f'{{"mark":"{MARK if number == 20 else "x" * 900}"}}'
+        await open_ledger(database).append([record(metadata=metadata)])
+    await database.close()
+    damage(path)
+
+
+@pytest.mark.usefixtures("_damaged")
+async def test_a_damaged_page_is_a_503_and_an_error_line(
+    make_settings: MakeSettings, tokens: TokenFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve_in_process(create_app(make_settings())) as client:
+        client.headers["Authorization"] = f"Bearer {tokens.token()}"
+        answer = await client.get("/sync-events", params={"limit": 100})
+        assert "the database is damaged" in caplog.text
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:sync-service:problem:database-damaged")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert (await post(client)).status_code == 503
+        health = (await client.get("/health")).json()
+        assert health["status"] == "degraded"
+        assert "damaged" in health["writes_refused_reason"]
+        assert (await client.get("/health/ready")).status_code == 503
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"These are the minutes of the meeting.\n" * 1000)
+
+
+@pytest.mark.parametrize("sabotage", [cut, no_database])
+async def test_a_damaged_file_is_refused_at_start(
+    make_settings: MakeSettings, path: Path, sabotage: Callable[[Path], None]
+) -> None:
+    sabotage(path)
+    with pytest.raises(StartupRefused, match=r"DATABASE_URL: .*(malformed|not a database)"):
+        async with serve_in_process(create_app(make_settings())):
+            pass
+
+
+def test_the_refusal_is_one_line_and_status_1(begin_service: Callable[..., ServiceProcess], path: Path) -> None:
+    no_database(path)
+    service = begin_service()
+    assert service.wait() == 1
+    assert "Traceback" not in service.output()
+    [line] = [line for line in service.output().splitlines() if "DATABASE_URL: " in line]
+    assert line.endswith("file is not a database  [uvicorn.error]")
