@@ -1,29 +1,29 @@
-"""Refuses a database that could not keep the promise of a 201."""
+"""Refuses a database that could not keep the promise of a 201, at the start and while the service runs."""
 
 from sqlalchemy import text
 
 from app.database.engine import Database
 
+FSYNC_OFF = "PostgreSQL has fsync = off, so an event it confirmed could be lost: turn it on"
+
 
 class NotDurable(Exception):
-    """The database answers a commit before it is on disk."""
+    """The database confirms a commit before it is on disk."""
 
 
 async def check_durability(database: Database) -> None:
-    """Make sure that a commit is flushed to disk before it is answered.
+    """Make sure that a commit is flushed to disk before it is confirmed.
 
-    SQLite is set so on each of our connections; PostgreSQL says how it is set for ours.
+    What depends on the session is set on each of our connections; `fsync` is the server's own.
 
     Raises:
-        NotDurable: naming the setting of PostgreSQL to change.
+        NotDurable: when PostgreSQL does not flush at all.
     """
     if database.is_sqlite:
         return
     async with database.read() as session:
-        for setting in ("fsync", "synchronous_commit"):
-            value = await session.scalar(text("SELECT current_setting(:setting)").bindparams(setting=setting))
-            if value == "off":
-                raise NotDurable(f"PostgreSQL has {setting} = off, so an event it confirmed could be lost: turn it on")
+        if await session.scalar(text("SELECT current_setting('fsync')")) == "off":
+            raise NotDurable(FSYNC_OFF)
 
 
 async def check_standbys(database: Database) -> None:

@@ -24,6 +24,7 @@ from app.config import Settings
 from app.database.connection import ClosableConnection, never_cancelled
 from app.database.errors import DatabaseDamaged, database_errors
 from app.database.pool_metrics import measure_pool
+from app.database.session import ISOLATION, prepare_sessions, startup_parameters
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
 from app.database.writability import DAMAGE, Writability
@@ -191,13 +192,13 @@ def create_engine(settings: Settings) -> AsyncEngine:
         pool_timeout=settings.database_pool_timeout,
         pool_use_lifo=True,
         hide_parameters=True,
+        **({} if target.is_sqlite else {"isolation_level": ISOLATION}),
     )
     if target.is_sqlite:
         _prepare_sqlite(engine, settings)
     else:
         event.listen(engine.sync_engine, "connect", _watch_connection)
-        if not settings.database_prepared_statements:
-            _limit_each_transaction(engine, settings)
+        prepare_sessions(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     event.listen(engine.sync_engine, "handle_error", _forget_values)
     return engine
@@ -227,29 +228,7 @@ def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
         }
-    return arguments | {
-        "server_settings": {"application_name": "sync-service", "timezone": "UTC", **_server_timeouts(settings)}
-    }
-
-
-def _server_timeouts(settings: Settings) -> dict[str, str]:
-    """PostgreSQL's own time-outs, in milliseconds, by the name of its setting."""
-    seconds = {
-        "statement_timeout": settings.database_statement_timeout,
-        "lock_timeout": settings.database_lock_timeout,
-        "idle_in_transaction_session_timeout": settings.database_idle_transaction_timeout,
-    }
-    return {name: str(int(value * 1000)) for name, value in seconds.items()}
-
-
-def _limit_each_transaction(engine: AsyncEngine, settings: Settings) -> None:
-    """Behind a transaction pooler the time-outs can only be set for one transaction at a time."""
-    calls = (f"set_config('{name}', '{value}', true)" for name, value in _server_timeouts(settings).items())
-    statement = f"SELECT {', '.join(calls)}"
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _limit(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
+    return arguments | {"server_settings": startup_parameters(settings)}
 
 
 def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:

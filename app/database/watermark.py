@@ -33,7 +33,6 @@ _IDENTITY = (
 # the message the transaction would write nothing and wait for nobody, which is right when there is nothing new.
 _LOOK = text(
     f"SELECT position, {_IDENTITY}, current_setting('synchronous_standby_names') <> '', "  # noqa: S608 - a constant
-    "set_config('synchronous_commit', 'on', true), "
     "CASE WHEN position > :known THEN pg_logical_emit_message(true, 'sync-service', '')::text END FROM ledger_head"
 )
 _STANDBYS = text("SELECT current_setting('synchronous_standby_names') <> ''")
@@ -178,7 +177,7 @@ class DurableWatermark:
         """Look once; false when that met another server than the last time, for which nothing is known."""
         asked, known = self._server, self._position or 0
         async with self._engine.connect() as connection, never_cancelled(connection), connection.begin():
-            head, started_at, timeline, has_standbys, *_ = (await connection.execute(_LOOK, {"known": known})).one()
+            head, started_at, timeline, has_standbys, _ = (await connection.execute(_LOOK, {"known": known})).one()
         self._set_active(has_standbys)
         if not has_standbys:
             return True

@@ -1,4 +1,4 @@
-"""Says which addresses may be sent to: of a URL as it is written, and of what its host resolves to."""
+"""Decides which addresses requests may go to, by the URL as written and by what its host resolves to."""
 
 import re
 from collections.abc import Collection
@@ -59,11 +59,11 @@ _NOT_PUBLIC_6 = tuple(
 
 
 class AddressRefused(ValueError):
-    """A subscriber may not be there; the message says why, and repeats nothing of what was sent."""
+    """The address is not allowed; the message says why and does not repeat the input."""
 
 
 class Target(NamedTuple):
-    """A URL taken apart; `host` is in ASCII and lower case, and an IPv6 address has no brackets."""
+    """The parts of a URL; `host` is lower-case ASCII, an IPv6 address without brackets."""
 
     scheme: str
     host: str
@@ -73,19 +73,19 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What the operator allows: addresses that are not public or not, and which ports; with no `ports`, any will do."""
+    """What the operator allows: whether private addresses, and which ports; an empty `ports` allows any."""
 
     allow_private: bool
     ports: Collection[int]
 
     @classmethod
     def of(cls, settings: Settings) -> "AddressPolicy":
-        """As the settings say, where port 0 stands for any."""
+        """The policy that the settings ask for; port 0 there means any."""
         ports = frozenset(settings.webhook_ports)
         return cls(settings.webhook_allow_private_addresses, frozenset() if 0 in ports else ports)
 
     def check_url(self, url: str) -> None:
-        """Refuse what can be refused without a look at the DNS.
+        """Refuse what can be refused without DNS.
 
         Raises:
             AddressRefused: for its scheme, user info, port, fragment, or a host that is no name and no public address.
@@ -101,15 +101,15 @@ class AddressPolicy:
         try:
             address = ip_address(ip.partition("%")[0])  # without the zone of a link-local one
         except ValueError:
-            raise AddressRefused("The host was resolved to what is no address.") from None
+            raise AddressRefused("The host resolved to something that is not an IP address.") from None
         if not self.allow_private and not is_public(address):
             raise AddressRefused(NOT_PUBLIC)
 
     def get_target(self, url: str) -> Target:
-        """The parts of a URL that `check_url` lets pass.
+        """The parts of a URL that `check_url` accepts.
 
         Raises:
-            AddressRefused: as `check_url`.
+            AddressRefused: as `check_url` does.
         """
         target = _parse(url)
         if self.ports and target.port not in self.ports:
@@ -125,13 +125,13 @@ class AddressPolicy:
                 raise AddressRefused("An IP address must be written in its usual form.")
             self.check_address(host)
         elif not _NAME.fullmatch(host):
-            raise AddressRefused("The URL has no host that can be one.")
+            raise AddressRefused("The URL has no valid host.")
         elif not self.allow_private and f".{host}".endswith(".localhost"):
             raise AddressRefused(NOT_PUBLIC)  # RFC 6761, section 6.3
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether `address` is of one machine on the Internet, and of no translator that leads elsewhere."""
+    """Whether `address` is a public unicast address, and not one of a translator that leads elsewhere."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
     return address in _GLOBAL_6 and not any(address in network for network in _NOT_PUBLIC_6)
@@ -158,7 +158,7 @@ def _check_parts(url: str, parts: httpx.URL) -> None:
     if parts.scheme not in DEFAULT_PORTS:
         raise AddressRefused("The URL must begin with https:// or http://.")
     if not parts.raw_host:
-        raise AddressRefused("The URL has no host that can be one.")
+        raise AddressRefused("The URL has no valid host.")
     if parts.userinfo or "@" in re.split(r"[/?#]", url)[2]:
         raise AddressRefused("The URL must not hold a user name or a password; use the subscription's headers.")
     if "#" in url:

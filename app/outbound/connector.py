@@ -1,4 +1,4 @@
-"""Connects to checked addresses alone: what a name resolves to is checked, and one of just those is connected to."""
+"""Opens connections, to checked addresses alone: every address of a name is checked, and one of those is used."""
 
 import asyncio
 import socket
@@ -6,19 +6,19 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from typing import Any
 
 import httpcore
 from httpcore import SOCKET_OPTION
 
+from app.concurrency.single_flight import SingleFlight
 from app.outbound.address import AddressPolicy
 
-MAX_ANSWER_BYTES = 65_536
-CONNECT_SECONDS = 5.0  # to one of several addresses, before the next one is tried
+MAX_RESPONSE_BYTES = 65_536
+CONNECT_SECONDS = 5.0  # for one of several addresses, before the next one is tried
 MAX_LOOKUPS = 32
-LOOKUP_SECONDS = 1.0  # a lookup that takes longer is no longer one of those
+LOOKUP_SECONDS = 1.0  # a lookup that takes longer no longer counts among those
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -28,14 +28,14 @@ class NameUnknown(httpcore.ConnectError):
 
 
 class ResponseTooLarge(httpcore.ReadError):
-    """More came back than anybody wants to read."""
+    """The response exceeds `MAX_RESPONSE_BYTES`."""
 
 
 class Connector(httpcore.AsyncNetworkBackend):
     """Opens connections for httpcore.
 
-    `resolve` gives the IP addresses of a name. All of them are checked, as an attacker's name server may mix
-    public ones with private ones; and as they are not looked up again, it can not change its mind (DNS rebinding).
+    `resolve` returns the IP addresses of a name. All of them are checked, since an attacker's name server may mix
+    public with private ones. They are not looked up again, so it cannot change its response (DNS rebinding).
     """
 
     def __init__(self, policy: AddressPolicy, resolve: Resolve | None = None) -> None:
@@ -57,7 +57,7 @@ class Connector(httpcore.AsyncNetworkBackend):
         Raises:
             AddressRefused: one of them is not allowed.
             NameUnknown: there is none.
-            httpcore.ConnectError, httpcore.ConnectTimeout: none of them answers.
+            httpcore.ConnectError, httpcore.ConnectTimeout: none of them accepts a connection.
         """
         addresses = await self._resolve(host)
         for address in addresses:
@@ -74,22 +74,21 @@ class Connector(httpcore.AsyncNetworkBackend):
         raise failure
 
     def close(self) -> None:
-        """Start no further lookup."""
+        """Cancel every lookup."""
         self._lookups.close()
 
 
 class Lookups:
-    """Asks the system for addresses, in threads of its own.
+    """Resolves names in threads of its own, one lookup per name at a time.
 
-    A name server that never answers blocks a thread for as long as the system waits. Each name has one lookup under
-    way at most, whatever the port, which all who want it share: so a bad name takes one thread and not all of them.
-    And a second later the next lookup may begin in its place: so many bad names hold up a good one for moments alone.
-    The threads are daemons, which the end of the process does not wait for; an executor's would be joined then.
+    A name server that never responds blocks a thread for as long as the system waits. Since callers share the lookup of
+    a name, a bad name takes one thread. After a second the next lookup may begin in its place, so many bad names delay
+    a good one only for moments. The threads are daemons: the end of the process does not wait for them.
     """
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(MAX_LOOKUPS)
-        self._under_way: dict[str, asyncio.Task[Sequence[str]]] = {}
+        self._flights: SingleFlight[str, Sequence[str]] = SingleFlight("webhook-dns")
 
     async def resolve(self, host: str) -> Sequence[str]:
         """The addresses of `host`, in the order of preference (RFC 6724).
@@ -97,54 +96,43 @@ class Lookups:
         Raises:
             NameUnknown: there is none.
         """
-        lookup = self._under_way.get(host)
-        if lookup is None:
-            lookup = asyncio.create_task(self._look_up(host), name="webhook-dns", context=Context())
-            self._under_way[host] = lookup
-            lookup.add_done_callback(lambda done: self._forget(host, done))
         try:
-            return await asyncio.shield(lookup)
+            return await self._flights.run(host, partial(self._look_up, host))
         except OSError as error:
             raise NameUnknown("the host name has no address") from error
 
     def close(self) -> None:
-        """Wait for no lookup any more; the threads of those under way end when the system gives up."""
-        for lookup in self._under_way.values():
-            lookup.cancel()
+        """Cancel every lookup; the threads end when the system gives up."""
+        self._flights.close()
 
     async def _look_up(self, host: str) -> Sequence[str]:
-        answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
         try:
             async with self._free:
-                threading.Thread(target=partial(_answer, answer, host), name="webhook-dns", daemon=True).start()
-                await asyncio.wait([answer], timeout=LOOKUP_SECONDS)
-            return await answer
+                threading.Thread(target=_look_up_for, args=(found, host), name="webhook-dns", daemon=True).start()
+                await asyncio.wait([found], timeout=LOOKUP_SECONDS)
+            return await found
         finally:
-            answer.cancel()  # for the thread, when nobody waits for it any more
-
-    def _forget(self, host: str, done: asyncio.Task[Sequence[str]]) -> None:
-        self._under_way.pop(host, None)
-        if not done.cancelled():
-            done.exception()  # all who waited may have gone
+            found.cancel()  # so that the thread does not set a result that nobody reads
 
 
-def _answer(answer: asyncio.Future[Sequence[str]], host: str) -> None:
-    """Look up in a thread, and tell the loop."""
+def _look_up_for(future: asyncio.Future[Sequence[str]], host: str) -> None:
+    """Look up in a thread, and settle `future` in its loop."""
     try:
-        tell = partial(_settle, answer, _look_up(host), None)
-    except Exception as error:  # noqa: BLE001 - whoever waits for the answer is to have it
-        tell = partial(_settle, answer, (), error)
-    with suppress(RuntimeError):  # the loop has ended meanwhile
-        answer.get_loop().call_soon_threadsafe(tell)
+        settle = partial(_settle, future, _look_up(host), None)
+    except Exception as error:  # noqa: BLE001 - every error reaches the caller
+        settle = partial(_settle, future, (), error)
+    with suppress(RuntimeError):  # the loop has ended
+        future.get_loop().call_soon_threadsafe(settle)
 
 
-def _settle(answer: asyncio.Future[Sequence[str]], found: Sequence[str], error: Exception | None) -> None:
-    if answer.done():
+def _settle(future: asyncio.Future[Sequence[str]], found: Sequence[str], error: Exception | None) -> None:
+    if future.done():
         return
     if error is None:
-        answer.set_result(found)
+        future.set_result(found)
     else:
-        answer.set_exception(error)
+        future.set_exception(error)
 
 
 def _look_up(host: str) -> Sequence[str]:
@@ -156,27 +144,27 @@ def _look_up(host: str) -> Sequence[str]:
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection that gives at most 64 KiB in answer to each request, headers and interim answers (1xx) included."""
+    """A connection that reads at most 64 KiB per response, headers and interim responses (1xx) included."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._left = MAX_ANSWER_BYTES
+        self._left = MAX_RESPONSE_BYTES
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """See httpcore.
 
         Raises:
-            ResponseTooLarge: after so much.
+            ResponseTooLarge: the limit is exceeded.
         """
         if self._left <= 0:
-            raise ResponseTooLarge("the answer is too large")
+            raise ResponseTooLarge("the response is too large")
         data = await self._stream.read(min(max_bytes, self._left), timeout)
         self._left -= len(data)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """See httpcore; the next answer counts anew."""
-        self._left = MAX_ANSWER_BYTES
+        """See httpcore; the limit starts again with each request."""
+        self._left = MAX_RESPONSE_BYTES
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:

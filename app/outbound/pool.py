@@ -1,7 +1,7 @@
 """Keeps connections for the next request to the same origin.
 
-httpcore's own pool looks at every pair of its connections before each request, which at 64 of them takes longer than
-all the rest of a delivery. Here a request costs the same however many there are.
+httpcore's own pool compares every pair of its connections before each request, which takes longer than the rest of a
+delivery when there are 64 of them. Here a request costs the same for any number of connections.
 """
 
 import ssl
@@ -16,9 +16,9 @@ _Key = tuple[bytes, bytes, int]
 
 
 class ConnectionPool:
-    """As many connections as there are requests under way; `max_idle` of them are kept, for `keep_alive_seconds`.
+    """One connection per request under way; up to `max_idle` are kept idle, for `keep_alive_seconds`.
 
-    None serves for longer than `max_age_seconds`, so that a name which leads elsewhere now is followed, and checked.
+    A connection is used for at most `max_age_seconds`, so that a name is resolved, and its addresses checked, again.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ConnectionPool:
         self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._idle: defaultdict[_Key, deque[_Connection]] = defaultdict(deque)
-        self._oldest: dict[_Connection, _Key] = {}  # all that are idle, the longest first
+        self._oldest: dict[_Connection, _Key] = {}  # the idle ones, longest idle first
 
     def __len__(self) -> int:
         """How many connections are idle."""
@@ -86,7 +86,7 @@ class ConnectionPool:
         return connection.has_expired() or self._clock() >= connection.good_until
 
     async def _take(self, key: _Key) -> "_Connection | None":
-        """The idle connection that was used last: it is the least likely to have been closed by the other side."""
+        """The idle connection that was used last: the receiver is least likely to have closed it."""
         while connection := self._pop_newest(key):
             if not self._is_old(connection):
                 return connection
@@ -122,6 +122,6 @@ class ConnectionPool:
 
 
 class _Connection(httpcore.AsyncHTTPConnection):
-    """It is given no further request from `good_until` on, by the pool's clock."""
+    """It gets no further request after `good_until`, on the pool's clock."""
 
     good_until: float

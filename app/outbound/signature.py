@@ -58,5 +58,5 @@ def _sign(message_id: str, timestamp: str, body: bytes, secret: str) -> str:
 
 
 def is_own_header(name: str) -> bool:
-    """Whether a header of this name is ours to set, so that a subscription can not."""
+    """Whether the service sets a header of this name itself, so that a subscription cannot."""
     return name.lower() in OWN_HEADERS or name.lower().startswith(OWN_PREFIXES)

@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
-from app.database.durability import NotDurable, check_durability
 from app.database.engine import Database
 from app.database.migrations import NotMigrated, Schema, alembic_config, prepare_schema
 from app.main import create_app
 from tests.conftest import ROOT, MakeSettings, alembic
 from tests.support.application import serve_in_process
-from tests.support.postgres import PostgresServer
 
 DOCUMENTED_COLUMNS = {"id", "file_id", "event_type", "created_at", "processed", "processed_at", "metadata"}
 
@@ -94,18 +92,6 @@ async def test_postgresql_that_is_not_migrated_is_refused(make_settings: MakeSet
     database = Database(make_settings())
     with pytest.raises(NotMigrated, match="run `alembic upgrade head`"):
         await prepare_schema(database, Schema())
-    await database.close()
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_postgresql_that_could_lose_a_commit_is_refused(
-    make_settings: MakeSettings, postgres: PostgresServer, database_url: str
-) -> None:
-    name = database_url.rpartition("/")[2]
-    postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    database = Database(make_settings())
-    with pytest.raises(NotDurable, match="synchronous_commit"):
-        await check_durability(database)
     await database.close()
 
 

@@ -203,7 +203,7 @@ async def test_a_stream_ends_where_an_answer_gets_too_large() -> None:
     )
     for _ in range(2):
         await stream.write(b"x")
-        assert sum([len(await stream.read(8192)) for _ in range(8)]) <= connector.MAX_ANSWER_BYTES
+        assert sum([len(await stream.read(8192)) for _ in range(8)]) <= connector.MAX_RESPONSE_BYTES
         with pytest.raises(httpcore.ReadError):
             await _read_on(stream)
     await stream.aclose()

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,8 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.ports import ReservedPort
+
 ORDINARY_USER = "nobody"  # PostgreSQL refuses to run as root
 START_DEADLINE_SECONDS = 30
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - of its own folder, with a name that nobody can guess
+ROOM_BYTES = 4 * 2**30
 INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 
 
@@ -28,32 +31,43 @@ def installation(version: int) -> Path:
     return Path(spec.origin).parent / INSTALLATIONS[version]
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _memory() -> Path | None:
+    """A folder of files that are kept in memory; None where there is little room, as in most containers."""
+    if not SHARED_MEMORY.is_dir():
+        return None
+    room_bytes = min(shutil.disk_usage(SHARED_MEMORY).free, psutil.virtual_memory().available)
+    return SHARED_MEMORY if room_bytes > ROOM_BYTES else None
 
 
 class PostgresServer:
-    """One server process on a loopback port, with trust authentication and a data directory that ends with it."""
+    """One server process on a loopback port, with trust authentication and a data directory that ends with it.
 
-    def __init__(self, version: int = 18, *, primary: "PostgresServer | None" = None) -> None:
+    The directory is in memory where there is room: `fsync`, which the service insists on, costs nothing there.
+    """
+
+    def __init__(self, version: int = 18, *, in_memory: bool = True, primary: "PostgresServer | None" = None) -> None:
         """Make a data directory: a new one, or that of a standby of `primary`, which runs."""
-        self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-"))
+        self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-", dir=_memory() if in_memory else None))
         self._root.chmod(0o755)
         self._data = self._root / "data"
-        self._log_file = self._root / "log"
+        self._log = self._root / "log"
         self._installation = installation(version) if primary is None else primary.installation
+        self._copy: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
-            self._prepare_for_ordinary_user(copies=primary is None)
+            user = pwd.getpwnam(ORDINARY_USER)
+            self._user, self._group = user.pw_uid, user.pw_gid
+            self._data.mkdir(mode=0o700)
+            os.chown(self._data, user.pw_uid, user.pw_gid)
+            if not self._can_run():
+                self._copy_installation()
         if primary is not None:
-            self._copy(primary)
+            source = f"host=127.0.0.1 port={primary.port} user=postgres"
+            self.run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast", "-N")
             return
         self.run(
             "initdb",
@@ -74,27 +88,24 @@ class PostgresServer:
         """Where the binaries are that this server runs from."""
         return self._installation
 
-    def _prepare_for_ordinary_user(self, *, copies: bool) -> None:
-        """Copy the binaries to where the ordinary user can read them: a virtual environment may lie below /root."""
-        if copies:
-            self._copy_installation()
-        user = pwd.getpwnam(ORDINARY_USER)
-        self._user, self._group = user.pw_uid, user.pw_gid
-        self._data.mkdir(mode=0o700)
-        os.chown(self._data, user.pw_uid, user.pw_gid)
+    def _can_run(self) -> bool:
+        try:
+            self.run("initdb", "--version")
+        except (PermissionError, RuntimeError):
+            return False
+        return True
 
     def _copy_installation(self) -> None:
+        """Copy the binaries to where the ordinary user can read them: a virtual environment may lie below /root."""
         package = self._installation.parent
-        copy = self._root / package.name / self._installation.name
+        self._copy = Path(tempfile.mkdtemp(prefix="sync-postgres-"))
+        self._copy.chmod(0o755)
+        copy = self._copy / package.name / self._installation.name
         shutil.copytree(self._installation, copy, symlinks=True)
         libraries = package.with_name(f"{package.name}.libs")  # found by the binaries relative to where they are
         if libraries.exists():
-            shutil.copytree(libraries, self._root / libraries.name, symlinks=True)
+            shutil.copytree(libraries, self._copy / libraries.name, symlinks=True)
         self._installation = copy
-
-    def _copy(self, primary: "PostgresServer") -> None:
-        source = f"host=127.0.0.1 port={primary.port} user=postgres"
-        self.run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast", "-N")
 
     def _command(self, name: str, *arguments: str) -> list[str]:
         return [str(self._installation / "bin" / name), *arguments]
@@ -128,7 +139,7 @@ class PostgresServer:
             *options,
         )
         arguments = [part for setting in settings for part in ("-c", setting)]
-        with self._log_file.open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command("postgres", "-D", str(self._data), *arguments),
                 stdout=log,
@@ -140,7 +151,7 @@ class PostgresServer:
         deadline = time.monotonic() + START_DEADLINE_SECONDS
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start: {self._log_file.read_text()}")
+                raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text()}")
             time.sleep(0.05)
 
     def _accepts(self) -> bool:
@@ -161,7 +172,7 @@ class PostgresServer:
     @property
     def log(self) -> str:
         """What the server has logged."""
-        return self._log_file.read_text()
+        return self._log.read_text()
 
     def stop(self) -> None:
         """Stop at once but cleanly, as an operator's restart does; open connections are cut."""
@@ -194,7 +205,8 @@ class PostgresServer:
     def remove(self) -> None:
         """Stop and delete everything."""
         self.stop()
-        shutil.rmtree(self._root, ignore_errors=True)
+        for folder in filter(None, (self._root, self._copy)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def url(self, database: str) -> str:
         """The plain URL of a database, as a user would write it."""
