@@ -54,6 +54,7 @@ from app.tracing.export import exporting_spans
 log = structlog.get_logger(__name__)
 
 STANDBY_CHECK_SECONDS = 10.0
+LARGE_BODIES = 4  # of the largest size, that are read and written at once
 
 
 class State(TypedDict):
@@ -150,7 +151,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
-                body_budget=BodyBudget(settings.max_batch_bytes),
+                body_budget=BodyBudget(LARGE_BODIES * settings.max_batch_bytes),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
                 metrics=metrics,

@@ -1,7 +1,6 @@
 """Events in, events out."""
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from json import JSONDecodeError
 from typing import Annotated, Any
 
@@ -14,11 +13,13 @@ from app.auth.dependencies import Operator, Reader, Writer
 from app.auth.principal import Principal
 from app.auth.route import AuthenticatedRoute, check_query, limit_rate
 from app.config import Settings
-from app.errors import Conflict, FieldError, Unprocessable
-from app.events import openapi
+from app.errors import Conflict, FieldError, NotFound, Unprocessable
+from app.events.deadlines import CommitTooLate
 from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
 from app.events.event_json import encode_page
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
+from app.events.group import IdempotencyKeyReused
+from app.events.ledger import LedgerBusy
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import (
@@ -31,15 +32,24 @@ from app.events.schemas import (
     NewBatch,
     NewEvent,
 )
-from app.http.body import JsonRequest, require_json
+from app.http.body import BodiesBusy, JsonRequest, require_json
 from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
-from app.http.item_reader import ItemReader
-from app.http.pages import PageResponse
-from app.http.paging import page_links
+from app.http.openapi import body_problems, documented, invalid, location_header
+from app.http.pages import PageResponse, TooManyLargePages
+from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 
 REPLAYED = "Idempotency-Replayed"
+REPLAYED_HEADER = {
+    REPLAYED: {
+        "description": "`true` when an earlier request recorded the event; otherwise absent.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
+NOT_SET_ASIDE_DETAIL = "The event is not set aside, so there is nothing to requeue."
+UNKNOWN, NOT_SET_ASIDE = NotFound("There is no event with this id."), Conflict(NOT_SET_ASIDE_DETAIL)
 
 EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
 
@@ -81,10 +91,6 @@ class BatchRoute(AuthenticatedRoute):
         """The largest body that the route reads."""
         return settings.max_batch_bytes
 
-    def large_body_parser(self, settings: Settings) -> Callable[[bytearray], Any]:
-        """Reads the events one after the other, each at most as large as it may be alone."""
-        return partial(ItemReader(NewBatch).read, max_item_bytes=settings.max_event_bytes)
-
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
 single_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=SingleEventRoute)
@@ -97,7 +103,13 @@ batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Bat
     summary="Record an event",
     status_code=status.HTTP_201_CREATED,
     response_model=EventCreated,
-    responses=openapi.CREATED,
+    responses=documented(
+        201,
+        "The event is committed and flushed to disk.",
+        invalid(["body", "event_type"], "Input should be 'upload', 'delete' or 'update'", "enum"),
+        *APPEND_ERRORS,
+        headers=location_header("event") | REPLAYED_HEADER,
+    ),
 )
 async def create_event(
     event: Annotated[NewEvent, Body(openapi_examples=EVENT_BODIES)],
@@ -125,7 +137,15 @@ async def create_event(
     operation_id="createSyncEvents",
     summary="Record many events at once",
     status_code=status.HTTP_201_CREATED,
-    responses=openapi.BATCH_CREATED,
+    responses=documented(
+        201,
+        "All events are committed and flushed to disk; their ids are in the order of the request.",
+        invalid(["body", "events"], "List should have at least 1 item after validation, not 0", "too_short"),
+        *body_problems(Settings.model_fields["max_batch_bytes"].default),
+        BodiesBusy(),
+        *APPEND_ERRORS,
+        headers=REPLAYED_HEADER,
+    ),
 )
 async def create_events(
     batch: Annotated[NewBatch, Body(openapi_examples=BATCH_BODIES)],
@@ -149,7 +169,7 @@ async def create_events(
     operation_id="listSyncEvents",
     summary="List events",
     response_model=list[EventView],
-    responses=openapi.LISTED,
+    responses=documented(200, "A page of events, newest first.", TooManyLargePages(), headers=LINK_HEADER),
 )
 async def list_events(
     request: Request,
@@ -174,7 +194,12 @@ async def list_events(
     return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
 
 
-@router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)
+@router.get(
+    "/{event_id:uuid}",
+    operation_id="getSyncEvent",
+    summary="Get an event",
+    responses=documented(200, "The event.", UNKNOWN),
+)
 async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
     """One event by its id: what was recorded, and how its processing stands."""
     return EventView.of(await events.get(event_id))
@@ -185,7 +210,7 @@ async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventRead
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=openapi.REQUEUED,
+    responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
 )
 async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
     """Give an event that the sweep set aside to the next sweep, with all its attempts anew.
@@ -196,7 +221,7 @@ async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSe
     requeued = await repository.requeue(event_id)
     event = await repository.get(event_id)
     if not requeued:
-        raise Conflict("The event is not set aside, so there is nothing to requeue.")
+        raise Conflict(NOT_SET_ASIDE_DETAIL)
     return EventView.of(event)
 
 
