@@ -17,8 +17,6 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
 class CommitUncertain(DatabaseUnavailable):
     """503: the transaction is committed on the primary, and may be missing on its standbys."""
 
-    detail = "The database committed this without waiting for its standbys; try again."
-
 
 class ClosableConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """While `closes` is set, it is closed where asyncpg sends a cancel: at a time-out or when a task is cancelled.
