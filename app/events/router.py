@@ -20,6 +20,7 @@ from app.events.event_json import encode_page
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
 from app.events.group import IdempotencyKeyReused
 from app.events.ledger import LedgerBusy
+from app.events.models import EventType
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import (
@@ -34,7 +35,7 @@ from app.events.schemas import (
 )
 from app.http.body import BodiesBusy, JsonRequest, require_json
 from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
-from app.http.openapi import body_problems, documented, invalid, location_header
+from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
@@ -106,7 +107,7 @@ batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Bat
     responses=documented(
         201,
         "The event is committed and flushed to disk.",
-        invalid(["body", "event_type"], "Input should be 'upload', 'delete' or 'update'", "enum"),
+        not_one_of(["body", "event_type"], EventType),
         *APPEND_ERRORS,
         headers=location_header("event") | REPLAYED_HEADER,
     ),
