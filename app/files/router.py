@@ -40,7 +40,7 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
     responses=documented(200, "The file.", UNKNOWN),
 )
 async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliveries: Deliveries) -> FileView:
-    """The file's state, derived from its processed events, the events still to come, and each subscription's progress."""
+    """The file's state, derived from its processed events, what is pending, and each subscription's progress."""
     state, pending = await FileRepository(session).find(file_id)
     if state is None and not pending:
         raise NotFound("No event names this file.")
