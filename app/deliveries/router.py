@@ -19,8 +19,8 @@ from app.deliveries.schemas import (
 )
 from app.deliveries.service import DeliveryPending, DeliveryService
 from app.errors import NotFound
-from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
+from app.events.schemas import EVENT_ID
 from app.http.dependencies import CurrentDatabase
 from app.http.openapi import documented
 from app.http.paging import LINK_HEADER, page_links
