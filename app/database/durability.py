@@ -24,3 +24,10 @@ async def check_durability(database: Database) -> None:
     async with database.read() as session:
         if await session.scalar(text("SELECT current_setting('fsync')")) == "off":
             raise NotDurable(FSYNC_OFF)
+
+
+async def check_standbys(database: Database) -> None:
+    """Find out whether PostgreSQL has synchronous standbys, for whom readers have to wait."""
+    if not database.is_sqlite:
+        async with database.connection() as connection:
+            await database.watermark.check(connection)

@@ -1,24 +1,31 @@
-"""Files as their events tell them."""
+"""File states and histories over HTTP."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
 from app.events.event_json import encode_page
-from app.events.examples import FILE_ID
 from app.events.repository import EventRepository
-from app.events.schemas import EventView, PageQuery
-from app.files.dependencies import Deliveries
+from app.events.schemas import FILE_ID, EventView, PageQuery
 from app.files.repository import FileRepository
-from app.files.schemas import FileView
-from app.http.dependencies import CurrentDatabase, ListPlace, ReadSession
+from app.files.schemas import DeliveryProgress, FileView
+from app.http.dependencies import CurrentDatabase, ListPlace
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
+
+
+async def get_delivery_progress(request: Request) -> DeliveryProgress:
+    """The reader of the subscriptions' progress, built by the lifespan."""
+    progress: DeliveryProgress = request.state.delivery_progress
+    return progress
+
+
+Deliveries = Annotated[DeliveryProgress, Depends(get_delivery_progress)]
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
 
@@ -32,12 +39,18 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
     summary="Get the state of a file",
     responses=documented(200, "The file.", UNKNOWN),
 )
-async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliveries: Deliveries) -> FileView:
-    """The file as its processed events tell it, how many events are still to come, and who was told of them."""
-    state, pending = await FileRepository(session).find(file_id)
-    if state is None and not pending:
-        raise NotFound("No event names this file.")
-    return FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, deliveries: Deliveries) -> FileView:
+    """The file's state, derived from its processed events, what is pending, and each subscription's progress."""
+    watermark, last_position = database.watermark, 0
+    async with database.read() as session:
+        state, pending = await FileRepository(session).find(file_id)
+        if state is None and not pending:
+            raise NotFound("No event names this file.")
+        view = FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+        if watermark.active:
+            last_position = await EventRepository(session).get_last_position(file_id)
+    await watermark.reach(last_position)
+    return view
 
 
 @router.get(
@@ -59,8 +72,9 @@ async def list_file_events(
 ) -> Response:
     """Everything that happened to the file, oldest first."""
     await place.take(query.limit)
+    through = await database.watermark.bound()
     async with database.connection() as connection:
-        repository = EventRepository(connection)
+        repository = EventRepository(connection, through)
         events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
         if not events and not await repository.file_is_known(file_id):
             raise NotFound("No event names this file.")
