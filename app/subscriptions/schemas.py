@@ -64,7 +64,7 @@ class NewSubscription(Input):
     description: Description = Field("", description="For people.")
     event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")
     headers: Headers = Field(
-        {}, {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
+        {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
     )
     start: Start = Field(
         default="latest",
