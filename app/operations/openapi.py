@@ -19,6 +19,12 @@ _HEALTHY: dict[str, Any] = {
     "set_aside_events": 0,
     "last_sweep_at": "2026-01-15T10:29:57.6Z",
 }
+_DEGRADED: dict[str, Any] = {
+    **_HEALTHY,
+    "status": "degraded",
+    "writes": "refused",
+    "writes_refused_reason": "The disk of the database is full, or can not be written.",
+}
 _UNHEALTHY: dict[str, Any] = {
     **_HEALTHY,
     "status": "unhealthy",
@@ -50,7 +56,18 @@ INFORMATION: Responses = {
     **problems({"under_way": TooManyUnderWay()}),
 }
 HEALTH: Responses = {
-    200: success("The database answers.", _HEALTHY),
+    200: {
+        "description": "The database answers; `degraded` while it does not accept events.",
+        "headers": {},
+        "content": {
+            "application/json": {
+                "examples": {
+                    "healthy": {"summary": "Everything works.", "value": _HEALTHY},
+                    "degraded": {"summary": "Events can be read and not recorded.", "value": _DEGRADED},
+                }
+            }
+        },
+    },
     503: {"model": Health, **success("The database does not answer.", _UNHEALTHY, RETRY_AFTER_HEADER)},
 }
 LIVENESS: Responses = {200: success("The process answers.", {"status": "alive"})}
