@@ -35,7 +35,8 @@ coverage: $(VENV)/.test ## the same with coverage, which takes half as long agai
 chaos: $(VENV)/.test ## kill replicas for a minute in each of the tests that do so, or for SYNC_TEST_CHAOS_SECONDS
 	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-60} $(BIN)/pytest tests/changes/test_chaos.py tests/deliveries/test_chaos.py -v -s
 
-bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk
+bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk, and npm for Fastify
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory benchmarks/fastify/node_modules; fi
 	@$(BIN)/python -m benchmarks
 
 check: lint deploycheck apicheck ## all checks: of the code, of what deploys it, of the OpenAPI document
@@ -72,10 +73,10 @@ requirements: $(VENV)/.dev ## compile the pinned requirements from the loose one
 	$(COMPILE) $(COMPILE_FLAGS) requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets above made, except the database
-	rm -rf $(VENV) .ci/spectral/node_modules .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .ci/spectral/node_modules benchmarks/fastify/node_modules .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.ci/spectral/node_modules: .ci/spectral/package-lock.json
-	npm ci --prefix .ci/spectral --ignore-scripts --no-audit --no-fund --silent
+.ci/spectral/node_modules benchmarks/fastify/node_modules: %/node_modules: %/package-lock.json
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 $(VENV)/.created:

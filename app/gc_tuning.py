@@ -12,7 +12,8 @@ def settle_heap() -> None:
     would look at each of them. The events of a batch are enough to cause full collections, and are not garbage until
     they are written. Source: https://docs.python.org/3/library/gc.html#gc.freeze
     """
-    if not gc.get_freeze_count():
+    young, *older = gc.get_threshold()
+    if young != YOUNG_OBJECTS:  # to count what is frozen would take longer than to freeze it
         gc.collect()
         gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+        gc.set_threshold(YOUNG_OBJECTS, *older)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.catalog import EXPERIMENTS
+from benchmarks.compare import compare
 from benchmarks.load import LoadFailed, find_wrk
 from benchmarks.measure import measure
 from benchmarks.model import Results, Violation
@@ -35,15 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PROFILE.write_text(measure_profile(FULL).model_dump_json(indent=2) + "\n")
         _publish(load_results(), console)
         return 0
-    chosen = [one for one in EXPERIMENTS if not options.only or one.name in options.only]
-    plan = QUICK if options.quick else FULL
-    plan = replace(plan, rounds=options.rounds or plan.rounds)
     try:
         find_wrk()
-        results = measure(chosen, plan, console)
+        if options.compare:
+            compare(options.compare, options.only or [], console)
+        else:
+            _run(options, console)
     except (LoadFailed, Violation) as error:
         console.print(f"[red]{error}[/red]", soft_wrap=True)
         return 1
+    return 0
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    """Measure what the options choose, and keep and show the results."""
+    chosen = [one for one in EXPERIMENTS if not options.only or one.name in options.only]
+    plan = QUICK if options.quick else FULL
+    plan = replace(plan, rounds=options.rounds or plan.rounds)
+    results = measure(chosen, plan, console)
     print_table(console, results.rows)
     is_whole = not options.only and not options.quick
     output = options.output or (RESULTS if is_whole else PARTIAL)
@@ -51,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(f"{results.seconds:.0f} seconds; every figure is in {output}")
     if output == RESULTS:
         _publish(results, console)
-    return 0
 
 
 def _publish(results: Results, console: Console) -> None:
@@ -66,6 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [experiment.name for experiment in EXPERIMENTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="only these experiments; see --list")
     parser.add_argument("--rounds", type=int, help=f"rounds of each experiment (default: {FULL.rounds})")
+    parser.add_argument("--compare", metavar="COMMIT", help="run this version and another in turns, three times")
     parser.add_argument("--quick", action="store_true", help="shorter and smaller; says less")
     parser.add_argument("--list", action="store_true", help="list the experiments with their rows")
     parser.add_argument("--output", type=Path, help="where the results go")

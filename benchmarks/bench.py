@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -31,14 +31,18 @@ POSTGRES_OPTIONS = (
     "max_wal_size=4GB",
     "checkpoint_timeout=15min",
 )
-NO_SWEEP = "86400"
+QUIET = {"LOG_LEVEL": "WARNING"}
+ALONE = {**QUIET, "SYNC_EVENT_PROCESS_INTERVAL": "86400"}  # no log, and a sweep that waits for the end
+SUBJECTS = 64
+SCOPE = "read:sync write:sync"
 SERVE = ("app", "serve", "--port", "{port}")
 
 
 class Bench:
     """Use as a context manager; everything it started is gone after it.
 
-    Services run in Auth0 mode, with RS256 tokens of a local HTTPS key server, and the token is the same for all.
+    Services run in Auth0 mode, with RS256 tokens of a local HTTPS key server. `tokens` is a file of tokens, one a line,
+    each of its own subject; `token` is one more.
     """
 
     def __init__(self, plan: Plan, *, needs_large_store: bool = False) -> None:
@@ -55,16 +59,22 @@ class Bench:
             key = SigningKey.rsa("bench-key")
             issuer = stack.enter_context(KeyServer(self.folder))
             issuer.serve(key)
-            self.token = TokenFactory(issuer.issuer, AUDIENCE, key).token(scope="read:sync write:sync")
+            factory = TokenFactory(issuer.issuer, AUDIENCE, key)
+            self.token = factory.token(scope=SCOPE)
+            self.tokens = self.folder / "tokens"
+            subjects = (factory.token(scope=SCOPE, sub=f"chunker-{number}@clients") for number in range(SUBJECTS))
+            self.tokens.write_text("".join(f"{token}\n" for token in subjects))
             self._environment = {
                 "AUTH0_DOMAIN": issuer.domain,
                 "API_AUDIENCE": AUDIENCE,
                 "SSL_CERT_FILE": str(issuer.ca_file),
-                "RATE_LIMIT_PER_SECOND": "0",
-                "LOG_LEVEL": "WARNING",
-                "SYNC_EVENT_PROCESS_INTERVAL": NO_SWEEP,
             }
-            self.postgres = PostgresServer()
+            self._peer_environment = {
+                "PEER_KEY": key.public_pem(),
+                "PEER_ISSUER": issuer.issuer,
+                "PEER_AUDIENCE": AUDIENCE,
+            }
+            self.postgres = PostgresServer(in_memory=False)  # a commit waits for the disk
             stack.callback(self.postgres.remove)
             self.postgres.start(*POSTGRES_OPTIONS)
             self.postgres.sql("CREATE DATABASE migrated")
@@ -111,22 +121,29 @@ class Bench:
             yield SqliteStore(path)
 
     def service(self, store: Store, **variables: str) -> AbstractContextManager[ServiceProcess]:
-        """The service itself on `store`, as `python -m app serve` runs it, with these settings too.
+        """The service itself on `store`, as `python -m app serve` runs it, with these settings and else the defaults.
 
         It serves after `wait_until_healthy`, as everything that is started here.
         """
         return self._process(SERVE, store, variables)
 
     def baseline(self, name: str, store: Store) -> AbstractContextManager[ServiceProcess]:
-        """One of `benchmarks.services` on `store`."""
-        return self._process(("benchmarks.services", name, "{port}"), store, {})
+        """One of `benchmarks.services` on `store`, with the settings `ALONE`."""
+        return self._process(("benchmarks.services", name, "{port}"), store, ALONE)
+
+    def fastify(self, store: Store, table: str, *, workers: int) -> AbstractContextManager[ServiceProcess]:
+        """The service on Fastify, which inserts into `table`, with positions of the sequence `{table}_position`."""
+        variables = {**self._peer_environment, "PEER_TABLE": table, "PEER_WORKERS": str(workers)}
+        return self._process(("benchmarks.services.fastify", "{port}"), store, variables)
 
     def sink(self, store: Store) -> AbstractContextManager[ServiceProcess]:
         """A receiver of webhooks, see `benchmarks.sink`; it leaves `store` alone."""
         return self._process(("benchmarks.sink", "{port}"), store, {})
 
     @contextmanager
-    def _process(self, command: tuple[str, ...], store: Store, variables: dict[str, str]) -> Iterator[ServiceProcess]:
+    def _process(
+        self, command: tuple[str, ...], store: Store, variables: Mapping[str, str]
+    ) -> Iterator[ServiceProcess]:
         log = self.folder / f"{uuid4().hex}.log"
         process = ServiceProcess({**self._environment, "DATABASE_URL": store.url, **variables}, log, command)
         try:
@@ -146,10 +163,10 @@ class Bench:
             self._starting.pop().wait_until_healthy()
 
     def python(self, module: str, store: Store, *arguments: str) -> str:
-        """Run a module of this project to its end, with the settings of a service on `store`; what it printed."""
+        """Run a module of this project to its end, with the settings `ALONE` on `store`; what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **self._environment, "DATABASE_URL": store.url},
+            env={**os.environ, **self._environment, **ALONE, "DATABASE_URL": store.url},
             cwd=ROOT,
             capture_output=True,
             text=True,

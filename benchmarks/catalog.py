@@ -1,12 +1,14 @@
 """Every experiment there is, in the order of the table."""
 
 from benchmarks.experiments import (
+    append,
     batch,
     catch_up,
     get,
     growth,
     half_peak,
     memory,
+    pgbench,
     post,
     sqlite,
     sweep,
@@ -18,6 +20,8 @@ from benchmarks.model import Experiment
 EXPERIMENTS: tuple[Experiment, ...] = (
     post.EXPERIMENT,
     workers.EXPERIMENT,
+    append.EXPERIMENT,
+    pgbench.EXPERIMENT,
     sqlite.EXPERIMENT,
     batch.EXPERIMENT,
     sweep.EXPERIMENT,

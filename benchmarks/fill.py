@@ -12,10 +12,15 @@ _INDEXES = """
 
 
 def create_twin(store: PostgresStore, table: str) -> None:
-    """An empty table with the columns, checks and indexes of the ledger's, and its fill factor."""
+    """An empty table with the columns, checks and indexes of the ledger's, and its fill factor.
+
+    The sequence `{table}_position` numbers its rows.
+    """
     [options] = store.row("SELECT array_to_string(reloptions, ',') FROM pg_class WHERE oid = 'sync_events'::regclass")
     storage = f" WITH ({options})" if options else ""
-    store.execute(f"CREATE TABLE {table} (LIKE sync_events INCLUDING ALL){storage}")
+    store.execute(
+        f"CREATE TABLE {table} (LIKE sync_events INCLUDING ALL){storage}", f"CREATE SEQUENCE {table}_position"
+    )
 
 
 def fill_ledger(store: PostgresStore, rows: int, *, processed: bool) -> None:

@@ -1,7 +1,7 @@
 -- wrk's script: posts unique events or reads known ones, and prints what came of it as one line of JSON.
 -- Settings come by the environment; see load.py.
 local threads = {}
-local token = os.getenv("BENCH_TOKEN")
+local tokens_path = os.getenv("BENCH_TOKENS")
 local batch = tonumber(os.getenv("BENCH_BATCH") or "0")
 local mean_delay = tonumber(os.getenv("BENCH_DELAY_MS") or "0")
 local ids_path = os.getenv("BENCH_IDS")
@@ -15,14 +15,19 @@ end
 function init(args)
   math.randomseed(tonumber(os.getenv("BENCH_SEED")))
   good = 0
-  wrk.headers["Authorization"] = "Bearer " .. token
+  headers, turn = {}, 0
+  for token in io.lines(tokens_path) do
+    headers[#headers + 1] = {
+      ["Authorization"] = "Bearer " .. token,
+      ["Content-Type"] = not reads_path and "application/json" or nil,
+    }
+  end
   if reads_path then
     reads = {}
     for line in io.lines(reads_path) do
-      reads[#reads + 1] = wrk.format("GET", wrk.path .. line)
+      reads[#reads + 1] = wrk.format("GET", wrk.path .. line, headers[#reads % #headers + 1])
     end
   else
-    wrk.headers["Content-Type"] = "application/json"
     ids = ids_path and io.open(ids_path, "w")
   end
 end
@@ -48,7 +53,8 @@ function request()
   if reads then
     return reads[random(1, #reads)]
   end
-  return wrk.format("POST", nil, nil, batch > 0 and batch_of_events() or event())
+  turn = turn % #headers + 1
+  return wrk.format("POST", nil, headers[turn], batch > 0 and batch_of_events() or event())
 end
 
 if ids_path then

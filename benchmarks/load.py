@@ -40,12 +40,12 @@ class Answers(BaseModel):
 class Load:
     """Requests to send: POSTs of unique events, or of batches of `batch` of them, or GETs with a line of `reads`.
 
-    Each connection sends its next request at the answer of the last, or after a pause of `delay_ms` on average,
-    evenly spread between none and twice that.
+    Requests take the tokens of the file `tokens`, one a line, in turn. Each connection sends its next request at the
+    answer of the last, or after a pause of `delay_ms` on average, evenly spread between none and twice that.
     """
 
     path: str
-    token: str
+    tokens: Path
     connections: int
     batch: int = 0
     reads: Path | None = None
@@ -58,7 +58,7 @@ class Load:
             LoadFailed: when wrk is missing or fails.
         """
         variables = {
-            "BENCH_TOKEN": self.token,
+            "BENCH_TOKENS": str(self.tokens),
             "BENCH_SEED": str(secrets.randbits(48)),
             "BENCH_BATCH": str(self.batch),
             "BENCH_DELAY_MS": str(self.delay_ms),

@@ -15,6 +15,7 @@ from benchmarks.machine import describe_machine, list_versions, postgresql_setti
 from benchmarks.model import Experiment, Results, Round
 from benchmarks.plan import Plan
 from benchmarks.runner import judge, run_experiment
+from benchmarks.services.fastify import why_missing
 
 
 def measure(experiments: Sequence[Experiment], plan: Plan, console: Console) -> Results:
@@ -35,6 +36,8 @@ def measure(experiments: Sequence[Experiment], plan: Plan, console: Console) -> 
         def note(what: str) -> None:
             status.update(f"{time.monotonic() - started:4.0f} s  {what}")
 
+        if reason := why_missing():
+            console.print(f"[yellow]what is compared with Fastify is left out: {reason}[/yellow]", soft_wrap=True)
         for experiment in experiments:
             begun = time.monotonic()
             rounds[experiment.name] = run_experiment(experiment, bench, note)

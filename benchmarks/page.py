@@ -81,7 +81,7 @@ def _sizing(results: Results) -> str:
         [
             (work, *_costs(results, experiment, side))
             for work, experiment, side in (
-                ("record 1,000,000 events, one by one", "post", "service"),
+                ("record 1,000,000 events, one by one", "append", "service"),
                 ("record 1,000,000 events, in batches of 500", "batch", "service"),
                 ("sweep 1,000,000 events", "sweep", "sweep"),
             )

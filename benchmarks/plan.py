@@ -13,7 +13,7 @@ class Plan:
     backlog_rows: int = 100_000
     copied_batches: int = 100
     delivery_rows: int = 1_000
-    memory_seconds: int = 300
+    memory_seconds: int = 240
     small_rows: int = 10_000
     feed_rows: int = 100_000
     large_rows: int = 5_000_000

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from benchmarks.bench import Bench
-from benchmarks.experiments import batch, get, post
+from benchmarks.experiments import append, batch, get
 from benchmarks.load import LoadFailed
 from benchmarks.model import Experiment
 from benchmarks.plan import Plan
@@ -24,7 +24,7 @@ PROFILE = ROOT / "benchmarks" / "profile.json"
 SECONDS = 10
 RATE_PER_SECOND = 100
 WORKS: Mapping[str, Experiment] = {
-    "POST one event": post.EXPERIMENT,
+    "POST one event": append.EXPERIMENT,
     "POST batches of 500": batch.EXPERIMENT,
     "GET one event": get.EXPERIMENT,
 }
@@ -50,7 +50,14 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "HTTP and the event loop": ("uvicorn/", "asyncio/", "app/http/protocol", "app/server"),
     "the call of the endpoint, and its answer": ("app/auth/route", "app/events/", "uuid"),
     "token, permission, rate": ("app/auth/", "jose/", "cachetools"),
-    "request id, metrics, limits, log": ("app/http/", "app/metrics", "prometheus_client/", "structlog/", "logging"),
+    "request id, metrics, limits, log": (
+        "app/http/",
+        "app/log/",
+        "app/metrics",
+        "prometheus_client/",
+        "structlog/",
+        "logging",
+    ),
     "FastAPI and Starlette": ("fastapi/", "starlette/"),
 }
 OTHER = "other"

@@ -25,5 +25,10 @@ def run_experiment(experiment: Experiment, bench: Bench, note: Note) -> list[Rou
 
 
 def judge(experiments: Sequence[Experiment], rounds: dict[str, list[Round]]) -> list[RowResult]:
-    """The rows of the table."""
-    return [RowResult.of(row, rounds[one.name]) for one in experiments for row in one.rows if one.name in rounds]
+    """The rows of the table, but those of sides that could not be measured here."""
+    return [
+        RowResult.of(row, rounds[one.name])
+        for one in experiments
+        for row in one.rows
+        if one.name in rounds and {row.ours.side, row.baseline.side} <= rounds[one.name][0].keys()
+    ]

@@ -1,7 +1,7 @@
 """Starts and stops the programs that the demo shows."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import threading
@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 EXAMPLES = Path(__file__).resolve().parent
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
+LISTENING = re.compile(r"Uvicorn running on (http://\S+:\d+) ")
 # A demo must not depend on the settings of whoever runs it, so that little of the environment is handed on.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMPDIR", "VIRTUAL_ENV")
 
@@ -64,9 +63,8 @@ def running_service(work: Path) -> Iterator[Service]:
         "PYTHONPATH": str(EXAMPLES.parent),
     }
     environment = _inherited() | settings
-    port = _free_port()
     log = work / "service.log"
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
     with (
         log.open("wb") as stream,
         subprocess.Popen(  # noqa: S603 - the command is ours
@@ -74,9 +72,7 @@ def running_service(work: Path) -> Iterator[Service]:
         ) as process,
     ):
         try:
-            url = f"http://127.0.0.1:{port}"
-            _await_health(url, process, log)
-            yield Service(url, _mint_token(environment, work))
+            yield Service(_await_url(process, log), _mint_token(environment, work))
         finally:
             _stop(process)
 
@@ -111,20 +107,12 @@ def _inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
-def _await_health(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _await_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """The URL of the service once it listens: the system chooses the port, and uvicorn's log names it."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health", timeout=2.0).is_success:
-                return
-        except httpx.HTTPError:
-            pass
+        if found := LISTENING.search(log.read_text(errors="replace")):
+            return found[1]
         time.sleep(0.1)
     raise DemoFailed(f"the service does not start:\n{log.read_text(errors='replace')[-4000:]}")
 

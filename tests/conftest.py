@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: both databases, built by the migrations; a real key server; the service in-process."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -13,19 +14,26 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from alembic import command
+from sqlalchemy import Connection
 
 from app.config import Settings
 from app.database.engine import Database
+from app.database.migrations import alembic_config
 from app.main import create_app
 from tests.support.application import serve_in_process
 from tests.support.browser import MISSING, find_chromium
+from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import PostgresServer
-from tests.support.process import ServiceProcess
+from tests.support.process import SERVE, ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
 
 # A run in the background of a shell begins with SIGINT ignored, which every process that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where it is set, every one of hundreds of processes would compile the service for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parents[1]
 AUDIENCE = "https://cloud-api.rakai/"
@@ -57,6 +65,23 @@ def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def migrate(url: str) -> None:
+    """Bring a database up to date in this process, which alembic's command line takes seconds for."""
+
+    def upgrade(connection: Connection) -> None:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    async def run() -> None:
+        database = Database(Settings(_env_file=None, database_url=url))
+        async with database.transaction() as session:
+            await (await session.connection()).run_sync(upgrade)
+        await database.close()
+
+    asyncio.run(run())
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The PostgreSQL of the run; `SYNC_TEST_POSTGRES` chooses the major version."""
@@ -69,9 +94,9 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def frail_postgres() -> Iterator[PostgresServer]:
     """A server apart, with one migrated database, to be stopped and suspended; a test that does so mends it again."""
-    server = PostgresServer()
+    server = PostgresServer(in_memory=False)  # what it has committed is to outlive it
     server.start()
-    alembic(server.url("postgres"), "upgrade", "head")
+    migrate(server.url("postgres"))
     yield server
     server.remove()
 
@@ -80,7 +105,7 @@ def frail_postgres() -> Iterator[PostgresServer]:
 def postgres_template(postgres: PostgresServer) -> str:
     """A migrated database to copy."""
     postgres.sql("CREATE DATABASE migrated")
-    alembic(postgres.url("migrated"), "upgrade", "head")
+    migrate(postgres.url("migrated"))
     return "migrated"
 
 
@@ -88,7 +113,7 @@ def postgres_template(postgres: PostgresServer) -> str:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated database file to copy."""
     path = tmp_path_factory.mktemp("template") / "migrated.db"
-    alembic(f"sqlite:///{path}", "upgrade", "head")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -179,13 +204,25 @@ async def client(anonymous: httpx.AsyncClient, tokens: TokenFactory) -> httpx.As
     return anonymous
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """What service processes are forked from."""
+    with ForkServer() as server:
+        yield server
+
+
 @contextmanager
-def service_processes(url: str, issuer: KeyServer, folder: Path) -> Iterator[Callable[..., ServiceProcess]]:
-    """Begin real service processes on a database, without waiting for them; they are ended with the block."""
+def service_processes(
+    url: str, issuer: KeyServer, fork_server: ForkServer, folder: Path
+) -> Iterator[Callable[..., ServiceProcess]]:
+    """Begin real service processes on a database, without waiting for them; they are ended with the block.
+
+    Where a command is given, or a variable that Python itself reads when it starts, a Python of its own runs it.
+    """
     processes: list[ServiceProcess] = []
 
-    def begin(*command: str, **variables: str) -> ServiceProcess:
-        how = {"command": command} if command else {}
+    def begin(*program: str, **variables: str) -> ServiceProcess:
+        own_python = bool(program) or any(name.startswith("PYTHON") for name in variables)
         environment = {
             "DATABASE_URL": url,
             "AUTH0_DOMAIN": issuer.domain,
@@ -194,7 +231,8 @@ def service_processes(url: str, issuer: KeyServer, folder: Path) -> Iterator[Cal
             "LOG_LEVEL": "WARNING",
             **variables,
         }
-        process = ServiceProcess(environment, folder / f"service-{len(processes)}.log", **how)
+        log = folder / f"service-{len(processes)}.log"
+        process = ServiceProcess(environment, log, program or SERVE, None if own_python else fork_server)
         processes.append(process)
         return process
 
@@ -204,9 +242,11 @@ def service_processes(url: str, issuer: KeyServer, folder: Path) -> Iterator[Cal
 
 
 @pytest.fixture
-def begin_service(database_url: str, issuer: KeyServer, tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
+def begin_service(
+    database_url: str, issuer: KeyServer, fork_server: ForkServer, tmp_path: Path
+) -> Iterator[Callable[..., ServiceProcess]]:
     """Begin real service processes on the database under test."""
-    with service_processes(database_url, issuer, tmp_path) as begin:
+    with service_processes(database_url, issuer, fork_server, tmp_path) as begin:
         yield begin
 
 
@@ -237,12 +277,12 @@ def start_replicas(begin_service: Callable[..., ServiceProcess]) -> Callable[...
 
 @pytest.fixture(scope="module")
 def local_service(
-    sqlite_template: Path, issuer: KeyServer, tmp_path_factory: pytest.TempPathFactory
+    sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
     """One service in local mode, for all tests of a module that bear what the others have recorded."""
     folder = tmp_path_factory.mktemp("local-service")
     shutil.copy(sqlite_template, folder / "sync.db")
-    with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, folder) as begin:
+    with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, fork_server, folder) as begin:
         process = begin(**LOCAL_MODE)
         process.wait_until_healthy()
         yield process

@@ -14,26 +14,24 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT, alembic
+from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.log_text import read_text_line
-from tests.support.postgres import free_port
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
 Start = Callable[..., ServiceProcess]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def run(arguments: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python to its end."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **variables},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+@pytest.fixture
+def run(fork_server: ForkServer) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a module to its end."""
+
+    def run(*command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return fork_server.run(command, {**os.environ, **variables})
+
+    return run
 
 
 def records(output: str) -> list[dict[str, Any]]:
@@ -87,9 +85,9 @@ def test_workers_that_uvicorn_starts_write_the_same_shape(database_url: str, iss
     assert sum(line["event"].startswith("Started server process") for line in lines) == 2
 
 
-def test_alembic_writes_the_same_shape(database_url: str) -> None:
+def test_alembic_writes_the_same_shape(run: Run, database_url: str) -> None:
     alembic(database_url, "downgrade", "base")
-    done = run(["-m", "alembic", "upgrade", "head"], DATABASE_URL=database_url, LOG_FORMAT="json")
+    done = run("alembic", "upgrade", "head", DATABASE_URL=database_url, LOG_FORMAT="json")
     lines = records(done.stderr)
     assert any("Running upgrade" in line["event"] for line in lines)
     assert all(line["logger"].startswith("alembic") for line in lines)
@@ -109,7 +107,9 @@ UNCAUGHT = {
 @pytest.mark.parametrize("code", UNCAUGHT.values(), ids=UNCAUGHT.keys())
 def test_what_nobody_catches_is_in_the_same_shape(code: str, as_json: bool) -> None:
     start = f"from app.log import configure_logging; configure_logging(level='INFO', as_json={as_json})\n"
-    output = run(["-c", start + code]).stderr
+    output = subprocess.run(
+        [sys.executable, "-c", start + code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    ).stderr
     if as_json:
         [record] = records(output)
         assert "forged" in json.dumps(record)
@@ -146,25 +146,25 @@ BAD_URLS = {
 
 
 @pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS.keys())
-def test_a_bad_database_url_is_refused_without_its_password(url: str) -> None:
+def test_a_bad_database_url_is_refused_without_its_password(run: Run, url: str) -> None:
     variables = {"DATABASE_URL": url, "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
     for command in (
-        ["-m", "uvicorn", "app.main:app", "--port", str(free_port())],
-        ["-m", "alembic", "upgrade", "head"],
+        ("uvicorn", "app.main:app", "--port", "0"),
+        ("alembic", "upgrade", "head"),
     ):
-        done = run(command, **variables)
+        done = run(*command, **variables)
         assert done.returncode != 0
         assert done.stderr
         assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_a_refused_login_is_told_without_its_password(postgres_url: str) -> None:
+def test_a_refused_login_is_told_without_its_password(run: Run, postgres_url: str) -> None:
     url = postgres_url.replace("postgres@", "nobody:hunter2@")
     for command in (
-        ["-m", "uvicorn", "app.main:app", "--port", str(free_port())],
-        ["-m", "alembic", "upgrade", "head"],
+        ("uvicorn", "app.main:app", "--port", "0"),
+        ("alembic", "upgrade", "head"),
     ):
-        done = run(command, DATABASE_URL=url, LOG_LEVEL="DEBUG", LOG_FORMAT="json", AUTH0_DOMAIN="")
+        done = run(*command, DATABASE_URL=url, LOG_LEVEL="DEBUG", LOG_FORMAT="json", AUTH0_DOMAIN="")
         assert done.returncode != 0
         assert "nobody" in done.stderr
         assert "hunter2" not in done.stderr

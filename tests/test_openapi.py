@@ -242,13 +242,13 @@ async def test_the_examples_have_the_members_that_answers_have(
         assert list(answer) == list(example), name
 
 
-def problem_examples(operations: dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
-    """Every problem that the operation documents, by the name of its example."""
-    return {
-        key: example["value"]
+def problem_examples(operations: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Every problem that the operation documents."""
+    return [
+        example["value"]
         for answer in operations[name]["responses"].values()
-        for key, example in answer["content"].get("application/problem+json", {}).get("examples", {}).items()
-    }
+        for example in answer["content"].get("application/problem+json", {}).get("examples", {}).values()
+    ]
 
 
 @on_sqlite
@@ -285,22 +285,19 @@ async def test_the_problems_are_those_that_the_service_answers(
             ),
             ("createSyncEvents", "no_events"): await send("POST", "/sync-events/batch", json={"events": []}),
             ("createSyncEvents", "large"): await send("POST", "/sync-events/batch", json=" " * 20_971_520),
-            ("listSyncEvents", "limit"): await send("GET", "/sync-events?limit=0"),
             ("getSyncEvent", "unknown_event"): await send("GET", f"/sync-events/{event}"),
             ("getSyncEvent", "scope"): await client.get(location, headers=nothing),
             ("requeueSyncEvent", "unknown_event"): await send("POST", f"/sync-events/{event}/requeue"),
             ("requeueSyncEvent", "not_set_aside"): await send("POST", f"{location}/requeue"),
             ("requeueSyncEvent", "scope"): await client.post(f"{location}/requeue", headers=nothing),
             ("listChanges", "damaged_cursor"): await send("GET", "/changes?cursor=x"),
-            ("listChanges", "limit"): await send("GET", "/changes?limit=0"),
             ("streamChanges", "damaged_cursor"): await send("GET", "/changes/stream", headers={"Last-Event-ID": "x"}),
-            ("streamChanges", "event_type"): await send("GET", "/changes/stream?event_type=rename"),
             ("getFile", "unknown_file"): await send("GET", f"/files/{event}"),
-            ("listFileEvents", "limit"): await send("GET", f"/files/{file}/events?limit=0"),
         }
     for (name, problem), answer in sent.items():
-        documented = problem_examples(operations, name)[problem]
-        assert answer.json() == documented | {"instance": answer.json()["instance"]}, (name, problem)
+        instance = {"instance": answer.json()["instance"]}
+        documented = [example | instance for example in problem_examples(operations, name)]
+        assert answer.json() in documented, (name, problem)
         listed = operations[name]["responses"][str(answer.status_code)]["headers"]
         assert {header for header in ("WWW-Authenticate", "Retry-After") if header in answer.headers} <= set(listed)
 

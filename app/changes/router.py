@@ -7,19 +7,46 @@ from fastapi.sse import EventSourceResponse
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
-from app.changes import openapi
 from app.changes.dependencies import Changes, LastEventId, StreamPlace
+from app.changes.errors import (
+    CursorAhead,
+    CursorGone,
+    CursorInvalid,
+    CursorOfLostEvent,
+    CursorOfOtherFilter,
+    CursorOfOtherLedger,
+    TooManyFollowers,
+)
+from app.changes.examples import BEGINNING, CURSOR, STREAM
 from app.changes.schemas import ChangePage, ChangesQuery, FollowQuery
 from app.http.dependencies import ChangePlace
-from app.http.pages import PageResponse
+from app.http.openapi import documented
+from app.http.pages import PageResponse, TooManyLargePages
 from app.http.presence import while_connected
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
+CURSOR_ERRORS = (
+    CursorInvalid(),
+    CursorOfOtherFilter(),
+    CursorOfOtherLedger(),
+    CursorAhead(),
+    CursorGone(41, CURSOR),
+    CursorOfLostEvent(1, BEGINNING),
+)
+
 router = APIRouter(prefix="/changes", tags=["changes"], route_class=AuthenticatedRoute)
 
 
-@router.get("", operation_id="listChanges", summary="List changes", response_model=ChangePage, responses=openapi.LISTED)
+@router.get(
+    "",
+    operation_id="listChanges",
+    summary="List changes",
+    response_model=ChangePage,
+    responses=documented(
+        200, "A page of changes, oldest first.", *CURSOR_ERRORS, TooManyFollowers(), TooManyLargePages()
+    ),
+)
 async def list_changes(
     request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: ChangePlace
 ) -> Response:
@@ -46,7 +73,13 @@ async def list_changes(
     operation_id="streamChanges",
     summary="Stream changes",
     response_class=Response,  # with EventSourceResponse FastAPI would encode every message anew for every stream
-    responses=openapi.STREAMED,
+    responses={
+        **documented(200, "", *CURSOR_ERRORS, TooManyFollowers()),
+        200: {
+            "description": "Server-sent events, until the client leaves, the token expires or the process ends.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM}},
+        },
+    },
 )
 async def stream_changes(
     query: Annotated[FollowQuery, Query()],

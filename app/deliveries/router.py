@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.deliveries import openapi
 from app.deliveries.history_repository import HistoryRepository, StoredDelivery
 from app.deliveries.policy import classify
 from app.deliveries.schemas import (
@@ -18,13 +17,15 @@ from app.deliveries.schemas import (
     PingResult,
     RedeliveryResult,
 )
-from app.deliveries.service import DeliveryService
+from app.deliveries.service import DeliveryPending, DeliveryService
 from app.errors import NotFound
 from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
 from app.http.dependencies import ReadSession
-from app.http.paging import page_links
+from app.http.openapi import documented
+from app.http.paging import LINK_HEADER, page_links
 from app.http.types import RowId, Uuid
+from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
 from app.subscriptions.overview_repository import OverviewRepository
 
@@ -41,6 +42,9 @@ async def get_service(request: Request) -> DeliveryService:
 
 Deliveries = Annotated[DeliveryService, Depends(get_service)]
 
+UNKNOWN = NotFound("There is no delivery with this id.")
+UNKNOWN_SUBSCRIPTION = NotFound("There is no subscription with this id.")
+
 router = APIRouter(route_class=AuthenticatedRoute)
 
 
@@ -49,7 +53,7 @@ router = APIRouter(route_class=AuthenticatedRoute)
     tags=["deliveries"],
     operation_id="listDeliveries",
     summary="List the deliveries of a subscription",
-    responses=openapi.DELIVERIES,
+    responses=documented(200, "A page of deliveries, newest first.", UNKNOWN_SUBSCRIPTION, headers=LINK_HEADER),
 )
 async def list_deliveries(
     request: Request,
@@ -78,7 +82,7 @@ async def list_deliveries(
     operation_id="redeliverDead",
     summary="Redeliver all dead deliveries of a subscription",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=openapi.REDELIVERED_DEAD,
+    responses=documented(202, "They are pending again.", UNKNOWN_SUBSCRIPTION),
 )
 async def redeliver_dead(
     subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries
@@ -93,7 +97,9 @@ async def redeliver_dead(
     tags=["subscriptions"],
     operation_id="testSubscription",
     summary="Try a subscription out",
-    responses=openapi.PINGED,
+    responses=documented(
+        200, "The result of the ping, good or bad.", UNKNOWN_SUBSCRIPTION, NoEncryptionKey(), EncryptionKeyMissing()
+    ),
 )
 async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries) -> PingResult:
     """Send a ping at once and answer with what came back, within `WEBHOOK_TIMEOUT`.
@@ -116,7 +122,7 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     tags=["deliveries"],
     operation_id="getDelivery",
     summary="Get a delivery with its attempts",
-    responses=openapi.DELIVERY,
+    responses=documented(200, "The delivery and its attempts.", UNKNOWN),
 )
 async def get_delivery(delivery_id: DeliveryId, _operator: Operator, session: ReadSession) -> DeliveryWithHistory:
     """One delivery by its id, and every attempt: when, how long it took, and what came back."""
@@ -131,7 +137,7 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, session: Re
     operation_id="redeliver",
     summary="Redeliver one delivery",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=openapi.REDELIVERED,
+    responses=documented(202, "It is pending again.", UNKNOWN, DeliveryPending()),
 )
 async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: Deliveries) -> DeliveryView:
     """Send a delivery again that is dead or was delivered, in its place among those of its file that are pending."""
@@ -143,7 +149,12 @@ async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: De
     tags=["deliveries"],
     operation_id="listEventDeliveries",
     summary="List the deliveries of an event",
-    responses=openapi.DELIVERIES_OF_EVENT,
+    responses=documented(
+        200,
+        "A page of deliveries, one for each subscription that matches the event.",
+        NotFound("There is no event with this id."),
+        headers=LINK_HEADER,
+    ),
 )
 async def list_event_deliveries(
     request: Request,

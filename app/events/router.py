@@ -14,11 +14,13 @@ from app.auth.dependencies import Operator, Reader, Writer
 from app.auth.principal import Principal
 from app.auth.route import AuthenticatedRoute, check_query, limit_rate
 from app.config import Settings
-from app.errors import Conflict, FieldError, Unprocessable
-from app.events import openapi
+from app.errors import Conflict, FieldError, NotFound, Unprocessable
+from app.events.deadlines import CommitTooLate
 from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
 from app.events.event_json import encode_page
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
+from app.events.group import IdempotencyKeyReused
+from app.events.ledger import LedgerBusy
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import (
@@ -31,15 +33,25 @@ from app.events.schemas import (
     NewBatch,
     NewEvent,
 )
-from app.http.body import JsonRequest, require_json
+from app.http.body import BodiesBusy, JsonRequest, require_json
 from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
 from app.http.item_reader import ItemReader
-from app.http.pages import PageResponse
-from app.http.paging import page_links
+from app.http.openapi import body_problems, documented, invalid, location_header
+from app.http.pages import PageResponse, TooManyLargePages
+from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 
 REPLAYED = "Idempotency-Replayed"
+REPLAYED_HEADER = {
+    REPLAYED: {
+        "description": "`true` when an earlier request recorded the event; otherwise absent.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
+NOT_SET_ASIDE_DETAIL = "The event is not set aside, so there is nothing to requeue."
+UNKNOWN, NOT_SET_ASIDE = NotFound("There is no event with this id."), Conflict(NOT_SET_ASIDE_DETAIL)
 
 EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
 
@@ -97,7 +109,13 @@ batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Bat
     summary="Record an event",
     status_code=status.HTTP_201_CREATED,
     response_model=EventCreated,
-    responses=openapi.CREATED,
+    responses=documented(
+        201,
+        "The event is committed and flushed to disk.",
+        invalid(["body", "event_type"], "Input should be 'upload', 'delete' or 'update'", "enum"),
+        *APPEND_ERRORS,
+        headers=location_header("event") | REPLAYED_HEADER,
+    ),
 )
 async def create_event(
     event: Annotated[NewEvent, Body(openapi_examples=EVENT_BODIES)],
@@ -125,7 +143,15 @@ async def create_event(
     operation_id="createSyncEvents",
     summary="Record many events at once",
     status_code=status.HTTP_201_CREATED,
-    responses=openapi.BATCH_CREATED,
+    responses=documented(
+        201,
+        "All events are committed and flushed to disk; their ids are in the order of the request.",
+        invalid(["body", "events"], "List should have at least 1 item after validation, not 0", "too_short"),
+        *body_problems(Settings.model_fields["max_batch_bytes"].default),
+        BodiesBusy(),
+        *APPEND_ERRORS,
+        headers=REPLAYED_HEADER,
+    ),
 )
 async def create_events(
     batch: Annotated[NewBatch, Body(openapi_examples=BATCH_BODIES)],
@@ -149,7 +175,7 @@ async def create_events(
     operation_id="listSyncEvents",
     summary="List events",
     response_model=list[EventView],
-    responses=openapi.LISTED,
+    responses=documented(200, "A page of events, newest first.", TooManyLargePages(), headers=LINK_HEADER),
 )
 async def list_events(
     request: Request,
@@ -171,7 +197,12 @@ async def list_events(
     return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
 
 
-@router.get("/{event_id:uuid}", operation_id="getSyncEvent", summary="Get an event", responses=openapi.FOUND)
+@router.get(
+    "/{event_id:uuid}",
+    operation_id="getSyncEvent",
+    summary="Get an event",
+    responses=documented(200, "The event.", UNKNOWN),
+)
 async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
     """One event by its id: what was recorded, and how its processing stands."""
     return EventView.of(await events.get(event_id))
@@ -182,7 +213,7 @@ async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventRead
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=openapi.REQUEUED,
+    responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
 )
 async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
     """Give an event that the sweep set aside to the next sweep, with all its attempts anew.
@@ -193,7 +224,7 @@ async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSe
     requeued = await repository.requeue(event_id)
     event = await repository.get(event_id)
     if not requeued:
-        raise Conflict("The event is not set aside, so there is nothing to requeue.")
+        raise Conflict(NOT_SET_ASIDE_DETAIL)
     return EventView.of(event)
 
 

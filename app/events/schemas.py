@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
-from app.events.examples import BATCH_BODIES, PROCESSED_EVENT, UPLOAD
+from app.events.examples import BATCH_BODIES, EVENT_ID, PROCESSED_EVENT, UPLOAD
 from app.events.models import EventType, SyncEvent
 from app.events.record import encode_metadata
 from app.http.input import Input
@@ -98,12 +98,25 @@ CREATED_MESSAGE: Final = "Sync event created successfully"
 class EventCreated(BaseModel):
     """The event is committed and flushed to disk."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": CREATED_MESSAGE, "event_id": EVENT_ID}]})
+
     message: Literal["Sync event created successfully"] = CREATED_MESSAGE
     event_id: UUID
 
 
 class BatchCreated(BaseModel):
     """All events are committed and flushed to disk; ids are in the order of the request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "message": "Sync events created successfully",
+                    "event_ids": [EVENT_ID, EVENT_ID[:-1] + "e", EVENT_ID[:-1] + "f"],
+                }
+            ]
+        }
+    )
 
     message: Literal["Sync events created successfully"] = "Sync events created successfully"
     event_ids: list[UUID]

@@ -11,21 +11,27 @@ from app.events.event_json import encode_page
 from app.events.examples import FILE_ID
 from app.events.repository import EventRepository
 from app.events.schemas import EventView, PageQuery
-from app.files import openapi
 from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
 from app.http.dependencies import CurrentDatabase, ListPlace, ReadSession
-from app.http.pages import PageResponse
-from app.http.paging import page_links
+from app.http.openapi import documented
+from app.http.pages import PageResponse, TooManyLargePages
+from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
 
+UNKNOWN = NotFound("No event names this file.")
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
 
-@router.get("/{file_id:uuid}", operation_id="getFile", summary="Get the state of a file", responses=openapi.FOUND)
+@router.get(
+    "/{file_id:uuid}",
+    operation_id="getFile",
+    summary="Get the state of a file",
+    responses=documented(200, "The file.", UNKNOWN),
+)
 async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliveries: Deliveries) -> FileView:
     """The file as its processed events tell it, how many events are still to come, and who was told of them."""
     state, pending = await FileRepository(session).find(file_id)
@@ -39,7 +45,9 @@ async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliv
     operation_id="listFileEvents",
     summary="List the history of a file",
     response_model=list[EventView],
-    responses=openapi.HISTORY,
+    responses=documented(
+        200, "A page of the file's events, oldest first.", UNKNOWN, TooManyLargePages(), headers=LINK_HEADER
+    ),
 )
 async def list_file_events(
     request: Request,

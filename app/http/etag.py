@@ -10,6 +10,13 @@ from app.errors import ProblemError
 _ELEMENT = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
 PATTERN = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
 
+ETAG_HEADER = {
+    "ETag": {
+        "description": "Names the version of what clients can change (RFC 9110, section 8.8.3); send it as `If-Match`.",
+        "schema": {"type": "string"},
+    }
+}
+
 
 class PreconditionFailed(ProblemError):
     """412: it is not any more what the client has seen."""

@@ -1,10 +1,14 @@
 """The OpenAPI document beyond what FastAPI makes of the routes."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
-from app.errors import BUG_DETAIL, Problem, ProblemError, ValidationProblem
-from app.http.responses import REQUEST_ID_EXAMPLE, problems
+from app.auth.principal import Scope
+from app.auth.responses import token_problems
+from app.config import Settings
+from app.errors import BUG_DETAIL, PROBLEM_JSON, Problem, ProblemError, ValidationProblem
+from app.http.openapi import REQUEST_ID_EXAMPLE, add_problems, body_problems
 
 SERVERS = [{"url": "/", "description": "This service"}]
 TAGS = [
@@ -69,6 +73,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas: dict[str, Any] = components["schemas"]
     reference = "#/components/schemas/{model}"
     validation_problem = ValidationProblem.model_json_schema(ref_template=reference)
+    for unused in ("HTTPValidationError", "ValidationError"):  # of FastAPI's own 422
+        schemas.pop(unused, None)
     schemas |= validation_problem.pop("$defs")
     schemas |= {
         "Problem": Problem.model_json_schema(ref_template=reference),
@@ -85,19 +91,41 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         if "examples" in schema:
             schema["examples"] = [_with_nulls(one, schema, schemas) for one in schema["examples"]]
     for operation in _operations(document):
-        operation["responses"].setdefault("500", problems({"bug": ProblemError(BUG_DETAIL)})[500])
-        for response in operation["responses"].values():
-            _complete_response(response, schemas)
+        _add_common_problems(operation)
+        for status, response in operation["responses"].items():
+            _complete_response(int(status), response, schemas)
         for parameter in operation.get("parameters", []):
             _complete_parameter(parameter)
     return document
 
 
-def _complete_response(response: dict[str, Any], schemas: dict[str, Any]) -> None:
+def _add_common_problems(operation: dict[str, Any]) -> None:
+    """What any route can raise that has a body or needs a token, after what this one raises itself."""
+    responses = operation["responses"]
+    if PROBLEM_JSON not in responses.get("422", {}).get("content", {}):
+        responses.pop("422", None)  # FastAPI's own form of it
+    if "requestBody" in operation and "413" not in responses:
+        add_problems(responses, body_problems(Settings.model_fields["max_event_bytes"].default))
+    if "security" in operation:
+        add_problems(responses, token_problems(Scope(operation["security"][0]["bearer"][0])))
+    add_problems(responses, [ProblemError(BUG_DETAIL)])
+    operation["responses"] = {str(status): responses[status] for status in sorted(responses, key=int)}
+
+
+def _complete_response(status: int, response: dict[str, Any], schemas: dict[str, Any]) -> None:
     response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/RequestId"}
-    for content in response.get("content", {}).values():
-        if "example" in content:
-            content["example"] = _with_nulls(content["example"], content["schema"], schemas)
+    content = response.get("content", {}).get("application/json")
+    if content is not None:
+        example = _examples(content["schema"], schemas)[0 if status < HTTPStatus.BAD_REQUEST else -1]
+        content["example"] = _with_nulls(example, content["schema"], schemas)
+
+
+def _examples(schema: dict[str, Any], schemas: dict[str, Any]) -> list[Any]:
+    """The examples of the schema that a response has; of a list, one with each of its items' examples."""
+    if "items" in schema:
+        return [[example] for example in _examples(schema["items"], schemas)]
+    examples: list[Any] = schemas[schema["$ref"].rpartition("/")[2]]["examples"]
+    return examples
 
 
 def _complete_parameter(parameter: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.auth.key_source import KeySource
 from app.database.engine import Database
@@ -24,8 +24,42 @@ SCHEMA = "schema"  # the check that finds the schema behind
 CheckResult = Literal["ok", "failed"]
 
 
+_CHECKS: dict[str, JsonValue] = {"database": "ok", "migrations": "ok", "keys": "ok", "shutdown": "ok"}
+_HEALTHY: dict[str, JsonValue] = {
+    "status": "healthy",
+    "service": "sync-service",
+    "database": "connected",
+    "writes": "accepted",
+    "writes_refused_reason": None,
+    "timestamp": "2026-01-15T10:30:00Z",
+    "version": "1.0.0",
+    "unprocessed_events": 12,
+    "oldest_unprocessed_age_seconds": 2.4,
+    "set_aside_events": 0,
+    "last_sweep_at": "2026-01-15T10:29:57.6Z",
+}
+_DEGRADED: dict[str, JsonValue] = {
+    **_HEALTHY,
+    "status": "degraded",
+    "writes": "refused",
+    "writes_refused_reason": "The disk of the database is full, or can not be written.",
+}
+_UNHEALTHY: dict[str, JsonValue] = {
+    **_HEALTHY,
+    "status": "unhealthy",
+    "database": "disconnected",
+    "writes": "refused",
+    "writes_refused_reason": "The database does not respond.",
+    "unprocessed_events": None,
+    "oldest_unprocessed_age_seconds": None,
+    "set_aside_events": None,
+}
+
+
 class Liveness(BaseModel):
     """The answer of `GET /health/live`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
 
     status: Literal["alive"] = "alive"
 
@@ -44,12 +78,23 @@ class Checks(BaseModel):
 class Readiness(BaseModel):
     """The answer of `GET /health/ready`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"status": "ready", "checks": _CHECKS},
+                {"status": "unready", "checks": _CHECKS | {"shutdown": "failed"}},
+            ]
+        }
+    )
+
     status: Literal["ready", "unready"]
     checks: Checks
 
 
 class Health(BaseModel):
     """The answer of `GET /health`. The ledger's numbers are null while the database does not answer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _DEGRADED, _UNHEALTHY]})
 
     status: Literal["healthy", "degraded", "unhealthy"] = Field(
         description="`degraded`: the service responds, but cannot do everything; `writes` says what."

@@ -1,12 +1,25 @@
 """Who we are and how we are."""
 
 from fastapi import APIRouter, Request, Response, status
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.config import Settings
-from app.operations import openapi
+from app.http.middleware import TooManyUnderWay
+from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
 from app.operations.exporter import CONTENT_TYPE, MetricsExporter
 from app.operations.health import Health, HealthMonitor, Liveness, Readiness
+
+METRICS_EXAMPLE = """\
+# HELP sync_events_unprocessed Events that wait for the sweep.
+# TYPE sync_events_unprocessed gauge
+sync_events_unprocessed 12.0
+"""
+
+
+def _unavailable(model: type[BaseModel], description: str) -> Responses:
+    """The response 503 of a health route."""
+    return {503: {"model": model, "description": description, "headers": RETRY_AFTER_HEADER}}
+
 
 router = APIRouter(tags=["operations"])
 metrics_router = APIRouter(tags=["operations"])
@@ -15,6 +28,20 @@ metrics_router = APIRouter(tags=["operations"])
 class ApiInformation(BaseModel):
     """The answer of `GET /`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "title": "Synchronization Service API",
+                    "version": "1.0.0",
+                    "description": "Service for handling synchronization events",
+                    "status": "running",
+                    "links": {"documentation": "/docs", "health": "/health", "events": "/sync-events"},
+                }
+            ]
+        }
+    )
+
     title: str
     version: str
     description: str
@@ -22,7 +49,12 @@ class ApiInformation(BaseModel):
     links: dict[str, str]
 
 
-@router.get("/", operation_id="getInformation", summary="About this API", responses=openapi.INFORMATION)
+@router.get(
+    "/",
+    operation_id="getInformation",
+    summary="About this API",
+    responses=documented(200, "What this service is.", TooManyUnderWay()),
+)
 @router.head("/", include_in_schema=False)
 async def get_information(request: Request) -> ApiInformation:
     """Title, version and description of this API, and where to go on."""
@@ -42,7 +74,13 @@ async def get_information(request: Request) -> ApiInformation:
     )
 
 
-@router.get("/health", operation_id="getHealth", summary="Health", responses=openapi.HEALTH)
+@router.get(
+    "/health",
+    operation_id="getHealth",
+    summary="Health",
+    responses=documented(200, "The database responds; `degraded` while it refuses events.")
+    | _unavailable(Health, "The database does not respond."),
+)
 @router.head("/health", include_in_schema=False)
 async def get_health(request: Request, response: Response) -> Health:
     """Whether the service can do its job now, and how much work waits for it.
@@ -54,17 +92,26 @@ async def get_health(request: Request, response: Response) -> Health:
     return health
 
 
-@router.get("/health/live", operation_id="getLiveness", summary="Liveness", responses=openapi.LIVENESS)
+@router.get(
+    "/health/live", operation_id="getLiveness", summary="Liveness", responses=documented(200, "The process responds.")
+)
 @router.head("/health/live", include_in_schema=False)
 async def get_liveness() -> Liveness:
     """Whether the process answers at all. Looks at nothing outside the process: restarting it would not mend that."""
     return Liveness()
 
 
-@router.get("/health/ready", operation_id="getReadiness", summary="Readiness", responses=openapi.READINESS)
+@router.get(
+    "/health/ready",
+    operation_id="getReadiness",
+    summary="Readiness",
+    responses=documented(200, "Every check passed.") | _unavailable(Readiness, "One of the checks failed."),
+)
 @router.head("/health/ready", include_in_schema=False)
 async def get_readiness(request: Request, response: Response) -> Readiness:
     """Whether the process should be sent requests: it has a database, its migrations, and a key to verify tokens.
+
+    A database that refuses events leaves it ready, since reads work; so do failures of less than 10 seconds.
 
     Answers within a second. Once the process was told to end it answers 503, before it stops listening.
     """
@@ -78,7 +125,12 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
     operation_id="getMetrics",
     summary="Metrics",
     response_class=Response,
-    responses=openapi.METRICS,
+    responses={
+        200: {
+            "description": "Metrics in Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": METRICS_EXAMPLE}},
+        }
+    },
 )
 @metrics_router.head("/metrics", include_in_schema=False)
 async def get_metrics(request: Request) -> Response:

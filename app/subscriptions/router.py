@@ -6,12 +6,23 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.http.etag import version_etag
-from app.http.paging import page_links
+from app.errors import NotFound
+from app.http.etag import ETAG_HEADER, PreconditionFailed, version_etag
+from app.http.openapi import documented, location_header
+from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
-from app.subscriptions import openapi
+from app.outbound.address import NOT_PUBLIC
+from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.dependencies import Condition, Subscriptions
+from app.subscriptions.errors import (
+    BeyondLedger,
+    NothingToReplay,
+    ReplayUnderWay,
+    TooManyHeaders,
+    TooManySubscriptions,
+    UrlRefused,
+)
 from app.subscriptions.examples import CHANGE_BODIES, NEW_BODIES, REPLAY_BODIES, SUBSCRIPTION_ID
 from app.subscriptions.schemas import (
     CreatedSubscription,
@@ -24,6 +35,10 @@ from app.subscriptions.schemas import (
 )
 
 NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE_HEADER = {
+    "Cache-Control": {"description": "`no-store`: the response contains a secret.", "schema": {"type": "string"}}
+}
+UNKNOWN = NotFound("There is no subscription with this id.")
 
 SubscriptionId = Annotated[Uuid, Path(description="The `id` that the `POST` answered.", examples=[SUBSCRIPTION_ID])]
 
@@ -35,7 +50,15 @@ router = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_class=
     operation_id="createSubscription",
     summary="Subscribe to events",
     status_code=status.HTTP_201_CREATED,
-    responses=openapi.CREATED,
+    responses=documented(
+        201,
+        "The subscription, with its secret: only this response contains it.",
+        UrlRefused(NOT_PUBLIC),
+        BeyondLedger("start"),
+        TooManySubscriptions(100),
+        NoEncryptionKey(),
+        headers=location_header("subscription") | ETAG_HEADER | NO_STORE_HEADER,
+    ),
 )
 async def create_subscription(
     new: Annotated[NewSubscription, Body(openapi_examples=NEW_BODIES)],
@@ -55,7 +78,12 @@ async def create_subscription(
     return CreatedSubscription.of(overview, subscriptions.header_names(stored), secret=secret)
 
 
-@router.get("", operation_id="listSubscriptions", summary="List subscriptions", responses=openapi.LISTED)
+@router.get(
+    "",
+    operation_id="listSubscriptions",
+    summary="List subscriptions",
+    responses=documented(200, "A page of subscriptions, oldest first.", headers=LINK_HEADER),
+)
 async def list_subscriptions(
     request: Request,
     query: Annotated[SubscriptionQuery, Query()],
@@ -74,7 +102,7 @@ async def list_subscriptions(
     "/{subscription_id:uuid}",
     operation_id="getSubscription",
     summary="Get a subscription",
-    responses=openapi.FOUND,
+    responses=documented(200, "The subscription.", UNKNOWN, headers=ETAG_HEADER),
 )
 async def get_subscription(
     subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
@@ -92,7 +120,17 @@ async def get_subscription(
     "/{subscription_id:uuid}",
     operation_id="changeSubscription",
     summary="Change a subscription",
-    responses=openapi.CHANGED,
+    responses=documented(
+        200,
+        "The subscription as it is now.",
+        UrlRefused(NOT_PUBLIC),
+        TooManyHeaders(20),
+        UNKNOWN,
+        PreconditionFailed(),
+        NoEncryptionKey(),
+        EncryptionKeyMissing(),
+        headers=ETAG_HEADER,
+    ),
 )
 async def change_subscription(
     subscription_id: SubscriptionId,
@@ -118,7 +156,7 @@ async def change_subscription(
     operation_id="deleteSubscription",
     summary="Delete a subscription",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=openapi.DELETED,
+    responses=documented(204, "Nothing is sent to it any more.", UNKNOWN, PreconditionFailed()),
 )
 async def delete_subscription(
     subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
@@ -134,7 +172,14 @@ async def delete_subscription(
     "/{subscription_id:uuid}/rotate-secret",
     operation_id="rotateSecret",
     summary="Give a subscription a new secret",
-    responses=openapi.ROTATED,
+    responses=documented(
+        200,
+        "The new secret: only this response contains it.",
+        UNKNOWN,
+        PreconditionFailed(),
+        NoEncryptionKey(),
+        headers=ETAG_HEADER | NO_STORE_HEADER,
+    ),
 )
 async def rotate_secret(
     subscription_id: SubscriptionId,
@@ -158,7 +203,15 @@ async def rotate_secret(
     operation_id="replaySubscription",
     summary="Deliver a range once more",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=openapi.REPLAYED,
+    responses=documented(
+        202,
+        "The replay has begun.",
+        ReplayUnderWay(),
+        NothingToReplay(),
+        BeyondLedger("from_position"),
+        UNKNOWN,
+        headers=ETAG_HEADER,
+    ),
 )
 async def replay_subscription(
     subscription_id: SubscriptionId,
@@ -181,7 +234,7 @@ async def replay_subscription(
     operation_id="endReplay",
     summary="End a replay",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=openapi.REPLAY_ENDED,
+    responses=documented(204, "No replay is under way.", UNKNOWN),
 )
 async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
     """Leave out the rest of the range. What is pending already is still delivered; without a replay nothing changes."""

@@ -14,7 +14,7 @@ import asyncpg
 import uvloop
 from uuid_utils.compat import uuid7
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ALONE, Bench
 from benchmarks.database import PostgresStore
 from benchmarks.experiments.post import RATE
 from benchmarks.fill import create_twin
@@ -79,8 +79,8 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
     with ExitStack() as stack:
         stores = [stack.enter_context(bench.postgres_store()) for _ in range(2)]
         create_twin(stores[1], TWIN)
-        service = stack.enter_context(bench.service(stores[0]))
-        load = Load(path="/sync-events/batch", token=bench.token, connections=CONNECTIONS, batch=BATCH)
+        service = stack.enter_context(bench.service(stores[0], **ALONE))
+        load = Load(path="/sync-events/batch", tokens=bench.tokens, connections=CONNECTIONS, batch=BATCH)
         yield {
             "service": LoadSide(bench=bench, service=service, store=stores[0], load=load),
             "COPY": CopySide(bench=bench, store=stores[1]),

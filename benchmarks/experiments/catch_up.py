@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import uvloop
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ALONE, Bench
 from benchmarks.database import PostgresStore
 from benchmarks.experiments.post import RATE
 from benchmarks.fill import fill_ledger
@@ -87,11 +87,11 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
     with ExitStack() as stack:
         store = stack.enter_context(bench.postgres_store())
         fill_ledger(store, bench.plan.feed_rows, processed=True)
-        service = stack.enter_context(bench.service(store))
+        service = stack.enter_context(bench.service(store, **ALONE))
         bench.wait_until_healthy()
         pages = bench.folder / "pages"
         note_pages(service.url, bench.token, bench.plan.feed_rows, pages)
-        load = Load(path=PATH, token=bench.token, connections=CONNECTIONS, batch=PAGE, reads=pages)
+        load = Load(path=PATH, tokens=bench.tokens, connections=CONNECTIONS, batch=PAGE, reads=pages)
         yield {
             "service": LoadSide(bench=bench, service=service, store=store, load=load),
             "SQL": SqlSide(bench=bench, store=store),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ALONE, Bench
 from benchmarks.experiments.post import CONNECTIONS
 from benchmarks.fill import fill_ledger
 from benchmarks.load import Load
@@ -23,9 +23,9 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
         reads = bench.folder / "reads.ids"
         rows = store.rows("SELECT id FROM sync_events ORDER BY random() LIMIT $1", KNOWN_IDS)
         reads.write_text("".join(f"/{row[0]}\n" for row in rows))
-        service = stack.enter_context(bench.service(store))
+        service = stack.enter_context(bench.service(store, **ALONE))
         noop = stack.enter_context(bench.baseline("noop_get", store))
-        load = Load(path="/sync-events", token=bench.token, connections=CONNECTIONS, reads=reads)
+        load = Load(path="/sync-events", tokens=bench.tokens, connections=CONNECTIONS, reads=reads)
         yield {
             "service": LoadSide(bench=bench, service=service, store=store, load=load),
             "no-op": LoadSide(bench=bench, service=noop, store=store, load=replace(load, path="/noop")),

@@ -16,7 +16,7 @@ from uuid import uuid4
 from app.config import Settings
 from app.database.engine import Database
 from app.sweep.sweeper import Sweeper
-from benchmarks.bench import Bench
+from benchmarks.bench import ALONE, Bench
 from benchmarks.database import PostgresStore
 from benchmarks.drain_ledger import build_sweeper
 from benchmarks.fill import append_backlog, fill_ledger
@@ -146,7 +146,7 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
         ledgers = {
             name: Ledger(
                 store=store,
-                client=Client(stack.enter_context(bench.service(store)).url, bench.token),
+                client=Client(stack.enter_context(bench.service(store, **ALONE)).url, bench.token),
                 ids=_random_ids(store, rows),
                 offset=offset,
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from benchmarks.bench import Bench
+from benchmarks.bench import QUIET, Bench
 from benchmarks.experiments.post import CONNECTIONS, single_posts
 from benchmarks.model import Experiment, Figures, Pick, Row, Side, Target
 from benchmarks.side import LoadSide
@@ -37,7 +37,7 @@ class HalfPeakSide:
 @contextmanager
 def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
     """One service."""
-    with bench.postgres_store() as store, bench.service(store) as service:
+    with bench.postgres_store() as store, bench.service(store, **QUIET) as service:
         side = LoadSide(bench=bench, service=service, store=store, load=single_posts(bench))
         yield {"service": HalfPeakSide(side=side)}
 

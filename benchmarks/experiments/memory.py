@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.bench import Bench
+from benchmarks.bench import QUIET, Bench
 from benchmarks.experiments.post import single_posts
 from benchmarks.model import Experiment, Figures, Pick, Row, Side, Target
 from benchmarks.side import LoadSide
@@ -46,7 +46,7 @@ class MemorySide:
 def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
     """One service, and the large ledger filled beside it if the run needs one."""
     bench.begin_filling()
-    with bench.postgres_store() as store, bench.service(store) as service:
+    with bench.postgres_store() as store, bench.service(store, **QUIET) as service:
         yield {
             "service": MemorySide(side=LoadSide(bench=bench, service=service, store=store, load=single_posts(bench)))
         }

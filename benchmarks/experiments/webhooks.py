@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ALONE, QUIET, Bench
 from benchmarks.database import PostgresStore
 from benchmarks.deliveries import SETTINGS, add_deliveries, add_subscription, set_status
 from benchmarks.fill import fill_ledger
@@ -143,9 +143,9 @@ def open_sides(bench: Bench) -> Iterator[Mapping[str, Side]]:
         urls = [f"{sink.process.url}/hook" for sink in sinks]
         busy_id = add_subscription(stores[0], urls[0], max_concurrency=AT_ONCE, status="paused")
         add_subscription(stores[1], urls[1], max_concurrency=AT_ONCE)
-        busy = stack.enter_context(bench.service(stores[0], **SETTINGS))
+        busy = stack.enter_context(bench.service(stores[0], **ALONE, **SETTINGS))
         seconds = str(INTERVAL_SECONDS)
-        quiet = stack.enter_context(bench.service(stores[1], SYNC_EVENT_PROCESS_INTERVAL=seconds, **SETTINGS))
+        quiet = stack.enter_context(bench.service(stores[1], **QUIET, SYNC_EVENT_PROCESS_INTERVAL=seconds, **SETTINGS))
         yield {
             "dispatch": DispatchSide(
                 bench=bench, store=stores[0], service=busy, sink=sinks[0], subscription_id=busy_id

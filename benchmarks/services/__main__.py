@@ -8,8 +8,6 @@ from app.config import load_settings
 from app.http.protocol import BoundedHttpProtocol
 from app.log import configure_logging
 
-PLAIN = frozenset({"textbook", "bare"})  # with uvicorn's own HTTP protocol, as their authors would have them
-
 
 def main(name: str, port: int) -> None:
     """Serve until SIGTERM."""
@@ -18,7 +16,7 @@ def main(name: str, port: int) -> None:
     uvicorn.run(
         f"benchmarks.services.{name}:app",
         port=port,
-        http="auto" if name in PLAIN else BoundedHttpProtocol,
+        http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -16,7 +16,8 @@ from app.config import Settings
 from tests.conftest import ROOT
 from tests.deploy.container_files import compose_services, exec_form, image_environment, only
 from tests.support.keyserver import KeyServer
-from tests.support.postgres import PostgresServer, free_port
+from tests.support.ports import ReservedPort
+from tests.support.postgres import PostgresServer
 from tests.support.waiting import until, until_ready
 
 HEALTH = exec_form(only("Dockerfile", "HEALTHCHECK"))
@@ -29,7 +30,8 @@ class Image:
 
     def __init__(self, data: Path, variables: dict[str, str]) -> None:
         self.data = data
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
         self._environment = {
             **others,

@@ -27,7 +27,7 @@ from tests.conftest import LOCAL_MODE, ROOT
 from tests.deliveries.test_cloud_event import Row
 from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import code_blocks, rows, section
-from tests.support.postgres import free_port
+from tests.support.ports import ReservedPort
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
@@ -136,10 +136,10 @@ async def test_the_walk_leads_to_a_line(
     start, receive, record = code_blocks(WEBHOOKS, "bash")
     assert start == "WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true make run\n"
     service = start_service(**LOCAL_MODE, WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true", WEBHOOK_PORTS="0")
-    port = free_port()
+    reserved = ReservedPort()
 
     def script(block: str) -> list[str]:
-        text = block.replace(f"http://{AUTHORITY}", service.url).replace("8080", str(port))
+        text = block.replace(f"http://{AUTHORITY}", service.url).replace("8080", str(reserved.number))
         return ["/bin/bash", "-euc", f"make() {{ echo {token}; }}\n{text.replace('.venv/bin/python', sys.executable)}"]
 
     output, errors = tmp_path / "output", tmp_path / "errors"

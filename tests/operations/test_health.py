@@ -223,6 +223,7 @@ async def test_every_probe_answers_while_postgresql_hangs(
 async def test_every_probe_answers_while_postgresql_is_down(
     on_frail_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
 ) -> None:
+    await until_ready(on_frail_postgres)
     frail_postgres.stop()
     try:
         statuses = {url: (await ask(on_frail_postgres, url)).status_code for url in PROBES}

@@ -19,7 +19,8 @@ from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
-from tests.support.postgres import PostgresServer, free_port
+from tests.support.ports import ReservedPort
+from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
 from tests.support.waiting import until
@@ -269,7 +270,8 @@ def _post_and_look(service: ServiceProcess, tokens: TokenFactory) -> None:
 
 
 def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., ServiceProcess]) -> None:
-    port = free_port()
+    reserved = ReservedPort()
+    port = reserved.number
     service = start_service(METRICS_PORT=str(port))
     assert httpx.get(f"{service.url}/metrics").status_code == 404
     assert metric(f"http://127.0.0.1:{port}", "database_up") == 1

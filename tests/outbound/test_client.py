@@ -17,7 +17,7 @@ from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
 from app.outbound.response import AttemptResponse
 from app.subscriptions.models import Outcome
-from tests.support.postgres import free_port
+from tests.support.ports import ReservedPort
 from tests.support.receiver import Receiver, Reply, answer, drip, flood, hang, receiving, reset
 
 ANYWHERE = AddressPolicy(allow_private=True, ports=frozenset())
@@ -315,7 +315,8 @@ async def test_retry_after_is_read_in_both_forms(sender: OutboundClient, value: 
 
 
 async def test_nobody_there_is_unreachable(sender: OutboundClient) -> None:
-    result = await sender.send(f"http://127.0.0.1:{free_port()}/", {}, BODY)
+    silent = ReservedPort()
+    result = await sender.send(f"http://127.0.0.1:{silent.number}/", {}, BODY)
     assert (result.unreachable, classify(result)) == (True, Outcome.UNREACHABLE)
     assert result.error == "the connection was refused"
 

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,8 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.ports import ReservedPort
+
 ORDINARY_USER = "nobody"  # PostgreSQL refuses to run as root
 START_DEADLINE_SECONDS = 30
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - of its own folder, with a name that nobody can guess
+ROOM_BYTES = 4 * 2**30
 INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 
 
@@ -28,29 +31,39 @@ def installation(version: int) -> Path:
     return Path(spec.origin).parent / INSTALLATIONS[version]
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _memory() -> Path | None:
+    """A folder of files that are kept in memory; None where there is little room, as in most containers."""
+    if not SHARED_MEMORY.is_dir():
+        return None
+    room_bytes = min(shutil.disk_usage(SHARED_MEMORY).free, psutil.virtual_memory().available)
+    return SHARED_MEMORY if room_bytes > ROOM_BYTES else None
 
 
 class PostgresServer:
-    """One server process on a loopback port, with trust authentication and a data directory that ends with it."""
+    """One server process on a loopback port, with trust authentication and a data directory that ends with it.
 
-    def __init__(self, version: int = 18) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-"))
+    The directory is in memory where there is room: `fsync`, which the service insists on, costs nothing there.
+    """
+
+    def __init__(self, version: int = 18, *, in_memory: bool = True) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-", dir=_memory() if in_memory else None))
         self._root.chmod(0o755)
         self._data = self._root / "data"
         self._log = self._root / "log"
         self._installation = installation(version)
+        self._copy: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self._user: int | None = None
         self._group: int | None = None
         if os.geteuid() == 0:
-            self._prepare_for_ordinary_user()
+            user = pwd.getpwnam(ORDINARY_USER)
+            self._user, self._group = user.pw_uid, user.pw_gid
+            self._data.mkdir()
+            os.chown(self._data, user.pw_uid, user.pw_gid)
+            if not self._can_run():
+                self._copy_installation()
         self.run(
             "initdb",
             "-D",
@@ -65,19 +78,24 @@ class PostgresServer:
             "-N",
         )
 
-    def _prepare_for_ordinary_user(self) -> None:
+    def _can_run(self) -> bool:
+        try:
+            self.run("initdb", "--version")
+        except (PermissionError, RuntimeError):
+            return False
+        return True
+
+    def _copy_installation(self) -> None:
         """Copy the binaries to where the ordinary user can read them: a virtual environment may lie below /root."""
         package = self._installation.parent
-        copy = self._root / package.name / self._installation.name
+        self._copy = Path(tempfile.mkdtemp(prefix="sync-postgres-"))
+        self._copy.chmod(0o755)
+        copy = self._copy / package.name / self._installation.name
         shutil.copytree(self._installation, copy, symlinks=True)
         libraries = package.with_name(f"{package.name}.libs")  # found by the binaries relative to where they are
         if libraries.exists():
-            shutil.copytree(libraries, self._root / libraries.name, symlinks=True)
+            shutil.copytree(libraries, self._copy / libraries.name, symlinks=True)
         self._installation = copy
-        user = pwd.getpwnam(ORDINARY_USER)
-        self._user, self._group = user.pw_uid, user.pw_gid
-        self._data.mkdir()
-        os.chown(self._data, user.pw_uid, user.pw_gid)
 
     def _command(self, name: str, *arguments: str) -> list[str]:
         return [str(self._installation / "bin" / name), *arguments]
@@ -172,7 +190,8 @@ class PostgresServer:
     def remove(self) -> None:
         """Stop and delete everything."""
         self.stop()
-        shutil.rmtree(self._root, ignore_errors=True)
+        for folder in filter(None, (self._root, self._copy)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def url(self, database: str) -> str:
         """The plain URL of a database, as a user would write it."""

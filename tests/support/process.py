@@ -13,41 +13,49 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.support.postgres import free_port
+from tests.support.fork_server import ForkServer
+from tests.support.ports import ReservedPort
 
 ROOT = Path(__file__).parents[2]
-START_DEADLINE_SECONDS = 30
+START_DEADLINE_SECONDS = 60
+SERVE = ("app", "serve", "--port", "{port}")
 
 
 class ServiceProcess:
-    """One replica. `url` is where it answers; `command` runs in Python, `{port}` in it is the port."""
+    """One replica. `url` is where it answers; `command` runs in Python, `{port}` in it is the port.
+
+    With a `fork_server` it is forked from a process that has imported the service; without, a Python of its own runs.
+    """
 
     def __init__(
-        self, environment: dict[str, str], log: Path, command: Sequence[str] = ("app", "serve", "--port", "{port}")
+        self,
+        environment: dict[str, str],
+        log: Path,
+        command: Sequence[str] = SERVE,
+        fork_server: ForkServer | None = None,
     ) -> None:
-        self.port = free_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *(part.format(port=self.port) for part in command)],
-                env={**os.environ, **environment},
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
-            )
+        arguments = [part.format(port=self.port) for part in command]
+        everything = {**os.environ, **environment}
+        self._process = (
+            fork_server.start(arguments, everything, log) if fork_server else _run_python(arguments, everything, log)
+        )
 
     def wait_until_healthy(self) -> None:
         """Return once `/health` answers 200."""
         deadline = time.monotonic() + START_DEADLINE_SECONDS
-        while True:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the service did not start: {self.output()}")
-            try:
-                if httpx.get(f"{self.url}/health", timeout=2).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.05)
+        with httpx.Client(base_url=self.url, timeout=2, verify=False) as client:  # noqa: S501 - there is no TLS here
+            while True:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the service did not start: {self.output()}")
+                try:
+                    if client.get("/health").status_code == httpx.codes.OK:
+                        return
+                except httpx.TransportError:
+                    time.sleep(0.02)
 
     @property
     def pid(self) -> int:
@@ -84,3 +92,10 @@ class ServiceProcess:
             for worker in workers:
                 with suppress(psutil.NoSuchProcess):
                     worker.kill()
+
+
+def _run_python(command: Sequence[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, cwd=ROOT, stdout=output, stderr=output
+        )

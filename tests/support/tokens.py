@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jose import jwk
 from jose.backends.base import Key
 
@@ -40,6 +41,11 @@ class SigningKey:
     def named(self, key_id: str) -> "SigningKey":
         """The same key under another name."""
         return SigningKey(key_id, self.algorithm, self.private)
+
+    def public_pem(self) -> str:
+        """The public key as PEM (RFC 7468, section 13)."""
+        encoded = self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return encoded.decode()
 
     def signer(self) -> Key:
         """The private key as python-jose wants it."""

@@ -26,6 +26,7 @@ from app.outbound.client import OutboundClient
 from app.outbound.signature import new_secret, signed_headers
 from app.subscriptions.models import Outcome
 from tests.conftest import ROOT
+from tests.support.fork_server import ForkServer
 from tests.support.waiting import until
 
 DEADLINE_SECONDS = 60
@@ -48,17 +49,11 @@ class Row(NamedTuple):
 class Receiving:
     """A running `receive`; its output is collected in files."""
 
-    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+    def __init__(self, fork_server: ForkServer, folder: Path, *arguments: str, **variables: str) -> None:
         self._output, self._errors = folder / f"{uuid4()}.out", folder / f"{uuid4()}.err"
         environment = {key: value for key, value in os.environ.items() if key != "SYNC_WEBHOOK_SECRET"}
-        with self._output.open("wb") as output, self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "receive", "--port", "0", *arguments],
-                env={**environment, **variables},
-                cwd=ROOT,
-                stdout=output,
-                stderr=errors,
-            )
+        command = ("app", "receive", "--port", "0", *arguments)
+        self.process = fork_server.start(command, {**environment, **variables}, self._output, self._errors)
 
     async def url(self) -> str:
         """Where it listens, once it does."""
@@ -78,12 +73,12 @@ class Receiving:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Receiving]]:
+def start(fork_server: ForkServer, tmp_path: Path) -> Iterator[Callable[..., Receiving]]:
     """Start `receive`; it is ended after the test."""
     started: list[Receiving] = []
 
     def begin(*arguments: str, **variables: str) -> Receiving:
-        started.append(Receiving(tmp_path, *arguments, **variables))
+        started.append(Receiving(fork_server, tmp_path, *arguments, **variables))
         return started[-1]
 
     yield begin

@@ -17,6 +17,7 @@ from app.cli import main
 from sync_client import NewEvent, SyncClient
 from tests.client.conftest import PATIENT
 from tests.conftest import LOCAL_MODE, ROOT
+from tests.support.fork_server import ForkServer
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
@@ -60,16 +61,12 @@ async def sync(service: ServiceProcess, token: str) -> AsyncIterator[SyncClient]
 class Tail:
     """A running `tail`; its output is collected in a file."""
 
-    def __init__(self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, fork_server: ForkServer, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> None:
         self._output, self._errors = folder / f"{uuid4()}.out", folder / f"{uuid4()}.err"
-        with self._output.open("wb") as output, self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "tail", *arguments],
-                env={**os.environ, **(variables or {})},
-                cwd=ROOT,
-                stdout=output,
-                stderr=errors,
-            )
+        command = ("app", "tail", *arguments)
+        self.process = fork_server.start(command, {**os.environ, **(variables or {})}, self._output, self._errors)
 
     def lines(self) -> list[str]:
         return self._output.read_text().splitlines()
@@ -84,12 +81,12 @@ class Tail:
 
 
 @pytest.fixture
-def tail(tmp_path: Path, local_mode: None) -> Iterator[Callable[..., Tail]]:
+def tail(fork_server: ForkServer, tmp_path: Path, local_mode: None) -> Iterator[Callable[..., Tail]]:
     """Start `tail`; it is ended after the test."""
     started: list[Tail] = []
 
     def start(*arguments: str, **variables: str) -> Tail:
-        started.append(Tail(tmp_path, *arguments, variables=variables))
+        started.append(Tail(fork_server, tmp_path, *arguments, variables=variables))
         return started[-1]
 
     yield start

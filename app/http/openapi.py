@@ -1,6 +1,7 @@
-"""What routes can answer, for the OpenAPI document: its examples are made of the very errors that are raised."""
+"""What the OpenAPI document says about responses; its examples are made from the errors that are raised."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
+from itertools import count
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,7 +10,6 @@ from app.config import Settings
 from app.errors import PROBLEM_JSON, FieldError, ProblemError, Unprocessable, phrase, problem_document
 from app.http.body import BodyTooSlow, ContentTooLarge, UnsupportedMediaType
 
-Errors = dict[str, ProblemError | HTTPException]
 Responses = dict[int | str, dict[str, Any]]
 
 REQUEST_ID_EXAMPLE = "0199a3c2-5f0e-7c41-9d35-6b1f0e8a7d24"
@@ -44,44 +44,62 @@ _HEADERS: dict[str, Any] = {
 }
 
 
-def problems(errors: Errors) -> Responses:
-    """OpenAPI `responses` of a route that raises `errors`; each becomes the example of its name."""
-    responses: dict[int, dict[str, Any]] = {}
-    for name, error in errors.items():
+def documented(
+    status: int, description: str, *errors: ProblemError | HTTPException, headers: Mapping[str, Any] | None = None
+) -> Responses:
+    """OpenAPI `responses` of a route: its success, and the errors that it raises itself.
+
+    `add_problems` adds later what every route with a token or a body can raise; the example of the success is that of
+    its schema.
+    """
+    responses: Responses = {status: {"description": description, "headers": dict(headers or {})}}
+    add_problems(responses, errors)
+    return responses
+
+
+def add_problems(responses: Responses, errors: Iterable[ProblemError | HTTPException]) -> None:
+    """Add `errors` to `responses`, each as an example that is named after its kind."""
+    for error in errors:
         document = _document(error)
         status: int = document["status"]
-        response = responses.setdefault(status, _response(status, error.headers or {}))
-        response["content"][PROBLEM_JSON]["examples"][name] = {
-            "summary": document["detail"].replace("`", ""),
-            "value": document,
-        }
-    return {status: responses[status] for status in sorted(responses)}
+        key = next((known for known in responses if str(known) == str(status)), status)
+        examples = responses.setdefault(key, _response(status, error.headers or {}))["content"][PROBLEM_JSON][
+            "examples"
+        ]
+        example = {"summary": document["detail"].replace("`", ""), "value": document}
+        if example not in examples.values():
+            examples[_free_name(document, examples)] = example
 
 
-def success(description: str, example: Any, headers: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An OpenAPI response but for its schema, which FastAPI adds."""
+def location_header(what: str) -> dict[str, Any]:
+    """The header `Location` of a response that created something."""
     return {
-        "description": description,
-        "headers": dict(headers or {}),
-        "content": {"application/json": {"example": example}},
+        "Location": {"description": f"Where the {what} is.", "schema": {"type": "string", "format": "uri-reference"}}
     }
 
 
 def invalid(loc: list[str | int], msg: str, type_: str) -> Unprocessable:
-    """FastAPI's own refusal of one thing in the input."""
+    """A request that FastAPI refuses for one reason."""
     error = FieldError(loc=loc, msg=msg, type=type_)
     return Unprocessable("The request is not valid; `errors` says where and why.", errors=[error])
 
 
-def body_errors(max_bytes: int) -> Errors:
+def body_problems(max_bytes: int) -> list[ProblemError | HTTPException]:
     """What every route can raise that reads a body of at most `max_bytes`."""
     not_json = "This is not JSON as the service reads it: Expecting value"
-    return {
-        "not_json": invalid(["body", 0], not_json, "json_invalid"),
-        "slow": BodyTooSlow(Settings.model_fields["body_timeout"].default),
-        "large": ContentTooLarge(max_bytes),
-        "media_type": UnsupportedMediaType(),
-    }
+    return [
+        invalid(["body", 0], not_json, "json_invalid"),
+        BodyTooSlow(Settings.model_fields["body_timeout"].default),
+        ContentTooLarge(max_bytes),
+        UnsupportedMediaType(),
+    ]
+
+
+def _free_name(document: Mapping[str, Any], taken: Container[str]) -> str:
+    """The last part of the problem's type, or its title, with a number unless it is the first of this name."""
+    kind = document["title"] if document["type"] == "about:blank" else document["type"].rpartition(":")[2]
+    name = kind.lower().replace(" ", "_").replace("-", "_")
+    return next(one for number in count(1) if (one := name if number == 1 else f"{name}_{number}") not in taken)
 
 
 def _response(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
