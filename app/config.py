@@ -59,10 +59,7 @@ class Settings(BaseSettings):
         131_072, ge=1024, le=2**30, description="Largest body of one POSTed event, in bytes; larger gets 413"
     )
     max_batch_bytes: int = Field(
-        20_971_520,
-        ge=1024,
-        le=2**30,
-        description="Largest body of a POSTed batch, and of all large bodies at once, in bytes; larger gets 413",
+        4_194_304, ge=1024, le=2**30, description="Largest body of a POSTed batch, in bytes; larger gets 413"
     )
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
     max_concurrent_requests: int = Field(

@@ -54,6 +54,8 @@ from app.tracing.export import exporting_spans
 
 log = structlog.get_logger(__name__)
 
+LARGE_BODIES = 4  # of the largest size, that are read and written at once
+
 
 class State(TypedDict):
     """What every request finds on `request.state`."""
@@ -148,7 +150,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
-                body_budget=BodyBudget(settings.max_batch_bytes),
+                body_budget=BodyBudget(LARGE_BODIES * settings.max_batch_bytes),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
                 metrics=metrics,

@@ -7,7 +7,7 @@ through files in `PROMETHEUS_MULTIPROC_DIR`, which prometheus-client reads when 
 
 import platform
 from collections import Counter as TypeCounts
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from prometheus_client import (
@@ -98,8 +98,6 @@ class LedgerMetrics:
         self._events_appended = Counter(
             "sync_ledger_events_appended", "Events committed, by their type.", ("event_type",), registry=registry
         )
-        for event_type in ("upload", "update", "delete"):
-            self._events_appended.labels(event_type)
         self._commit_events = Histogram(
             "sync_ledger_commit_events", "Events written by one group commit.", buckets=_SIZES, registry=registry
         )
@@ -123,6 +121,11 @@ class LedgerMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+    def start_at_zero(self, event_types: Iterable[str]) -> None:
+        """Expose a count of these types before there is an event of them, so that their rates begin with the first."""
+        for event_type in event_types:
+            self._events_appended.labels(event_type)
 
     def committed(self, event_types: Sequence[str], duration_seconds: float) -> None:
         """Count one group commit with events of these types."""

@@ -33,7 +33,6 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "body: reading, strict JSON, validation": (
         "app/http/body",
         "app/http/strict_json",
-        "app/http/item_reader",
         "app/events/schemas",
         "pydantic",
         "json/",

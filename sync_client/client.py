@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -11,15 +11,16 @@ from uuid import UUID
 import httpx
 from pydantic import TypeAdapter
 
+from sync_client.batch import split_batches
 from sync_client.connection import Connection, OnRetry
 from sync_client.cursor import CursorStore
+from sync_client.errors import Refused
 from sync_client.feed import Feed
 from sync_client.link import next_page
 from sync_client.models import Change, Created, CreatedBatch, Event, EventType, NewEvent
 from sync_client.retry import RetryPolicy
 from sync_client.token import Token, TokenSource
 
-BATCH_EVENTS = 1000
 LIST_PAGE_EVENTS = 100
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 FOLLOW_PATIENCE_SECONDS = 3600.0
@@ -88,18 +89,26 @@ class SyncClient:
         return created.model_copy(update={"replayed": answered.get("Idempotency-Replayed") == "true"})
 
     async def create_many(self, events: Iterable[NewEvent]) -> Sequence[UUID]:
-        """Record events in their order, a thousand in one transaction; returns their ids in the same order.
+        """Record events in their order; returns their ids in the same order.
 
-        After an error the first batches may be recorded. Repeat the call with the same objects, or with the same keys:
-        what is recorded already gets its first id again.
+        A request has at most a thousand events and 3 MiB, and is halved when the service accepts less. Each request is
+        one transaction. After an error the first batches may be recorded. Repeat the call with the same objects, or
+        with the same keys: what is recorded already gets its first id again.
         """
         ids: list[UUID] = []
-        remaining = iter(events)
-        while batch := tuple(islice(remaining, BATCH_EVENTS)):
-            body = {"events": [event.body() | {"idempotency_key": event.idempotency_key} for event in batch]}
-            created, _ = await self._connection.post("sync-events/batch", _CREATED_BATCH, body)
-            ids += created.event_ids
+        for batch in split_batches(events):
+            ids += await self._create_batch(batch)
         return ids
+
+    async def _create_batch(self, batch: Sequence[dict[str, Any]]) -> Sequence[UUID]:
+        try:
+            created, _ = await self._connection.post("sync-events/batch", _CREATED_BATCH, {"events": batch})
+        except Refused as refused:
+            if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or len(batch) == 1:
+                raise
+            half = len(batch) // 2
+            return [*await self._create_batch(batch[:half]), *await self._create_batch(batch[half:])]
+        return created.event_ids
 
     async def get(self, event_id: UUID | str) -> Event:
         """One event.

@@ -14,7 +14,6 @@ from app.auth.rate_limit import RateLimited, RateLimiter
 from app.config import Settings
 from app.errors import FieldError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
-from app.http.strict_json import parse_json
 
 
 class AuthenticatedRoute(APIRoute):
@@ -27,10 +26,6 @@ class AuthenticatedRoute(APIRoute):
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""
         return settings.max_event_bytes
-
-    def large_body_parser(self, _settings: Settings) -> Callable[[bytearray], Any]:
-        """What reads a body that is large enough for a thread of its own."""
-        return parse_json
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler; the extension point is documented as "custom Request and APIRoute class"."""
@@ -67,7 +62,6 @@ class AuthenticatedRoute(APIRoute):
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
             budget=state.body_budget,
-            parse_large=self.large_body_parser(settings),
         )
 
 

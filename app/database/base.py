@@ -1,6 +1,7 @@
 """The declarative base of every model, and the naming convention that lets alembic name constraints alike."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
@@ -23,3 +24,8 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar = {int: BigInteger, UUID: Uuid(), datetime: UtcDateTime()}
+
+
+def one_of(column: str, choices: type[StrEnum]) -> str:
+    """The check constraint that `column` holds one of `choices`."""
+    return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     ColumnElement,
     DateTime,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -175,3 +177,48 @@ def among_pairs(
     lefts, rights = ([pair[side] for pair in pairs] for side in (0, 1))
     values = (bindparam(None, side, type_=_ValueSet(Text)) for side in (lefts, rights))
     return _among_pairs(*columns, *values)
+
+
+JsonList = JSON().with_variant(JSONB(), "postgresql")  # a list of texts, which `json_has` searches
+
+
+class json_words(GenericFunction[Any]):  # noqa: N801
+    """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
+
+    type = JsonList
+    inherit_cache = True
+
+
+@compiles(json_words, "postgresql")
+def _json_words_postgresql(element: json_words, compiler: SQLCompiler, **kw: Any) -> str:
+    [words] = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"""((('["'::text || replace(({words})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb"""
+
+
+@compiles(json_words, "sqlite")
+def _json_words_sqlite(element: json_words, compiler: SQLCompiler, **kw: Any) -> str:
+    [words] = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"""'["' || replace({words}, ' ', '","') || '"]'"""
+
+
+class _json_has(GenericFunction[Any]):  # noqa: N801
+    type = NullType()
+    inherit_cache = True
+    name = "json_has"
+
+
+@compiles(_json_has, "postgresql")
+def _json_has_postgresql(element: _json_has, compiler: SQLCompiler, **kw: Any) -> str:
+    items, item = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{items} ? {item}"
+
+
+@compiles(_json_has, "sqlite")
+def _json_has_sqlite(element: _json_has, compiler: SQLCompiler, **kw: Any) -> str:
+    items, item = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{item} IN (SELECT value FROM json_each({items}))"  # noqa: S608 - compiled clauses
+
+
+def json_has(items: InstrumentedAttribute[list[str]], item: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """`item` is one of the texts of the JSON list `items`: the whole text, not a part of it."""
+    return _json_has(items, item)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Insert, Select, Subquery, Table, bindparam
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.types import among, statement_now
+from app.database.types import among, json_has, statement_now
 from app.events.models import SyncEvent
 from app.subscriptions.lane import due_at_first, rank_in_lane
 from app.subscriptions.lane_lock import lock_lanes
@@ -114,8 +114,7 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
             rank_in_lane(Subscription.id, SyncEvent.file_id, SyncEvent.position).label("rank"),
         )
         .select_from(SyncEvent)
-        # No name of a type is part of another's.
-        .join(Subscription, Subscription.event_types.contains(SyncEvent.event_type))
+        .join(Subscription, json_has(Subscription.event_type_list, SyncEvent.event_type))
         .where(*conditions, delivery.is_(None), full_lane.is_(None))
         .subquery()
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.types import among, statement_now
+from app.database.types import among, json_has, statement_now
 from app.deliveries.claim_repository import FENCE_LEAP
 from app.events.models import SyncEvent
 from app.subscriptions.lane import due_at_first, rank_in_lane
@@ -45,7 +45,7 @@ class DeliveryRepository:
     async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
         """Deliver again what it wants of the events after the position `after`, up to and with `through`."""
         wanted = exists().where(
-            SyncEvent.position == Delivery.position, Subscription.event_types.contains(SyncEvent.event_type)
+            SyncEvent.position == Delivery.position, json_has(Subscription.event_type_list, SyncEvent.event_type)
         )
         return await self._mark_pending(
             Delivery.subscription_id == subscription_id,

@@ -16,6 +16,7 @@ from app.errors import Unavailable, describe
 from app.events.deadlines import CommitTooLate, Deadlines
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
+from app.events.models import EventType
 from app.events.record import EventRecord
 from app.metrics import LedgerMetrics
 from app.tracing.span import recorded_context, traced
@@ -50,6 +51,7 @@ class Ledger:
         self._queue_size = queue_size
         self._deadlines = Deadlines(append_timeout_seconds)
         self._metrics = metrics or LedgerMetrics()
+        self._metrics.start_at_zero(EventType)
         self._queue: deque[Append] = deque()
         self._waiting_events = 0
         self._writer: asyncio.Task[None] | None = None

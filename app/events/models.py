@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base
+from app.database.base import Base, one_of
 
 
 class EventType(StrEnum):
@@ -28,6 +28,15 @@ class EventType(StrEnum):
     UPLOAD = "upload"
     DELETE = "delete"
     UPDATE = "update"
+
+
+class Anomaly(StrEnum):
+    """What the order of a file's events makes impossible."""
+
+    UPDATE_OF_UNKNOWN_FILE = "update_of_unknown_file"
+    DELETE_OF_UNKNOWN_FILE = "delete_of_unknown_file"
+    UPDATE_OF_DELETED_FILE = "update_of_deleted_file"
+    DELETE_OF_DELETED_FILE = "delete_of_deleted_file"
 
 
 class RetryState(StrEnum):
@@ -68,8 +77,8 @@ class SyncEvent(Base):
     __table_args__ = (
         UniqueConstraint("position"),
         CheckConstraint("position > 0", name="position_positive"),
-        CheckConstraint("event_type IN ('upload', 'delete', 'update')", name="event_type_known"),
-        CheckConstraint("retry_state IN ('retrying', 'waiting', 'failed')", name="retry_state_known"),
+        CheckConstraint(one_of("event_type", EventType), name="event_type_known"),
+        CheckConstraint(one_of("retry_state", RetryState), name="retry_state_known"),
         CheckConstraint("NOT (processed AND retry_state IS NOT NULL)", name="processed_is_settled"),
         Index("ix_sync_events_file_id_position", "file_id", "position"),
         Index("ix_sync_events_event_type_position", "event_type", "position"),

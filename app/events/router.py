@@ -1,7 +1,6 @@
 """Events in, events out."""
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from json import JSONDecodeError
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ from app.events.event_json import encode_page
 from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
 from app.events.group import IdempotencyKeyReused
 from app.events.ledger import LedgerBusy
+from app.events.models import EventType
 from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import (
@@ -35,8 +35,7 @@ from app.events.schemas import (
 )
 from app.http.body import BodiesBusy, JsonRequest, require_json
 from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
-from app.http.item_reader import ItemReader
-from app.http.openapi import body_problems, documented, invalid, location_header
+from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
@@ -93,10 +92,6 @@ class BatchRoute(AuthenticatedRoute):
         """The largest body that the route reads."""
         return settings.max_batch_bytes
 
-    def large_body_parser(self, settings: Settings) -> Callable[[bytearray], Any]:
-        """Reads the events one after the other, each at most as large as it may be alone."""
-        return partial(ItemReader(NewBatch).read, max_item_bytes=settings.max_event_bytes)
-
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
 single_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=SingleEventRoute)
@@ -112,7 +107,7 @@ batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Bat
     responses=documented(
         201,
         "The event is committed and flushed to disk.",
-        invalid(["body", "event_type"], "Input should be 'upload', 'delete' or 'update'", "enum"),
+        not_one_of(["body", "event_type"], EventType),
         *APPEND_ERRORS,
         headers=location_header("event") | REPLAYED_HEADER,
     ),

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
 from app.events.examples import BATCH_BODIES, EVENT_ID, PROCESSED_EVENT, UPLOAD
-from app.events.models import EventType, SyncEvent
+from app.events.models import Anomaly, EventType, SyncEvent
 from app.events.record import encode_metadata
 from app.http.input import Input
 from app.http.types import QueryBoolean, QueryInteger, QueryTimestamp, Uuid
@@ -139,9 +139,8 @@ class EventView(BaseModel):
     metadata: dict[str, Any] | None
     position: int = Field(description="Place in the ledger: 1, 2, 3, … without a gap.")
     created_by: str = Field(description="Subject of the token that posted the event.")
-    anomaly: str | None = Field(
-        description="What the order of events makes impossible: `update_of_unknown_file`, `delete_of_unknown_file`, "
-        "`update_of_deleted_file` or `delete_of_deleted_file`. Known once the event is processed."
+    anomaly: Anomaly | None = Field(
+        description="What the order of events makes impossible. Known once the event is processed."
     )
     state: ProcessingState = Field(
         description="`pending`: not yet swept; `processed`; `retrying`: failed, gets another attempt; `waiting`: for "
@@ -163,7 +162,7 @@ class EventView(BaseModel):
             metadata=event.event_metadata,
             position=event.position,
             created_by=event.created_by,
-            anomaly=event.anomaly,
+            anomaly=Anomaly(event.anomaly) if event.anomaly else None,
             state=cast("ProcessingState", "processed" if event.processed else event.retry_state or "pending"),
             attempts=event.attempts,
             last_error=event.last_error,

@@ -4,17 +4,27 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, literal, select, update
+from sqlalchemy import Select, and_, case, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.database.types import among
-from app.events.models import EventType, SyncEvent
+from app.events.models import Anomaly, EventType, SyncEvent
 from app.events.repository import unprocessed_count
 from app.files.models import FileState
 
 _UNKNOWN, _DELETED, _PRESENT = "unknown", "deleted", "present"
+# What a file is after an event of these types; after one of another type it is what it was before.
+_CONDITION_AFTER = {EventType.UPLOAD: _PRESENT, EventType.DELETE: _DELETED}
+# What an anomaly is: an event of this type, of a file in this condition.
+_ANOMALIES = {
+    Anomaly.UPDATE_OF_UNKNOWN_FILE: (EventType.UPDATE, _UNKNOWN),
+    Anomaly.DELETE_OF_UNKNOWN_FILE: (EventType.DELETE, _UNKNOWN),
+    Anomaly.UPDATE_OF_DELETED_FILE: (EventType.UPDATE, _DELETED),
+    Anomaly.DELETE_OF_DELETED_FILE: (EventType.DELETE, _DELETED),
+}
+_FOLLOWERS = sorted({event_type for event_type, _ in _ANOMALIES.values()})  # events that need a file to be there
 
 
 class FileRepository:
@@ -64,18 +74,16 @@ class FileRepository:
         """
         event, earlier = aliased(SyncEvent), aliased(SyncEvent)
         condition_after = case(
-            (earlier.event_type == EventType.DELETE, _DELETED),
-            (earlier.event_type == EventType.UPLOAD, _PRESENT),
-            (earlier.anomaly.is_(None), _PRESENT),
-            (earlier.anomaly.endswith(f"_of_{_DELETED}_file"), _DELETED),
-            else_=_UNKNOWN,
+            *((earlier.event_type == event_type, after) for event_type, after in _CONDITION_AFTER.items()),
+            *((earlier.anomaly == anomaly, before) for anomaly, (_, before) in _ANOMALIES.items()),
+            else_=_PRESENT,
         )
         condition_before = (
             select(condition_after)
             .where(
                 earlier.file_id == event.file_id,
                 earlier.position < event.position,
-                (earlier.event_type != EventType.UPDATE) | earlier.processed,
+                earlier.event_type.in_(_CONDITION_AFTER) | earlier.processed,
             )
             .order_by(earlier.position.desc())
             .limit(1)
@@ -83,13 +91,21 @@ class FileRepository:
         )
         followers = (
             select(event.position, event.event_type, func.coalesce(condition_before, _UNKNOWN).label("condition"))
-            .where(among(event.position, positions), event.event_type != EventType.UPLOAD)
+            .where(
+                among(event.position, positions), event.event_type.in_({of_type for of_type, _ in _ANOMALIES.values()})
+            )
             .subquery()
+        )
+        anomaly = case(
+            *(
+                (and_(followers.c.event_type == event_type, followers.c.condition == condition), anomaly.value)
+                for anomaly, (event_type, condition) in _ANOMALIES.items()
+            )
         )
         await self._session.execute(
             update(SyncEvent)
             .where(SyncEvent.position == followers.c.position, followers.c.condition != _PRESENT)
-            .values(anomaly=followers.c.event_type + "_of_" + followers.c.condition + "_file")
+            .values(anomaly=anomaly)
             .execution_options(synchronize_session=False)
         )
 

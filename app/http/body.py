@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -65,13 +64,11 @@ class JsonRequest(Request):
         max_bytes: int,
         timeout_seconds: float,
         budget: BodyBudget,
-        parse_large: Callable[[bytearray], Any] = parse_json,
     ) -> None:
         super().__init__(scope, receive)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._budget = budget
-        self._parse_large = parse_large
         self._taken_bytes = 0
         self._raw = bytearray()
 
@@ -133,7 +130,7 @@ class JsonRequest(Request):
 
     def _parse_and_forget(self, raw: bytearray) -> Any:
         try:
-            return self._parse_large(raw)
+            return parse_json(raw)
         finally:
             raw.clear()  # the traceback of a refusal holds on to it for long
 

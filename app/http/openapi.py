@@ -1,6 +1,7 @@
 """What the OpenAPI document says about responses; its examples are made from the errors that are raised."""
 
 from collections.abc import Container, Iterable, Mapping
+from enum import StrEnum
 from itertools import count
 from typing import Any
 
@@ -82,6 +83,12 @@ def invalid(loc: list[str | int], msg: str, type_: str) -> Unprocessable:
     """A request that FastAPI refuses for one reason."""
     error = FieldError(loc=loc, msg=msg, type=type_)
     return Unprocessable("The request is not valid; `errors` says where and why.", errors=[error])
+
+
+def not_one_of(loc: list[str | int], choices: type[StrEnum]) -> Unprocessable:
+    """The refusal of a value that is none of `choices`, in pydantic's words."""
+    *others, last = (f"'{choice}'" for choice in choices)
+    return invalid(loc, f"Input should be {', '.join(others)} or {last}", "enum")
 
 
 def body_problems(max_bytes: int) -> list[ProblemError | HTTPException]:

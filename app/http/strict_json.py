@@ -1,9 +1,6 @@
 """JSON as RFC 8259 with the promises of I-JSON (RFC 7493): one meaning for every reader, or a refusal."""
 
-import codecs
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from pydantic_core import from_json, to_json
@@ -62,31 +59,10 @@ def parse_json(raw: bytes | bytearray) -> Any:
     Raises:
         json.JSONDecodeError: with a message that never quotes the input.
     """
-    with _refusals():
+    try:
         _check_number_of_values(raw)
         value = _read_plain(raw)
         return _read_careful(raw) if value is _UNSURE else value
-
-
-def parse_first(raw: bytes | bytearray) -> tuple[Any, int]:
-    """Read the JSON value that `raw` begins with, as strictly, and tell how many bytes it takes.
-
-    Raises:
-        json.JSONDecodeError: also when the value does not end in `raw`.
-    """
-    with _refusals():
-        text, _ = codecs.utf_8_decode(raw, "strict", False)  # the end may cut a character
-        value, end = _choose_decoder(raw).raw_decode(text)
-        taken = text[:end]
-        if "\\u" in taken:
-            _check_strings(value)
-        return value, len(taken.encode())
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
     except UnicodeDecodeError:
         raise json.JSONDecodeError("the text is not UTF-8", "", 0) from None
     except RecursionError:

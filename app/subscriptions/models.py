@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Index,
     Integer,
@@ -15,11 +16,13 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    column,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base
+from app.database.base import Base, one_of
+from app.database.types import JsonList, json_words
 
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key alone
 
@@ -79,7 +82,9 @@ class Subscription(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     url: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text)
-    event_types: Mapped[str] = mapped_column(String(64))  # their names, with a space between
+    # The database derives the list from the text, which replicas of the release before this one read and write too.
+    event_types: Mapped[str] = mapped_column(String(64))  # written, with a space between names; read from the list
+    event_type_list: Mapped[list[str]] = mapped_column(JsonList, Computed(json_words(column("event_types"))))
     ordering: Mapped[str] = mapped_column(String(16))
     max_concurrency: Mapped[int] = mapped_column(SmallInteger)
     rate_limit_per_second: Mapped[float | None]
@@ -107,8 +112,8 @@ class Subscription(Base):
     next_send_at: Mapped[datetime | None]  # the rate limit's theoretical arrival time (GCRA)
 
     __table_args__ = (
-        CheckConstraint("status IN ('active', 'paused', 'disabled', 'deleted')", name="status_known"),
-        CheckConstraint("ordering IN ('per_file', 'none')", name="ordering_known"),
+        CheckConstraint(one_of("status", SubscriptionStatus), name="status_known"),
+        CheckConstraint(one_of("ordering", Ordering), name="ordering_known"),
         CheckConstraint("max_concurrency > 0", name="max_concurrency_positive"),
     )
 
@@ -139,7 +144,7 @@ class Delivery(Base):
 
     __table_args__ = (
         UniqueConstraint("subscription_id", "position"),
-        CheckConstraint("status IN ('pending', 'delivered', 'dead')", name="status_known"),
+        CheckConstraint(one_of("status", DeliveryStatus), name="status_known"),
         CheckConstraint("status = 'pending' OR (due_at IS NULL AND claimed_by IS NULL)", name="settled_is_not_due"),
         Index(
             "ix_deliveries_due",

@@ -197,7 +197,7 @@ class SubscriptionView(BaseModel):
         return cls.model_validate(
             {
                 **{name: getattr(stored, name) for name in _AS_STORED},
-                "event_types": stored.event_types.split(),
+                "event_types": stored.event_type_list,
                 "header_names": header_names,
                 "old_secret_until": overview.old_secret_until,
                 "backlog": {"live": stored.live, "position": reached, "behind": max(0, overview.head - reached)},

@@ -3,15 +3,22 @@
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
+from sync_client.models import EventType
 from sync_client.signature import ID_HEADER, SignatureRefused, verify
 
-FileType = Literal["sync.file.upload", "sync.file.update", "sync.file.delete"]
-PingType = Literal["sync.ping"]
+FILE_TYPES = frozenset(f"sync.file.{one}" for one in get_args(EventType))
+PING_TYPE = "sync.ping"
+
+
+def _is_file_type(name: str) -> str:
+    if name not in FILE_TYPES:
+        raise ValueError("unknown")
+    return name
 
 
 class MessageRefused(Exception):
@@ -42,14 +49,14 @@ class Ping(BaseModel):
 class _FileMessage(BaseModel):
     specversion: Literal["1.0"]
     id: str
-    type: FileType
+    type: Annotated[str, AfterValidator(_is_file_type)]
     data: FileEvent
 
 
 class _PingMessage(BaseModel):
     specversion: Literal["1.0"]
     id: str
-    type: PingType
+    type: Literal["sync.ping"]
     data: Ping
 
 
@@ -63,7 +70,7 @@ class OtherMessage(BaseModel):
     @field_validator("type")
     @classmethod
     def _is_unknown(cls, name: str) -> str:
-        if name in (*get_args(FileType), *get_args(PingType)):
+        if name in (*FILE_TYPES, PING_TYPE):
             raise ValueError("known, so that its data has to fit")
         return name
 

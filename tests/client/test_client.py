@@ -17,12 +17,14 @@ from sync_client import (
     Invalid,
     NewEvent,
     NotFound,
+    Refused,
     RetryPolicy,
     SyncClient,
     SyncError,
     Unauthorized,
     Unavailable,
 )
+from sync_client.batch import split_batches
 from tests.client.conftest import PATIENT, RelayedService
 from tests.conftest import ROOT
 from tests.support.tokens import TokenFactory
@@ -216,3 +218,19 @@ def test_the_folder_of_the_client_works_without_the_service(tmp_path: Path) -> N
     shutil.copytree(ROOT / "sync_client", tmp_path / "sync_client")
     code = "import sys, sync_client; sys.exit('app' in sys.modules or sync_client.SyncClient is None)"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+@on_sqlite
+async def test_many_large_events_are_split_by_their_bytes_and_halved_where_less_is_accepted(
+    service: RelayedService, tokens: TokenFactory
+) -> None:
+    events = [NewEvent(uuid4(), "upload", {"text": "ü" * 8000}) for _ in range(300)]
+    assert len(list(split_batches(events))) == 2
+    await service.start(MAX_BATCH_BYTES="1048576")
+    async with SyncClient(service.url, tokens.token(), policy=PATIENT) as sync:
+        ids = await sync.create_many(events)
+        assert len(set(ids)) == 300
+        assert await all_files(sync) == [event.file_id for event in events]
+        with pytest.raises(Refused) as refused:
+            await sync.create_many([NewEvent(uuid4(), "upload", {"text": "x" * 2_000_000})])
+    assert refused.value.status == 413

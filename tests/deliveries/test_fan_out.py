@@ -132,3 +132,10 @@ async def test_a_batch_that_rolls_back_leaves_no_delivery(database: Database) ->
     ids = await add_events(database, (FILE, "upload"))
     await make_sweeper(database, Refusal(*ids)).run_once()
     assert await list_deliveries(database, subscription_id) == []
+
+
+async def test_a_type_is_no_part_of_another_ones_name(database: Database) -> None:
+    subscription_id = await add_subscription(database, event_types="re-upload delete")
+    await add_events(database, (FILE, "upload"), (FILE, "update"), (FILE, "delete"))
+    await make_sweeper(database).run_once()
+    assert await pending_positions(database, subscription_id) == [3]

@@ -5,16 +5,20 @@ import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from watcher.block import BLOCK_BYTES, Blocks, cut
 from watcher.display import printable, readable_size
+from watcher.live_display import _TYPE_STYLES
 from watcher.metadata import METADATA_MAX_BYTES, describe_content, describe_deletion
 from watcher.plain_display import PlainDisplay
 from watcher.reader import FileChanged, read_blocks
 from watcher.scanner import TEMPORARY_PATTERNS, Fingerprint, Ignored, Snapshot
 from watcher.settling import Settling
-from watcher.state import FileRecord, Intent, State, StateError, StateFile
+from watcher.state import EventType, FileRecord, Intent, State, StateError, StateFile
+
+from app.events.models import EventType as LedgerEventType
 
 FINGERPRINT = Fingerprint(5, 1_700_000_000_123_456_789, 1_700_000_000_123_456_789)
 RECORD = FileRecord("id", "digest", 1, FINGERPRINT)
@@ -163,3 +167,8 @@ def test_nothing_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> N
 def test_sizes_for_people() -> None:
     sizes = (0, 1023, 1024, 10 * 1024**2, 3 * 1024**5)
     assert [readable_size(size) for size in sizes] == ["0 B", "1023 B", "1.0 KiB", "10.0 MiB", "3072.0 TiB"]
+
+
+def test_the_watcher_knows_each_event_type() -> None:
+    assert set(get_args(EventType)) == set(LedgerEventType), "examples/watcher/state.py"
+    assert set(_TYPE_STYLES) == set(LedgerEventType), "examples/watcher/live_display.py"
