@@ -17,6 +17,7 @@ _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000"
 _READ_ONLY = "25006"
 _DISK_FULL = "53100"
 _SCHEMA_STATES = frozenset({"42P01", "42703"})  # undefined table, undefined column
+_SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 _SQLITE_SCHEMA = ("no such table", "no such column", "has no column named")
 _LOCK_TIMEOUT = "55P03"
 _TIMEOUT_STATES = frozenset({_LOCK_TIMEOUT, "57014"})
@@ -107,7 +108,7 @@ def is_read_only(error: BaseException) -> bool:
 def disk_is_full(error: BaseException) -> bool:
     """Whether the database could not write to its disk."""
     return isinstance(error, DBAPIError) and (
-        _sqlstate(error) == _DISK_FULL or _sqlite_code(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+        _sqlstate(error) == _DISK_FULL or getattr(error.orig, "sqlite_errorcode", None) in _SQLITE_FULL
     )
 
 
