@@ -1,4 +1,4 @@
-"""Spares the garbage collector work that finds nothing."""
+"""Tunes the garbage collector, whose full collections would find nothing."""
 
 import gc
 
@@ -6,7 +6,7 @@ YOUNG_OBJECTS = 5000  # as many as a large batch makes
 
 
 def settle_heap() -> None:
-    """Take all that there is now out of later collections, once in a process, and collect less often.
+    """Exclude all objects that exist now from later collections, and collect less often.
 
     Modules, classes and schemas are some hundred thousand objects that never become garbage, and every full collection
     would look at each of them. The events of a batch are enough to cause full collections, and are not garbage until

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """Tells where it is once it serves, which uvicorn leaves to whoever made the sockets."""
+    """Logs its address once it serves; uvicorn does not do so for sockets that it is given."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Begin to serve."""
@@ -77,7 +77,7 @@ def serve(settings: Settings) -> int:
 
 
 def _allow_many_connections() -> None:
-    """Every connection is an open file; some systems allow 1024 of them unless one asks for more."""
+    """Raise the limit of open files: every connection is one, and some systems allow 1024 unless asked for more."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -87,7 +87,7 @@ def _tell_address(config: uvicorn.Config) -> None:
 
 
 def _supervise(config: uvicorn.Config, listeners: list[socket]) -> int:
-    """Run the workers, whose metrics are added up in a directory that they share."""
+    """Run the workers; a directory that they share adds up their metrics."""
     with tempfile.TemporaryDirectory(prefix="sync-metrics-") as directory:
         os.environ[MULTIPROCESS_DIRECTORY] = directory
         supervisor = Multiprocess(config, sockets=listeners)
@@ -98,5 +98,5 @@ def _supervise(config: uvicorn.Config, listeners: list[socket]) -> int:
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> None:
-    # uvicorn sends itself the signal that ended it once more, after all is done.
+    # uvicorn raises the signal that ended it again, after everything is done.
     raise SystemExit(0)

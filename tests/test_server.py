@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 Start = Callable[..., ServiceProcess]
 PLAIN_UVICORN = ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", "{port}")
-STARTUP_FAILED = 3
+STARTUP_FAILED = 1
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 

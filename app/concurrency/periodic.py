@@ -12,9 +12,9 @@ log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `run` at once and then every `interval_seconds` after it ended. A pass that fails is logged and repeated.
+    """Runs `run` at once, and again `interval_seconds` after each end. A pass that fails is logged and repeated.
 
-    Whoever sets `wake` has the next pass begin at once, or as soon as the one under way has ended.
+    Setting `wake` starts the next pass at once, or as soon as the current one has ended.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PeriodicTask:
             try:
                 await self._run(self._stopping)
             except Unavailable as error:
-                log.warning("pass put off", task=self._name, reason=describe(error.__cause__ or error))
+                log.warning("pass postponed", task=self._name, reason=describe(error.__cause__ or error))
             except Exception:
                 log.exception("pass failed", task=self._name)
             try:

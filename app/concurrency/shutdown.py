@@ -1,9 +1,9 @@
-"""Ends a background task: it gets its time, then it is cancelled."""
+"""Ends background tasks: waits for a while, then cancels."""
 
 import asyncio
 from typing import Any
 
-CANCEL_SECONDS = 2  # a statement on a connection that hangs takes its own time to give up
+CANCEL_SECONDS = 2  # a statement on a connection that hangs takes a while to give up
 
 
 async def wait_or_cancel(task: "asyncio.Task[Any]", timeout_seconds: float) -> bool:

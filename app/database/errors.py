@@ -85,7 +85,10 @@ def found_damage(error: BaseException) -> bool:
     """Whether the database says in `error` that what it read is damaged, or is no database."""
     if not isinstance(error, DBAPIError):
         return False
-    return _sqlstate(error) in _DAMAGED_STATES or _sqlite_code(error) in _SQLITE_DAMAGED
+    if _sqlstate(error) in _DAMAGED_STATES or _sqlite_code(error) in _SQLITE_DAMAGED:
+        return True
+    # A page that has to be there is beyond the end of its file, most likely of a WAL that was cut.
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def ran_out_of_time(error: BaseException) -> bool:

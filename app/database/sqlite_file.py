@@ -40,15 +40,18 @@ class SqliteFile:
     """The file as the first connection found it, compared with what is at its path now.
 
     Once there is a difference, every use of the database is refused until the restart: what is read may be gone with
-    the process. A comparison is six system calls on what the kernel has in its cache.
+    the process. A comparison is four system calls on what the kernel has in its cache.
     """
 
     def __init__(self, path: str, writability: Writability) -> None:
         self._path = path
         self._wal_path = ""
         self._writability = writability
+        # What they are is kept beside them: while a file is open, no other one gets its number.
         self._descriptor: int | None = None
+        self._file_identity: tuple[int, int] | None = None
         self._wal: int | None = None
+        self._wal_identity: tuple[int, int] | None = None
         self._size = 0
         self._counter = 0
         self._open: set[int] = set()
@@ -98,6 +101,7 @@ class SqliteFile:
     def _begin(self) -> None:
         self._wal_path = f"{os.path.realpath(self._path)}-wal"  # SQLite follows symbolic links too
         self._descriptor = os.open(self._path, os.O_RDONLY)
+        self._file_identity = _identity(os.fstat(self._descriptor))
 
     def _forget_wal(self) -> None:
         if self._wal is not None:
@@ -108,7 +112,7 @@ class SqliteFile:
         there = _stat(self._path)
         if there is None:
             return REMOVED
-        if _identity(there) != _identity(os.fstat(descriptor)):
+        if _identity(there) != self._file_identity:
             return REPLACED
         if self._is_wal_lost():
             return WAL_LOST
@@ -118,9 +122,11 @@ class SqliteFile:
         wal = _stat(self._wal_path)
         if self._wal is None:
             # A new database has none before its first commit.
-            self._wal = None if wal is None else os.open(self._wal_path, os.O_RDONLY)
+            if wal is not None:
+                self._wal = os.open(self._wal_path, os.O_RDONLY)
+                self._wal_identity = _identity(os.fstat(self._wal))
             return False
-        if wal is None or _identity(wal) != _identity(os.fstat(self._wal)):
+        if wal is None or _identity(wal) != self._wal_identity:
             return True
         return wal.st_size > 0 and os.pread(self._wal, 4, 0) not in _WAL_MAGIC
 

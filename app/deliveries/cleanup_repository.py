@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.database.types import among, database_now, statement_now
-from app.subscriptions.lane_lock import lock_lanes, share_lanes
+from app.subscriptions.lane import lock_lanes, share_lanes
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 

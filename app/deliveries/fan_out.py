@@ -10,8 +10,7 @@ from sqlalchemy.orm import aliased
 
 from app.database.types import among, json_has, statement_now
 from app.events.models import SyncEvent
-from app.subscriptions.lane import due_at_first, rank_in_lane
-from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
 

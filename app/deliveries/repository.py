@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.types import among, json_has, statement_now
 from app.deliveries.claim_repository import FENCE_LEAP
 from app.events.models import SyncEvent
-from app.subscriptions.lane import due_at_first, rank_in_lane
-from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription
 
 MAX_AT_ONCE = 1000

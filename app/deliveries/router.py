@@ -27,7 +27,7 @@ from app.http.paging import LINK_HEADER, page_links
 from app.http.types import RowId, Uuid
 from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
-from app.subscriptions.overview_repository import OverviewRepository
+from app.subscriptions.overview import OverviewRepository
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
 DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[DELIVERY_ID])]

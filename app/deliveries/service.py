@@ -14,7 +14,7 @@ from app.deliveries.repository import MAX_AT_ONCE, DeliveryRepository
 from app.errors import Conflict, NotFound
 from app.outbound.client import OutboundClient
 from app.outbound.response import AttemptResponse
-from app.subscriptions.overview_repository import OverviewRepository
+from app.subscriptions.overview import OverviewRepository
 
 MAX_CHUNKS = 50
 

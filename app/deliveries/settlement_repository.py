@@ -16,8 +16,7 @@ from app.database.types import UtcDateTime, among_ids, statement_now
 from app.deliveries.claim_repository import LeasedDelivery, LeaseKey
 from app.deliveries.policy import RetryDecision, SubscriptionHealth
 from app.outbound.response import AttemptResponse
-from app.subscriptions.lane import is_pending
-from app.subscriptions.lane_lock import share_lanes
+from app.subscriptions.lane import is_pending, share_lanes
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Outcome, Subscription
 
 _SETTLED: dict[str, TypeEngine[Any]] = {

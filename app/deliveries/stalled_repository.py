@@ -10,8 +10,7 @@ from sqlalchemy.types import TypeEngine
 from app.database.sql import bound_rows
 from app.database.types import statement_now
 from app.deliveries.settlement_repository import Lane
-from app.subscriptions.lane import is_pending
-from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.lane import is_pending, lock_lanes
 from app.subscriptions.models import Delivery, Ordering, Subscription
 
 _LANE: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "file_id": Uuid()}

@@ -6,10 +6,12 @@ Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plai
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
+from app.errors import FieldError, Unprocessable
+from app.http.etag import PATTERN, IfMatch
 from app.http.pages import PagePlace, Pages
 
 
@@ -45,8 +47,32 @@ async def change_place(request: Request) -> AsyncIterator[PagePlace]:
         yield place
 
 
+async def get_condition(
+    request: Request,
+    if_match: Annotated[  # noqa: ARG001 - for the documentation; several headers make one list
+        str | None,
+        Header(
+            description="The `ETag` of an earlier response: nothing is done unless it is still the current one. "
+            "Without it, or with `*`, the last one to write wins.",
+            json_schema_extra={"pattern": PATTERN},
+        ),
+    ] = None,
+) -> IfMatch:
+    """The condition of the request.
+
+    Raises:
+        Unprocessable: 422 when the header is malformed.
+    """
+    try:
+        return IfMatch.parse(request.headers.getlist("if-match"))
+    except ValueError:
+        error = FieldError(loc=["header", "if-match"], msg="Input should be * or a list of ETags", type="etag_list")
+        raise Unprocessable("The header If-Match cannot be read.", errors=[error]) from None
+
+
 CurrentDatabase = Annotated[Database, Depends(get_database)]
 ListPlace = Annotated[PagePlace, Depends(list_place, scope="request")]
 ChangePlace = Annotated[PagePlace, Depends(change_place, scope="request")]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]
+Condition = Annotated[IfMatch, Depends(get_condition)]

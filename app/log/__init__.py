@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 # uvicorn's own access log would repeat ours, without the request id.
 SILENCED = ("uvicorn.access",)
-# Theirs would be every statement with what is bound to it, and every byte on its way to the key server.
+# Their DEBUG lines would contain every statement with its values, and every byte sent to the key server.
 CHATTY = ("aiosqlite", "asyncio", "httpcore", "httpx", "urllib3")
 OURS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "alembic", "sqlalchemy", "py.warnings", "fastapi")
 
-# A note on an exception that the line of its request has already told; the server need not repeat it.
+# Marks an exception that the line of its request has reported; the server need not repeat it.
 LOGGED = "This is in the log line of the request."
 
 # Without local variables: they hold tokens and passwords.
@@ -149,13 +149,13 @@ def _log_uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what is stderr at the time. Of a record that can not be rendered it says so, and nothing it holds."""
+    """Writes to the current stderr. It reports that a record cannot be rendered, and nothing of its content."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record`."""
         try:
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
-        except Exception as error:  # noqa: BLE001 - a line must never fail what it is about
+        except Exception as error:  # noqa: BLE001 - logging must never break its caller
             if record.name != __name__:
                 _log.error("a log line could not be written", of=record.name, error=type(error).__name__)

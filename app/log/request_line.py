@@ -1,4 +1,4 @@
-"""What the log lines of a request have in common, and its own line, which is rendered without structlog's chain.
+"""The fields that the log lines of a request share, and its own line, rendered without structlog's chain.
 
 That line is written for every request: the chain took a quarter of the rate.
 """

@@ -1,4 +1,4 @@
-"""Tells that the process is about to end, before its server stops to listen."""
+"""Announces the end of the process before its server stops listening."""
 
 import asyncio
 import signal
@@ -32,7 +32,7 @@ class Drain:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hear the signals before the server does, where it has handlers: in the main thread of a server process."""
+        """Receive the signals before the server does, where it has handlers: in the main thread of a server process."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -58,7 +58,7 @@ class Drain:
                 stop(number, frame)
                 return
             self.begun = True
-            loop.call_soon_threadsafe(log.info, "told to end, not ready any more")
+            loop.call_soon_threadsafe(log.info, "shutdown requested, no longer ready")
             loop.call_soon_threadsafe(loop.call_later, delay_seconds, stop, number, frame)
 
         return on_signal

@@ -1,4 +1,4 @@
-"""Serves /metrics on a port of its own, so that it can be kept from those who may use the API."""
+"""Serves /metrics on a separate port, which users of the API need not reach."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -19,11 +19,11 @@ from app.operations.router import metrics_router
 
 
 class _InnerServer(uvicorn.Server):
-    """A server within another one's process, whose signals are the other one's business."""
+    """A server inside the process of another one, which handles the signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
+        """Install no signal handlers."""
         yield
 
 
@@ -37,7 +37,7 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
     if not settings.metrics_port:
         yield
         return
-    # Every worker listens; whichever is asked answers for all of them.
+    # Every worker listens; each responds for all of them.
     shared = settings.web_concurrency > 1
     listener = bind(settings.server_host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
     config = uvicorn.Config(

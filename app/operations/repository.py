@@ -1,4 +1,4 @@
-"""Reads how the ledger and its subscriptions stand: one statement, a few index entries whatever the ledger's size."""
+"""Reads the state of the ledger and its subscriptions in one statement, from a few index entries."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", Str
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatus:
-    """How the ledger stands.
+    """The state of the ledger.
 
     `unprocessed` are the events that the sweep will take up; those set aside wait for an operator and are counted
     apart. Events that the sweep has passed are counted up to 100,000 in each state, and so are pending deliveries. Of
@@ -49,13 +49,13 @@ class SchemaRepository:
 
 
 class StatusRepository:
-    """Looks at the ledger as a whole."""
+    """Reads the state of the whole ledger."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def get_status(self) -> LedgerStatus:
-        """The status of this moment, by the database's clock.
+        """The state now, by the database's clock.
 
         Raises:
             Unavailable: when the tables are not whole.

@@ -1,4 +1,4 @@
-"""The rule of the lanes, as SQL: of a file's pending deliveries one is due, the others wait for it.
+"""The rule of the lanes, as SQL, and their lock: of a file's pending deliveries one is due, the others wait for it.
 
 A lane is the pending deliveries of one file for one subscription that is ordered per file.
 """
@@ -8,13 +8,19 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, literal_column, null, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.util import AliasedClass
 
-from app.database.types import statement_now
+from app.database.types import database_now, statement_now
 from app.subscriptions.models import Delivery, FullLane, Ordering, Subscription
 
 LANE_ROWS = 200  # pending deliveries of one file that a full lane keeps, and that are added when half are done
+
+_LANES_KEY = 0x5745_4248_4F4F_4B53  # of the advisory lock, among all of this database
+_LOCK_EXCLUSIVE = select(func.pg_advisory_xact_lock(_LANES_KEY))
+_LOCK_SHARED = select(func.pg_advisory_xact_lock_shared(_LANES_KEY), database_now())
+_NOW = select(database_now())
 
 Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
@@ -73,3 +79,26 @@ def list_long_lanes(subscription_id: ColumnElement[UUID] | InstrumentedAttribute
         .group_by(Delivery.file_id)
         .having(func.count() > LANE_ROWS)
     )
+
+
+async def lock_lanes(session: AsyncSession) -> None:
+    """Lock all lanes until the transaction ends: nobody else adds or settles deliveries, or changes subscriptions.
+
+    Take it before locking any row of the webhooks, so that no two transactions wait for each other. Reads after it see
+    what the others have committed. SQLite has one writer at a time anyway.
+    """
+    if _needs_lock(session):
+        await session.execute(_LOCK_EXCLUSIVE)
+
+
+async def share_lanes(session: AsyncSession) -> datetime:
+    """Lock all lanes shared with other settlements, which finish deliveries and add none.
+
+    Returns the database's time, which is not before the end of the transactions that this call waited for.
+    """
+    now: datetime = (await session.execute(_LOCK_SHARED if _needs_lock(session) else _NOW)).one()[-1]
+    return now
+
+
+def _needs_lock(session: AsyncSession) -> bool:
+    return session.get_bind().dialect.name == "postgresql"

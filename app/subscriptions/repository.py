@@ -10,8 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import LedgerHead, SweepCursor
-from app.subscriptions.lane import has_long_lane, is_full
-from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.lane import has_long_lane, is_full, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response, status
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
+from app.http.dependencies import Condition
 from app.http.etag import ETAG_HEADER, PreconditionFailed, version_etag
 from app.http.openapi import documented, location_header
 from app.http.paging import LINK_HEADER, page_links
@@ -14,7 +15,6 @@ from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.dependencies import Condition, Subscriptions
 from app.subscriptions.errors import (
     BeyondLedger,
     NothingToReplay,
@@ -33,6 +33,7 @@ from app.subscriptions.schemas import (
     SubscriptionQuery,
     SubscriptionView,
 )
+from app.subscriptions.service import SubscriptionService
 
 NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
@@ -41,6 +42,15 @@ NO_STORE_HEADER = {
 UNKNOWN = NotFound("There is no subscription with this id.")
 
 SubscriptionId = Annotated[Uuid, Path(description="The `id` that the `POST` answered.", examples=[SUBSCRIPTION_ID])]
+
+
+async def get_service(request: Request) -> SubscriptionService:
+    """The process's subscription service, built by the lifespan."""
+    service: SubscriptionService = request.state.subscriptions
+    return service
+
+
+Subscriptions = Annotated[SubscriptionService, Depends(get_service)]
 
 router = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_class=AuthenticatedRoute)
 

@@ -23,10 +23,9 @@ from app.subscriptions.errors import (
     TooManySubscriptions,
     UrlRefused,
 )
-from app.subscriptions.lane_lock import lock_lanes
+from app.subscriptions.lane import lock_lanes
 from app.subscriptions.models import Subscription, SubscriptionStatus
-from app.subscriptions.overview import Overview
-from app.subscriptions.overview_repository import OverviewRepository
+from app.subscriptions.overview import Overview, OverviewRepository
 from app.subscriptions.repository import SubscriptionRepository
 from app.subscriptions.schemas import NewSubscription, Replay, SubscriptionChange
 from app.subscriptions.types import MAX_HEADERS

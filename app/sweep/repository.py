@@ -32,7 +32,7 @@ class Hold(NamedTuple):
 
 
 class SweepRepository:
-    """What the sweep asks of the ledger."""
+    """The statements of the sweep."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -44,7 +44,7 @@ class SweepRepository:
         return bool(await self._session.scalar(select(or_(head > cursor, due))))
 
     async def lock_cursor(self) -> int | None:
-        """Take the sweep until the transaction ends and return how far it got; None when another replica has it."""
+        """Lock the sweep until the transaction ends, and return its position; None when another replica holds it."""
         return await self._session.scalar(select(SweepCursor.position).with_for_update(skip_locked=True))
 
     async def read_ahead(self) -> tuple[int, bool]:
@@ -54,7 +54,7 @@ class SweepRepository:
         return head, has_retries
 
     async def list_due(self, now: datetime, limit: int) -> list[SweptEvent]:
-        """Events that were passed and whose time has come, oldest first."""
+        """Events at or below the cursor that are due for another attempt, oldest first."""
         return await self._list(SyncEvent.retry_at <= now, limit)
 
     async def list_after(self, position: int, limit: int) -> list[SweptEvent]:
@@ -80,23 +80,23 @@ class SweepRepository:
         return {file_id: Hold(position, at) for file_id, position, at in rows if at is not None}
 
     async def mark_processed(self, positions: Sequence[int]) -> None:
-        """These events are done."""
+        """Mark these events processed."""
         await self._mark(positions, processed=True, processed_at=database_now(), retry_state=None, retry_at=None)
 
     async def mark_waiting(self, positions: Sequence[int], until: datetime) -> None:
-        """These events wait for an earlier one of their file, which is retried then."""
+        """Let these events wait for an earlier event of their file, which is retried at `until`."""
         await self._mark(positions, retry_state=RetryState.WAITING, retry_at=until)
 
     async def mark_failed_attempt(self, position: int, *, attempts: int, error: str, retry_at: datetime | None) -> None:
-        """Note the failed attempts so far; without a `retry_at` the event is set aside."""
+        """Record a failed attempt; without a `retry_at` the event is set aside."""
         state = RetryState.FAILED if retry_at is None else RetryState.RETRYING
         await self._mark([position], attempts=attempts, last_error=error, retry_state=state, retry_at=retry_at)
 
     async def _mark(self, positions: Sequence[int], **values: Any) -> None:
         statement = update(SyncEvent).where(among(SyncEvent.position, positions)).values(**values)
-        # The session holds no events that would have to learn of it; by default it would read back every row.
+        # The session holds no events to synchronize; by default it would read back every row.
         await self._session.execute(statement, execution_options={"synchronize_session": False})
 
     async def advance_cursor(self, position: int) -> None:
-        """Every event up to `position` is processed or marked."""
+        """Record that every event up to `position` is processed or marked."""
         await self._session.execute(update(SweepCursor).values(position=position))

@@ -35,21 +35,21 @@ class _Failure(NamedTuple):
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of a batch. `holds` are the files whose later events must wait."""
+    """The result of a batch. `holds` are the files whose later events must wait."""
 
     holds: dict[UUID, Hold] = field(default_factory=dict)
     processed: Sequence[int] = ()
     waiting: defaultdict[datetime, list[int]] = field(default_factory=lambda: defaultdict(list))
     failed: list[_Failure] = field(default_factory=list)
-    cursor: int = 0  # how far the sweep has got with it; 0: no further than before
+    cursor: int = 0  # the new position of the sweep; 0: unchanged
 
     @property
     def events(self) -> int:
-        """How many events were taken up."""
+        """The number of events in the batch."""
         return len(self.processed) + sum(map(len, self.waiting.values())) + len(self.failed)
 
     def hold_back(self, event: SweptEvent) -> bool:
-        """Whether the event must wait; if so, that is noted."""
+        """Whether the event must wait; if so, it is added to `waiting`."""
         hold = self.holds.get(event.file_id)
         if hold is None or event.position <= hold.position:
             return False
@@ -87,10 +87,10 @@ class Sweeper:
         self.last_pass_at: datetime | None = None
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> int:
-        """Drain the backlog and return the number of events taken up; stops between batches once `stopping` is set.
+        """Process the backlog and return its number of events; stops between batches once `stopping` is set.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve; the batch under way is rolled back.
+            DatabaseUnavailable: the database cannot serve; the current batch is rolled back.
         """
         try:
             total = await self._drain(stopping)
@@ -115,9 +115,9 @@ class Sweeper:
         return total
 
     async def sweep_batch(self) -> int:
-        """Take up the next batch in one transaction and return its size; 0 when there is none or it is another's.
+        """Process the next batch in one transaction; returns its size, 0 without events or when another replica sweeps.
 
-        A batch that runs into a time-out of the database is smaller the next time, down to one event.
+        After a time-out of the database the next batch is half as large, down to one event.
         """
         started = time.perf_counter()
         try:
@@ -154,7 +154,7 @@ class Sweeper:
         return outcome
 
     async def _sweep_together(self, session: AsyncSession, fresh: range, span: ExitStack) -> _Outcome | None:
-        """Hand the handlers all of `fresh` at once, unread; None if one of them fails."""
+        """Run the handlers over all of `fresh` without reading it; None if one of them fails."""
         outcome = _Outcome(processed=fresh)
         if fresh:
             outcome.cursor = fresh[-1]
@@ -167,7 +167,7 @@ class Sweeper:
     async def _sweep_apart(
         self, session: AsyncSession, repository: SweepRepository, cursor: int, span: ExitStack
     ) -> _Outcome:
-        """Look at every event: which is due, which must wait, and which a handler refuses."""
+        """Read the events, hold back those that must wait, and find those that a handler refuses."""
         now = self._clock()
         due = await repository.list_due(now, self._limit)
         fresh = await repository.list_after(cursor, self._limit - len(due))
@@ -183,7 +183,7 @@ class Sweeper:
     async def _apply(
         self, session: AsyncSession, events: Sequence[SweptEvent], outcome: _Outcome, now: datetime
     ) -> None:
-        """Run the handlers over `events`; when they fail, over each half of them, down to the single culprits."""
+        """Run the handlers over `events`; when they fail, over each half, down to single failing events."""
         ready = [event for event in events if not outcome.hold_back(event)]
         if not ready:
             return
@@ -199,7 +199,7 @@ class Sweeper:
             await self._apply(session, ready[middle:], outcome, now)
 
     async def _try_handlers(self, session: AsyncSession, positions: Sequence[int]) -> Exception | None:
-        """Run the handlers in a savepoint; if they fail for a reason of their own, take back all and return it."""
+        """Run the handlers in a savepoint; roll it back and return the error if they fail for a reason of their own."""
         savepoint = await session.begin_nested()
         try:
             for handler in self._handlers:

@@ -34,7 +34,7 @@ async def exporting_spans(version: str) -> AsyncIterator[None]:
 
 
 def may_be_traced(environment: Mapping[str, str]) -> bool:
-    """Whether anything asks for tracing; if not, FastAPI need not look for a provider at each request."""
+    """Whether a variable asks for tracing; otherwise FastAPI need not look for a provider at each request."""
     begun = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     return begun or any(name.startswith("OTEL_") for name in environment)
 
@@ -52,7 +52,7 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
     if (exporter, protocol) != ("otlp", "http/protobuf"):
         log.warning("tracing is off: only OTLP over http/protobuf is spoken", exporter=exporter, protocol=protocol)
         return False
-    # Whoever starts the process may have set up tracing already, as `opentelemetry-instrument` does.
+    # The process may have been started with tracing set up, as `opentelemetry-instrument` does.
     return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
@@ -63,19 +63,19 @@ def _start(version: str) -> "TracerProvider | None":
     try:
         provider = create_provider(version)
     except Exception as error:  # noqa: BLE001 - the variables can be wrong in many ways, and some hold secrets
-        log.warning("tracing is off: an OTEL_* variable makes no sense", error=type(error).__name__)
+        log.warning("tracing is off: invalid OTEL_* variable", error=type(error).__name__)
         return None
     trace.set_tracer_provider(provider)
     if not os.environ.get("OTEL_PROPAGATORS"):
-        # Without baggage: nobody here reads it, and it is whatever a caller sends.
+        # Without baggage: nothing here reads it, and callers control it.
         propagate.set_global_textmap(TraceContextTextMapPropagator())
     return provider
 
 
 async def _shut_down(provider: "TracerProvider") -> None:
-    # A thread that does not keep the process alive: a collector that hangs would hold it up for many seconds.
+    # A daemon thread: a collector that hangs would delay the end of the process for many seconds.
     thread = threading.Thread(target=provider.shutdown, name="tracing-shutdown", daemon=True)
     thread.start()
     await asyncio.to_thread(thread.join, FLUSH_SECONDS)
     if thread.is_alive():
-        log.warning("spans were lost: the collector did not take them in time", seconds=FLUSH_SECONDS)
+        log.warning("spans were lost: the collector did not accept them in time", seconds=FLUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""Builds OpenTelemetry's SDK: what spans tell about the service, what they keep to themselves, and what is logged."""
+"""Builds OpenTelemetry's SDK: the resource of the service, what spans leave out, and what the SDK may log."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ _CALLER_LOGGERS = (
 
 
 def create_provider(version: str) -> TracerProvider:
-    """A provider that exports where the OTEL_* variables say, by a thread of its own."""
+    """A provider that exports to where the OTEL_* variables say, in a thread of its own."""
     for name in _EXPORT_LOGGERS:
         logging.getLogger(name).addFilter(SparingFilter())
     logging.getLogger(_HEADER_LOGGER).addFilter(SparingFilter(keep_text=False))
@@ -51,7 +51,7 @@ def create_provider(version: str) -> TracerProvider:
 
 
 def describe_service(version: str) -> Resource:
-    """Name and version of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES tell others."""
+    """Name and version of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES set others."""
     found = Resource.create()
     attributes = {SERVICE_VERSION: version, **found.attributes}
     if str(attributes[SERVICE_NAME]).startswith("unknown_service"):
@@ -69,7 +69,7 @@ class QueryRedaction(SpanProcessor):
 
 
 class SparingFilter(logging.Filter):
-    """Lets the same complaint pass once a minute, and of exceptions their type alone: their texts hold URLs.
+    """Logs the same complaint once a minute, and only the type of an exception, whose text may contain URLs.
 
     Without `keep_text` other texts are left out too.
     """

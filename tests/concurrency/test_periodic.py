@@ -39,7 +39,7 @@ async def test_a_pass_that_fails_is_logged_and_repeated() -> None:
         await asyncio.wait_for(survived.wait(), 5)
         await task.stop(1)
     assert [(line["event"], line["log_level"]) for line in lines] == [
-        ("pass put off", "warning"),
+        ("pass postponed", "warning"),
         ("pass failed", "error"),
     ]
 

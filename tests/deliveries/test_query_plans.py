@@ -22,7 +22,7 @@ from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane
-from app.subscriptions.overview_repository import OverviewRepository
+from app.subscriptions.overview import OverviewRepository
 from app.subscriptions.repository import SubscriptionRepository
 from tests.database.test_query_plans import plan_of
 from tests.deliveries.support import add_subscription, settled
