@@ -1,11 +1,12 @@
 # `make` lists the targets.
 PYTHON ?= python3
 VENV   ?= .venv
+unexport PYTHONDONTWRITEBYTECODE # or every process of the tests would compile the service for itself
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test coverage chaos bench check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,6 +28,9 @@ demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being
 test: $(VENV)/.test ## run the whole suite, on SQLite and on a real PostgreSQL that it starts itself
 	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --durations=40
 	$(BIN)/pytest tests/ -v -m load --durations=20
+
+quick: $(VENV)/.test ## run what needs neither PostgreSQL nor another process nor a browser, within a minute
+	$(BIN)/pytest tests/ --quick -q -n logical --dist worksteal
 
 coverage: $(VENV)/.test ## the same with coverage, which takes half as long again
 	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --cov=app --cov=sync_client --cov-report=

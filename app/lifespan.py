@@ -20,7 +20,7 @@ from app.concurrency.periodic import PeriodicTask
 from app.concurrency.weighted_semaphore import BodyBudget
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import INTERVAL_SECONDS as CHECK_SECONDS
-from app.database.durability import DurabilityCheck, check_durability
+from app.database.durability import DurabilityCheck, check_durability, check_standbys
 from app.database.engine import CLOSE_SECONDS, Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import check_fitness
@@ -54,6 +54,7 @@ from app.tracing.export import exporting_spans
 
 log = structlog.get_logger(__name__)
 
+STANDBY_CHECK_SECONDS = 10.0
 LARGE_BODIES = 4  # of the largest size, that are read and written at once
 
 
@@ -97,6 +98,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 await check_fitness(database)
                 await prepare_schema(database, schema)
                 await check_durability(database)
+                await _watch_standbys(settings, database, stack)
                 keys = await _open_keys(settings, metrics, stack)
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
@@ -210,6 +212,14 @@ async def _create_messages(settings: Settings, database: Database, cipher: Secre
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
     return MessageFactory(cipher, ledger_id, settings.api_version)
+
+
+async def _watch_standbys(settings: Settings, database: Database, stack: AsyncExitStack) -> None:
+    """Find out whether there are synchronous standbys, now and then again and again."""
+    await check_standbys(database)
+    task = PeriodicTask("standbys", lambda _stopping: check_standbys(database), STANDBY_CHECK_SECONDS)
+    stack.push_async_callback(task.stop, settings.database_statement_timeout)
+    task.start()
 
 
 async def _open_keys(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> KeySource:

@@ -18,7 +18,6 @@ from app.http.protocol import BoundedHttpProtocol
 from app.operations.exporter import MULTIPROCESS_DIRECTORY
 
 ACCEPTED_AT_ONCE = 16
-WORKER_START_SECONDS = 30  # a worker that is still importing does not respond; with less, a busy machine never has one
 START_REFUSED = 1
 
 log = structlog.get_logger(__name__)
@@ -53,7 +52,6 @@ def serve(settings: Settings) -> int:
         server_header=False,
         timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=settings.shutdown_request_timeout,
-        timeout_worker_healthcheck=WORKER_START_SECONDS,
     )
     try:
         listener = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")

@@ -40,12 +40,35 @@ AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
 LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-enough-characters"}
 
+SLOW_MARKERS = ("browser", "kubectl", "load", "promtool", "slow", "wrk")
+SLOW_FIXTURES = {"begin_service", "fork_server", "frail_postgres", "local_service", "postgres"}
+
 MakeSettings = Callable[..., Settings]
 
 
 def pytest_report_header() -> list[str]:
     """What is left out on this machine."""
     return [] if find_chromium() else [f"browser tests are left out: {MISSING}"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make quick` asks for."""
+    parser.addoption("--quick", action="store_true", help="SQLite alone, no other process, no browser, no load")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not quick."""
+    if config.getoption("quick"):
+        slow = [item for item in items if not _is_quick(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    marked = any(item.get_closest_marker(name) for name in SLOW_MARKERS)
+    return not (marked or "postgresql" in parameters or SLOW_FIXTURES.intersection(item.fixturenames))
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -153,6 +153,7 @@ def test_an_unusable_secret_is_one_line(
     assert printed.err.startswith("SECRET_KEY_FILE: ")
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_named(run: Run) -> None:
     done = run("token", DATABASE_URL="mysql://u:hunter2@h/d")
     assert (done.returncode, done.stdout) == (1, "")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "fix_sqlalchemy.py"
 # The modules that the service imports of each package.
 MODULES = {

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 LOOK = """
 import gc
 from app.gc_tuning import settle_heap
@@ -18,6 +20,7 @@ print(gc.collect())
 """
 
 
+@pytest.mark.slow
 def test_the_heap_is_settled_once() -> None:
     ran = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True, timeout=60)
     before, after = ran.stdout.splitlines()

@@ -103,6 +103,7 @@ UNCAUGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 @pytest.mark.parametrize("code", UNCAUGHT.values(), ids=UNCAUGHT.keys())
 def test_what_nobody_catches_is_in_the_same_shape(code: str, as_json: bool) -> None:

@@ -48,6 +48,7 @@ def test_an_orderly_end_is_no_failure(start_service: Start, ending: signal.Signa
     assert '"Application shutdown complete."' in service.output()
 
 
+@pytest.mark.slow
 async def test_a_signal_during_the_start_is_heard(tmp_path: Path) -> None:
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/sync.db", "SECRET_KEY": "k" * 40}
     service = ServiceProcess(environment, tmp_path / "log")
@@ -89,6 +90,7 @@ def test_it_tells_where_it_listens(start_service: Start, host: str) -> None:
     assert f'"url": "http://{"[::]" if host == "::" else host}:{service.port}"' in service.output()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_database_that_is_away_is_a_clear_failure(workers: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/missing/sync.db"

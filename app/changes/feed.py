@@ -55,8 +55,9 @@ class ChangeFeed:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
         start = _read_start(cursor)
+        through = await self._database.watermark.bound()
         async with self._turn(), self._database.read() as session:
-            head = await ChangeRepository(session).get_head(_position(start))
+            head = await ChangeRepository(session, through).get_head(_position(start))
             place = self._find_place(head, start, wanted)
             _check_kept(head, place)
             return place
@@ -68,15 +69,17 @@ class ChangeFeed:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
         start = _read_start(cursor)
+        through = await self._database.watermark.bound()
         async with self._database.read() as session:
-            repository = ChangeRepository(session)
+            repository = ChangeRepository(session, through)
             head = await repository.get_head(_position(start))
             return await _read_page(repository, head, self._find_place(head, start, wanted), wanted, limit)
 
     async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
         """The page after `place`, for a follower that stays."""
+        through = await self._database.watermark.bound()
         async with self._turn(), self._database.read() as session:
-            repository = ChangeRepository(session)
+            repository = ChangeRepository(session, through)
             head = await repository.get_head(place.position)
             if place.cursors.ledger_id != head.ledger_id:
                 raise CursorOfOtherLedger

@@ -19,9 +19,10 @@ LONG_CHANGES = 100  # read at once when they are longer
 
 
 class FeedHead(NamedTuple):
-    """The last position given out, the position before the first event that is kept, and the id of the ledger.
+    """The last position to show, the position before the first event that is kept, and the id of the ledger.
 
-    `event_id` is of the event at `position`, `asked_event_id` of that at the position asked for; None where none is.
+    `ledger_end` is the last position given out, which may be higher while standbys have not confirmed it. `event_id` is
+    of the event at `position`, `asked_event_id` of that at the position asked for; None where none is.
     """
 
     position: int
@@ -29,6 +30,7 @@ class FeedHead(NamedTuple):
     ledger_id: UUID
     event_id: UUID | None
     asked_event_id: UUID | None
+    ledger_end: int
 
 
 class Stretch(NamedTuple):
@@ -39,21 +41,32 @@ class Stretch(NamedTuple):
 
 
 class ChangeRepository:
-    """Queries of the feed. Whatever is at or below the head is visible: commits come in the order of positions."""
+    """Queries of the feed. Whatever is at or below the head is visible: commits come in the order of positions.
 
-    def __init__(self, session: AsyncSession) -> None:
+    The feed ends at the position `through` if there is one (`DurableWatermark`).
+    """
+
+    def __init__(self, session: AsyncSession, through: int | None = None) -> None:
         self._session = session
+        self._through = through
 
     async def get_head(self, asked: int = 0) -> FeedHead:
-        """How far the ledger goes, and which event is at the position `asked`."""
+        """How far the feed goes, and which event is at the position `asked`.
+
+        It goes at least as far as a cursor that was given out, if the ledger does.
+        """
         oldest = select(func.min(SyncEvent.position)).scalar_subquery()
-        event_id = select(SyncEvent.id).where(SyncEvent.position == LedgerHead.position).correlate(LedgerHead)
+        position: ColumnElement[int] = LedgerHead.position.expression
+        if self._through is not None:
+            position = func.least(position, max(self._through, asked))
+        event_id = select(SyncEvent.id).where(SyncEvent.position == position).correlate(LedgerHead)
         query = select(
-            LedgerHead.position,
-            func.coalesce(oldest - 1, LedgerHead.position),
+            position,
+            func.coalesce(oldest - 1, position),
             LedgerIdentity.ledger_id,
             event_id.scalar_subquery(),
             select(SyncEvent.id).where(SyncEvent.position == asked).scalar_subquery(),
+            LedgerHead.position,
         )
         query = query.join_from(LedgerHead, LedgerIdentity, LedgerIdentity.id == LedgerHead.id)
         return FeedHead(*(await self._session.execute(query)).one())

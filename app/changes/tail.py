@@ -137,8 +137,9 @@ class Tail:
         """
         version = self.version
         try:
+            through = await self._database.watermark.bound()
             async with self._database.read() as session:
-                await self._read(ChangeRepository(session))
+                await self._read(ChangeRepository(session, through))
         finally:
             if self.version != version:
                 await self._wake_by_turns()
@@ -168,7 +169,7 @@ class Tail:
 
     def _has_lost_events(self, head: FeedHead) -> bool:
         """Whether the ledger ends before what was read of it already, or has another event at the end of the ring."""
-        is_shorter = head.position < max(self._ring.end, self._read_by_others)
+        is_shorter = head.ledger_end < max(self._ring.end, self._read_by_others)
         return is_shorter or are_of_different_events(self._ring.end_tag, tag_of(head.asked_event_id))
 
     def _restart(self, head: FeedHead) -> None:

@@ -57,3 +57,10 @@ class DurabilityCheck:
             writability.report_read_only()
         else:
             writability.allow(READ_ONLY)
+
+
+async def check_standbys(database: Database) -> None:
+    """Find out whether PostgreSQL has synchronous standbys, for whom readers have to wait."""
+    if not database.is_sqlite:
+        async with database.connection() as connection:
+            await database.watermark.check(connection)

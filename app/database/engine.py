@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import (
@@ -22,9 +22,12 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
+from app.database.connection import ClosableConnection, never_cancelled
 from app.database.errors import DatabaseDamaged, database_errors
+from app.database.pool_metrics import measure_pool
 from app.database.session import ISOLATION, prepare_sessions, startup_parameters
 from app.database.sqlite_file import SqliteFile
+from app.database.watermark import DurableWatermark
 from app.database.writability import DAMAGE, Writability
 from app.errors import describe
 from app.metrics import DatabaseMetrics
@@ -33,9 +36,10 @@ log = structlog.get_logger(__name__)
 
 _BEGIN = "sqlite_begin"
 _READ_ONLY_SERVER = "25006"
+_COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
 CLOSE_SECONDS = 2
+NO_LIMIT_SECONDS = 7 * 86_400
 WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
-_TAKEN = "sync-service: taken"
 
 
 class Database:
@@ -46,7 +50,7 @@ class Database:
         self.writability = Writability()
         self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
         if metrics is not None:
-            _measure_pool(self.engine, settings, metrics)
+            measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
         self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
         if self._file is not None:
@@ -64,6 +68,12 @@ class Database:
         self._turn_timeout_seconds = settings.database_lock_timeout
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write, expire_on_commit=False)
+        self.watermark = DurableWatermark(
+            _create_waiting_engine(settings, single),
+            timeout_seconds=settings.database_statement_timeout,
+            pooled=pooled,
+        )
+        self.watermark.watch(self.engine)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -80,22 +90,33 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A session in one writing transaction, committed at the end of the block and rolled back on an error."""
+    async def transaction(self, *, wait_for_standbys: bool = True) -> AsyncIterator[AsyncSession]:
+        """A session in one writing transaction, committed at the end of the block and rolled back on an error.
+
+        Without `wait_for_standbys` a failover may undo it.
+        """
         with self._errors():
             async with self._writing(), self._writers.begin() as session:
+                if self.watermark.active and not wait_for_standbys:
+                    await session.execute(_COMMIT_LOCALLY)
                 yield session
 
     @asynccontextmanager
     async def append(self) -> AsyncIterator[AsyncConnection]:
         """A connection for the ledger: autocommit on PostgreSQL, one writing transaction on SQLite.
 
-        Raises `WritesRefused` while an event written now could be lost.
+        Raises `WritesRefused` while an event written now could be lost, and `CommitUncertain` when it is committed, but
+        perhaps on the primary alone.
         """
         with self._errors():
             self.writability.check()
             with self.writability.observed():
-                async with self._writing(), self._append.begin() as connection:
+                async with (
+                    self._writing(),
+                    self._append.connect() as connection,
+                    never_cancelled(connection),
+                    connection.begin(),
+                ):
                     yield connection
 
     @property
@@ -152,6 +173,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; those that hang are left to the end of the process after 2 seconds."""
+        await self.watermark.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.engine.dispose()
@@ -179,38 +201,17 @@ def create_engine(settings: Settings) -> AsyncEngine:
     if target.is_sqlite:
         _prepare_sqlite(engine, settings)
     else:
+        event.listen(engine.sync_engine, "connect", _watch_connection)
         prepare_sessions(engine, settings)
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     event.listen(engine.sync_engine, "handle_error", _forget_values)
     return engine
 
 
-def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:
-    """Count the pool's connections as they come and go."""
-    metrics.limit.set(settings.database_pool_size + settings.database_max_overflow)
-
-    pool = engine.sync_engine
-
-    @event.listens_for(pool, "connect")
-    def _connected(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        metrics.idle.inc()
-
-    @event.listens_for(pool, "checkout")
-    def _taken(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        record.info[_TAKEN] = True
-        metrics.idle.dec()
-        metrics.in_use.inc()
-
-    @event.listens_for(pool, "checkin")
-    def _given_back(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        # An attempt to connect that failed is given back without ever having been taken.
-        if record.info.pop(_TAKEN, False):
-            metrics.in_use.dec()
-            metrics.idle.inc()
-
-    @event.listens_for(pool, "close")
-    def _closed(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        metrics.idle.dec()
+def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> AsyncEngine:
+    """An engine of one connection whose statements may take as long as they take."""
+    limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": NO_LIMIT_SECONDS}
+    return create_engine(settings.model_copy(update=limits)).execution_options(**options)
 
 
 def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
@@ -219,6 +220,7 @@ def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
 
 def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
     arguments: dict[str, Any] = {
+        "connection_class": ClosableConnection,
         "timeout": settings.database_connect_timeout,
         # The server's own time-out fires first; this one is for a server that no longer answers.
         "command_timeout": settings.database_statement_timeout + 1,
@@ -253,6 +255,12 @@ def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
     def _begin(connection: Connection) -> None:
         if statement := connection.get_execution_options().get(_BEGIN, "BEGIN"):
             connection.exec_driver_sql(statement)
+
+
+def _watch_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    driver = connection.driver_connection
+    if isinstance(driver, ClosableConnection):
+        driver.watch()
 
 
 def _treat_read_only_as_lost(context: ExceptionContext) -> None:

@@ -114,8 +114,9 @@ class Claimer:
         again_seconds = math.inf
         try:
             if slots:
-                async with self._database.transaction() as session:
-                    claimed = await self._claim(ClaimRepository(session, self._process), slots)
+                through = await self._database.watermark.bound()
+                async with self._database.transaction(wait_for_standbys=False) as session:
+                    claimed = await self._claim(ClaimRepository(session, self._process), slots, through)
                 claims, again_seconds = claimed
         finally:
             used = {claim.recipient.id: len(claim.deliveries) for claim in claims}
@@ -123,7 +124,9 @@ class Claimer:
                 self._slots.give_back(subscription_id, number - used.get(subscription_id, 0))
         return claims, again_seconds
 
-    async def _claim(self, repository: ClaimRepository, slots: Mapping[UUID, int]) -> tuple[Sequence[Claim], float]:
+    async def _claim(
+        self, repository: ClaimRepository, slots: Mapping[UUID, int], through: int | None
+    ) -> tuple[Sequence[Claim], float]:
         recipients = await repository.list_recipients(slots)
         locked_seconds = LOCKED_SECONDS if len(recipients) < len(slots) else math.inf
         readable = [(recipient, signer) for recipient in recipients if (signer := self._signer(recipient))]
@@ -135,6 +138,7 @@ class Claimer:
             {subscription_id: limit.number for subscription_id, limit in limits.items() if limit.number > 0},
             recipients[0].now,
             self._lease,
+            through,
         )
         await repository.mark_next_sends(dict(_next_sends(recipients, leased)))
         again = (_again_seconds(one, len(leased[one.id]), limits[one.id], slots[one.id]) for one, _ in readable)

@@ -121,11 +121,16 @@ class ClaimRepository:
         return Counter({row[0]: row[1] for row in await self._session.execute(query)})
 
     async def claim_due(
-        self, limits: Mapping[UUID, int], now: datetime, lease: timedelta
+        self, limits: Mapping[UUID, int], now: datetime, lease: timedelta, through: int | None = None
     ) -> defaultdict[UUID, list[LeasedDelivery]]:
-        """Lease so many due deliveries of each subscription, the longest due first; given in the ledger's order."""
+        """Lease so many due deliveries of each subscription, the longest due first; given in the ledger's order.
+
+        None of an event after the position `through`, if there is one.
+        """
         rows = [
-            row for due in self._due(limits, now) for row in await self._session.execute(self._lease(due, now + lease))
+            row
+            for due in self._due(limits, now, through)
+            for row in await self._session.execute(self._lease(due, now + lease))
         ]
         events = {event.position: event for event in await self._list_events({row.position for row in rows})}
         claimed: defaultdict[UUID, list[LeasedDelivery]] = defaultdict(list)
@@ -134,16 +139,16 @@ class ClaimRepository:
             claimed[row.subscription_id].append(delivery)
         return claimed
 
-    def _due(self, limits: Mapping[UUID, int], now: datetime) -> Iterator[Select[Any]]:
+    def _due(self, limits: Mapping[UUID, int], now: datetime, through: int | None) -> Iterator[Select[Any]]:
         """What to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
         dialect = self._session.get_bind().dialect
         if dialect.name == "postgresql":
             bound = bound_rows(dialect, _LIMIT, list(limits.items()))
-            first = _first_due(bound.c.subscription_id, bound.c.limit, now).lateral()
+            first = _first_due(bound.c.subscription_id, bound.c.limit, now, through).lateral()
             yield select(first.c.id).select_from(bound.join(first, true()))
         else:
             for subscription_id, limit in limits.items():
-                yield _first_due(subscription_id, limit, now)
+                yield _first_due(subscription_id, limit, now, through)
 
     def _lease(self, due: Select[Any], until: datetime) -> UpdateBase:
         ids = due.cte("due")
@@ -206,11 +211,12 @@ class ClaimRepository:
 
 
 def _first_due(
-    subscription_id: ColumnElement[UUID] | UUID, limit: ColumnElement[int] | int, now: datetime
+    subscription_id: ColumnElement[UUID] | UUID, limit: ColumnElement[int] | int, now: datetime, through: int | None
 ) -> Select[Any]:
+    durable = () if through is None else (Delivery.position <= through,)
     return (
         select(Delivery.id)
-        .where(Delivery.subscription_id == subscription_id, Delivery.due_at <= now)
+        .where(Delivery.subscription_id == subscription_id, Delivery.due_at <= now, *durable)
         .order_by(Delivery.due_at, Delivery.position)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -88,7 +88,7 @@ class Dispatcher:
             task.cancel()
         await self._settler.close(CLOSE_SECONDS)
         try:
-            async with asyncio.timeout(CLOSE_SECONDS), self._database.transaction() as session:
+            async with asyncio.timeout(CLOSE_SECONDS), self._database.transaction(wait_for_standbys=False) as session:
                 await ClaimRepository(session, self._process).release()
         except (DatabaseUnavailable, TimeoutError):
             log.warning("leases are left to end by themselves", deliveries=len(self.leases))

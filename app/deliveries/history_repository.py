@@ -35,10 +35,14 @@ class StoredDelivery(NamedTuple):
 
 
 class HistoryRepository:
-    """Deliveries of subscriptions that are not deleted."""
+    """Deliveries of subscriptions that are not deleted.
 
-    def __init__(self, session: AsyncSession) -> None:
+    The list ends at the position `through` if there is one (`DurableWatermark`).
+    """
+
+    def __init__(self, session: AsyncSession, through: int | None = None) -> None:
         self._session = session
+        self._through = through
 
     async def get(self, delivery_id: int) -> StoredDelivery:
         """One delivery.
@@ -56,6 +60,8 @@ class HistoryRepository:
     ) -> Sequence[StoredDelivery]:
         """Deliveries of a subscription by falling position."""
         query = _deliveries().where(Delivery.subscription_id == subscription_id)
+        if self._through is not None:
+            query = query.where(Delivery.position <= self._through)
         if status is not None:
             query = query.where(Delivery.status == status)
         if file_id is not None:

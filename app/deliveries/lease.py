@@ -51,6 +51,6 @@ class LeaseKeeper:
         if not running:
             return
         deadline = self.deadline()
-        async with self._database.transaction() as session:
+        async with self._database.transaction(wait_for_standbys=False) as session:
             extended = await ClaimRepository(session, self._process).extend(running, self.lease)
         self._deadlines |= {key: deadline for key in extended if key in self._deadlines}

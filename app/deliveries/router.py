@@ -21,7 +21,7 @@ from app.deliveries.service import DeliveryPending, DeliveryService
 from app.errors import NotFound
 from app.events.examples import EVENT_ID
 from app.events.repository import EventRepository
-from app.http.dependencies import ReadSession
+from app.http.dependencies import CurrentDatabase
 from app.http.openapi import documented
 from app.http.paging import LINK_HEADER, page_links
 from app.http.types import RowId, Uuid
@@ -60,7 +60,7 @@ async def list_deliveries(
     subscription_id: SubscriptionId,
     query: Annotated[DeliveryQuery, Query()],
     _operator: Operator,
-    session: ReadSession,
+    database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
     """What was sent and what is to be sent, newest first. `status=dead` lists what nobody tries any more.
@@ -68,11 +68,13 @@ async def list_deliveries(
     Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`.
     """
     wanted = query.model_dump(exclude={"limit", "offset"})
-    found = await HistoryRepository(session).list_newest(
-        subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
-    )
-    if not found and not await OverviewRepository(session).is_known(subscription_id):
-        raise NotFound("There is no subscription with this id.")
+    through = await database.watermark.bound()
+    async with database.read() as session:
+        found = await HistoryRepository(session, through).list_newest(
+            subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
+        )
+        if not found and not await OverviewRepository(session).is_known(subscription_id):
+            raise NotFound("There is no subscription with this id.")
     return _page(request, response, found, query)
 
 
@@ -124,11 +126,14 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     summary="Get a delivery with its attempts",
     responses=documented(200, "The delivery and its attempts.", UNKNOWN),
 )
-async def get_delivery(delivery_id: DeliveryId, _operator: Operator, session: ReadSession) -> DeliveryWithHistory:
+async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: CurrentDatabase) -> DeliveryWithHistory:
     """One delivery by its id, and every attempt: when, how long it took, and what came back."""
-    repository = HistoryRepository(session)
-    delivery = await repository.get(delivery_id)
-    return DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
+    async with database.read() as session:
+        repository = HistoryRepository(session)
+        delivery = await repository.get(delivery_id)
+        view = DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
+    await database.watermark.reach(delivery.position)
+    return view
 
 
 @router.post(
@@ -161,12 +166,15 @@ async def list_event_deliveries(
     event_id: EventId,
     query: Annotated[DeliveryPageQuery, Query()],
     _operator: Operator,
-    session: ReadSession,
+    database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
     """Who was, or is to be, told of an event. A subscription that is behind has no delivery of it yet."""
-    event = await EventRepository(session).get(event_id)
-    found = await HistoryRepository(session).list_of_event(event.position, limit=query.limit + 1, offset=query.offset)
+    async with database.read() as session:
+        event = await EventRepository(session).get(event_id)
+        history = HistoryRepository(session)
+        found = await history.list_of_event(event.position, limit=query.limit + 1, offset=query.offset)
+    await database.watermark.reach(event.position)
     return _page(request, response, found, query)
 
 

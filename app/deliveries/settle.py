@@ -96,7 +96,7 @@ class Settler:
             return
 
     async def _write(self, group: Sequence[Result]) -> None:
-        async with self._database.transaction() as session:
+        async with self._database.transaction(wait_for_standbys=False) as session:
             repository = SettlementRepository(session, self._process)
             now = await repository.share_lanes()
             decisions = {result.delivery.key: self._decide(result, now) for result in group}
@@ -159,7 +159,7 @@ class Settler:
         reason. Raises nothing: the results are committed and would be written again.
         """
         try:
-            async with self._database.transaction() as session:
+            async with self._database.transaction(wait_for_standbys=False) as session:
                 repository = SubscriptionRepository(session)
                 stored = await repository.get_for_change(health.subscription_id)
                 is_as_before = stored.url == health.url and stored.failing_since == health.failing_since

@@ -44,7 +44,7 @@ class EventReader:
 
         Raises:
             NotFound: when there is none.
-            DatabaseUnavailable: the database can not serve now.
+            DatabaseUnavailable: the database can not serve now, or its standbys have not confirmed the event.
             ReadTooLate: it took too long, the wait for an earlier statement included.
         """
         question = _Question(event_id, asyncio.get_running_loop().create_future())
@@ -54,9 +54,11 @@ class EventReader:
             self._task = asyncio.create_task(self._read_groups(), name="event-reader", context=Context())
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await question.answer
+                event = await question.answer
         except TimeoutError:
             raise ReadTooLate from None
+        await self._database.watermark.reach(event.position)
+        return event
 
     async def close(self) -> None:
         """Leave no statement behind, and let nobody wait any more."""

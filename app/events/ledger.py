@@ -10,8 +10,10 @@ import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.concurrency.shutdown import wait_or_cancel
+from app.database.connection import CommitUncertain
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
+from app.database.watermark import server_of
 from app.errors import Unavailable, describe
 from app.events.deadlines import CommitTooLate, Deadlines
 from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
@@ -132,17 +134,20 @@ class Ledger:
                 await self._answer([append])
 
     async def _write(self, group: list[Append]) -> None:
-        known = KnownEvents()
+        known, known_through = KnownEvents(), 0
         while True:
             plan = plan_group(group, known)
             try:
                 await self._commit(plan.records)
             except IntegrityError:
                 seen = len(known)
-                known.add(await self._list_known(plan.records))
+                records, through = await self._list_known(plan.records)
+                known.add(records)
+                known_through = max(known_through, through)
                 if len(known) == seen:
                     raise
             else:
+                await self._database.watermark.reach(known_through)
                 # Only now: what a refused append conflicts with may have been a neighbour that was itself not written.
                 for append in plan.refused:
                     append.refuse(IdempotencyKeyReused())
@@ -167,16 +172,18 @@ class Ledger:
         try:
             await self._add_events(records)
         except DatabaseUnavailable as error:
-            if not error.connection_lost:
+            if not error.connection_lost and not isinstance(error, CommitUncertain):
                 raise
             # The commit may have arrived. The ids would tell, so writing the same records again is safe.
             await self._add_events(records)
 
     async def _add_events(self, records: list[EventRecord]) -> None:
         async with self._database.append() as connection:
-            await LedgerRepository(connection).add_events(records)
+            last = await LedgerRepository(connection).add_events(records) + len(records)
+            server = server_of(connection)
+        self._database.watermark.confirm(last, server)
 
-    async def _list_known(self, records: list[EventRecord]) -> list[EventRecord]:
+    async def _list_known(self, records: list[EventRecord]) -> tuple[list[EventRecord], int]:
         async with self._database.append() as connection:
             return await LedgerRepository(connection).list_known(records)
 

@@ -95,8 +95,8 @@ class LedgerRepository:
         await self._connection.execute(statement, rows)
         return base
 
-    async def list_known(self, records: Sequence[EventRecord]) -> list[EventRecord]:
-        """What the ledger holds under the ids and the scoped keys of `records`."""
+    async def list_known(self, records: Sequence[EventRecord]) -> tuple[list[EventRecord], int]:
+        """What the ledger holds under the ids and the scoped keys of `records`, and the highest position of it."""
         keyed = [record for record in records if record.idempotency_key is not None]
         query = select(
             SyncEvent.id,
@@ -105,6 +105,7 @@ class LedgerRepository:
             SyncEvent.event_metadata,
             SyncEvent.created_by,
             SyncEvent.idempotency_key,
+            SyncEvent.position,
         )
         by_id = query.where(among_ids(SyncEvent.id, [record.id for record in records]))
         by_key = query.where(
@@ -114,7 +115,8 @@ class LedgerRepository:
             )
         )
         rows = [*(await self._connection.execute(by_id)), *(await self._connection.execute(by_key))]
-        return [
+        known = [
             EventRecord(id_, file_id, event_type, None if metadata is None else encode_metadata(metadata), by, key)
-            for id_, file_id, event_type, metadata, by, key in rows
+            for id_, file_id, event_type, metadata, by, key, _ in rows
         ]
+        return known, max((row.position for row in rows), default=0)

@@ -8,7 +8,20 @@ from operator import add
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, inspect, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    inspect,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
@@ -39,10 +52,15 @@ _BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
 
 
 class EventRepository:
-    """Reads events, and gives set-aside ones back to the sweep."""
+    """Reads events, and gives set-aside ones back to the sweep.
 
-    def __init__(self, session: AsyncSession | AsyncConnection) -> None:
+    Lists end at the position `through` if there is one: nothing above it is shown (`DurableWatermark`).
+    """
+
+    def __init__(self, session: AsyncSession | AsyncConnection, through: int | None = None) -> None:
         self._session = session
+        self._through = [] if through is None else [SyncEvent.position <= through]
+        self._head = _head() if through is None else literal(through, BigInteger)
 
     async def get(self, event_id: UUID) -> EventRow:
         """The event with this id.
@@ -64,11 +82,11 @@ class EventRepository:
         """Events as JSON by falling position. Without filters, any offset is one index seek: positions have no gaps."""
         newest_first = SyncEvent.position.desc()
         if wanted == EVERYTHING:
-            listed = SyncEvent.position <= _head() - offset
+            listed = SyncEvent.position <= self._head - offset
         elif wanted.processed is False:
-            listed = SyncEvent.position.in_(_unprocessed_page(_conditions(wanted), limit, offset))
+            listed = SyncEvent.position.in_(_unprocessed_page([*_conditions(wanted), *self._through], limit, offset))
         else:
-            listed = _listed(_conditions(wanted), newest_first, limit, offset)
+            listed = _listed([*_conditions(wanted), *self._through], newest_first, limit, offset)
         query = select(EVENT_JSON).where(listed).order_by(newest_first).limit(limit)
         return (await self._session.execute(query)).scalars().all()
 
@@ -81,14 +99,19 @@ class EventRepository:
     async def list_history(self, file_id: UUID, *, limit: int, offset: int) -> Sequence[str]:
         """Events of one file as JSON by rising position."""
         oldest_first = SyncEvent.position.asc()
-        listed = _listed([SyncEvent.file_id == file_id], oldest_first, limit, offset)
+        listed = _listed([SyncEvent.file_id == file_id, *self._through], oldest_first, limit, offset)
         query = select(EVENT_JSON).where(listed).order_by(oldest_first).limit(limit)
         return (await self._session.execute(query)).scalars().all()
 
     async def file_is_known(self, file_id: UUID) -> bool:
         """Whether any event names the file."""
-        query = select(SyncEvent.position).where(SyncEvent.file_id == file_id).limit(1)
+        query = select(SyncEvent.position).where(SyncEvent.file_id == file_id, *self._through).limit(1)
         return (await self._session.scalar(query)) is not None
+
+    async def get_last_position(self, file_id: UUID) -> int:
+        """The position of the last event that names the file; 0 when none does."""
+        query = select(func.max(SyncEvent.position)).where(SyncEvent.file_id == file_id)
+        return (await self._session.scalar(query)) or 0
 
     async def get_ledger_id(self) -> UUID:
         """What tells this ledger from every other one."""

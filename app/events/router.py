@@ -185,8 +185,11 @@ async def list_events(
     """
     wanted = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
     await place.take(query.limit)
+    through = await database.watermark.bound()
     async with database.connection() as connection:
-        events = await EventRepository(connection).list_newest(wanted, limit=query.limit + 1, offset=query.offset)
+        events = await EventRepository(connection, through).list_newest(
+            wanted, limit=query.limit + 1, offset=query.offset
+        )
     has_next = len(events) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
     return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)

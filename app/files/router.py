@@ -14,7 +14,7 @@ from app.events.schemas import EventView, PageQuery
 from app.files.dependencies import Deliveries
 from app.files.repository import FileRepository
 from app.files.schemas import FileView
-from app.http.dependencies import CurrentDatabase, ListPlace, ReadSession
+from app.http.dependencies import CurrentDatabase, ListPlace
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.paging import LINK_HEADER, page_links
@@ -32,12 +32,18 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
     summary="Get the state of a file",
     responses=documented(200, "The file.", UNKNOWN),
 )
-async def get_file(file_id: FileId, _reader: Reader, session: ReadSession, deliveries: Deliveries) -> FileView:
+async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, deliveries: Deliveries) -> FileView:
     """The file as its processed events tell it, how many events are still to come, and who was told of them."""
-    state, pending = await FileRepository(session).find(file_id)
-    if state is None and not pending:
-        raise NotFound("No event names this file.")
-    return FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+    watermark, last_position = database.watermark, 0
+    async with database.read() as session:
+        state, pending = await FileRepository(session).find(file_id)
+        if state is None and not pending:
+            raise NotFound("No event names this file.")
+        view = FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+        if watermark.active:
+            last_position = await EventRepository(session).get_last_position(file_id)
+    await watermark.reach(last_position)
+    return view
 
 
 @router.get(
@@ -59,8 +65,9 @@ async def list_file_events(
 ) -> Response:
     """Everything that happened to the file, oldest first."""
     await place.take(query.limit)
+    through = await database.watermark.bound()
     async with database.connection() as connection:
-        repository = EventRepository(connection)
+        repository = EventRepository(connection, through)
         events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
         if not events and not await repository.file_is_known(file_id):
             raise NotFound("No event names this file.")

@@ -166,6 +166,7 @@ async def test_a_cursor_that_fits_no_more_ends_the_stream(
         assert await take(stream, 1) == [2]
 
 
+@pytest.mark.slow
 async def test_a_reader_that_does_not_read_is_cut_off_and_holds_up_nobody(
     start_service: Start, database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
 ) -> None:

@@ -132,6 +132,7 @@ async def plan_of(database: Database, query: Query) -> str:
     return "\n".join(plans)
 
 
+@pytest.mark.slow
 async def test_no_hot_query_scans_or_sorts_the_ledger(filled: Database) -> None:
     for name, query in QUERIES.items():
         plan = await plan_of(filled, query)

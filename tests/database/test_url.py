@@ -100,6 +100,7 @@ def test_nonsense_is_refused_without_a_word_of_it(text: str) -> None:
     assert PASSWORD not in refusal(text)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["", "sqlite:///", "postgresql://", "postgresql://u:hunter2@", "postgresql://h/d?"]),
     st.text() | st.text(":/?#@[]%&=hunter2", max_size=30),

@@ -163,6 +163,7 @@ async def test_one_that_is_live_and_does_not_keep_up_is_live_no_longer(database:
     assert (await get_subscription(database, subscription_id)).live
 
 
+@pytest.mark.slow
 async def test_catching_up_while_the_sweep_runs_and_on_several_replicas(database: Database) -> None:
     files = [uuid4() for _ in range(5)]
     subscription_id = await add_subscription(database, after=0)

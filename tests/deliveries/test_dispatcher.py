@@ -146,6 +146,7 @@ async def test_a_dead_delivery_may_be_tried_again(database: Database) -> None:
         assert (delivery.status, delivery.attempts) == ("delivered", 1)
 
 
+@pytest.mark.slow
 async def test_the_next_of_a_file_does_not_wait_for_the_next_look(database: Database) -> None:
     async with receiving() as receiver, running(database) as replica:
         await add_subscription(database, url=receiver.url, secret=encrypted())

@@ -93,6 +93,7 @@ async def test_one_that_is_live_stays_so_while_its_long_lanes_are_all_that_does_
     assert ((of_stuck.pending, of_stuck.behind), (of_other.pending, of_other.behind)) == ((4, True), (2, False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [None, 0])
 async def test_everything_comes_in_order_once_the_file_gets_through(database: Database, after: int | None) -> None:
     stuck = True

@@ -153,6 +153,7 @@ async def test_the_end_waits_for_answers_that_come(database: Database) -> None:
         assert [one.status for one in await list_deliveries(database, subscription_id)] == ["delivered"]
 
 
+@pytest.mark.slow
 async def test_two_replicas_share_the_work_and_send_nothing_twice(database: Database) -> None:
     files = [uuid4() for _ in range(20)]
     async with receiving() as receiver, running(database) as first, running(database) as second:

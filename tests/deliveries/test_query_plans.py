@@ -152,6 +152,7 @@ async def filled(database: Database) -> tuple[Database, UUID]:
     return database, subscription_id
 
 
+@pytest.mark.slow
 async def test_no_statement_scans_the_deliveries(
     filled: tuple[Database, UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:

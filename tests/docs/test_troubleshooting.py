@@ -13,6 +13,7 @@ from app.config import load_settings
 from app.database.engine import Database
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable
 from app.database.migrations import NotMigrated, Schema, prepare_schema
+from app.database.watermark import NotYetDurable
 from app.database.writability import WritesRefused
 from app.events.deadlines import CommitTooLate
 from app.events.ledger import LedgerBusy
@@ -54,6 +55,7 @@ async def test_every_reason_of_a_503_is_explained() -> None:
         DatabaseUnavailable.detail,
         DatabaseDamaged.detail,
         WritesRefused.detail,
+        NotYetDurable.detail,
         KeysUnavailable.detail,
         LedgerBusy.detail,
         CommitTooLate.detail,

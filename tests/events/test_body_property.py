@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -133,6 +134,7 @@ async def post(client: httpx.AsyncClient, url: str, body: Any) -> tuple[httpx.Re
     return answer, [event for event in await newest() if event["position"] > last]
 
 
+@pytest.mark.slow
 @HTTP
 @given(body=EVENT)
 async def test_an_event_is_recorded_exactly_if_it_is_valid(client: httpx.AsyncClient, body: Any) -> None:
@@ -146,6 +148,7 @@ async def test_an_event_is_recorded_exactly_if_it_is_valid(client: httpx.AsyncCl
         assert recorded == []
 
 
+@pytest.mark.slow
 @HTTP
 @given(body=BATCH)
 async def test_a_batch_is_recorded_exactly_if_all_of_it_is_valid(client: httpx.AsyncClient, body: Any) -> None:

@@ -98,6 +98,7 @@ async def test_concurrent_duplicates_make_one_event(database: Database) -> None:
     assert len(await read_ledger(database)) == await read_head(database) == 1
 
 
+@pytest.mark.slow
 async def test_a_large_group_of_replays_is_answered(database: Database) -> None:
     ledger = open_ledger(database, group_size=10_000)
     records = [record(idempotency_key=f"key-{number}") for number in range(5000)]

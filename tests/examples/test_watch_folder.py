@@ -19,6 +19,8 @@ from tests.examples.conftest import EXAMPLES
 from tests.examples.service_double import TOKEN, ServiceDouble, _Handler
 from tests.examples.watcher_run import run_once, until, watching
 
+pytestmark = pytest.mark.slow
+
 
 def start(folder: Path, service: ServiceDouble, *arguments: str, **more: Any) -> "subprocess.Popen[str]":
     """The program itself, as a person starts it."""

@@ -460,6 +460,7 @@ async def test_a_new_connection_that_breaks_off_is_not_tried_again_at_once(sende
     assert len(ports) == 1
 
 
+@pytest.mark.slow
 async def test_many_at_once_do_not_wait_for_each_other(sender: OutboundClient) -> None:
     release = asyncio.Event()
 

@@ -45,12 +45,13 @@ class PostgresServer:
     The directory is in memory where there is room: `fsync`, which the service insists on, costs nothing there.
     """
 
-    def __init__(self, version: int = 18, *, in_memory: bool = True) -> None:
+    def __init__(self, version: int = 18, *, in_memory: bool = True, primary: "PostgresServer | None" = None) -> None:
+        """Make a data directory: a new one, or that of a standby of `primary`, which runs."""
         self._root = Path(tempfile.mkdtemp(prefix="sync-postgres-", dir=_memory() if in_memory else None))
         self._root.chmod(0o755)
         self._data = self._root / "data"
         self._log = self._root / "log"
-        self._installation = installation(version)
+        self._installation = installation(version) if primary is None else primary.installation
         self._copy: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._reserved = ReservedPort()
@@ -60,10 +61,14 @@ class PostgresServer:
         if os.geteuid() == 0:
             user = pwd.getpwnam(ORDINARY_USER)
             self._user, self._group = user.pw_uid, user.pw_gid
-            self._data.mkdir()
+            self._data.mkdir(mode=0o700)
             os.chown(self._data, user.pw_uid, user.pw_gid)
             if not self._can_run():
                 self._copy_installation()
+        if primary is not None:
+            source = f"host=127.0.0.1 port={primary.port} user=postgres"
+            self.run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast", "-N")
+            return
         self.run(
             "initdb",
             "-D",
@@ -77,6 +82,11 @@ class PostgresServer:
             "--no-locale",
             "-N",
         )
+
+    @property
+    def installation(self) -> Path:
+        """Where the binaries are that this server runs from."""
+        return self._installation
 
     def _can_run(self) -> bool:
         try:
@@ -158,6 +168,11 @@ class PostgresServer:
         """The id of the server's first process, the parent of all others."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return self._log.read_text()
 
     def stop(self) -> None:
         """Stop at once but cleanly, as an operator's restart does; open connections are cut."""
