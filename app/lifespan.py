@@ -35,8 +35,8 @@ from app.deliveries.service import DeliveryService
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.events.repository import EventRepository
-from app.files.delivery_progress import DeliveryProgress
 from app.files.handler import FileStateHandler
+from app.files.schemas import DeliveryProgress
 from app.gc_tuning import settle_heap
 from app.http.pages import Pages
 from app.metrics import Metrics

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from app.events.examples import PENDING_EVENT
+from app.events.schemas import PENDING_EVENT
 
 BEGINNING = "AQAAAAAAAAAAsDODTOeDmniPlNanC_8h0Zuo"
 CURSOR = "AgAAAAAAAAABsDODTOeDmniPlNanP20qG0xdyHF6VgNK"

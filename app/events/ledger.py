@@ -16,10 +16,9 @@ from app.database.errors import DatabaseUnavailable
 from app.database.watermark import server_of
 from app.errors import Unavailable, describe
 from app.events.deadlines import CommitTooLate, Deadlines
-from app.events.group import Append, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
+from app.events.group import Append, EventRecord, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import EventType
-from app.events.record import EventRecord
 from app.metrics import LedgerMetrics
 from app.tracing.span import recorded_context, traced
 

@@ -7,8 +7,8 @@ from sqlalchemy import ARRAY, Text, Uuid, bindparam, insert, select, text, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.types import among_ids, among_pairs, database_now, latest
+from app.events.group import EventRecord, encode_metadata
 from app.events.models import LedgerHead, SyncEvent
-from app.events.record import EventRecord, encode_metadata
 
 # One statement, one round trip, one transaction: a client that stalls can not hold the head's lock. It returns one
 # row whatever the number of events, so that the answer never waits for the client to read it.

@@ -17,14 +17,15 @@ from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.events.deadlines import CommitTooLate
 from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
 from app.events.event_json import encode_page
-from app.events.examples import BATCH_BODIES, EVENT_BODIES, EVENT_ID
-from app.events.group import IdempotencyKeyReused
+from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import LedgerBusy
 from app.events.models import EventType
-from app.events.record import EventRecord
 from app.events.repository import EventFilter, EventRepository
 from app.events.schemas import (
+    BATCH_BODIES,
     CREATED_MESSAGE,
+    EVENT_BODIES,
+    EVENT_ID,
     BatchCreated,
     EventCreated,
     EventQuery,

@@ -1,1 +1,1 @@
-"""The state of each file, as the processed events tell it."""
+"""The state of each file, derived from its processed events."""

@@ -10,7 +10,7 @@ from app.database.base import Base
 
 
 class FileState(Base):
-    """A file as its processed events tell it. `updated_at` is the time of its last event, not of its processing."""
+    """The file's state, derived from its processed events. `updated_at` is when its last event was recorded."""
 
     __tablename__ = "files"
 

@@ -1,24 +1,31 @@
-"""Files as their events tell them."""
+"""File states and histories over HTTP."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
 from app.events.event_json import encode_page
-from app.events.examples import FILE_ID
 from app.events.repository import EventRepository
-from app.events.schemas import EventView, PageQuery
-from app.files.dependencies import Deliveries
+from app.events.schemas import FILE_ID, EventView, PageQuery
 from app.files.repository import FileRepository
-from app.files.schemas import FileView
+from app.files.schemas import DeliveryProgress, FileView
 from app.http.dependencies import CurrentDatabase, ListPlace
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.paging import LINK_HEADER, page_links
 from app.http.types import Uuid
+
+
+async def get_delivery_progress(request: Request) -> DeliveryProgress:
+    """The reader of the subscriptions' progress, built by the lifespan."""
+    progress: DeliveryProgress = request.state.delivery_progress
+    return progress
+
+
+Deliveries = Annotated[DeliveryProgress, Depends(get_delivery_progress)]
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
 
@@ -33,7 +40,7 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
     responses=documented(200, "The file.", UNKNOWN),
 )
 async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, deliveries: Deliveries) -> FileView:
-    """The file as its processed events tell it, how many events are still to come, and who was told of them."""
+    """The file's state, derived from its processed events, what is pending, and each subscription's progress."""
     watermark, last_position = database.watermark, 0
     async with database.read() as session:
         state, pending = await FileRepository(session).find(file_id)

@@ -2,14 +2,50 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.models import EventType
-from app.files.delivery_progress import SubscriptionProgress
 from app.files.models import FileState
+
+
+class SubscriptionProgress(Protocol):
+    """The progress of a subscription with one file."""
+
+    @property
+    def subscription_id(self) -> UUID:
+        """Which subscription."""
+
+    @property
+    def status(self) -> str:
+        """Whether it is `active`, `paused` or `disabled`."""
+
+    @property
+    def delivered_position(self) -> int | None:
+        """Of the last delivered event before the first pending one."""
+
+    @property
+    def pending(self) -> int:
+        """How many deliveries wait or are under way."""
+
+    @property
+    def dead(self) -> int:
+        """How many deliveries used up their attempts."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether events of the file may not be deliveries yet."""
+
+
+class DeliveryProgress(Protocol):
+    """Reads the progress of every subscription with a file."""
+
+    async def list_of_file(self, session: AsyncSession, file_id: UUID) -> Sequence[SubscriptionProgress]:
+        """The progress with this file, read with `session`."""
+
 
 VIEW_EXAMPLE: dict[str, JsonValue] = {
     "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
@@ -34,7 +70,7 @@ VIEW_EXAMPLE: dict[str, JsonValue] = {
 
 
 class FileSubscription(BaseModel):
-    """How far a subscription is with the file."""
+    """The progress of a subscription with the file."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -52,7 +88,7 @@ class FileSubscription(BaseModel):
 
 
 class FileView(BaseModel):
-    """A file as the processed events tell it."""
+    """The file's state, derived from its processed events."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [VIEW_EXAMPLE]})
 
@@ -67,7 +103,7 @@ class FileView(BaseModel):
     pending_events: int = Field(description="Events of the file that are not processed yet, or set aside.")
     updated_at: datetime | None = Field(description="When the last processed event was recorded.")
     subscriptions: list[FileSubscription] = Field(
-        description="How far each subscription is, whether or not it wants events of this kind."
+        description="The progress of each subscription, whether or not it matches events of this type."
     )
 
     @classmethod

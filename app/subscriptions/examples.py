@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from app.events.examples import EVENT_ID, FILE_ID
+from app.events.schemas import EVENT_ID, FILE_ID
 
 SUBSCRIPTION_ID = "019376a5-3b70-7c1e-a2d4-5e6f7a8b9c0d"
 DELIVERY_ID = 42

@@ -7,9 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.config import load_settings
-from app.events.group import Receipt
+from app.events.group import EventRecord, Receipt
 from app.events.ledger import Ledger
-from app.events.record import EventRecord
 from app.main import create_app
 
 

@@ -17,6 +17,8 @@ from app.main import create_app
 from tests.conftest import ROOT, MakeSettings, alembic
 from tests.support.application import serve_in_process
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTED_COLUMNS = {"id", "file_id", "event_type", "created_at", "processed", "processed_at", "metadata"}
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from app.database.engine import Database
+from app.events.group import EventRecord
 from app.events.ledger import Ledger
 from app.events.models import LedgerHead, SyncEvent
-from app.events.record import EventRecord
 
 
 def record(**changes: Any) -> EventRecord:

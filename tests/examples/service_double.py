@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from app.events.examples import PROCESSED_EVENT
+from app.events.schemas import PROCESSED_EVENT
 
 TOKEN = "token-of-the-test"
 Fault = Callable[["_Handler"], None]

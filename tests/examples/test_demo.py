@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.examples.conftest import EXAMPLES
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_demo_succeeds() -> None:
