@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     database_url: str = Field("sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form")
     database_pool_size: int = Field(20, ge=1, le=500, description="Connections kept open per process")
     database_max_overflow: int = Field(
-        0, ge=0, le=500, description="Further connections opened under load, and closed again as soon as they are free"
+        0, ge=0, le=500, description="Further connections opened under load, and closed as soon as they are free"
     )
     database_pool_timeout: Seconds = Field(3, description="Seconds to wait for a free connection before a 503")
     database_connect_timeout: Seconds = Field(3, description="Seconds to wait for a new connection")
@@ -43,11 +43,9 @@ class Settings(BaseSettings):
         5, description="Seconds to wait for a lock (PostgreSQL) or for another writer (SQLite)"
     )
     database_idle_transaction_timeout: Seconds = Field(
-        10, description="Seconds after which PostgreSQL ends the transaction of a replica that stalled"
+        10, description="Seconds after which PostgreSQL ends the transaction of a stalled replica"
     )
-    database_prepared_statements: bool = Field(
-        True, description="false when PgBouncer in transaction mode stands between"
-    )
+    database_prepared_statements: bool = Field(True, description="false behind PgBouncer in transaction mode")
 
     # API
     api_title: str = Field("Synchronization Service API", description="Title in / and in the API documentation")
@@ -73,24 +71,26 @@ class Settings(BaseSettings):
         description="Requests per second that one token subject may send to one process; more get 429; 0: no limit",
     )
     rate_limit_burst: int = Field(
-        10_000, ge=1, le=1_000_000, description="Requests that a subject which was quiet may send at once"
+        10_000, ge=1, le=1_000_000, description="Requests that a token subject may send at once after a pause"
     )
 
     # Security
     secret_key: str = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
     secret_key_file: Path = Field(
         Path(".secret_key"),
-        description="Where local mode keeps the key it generates when SECRET_KEY is empty",
+        description="File of the key that local mode generates when SECRET_KEY is empty",
     )
     access_token_expire_minutes: int = Field(
-        60, ge=1, le=525_600, description="Life of tokens minted by `python -m app token`, in minutes"
+        60, ge=1, le=525_600, description="Lifetime of tokens minted by `python -m app token`, in minutes"
     )
 
     # Auth0
     auth0_domain: Annotated[str, AfterValidator(_host_with_optional_port)] = Field(
         "", description="Auth0 tenant, e.g. example.eu.auth0.com; empty means local mode"
     )
-    api_audience: str = Field("https://cloud-api.rakai/", min_length=1, description="The `aud` that a token must carry")
+    api_audience: str = Field(
+        "https://cloud-api.rakai/", min_length=1, description="Required audience (`aud`) of a token"
+    )
     algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
         ("RS256",), description="Accepted signature algorithms, comma-separated, asymmetric ones only"
     )
@@ -102,17 +102,19 @@ class Settings(BaseSettings):
         10_000,
         ge=0,
         le=1_000_000,
-        description="Verified tokens remembered per process; 0 turns the cache off",
+        description="Verified tokens cached per process; 0 turns the cache off",
     )
-    jwks_refresh_seconds: Seconds = Field(600, description="Signing keys are fetched anew this often")
+    jwks_refresh_seconds: Seconds = Field(600, description="Seconds between fetches of the signing keys")
     jwks_max_age_seconds: Seconds = Field(
-        86_400, description="Keys not confirmed for this long stop working, e.g. in a long outage of Auth0"
+        86_400, description="Seconds after which unconfirmed signing keys stop working, e.g. in a long outage of Auth0"
     )
-    jwks_cooldown_seconds: Seconds = Field(30, description="An unknown key id causes at most one fetch in this time")
-    jwks_timeout_seconds: Seconds = Field(5, description="Time-out of one fetch of the keys")
+    jwks_cooldown_seconds: Seconds = Field(
+        30, description="Seconds within which unknown key ids cause at most one fetch"
+    )
+    jwks_timeout_seconds: Seconds = Field(5, description="Seconds one fetch of the signing keys may take")
 
     # Ledger
-    ledger_group_size: int = Field(500, ge=1, le=10_000, description="Most events written in one group commit")
+    ledger_group_size: int = Field(500, ge=1, le=10_000, description="Maximum number of events in one group commit")
     ledger_queue_size: int = Field(
         10_000, ge=1, le=1_000_000, description="Events that may wait for a commit; more get 503"
     )
@@ -120,17 +122,17 @@ class Settings(BaseSettings):
 
     # Change feed
     changes_poll_interval: Seconds = Field(
-        0.2, description="Seconds between looks for new events while streams or long polls wait for them"
+        0.2, description="Seconds between checks for new events while streams or long polls wait"
     )
     changes_keep_alive: Seconds = Field(
-        15, description="Seconds of silence after which a stream is sent a comment; less than a proxy's time-out"
+        15, description="Seconds of silence after which a stream gets a comment; less than a proxy's time-out"
     )
     changes_cursor_version: int = Field(
         2,
         ge=1,
         le=2,
-        description="Version of the feed's cursors; 1 while replicas of a release that refuses version 2 are left, "
-        "or will come back",
+        description="Version of the feed's cursors; 1 while replicas of a release that refuses version 2 run "
+        "or may return",
     )
     max_change_streams: int = Field(
         2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 503"
@@ -142,12 +144,12 @@ class Settings(BaseSettings):
     )
     sync_event_batch_size: int = Field(1000, ge=1, le=10_000, description="Events processed in one transaction")
     sync_event_max_attempts: int = Field(
-        5, ge=1, le=100, description="Attempts before an event that keeps failing is set aside"
+        5, ge=1, le=100, description="Attempts after which a failing event is set aside"
     )
 
     # Webhooks
     webhook_allow_private_addresses: bool = Field(
-        False, description="true: subscribers may be at private, loopback and other addresses that are not public"
+        False, description="true: subscribers may have private, loopback and other non-public addresses"
     )
     webhook_ports: Annotated[tuple[int, ...], NoDecode] = Field(
         (80, 443, 8080, 8443), description="Ports that subscribers may use, comma-separated; 0: any"
@@ -155,44 +157,47 @@ class Settings(BaseSettings):
     webhook_encryption_keys: str = Field(
         "",
         repr=False,
-        description="Encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: the first "
-        "encrypts, all decrypt, and so does SECRET_KEY, or in local mode the generated key, which comes last",
+        description="Keys that encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: "
+        "the first encrypts, all decrypt; SECRET_KEY, or the generated key of local mode, comes last",
     )
     webhook_max_subscriptions: int = Field(
-        100, ge=0, le=10_000, description="Subscriptions that may be there at once; a further one gets 409"
+        100, ge=0, le=10_000, description="Maximum number of subscriptions; a further one gets 409"
     )
-    webhook_timeout: Seconds = Field(15, description="Seconds an attempt may take, from connecting to the answer's end")
+    webhook_timeout: Seconds = Field(
+        15, description="Seconds an attempt may take, from connecting to the end of the response"
+    )
     webhook_concurrency: int = Field(
         100,
         ge=1,
         le=10_000,
-        description="Deliveries under way at once per process, of all subscriptions together; one alone gets at most "
-        "three quarters of them, and each that has none gets one, also beyond this number",
+        description="Deliveries under way at once per process, of all subscriptions together; one subscription gets at "
+        "most three quarters; one without a delivery under way always gets one, even beyond this number",
     )
     webhook_poll_interval: Seconds = Field(
-        1, description="Seconds between looks for deliveries that became due, beside those that a sweep here has made"
+        1,
+        description="Seconds between checks for due deliveries; a sweep in the same process triggers a check too",
     )
     webhook_lease: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
-        10, description="Seconds after which the deliveries of a replica that died are due again"
+        10, description="Seconds after which the deliveries of a dead replica are due again"
     )
     webhook_retry_interval: Seconds = Field(
-        5, description="Seconds before the second attempt; each further one waits three times as long, up to 8 hours"
+        5, description="Seconds before the second attempt; each further wait is three times as long, up to 8 hours"
     )
     webhook_retry_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = Field(
-        72, description="Hours, about, after which a delivery that keeps failing is dead"
+        72, description="Approximate hours after which a failing delivery is dead"
     )
     webhook_disable_days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = Field(
-        5, description="Days of nothing but failures after which a subscription is disabled"
+        5, description="Days with failures only after which a subscription is disabled"
     )
     webhook_retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
         30,
-        description="Days for which attempts and delivered deliveries are kept; of each file and subscription the last "
-        "one stays, and so do dead ones",
+        description="Days for which attempts and delivered deliveries are kept; dead deliveries and the last delivered "
+        "one of each file and subscription stay",
     )
 
     # Server
     server_host: str = Field(
-        "127.0.0.1", min_length=1, description="Address that `python -m app serve` listens on; 0.0.0.0 for all"
+        "127.0.0.1", min_length=1, description="Address that `python -m app serve` listens on; 0.0.0.0: all addresses"
     )
     server_port: int = Field(8000, ge=1, le=65_535, description="Port that `python -m app serve` listens on")
     max_header_bytes: int = Field(
@@ -203,15 +208,13 @@ class Settings(BaseSettings):
         75, ge=1, le=3600, description="Seconds an idle connection stays open; longer than the load balancer's own"
     )
     web_concurrency: int = Field(1, ge=1, le=256, description="Worker processes; uvicorn reads the same variable")
-    metrics_port: int = Field(
-        0, ge=0, le=65_535, description="A port of its own for /metrics; 0: the same port as the API"
-    )
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Separate port for /metrics; 0: the port of the API")
 
     # Operation
     environment: Literal["development", "production"] = Field(
-        "development", description="production refuses local mode, placeholder secrets and unsafe set-ups"
+        "development", description="production refuses local mode, placeholder secrets and unsafe configurations"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: json in production, text in development"
     )
@@ -220,13 +223,13 @@ class Settings(BaseSettings):
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="Seconds between SIGTERM, which turns /health/ready red, and the end of accepting connections",
+        description="Seconds between SIGTERM, which turns /health/ready red, and the closing of the listening socket",
     )
     shutdown_request_timeout: int = Field(
-        15, ge=1, le=3600, description="Seconds for requests under way to be answered at shutdown"
+        15, ge=1, le=3600, description="Seconds that requests under way get to finish at shutdown"
     )
     shutdown_timeout: Seconds = Field(
-        10, description="Seconds for the running sweep batch, and then for open commits, to finish at shutdown"
+        10, description="Seconds that the running sweep batch, and then open commits, get to finish at shutdown"
     )
 
     @field_validator("algorithms", mode="before")

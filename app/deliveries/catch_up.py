@@ -1,4 +1,4 @@
-"""The catch-up: turns the ledger into deliveries for the subscriptions that the sweep does not write them for."""
+"""The catch-up: turns the ledger into deliveries for subscriptions that are not live."""
 
 import asyncio
 import math
@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 CHUNK_EVENTS = 1000  # of the ledger, looked at in one transaction
 MAX_PENDING = 10_000  # deliveries of one subscription, but for its full lanes, beyond which it gets no more of them
-MAX_PENDING_REPLAY = 1000  # the same for a replay, so that what is new has not much before it
-MAX_PENDING_LIVE = 100_000  # the same for those that the sweep writes: beyond it, it stops to
+MAX_PENDING_REPLAY = 1000  # of a replay, so that new events do not wait long behind it
+MAX_PENDING_LIVE = 100_000  # of a live subscription, beyond which it is live no longer
 LOOK_SECONDS = 30.0  # between two looks for those
 MAX_YIELD_SECONDS = 0.05  # between two chunks
 
@@ -34,11 +34,11 @@ class _OtherReplicaCatchesUp(Exception):
 
 
 class CatchUp:
-    """Replays, and brings subscriptions from their cursor to the sweep's, from where they are live.
+    """Replays, and takes subscriptions from their cursor to the sweep's position, where they become live.
 
-    Replicas need no leader: each chunk is one transaction, alone with the lanes, which begins where the last one ended.
-    Files that do not get through wait in the ledger, so that they hold up no other (`FullLaneRepository`).
-    A replica that meets another one at it leaves the rest of its pass to that one, so that no two queue for the lanes.
+    Replicas need no leader: each chunk is one transaction under the lanes' lock, and begins where the last one ended.
+    Files that fail wait in the ledger, so that they never delay the others (`FullLaneRepository`). A replica that
+    finds another one at work leaves the rest of its pass to that one, so that no two wait for the lanes.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class CatchUp:
         self._look_again_at = -math.inf
 
     async def run_once(self, stopping: asyncio.Event | None = None) -> None:
-        """Take every subscription that is behind as far as it can go now; each gets one chunk in turn.
+        """Take every subscription that is behind as far as it can go now, one chunk of each in turn.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve; the chunk under way is rolled back.
+            DatabaseUnavailable: the database cannot serve; the current chunk is rolled back.
         """
         async with self._database.read() as session:
             repository = SubscriptionRepository(session)
@@ -84,7 +84,7 @@ class CatchUp:
             return
 
     async def _advance_and_yield(self, subscription_id: UUID, stopping: asyncio.Event) -> bool:
-        """Go one chunk further, and leave the lanes to the others for about as long; false also when `stopping`."""
+        """Process one chunk, then leave the lanes to others for about as long; false also when `stopping`."""
         if stopping.is_set():
             return False
         started = self._clock()
@@ -95,7 +95,7 @@ class CatchUp:
         return goes_on
 
     async def _advance(self, subscription_id: UUID) -> bool:
-        """Go one chunk further; returns whether there is more that can be done now."""
+        """Process one chunk; returns whether more can be done now."""
         try:
             async with self._database.transaction() as session:
                 if not await try_lock_job(session, BackgroundJob.CATCH_UP):
@@ -159,7 +159,7 @@ class CatchUp:
         return True
 
     async def _release(self, subscription_id: UUID) -> None:
-        """It is no longer live: its backlog is a number from here on."""
+        """Make it live no longer: from here on its backlog is a position in the ledger."""
         try:
             async with self._database.transaction() as session:
                 repository = SubscriptionRepository(session)
@@ -173,7 +173,7 @@ class CatchUp:
 
 
 async def _make_room(session: AsyncSession, subscription: Subscription, max_pending: int) -> bool:
-    """Whether the subscription has fewer pending deliveries than that, if need be after its long lanes are full."""
+    """Whether fewer than `max_pending` deliveries are pending, if need be after marking its long lanes full."""
     repository = SubscriptionRepository(session)
     if not await repository.has_pending(subscription.id, max_pending):
         return True

@@ -17,7 +17,7 @@ from app.events.repository import EventRepository, EventRow
 from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
 
 LeaseKey = tuple[int, int]  # the delivery's id and the fence of its claim
-FENCE_LEAP = 2**32  # what is made pending again has so much more, which claims alone never reach
+FENCE_LEAP = 2**32  # added when a delivery is made pending again; claims alone never reach it
 
 _LIMIT: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "limit": Integer()}
 _RECIPIENT = (
@@ -37,7 +37,7 @@ _RECIPIENT = (
 
 
 class Recipient(NamedTuple):
-    """What a subscription says of how it is sent to, and `now`, the database's clock when that was read."""
+    """A subscription as the claim needs it, and `now`, the database's time at the read."""
 
     id: UUID
     url: str
@@ -55,7 +55,7 @@ class Recipient(NamedTuple):
 
 
 class DueSubscription(NamedTuple):
-    """A subscription that something may be sent to."""
+    """A subscription with due deliveries."""
 
     id: UUID
     max_concurrency: int
@@ -72,7 +72,7 @@ class LeasedDelivery(NamedTuple):
 
     @property
     def key(self) -> LeaseKey:
-        """What tells this lease from every other one."""
+        """The key of this lease, unique among all leases."""
         return self.id, self.fence
 
     @property
@@ -82,9 +82,9 @@ class LeasedDelivery(NamedTuple):
 
 
 class ClaimRepository:
-    """The statements of a claim, by the database's clock; `process` names who claims.
+    """The statements of a claim, by the database's clock; `process` is the process that claims.
 
-    A claim locks the rows of its subscriptions first, and waits for nobody.
+    A claim locks the rows of its subscriptions first, and never waits for a lock.
     """
 
     def __init__(self, session: AsyncSession, process: str) -> None:
@@ -92,7 +92,7 @@ class ClaimRepository:
         self._process = process
 
     async def list_due(self) -> list[DueSubscription]:
-        """Subscriptions that have something due and are not told to wait, in the order in which they were made."""
+        """Subscriptions with due deliveries that are not slowed down, oldest first."""
         due = exists().where(Delivery.subscription_id == Subscription.id, Delivery.due_at <= statement_now())
         query = select(Subscription.id, Subscription.max_concurrency).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
@@ -102,7 +102,7 @@ class ClaimRepository:
         return [DueSubscription(*row) for row in await self._session.execute(query.order_by(Subscription.id))]
 
     async def list_recipients(self, subscription_ids: Collection[UUID]) -> list[Recipient]:
-        """Those of the subscriptions that are active, locked against other claims; not those that another one has."""
+        """The active ones of the subscriptions, locked; those that another claim has locked are left out."""
         query = (
             select(*_RECIPIENT, database_now())
             .where(among_ids(Subscription.id, subscription_ids), Subscription.status == SubscriptionStatus.ACTIVE)
@@ -111,7 +111,7 @@ class ClaimRepository:
         return [Recipient._make(row) for row in await self._session.execute(query)]
 
     async def count_claimed(self, subscription_ids: Collection[UUID]) -> Counter[UUID]:
-        """How many deliveries to each are under a lease that has not ended, by any process."""
+        """The number of deliveries of each subscription under a lease that has not ended, by any process."""
         query = (
             select(Delivery.subscription_id, func.count())
             .where(among_ids(Delivery.subscription_id, subscription_ids))
@@ -123,7 +123,7 @@ class ClaimRepository:
     async def claim_due(
         self, limits: Mapping[UUID, int], now: datetime, lease: timedelta, through: int | None = None
     ) -> defaultdict[UUID, list[LeasedDelivery]]:
-        """Lease so many due deliveries of each subscription, the longest due first; given in the ledger's order.
+        """Lease due deliveries of each subscription up to its limit, longest due first; returned in ledger order.
 
         None of an event after the position `through`, if there is one.
         """
@@ -177,9 +177,9 @@ class ClaimRepository:
             await self._session.execute(statement.execution_options(synchronize_session=False))
 
     async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
-        """Lease these for longer, from now on; returns those whose lease had not ended yet.
+        """Extend these leases from now on; returns those that had not ended.
 
-        Not those that a settlement is writing just now: it waits for nobody, so that the two never wait for each other.
+        Deliveries that a settlement is writing are skipped, so that the two never wait for each other.
         """
         now = (await self._session.scalars(select(database_now()))).one()
         running = among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now
@@ -195,9 +195,9 @@ class ClaimRepository:
         return [(id_, fence) for id_, fence in await self._session.execute(statement)]
 
     async def release(self) -> None:
-        """Make due at once whatever this process has claimed and not settled.
+        """Make everything due at once that this process has claimed and not settled.
 
-        Waits for a last heartbeat, which would else keep all of it, and locks the rows in the order of the others.
+        Waits for a last heartbeat, which would keep the leases otherwise, and locks rows in the common order.
         """
         held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
         ids = held.with_for_update(key_share=True).cte("held")

@@ -15,7 +15,7 @@ from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscri
 
 
 class FanOutRepository:
-    """Adds deliveries, for every event at most one to each subscription. Each call waits to be alone with the lanes."""
+    """Adds deliveries, at most one per event and subscription. Each call takes the lanes' lock."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -38,7 +38,7 @@ class FanOutRepository:
         await self._session.execute(_add_pending(*_processed(subscription_id, after, through), *of_file))
 
     async def add_settled(self, subscription_id: UUID, *, after: int, through: int) -> None:
-        """The same as if they had been delivered: for a replay, which makes them pending together with those there."""
+        """Add missing deliveries of a range as delivered: a replay then makes them pending with the existing ones."""
         await lock_lanes(self._session)
         new = _new_deliveries(*_processed(subscription_id, after, through))
         rows = select(
@@ -84,7 +84,7 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
 
 
 def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """Of the events and the subscriptions that want them, those pairs for which there is no delivery yet.
+    """The pairs of events and matching subscriptions that have no delivery yet.
 
     Not those of a full lane after its cursor either.
     """

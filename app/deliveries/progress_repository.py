@@ -1,4 +1,4 @@
-"""Reads how far each subscription is with one file."""
+"""Reads the progress of each subscription with one file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -50,7 +50,7 @@ class ProgressRepository:
 
 
 class FileProgressReader:
-    """The same as a part of an application, for whoever has a session of its own."""
+    """`ProgressRepository` for domains that bring their own session."""
 
     async def list_of_file(self, session: AsyncSession, file_id: UUID) -> Sequence[FileProgress]:
         """See `ProgressRepository`."""

@@ -17,17 +17,17 @@ MAX_AT_ONCE = 1000
 
 
 class DeliveryRepository:
-    """Each call waits until it is alone with the lanes, and stays so until the transaction ends.
+    """Each call takes the lanes' lock, until the transaction ends.
 
-    A delivery that is made pending has all its attempts anew, and its place in the order of its file. It is as old as
-    one that is made now, and its fence leaps, so that it can be told from a first one.
+    A delivery that is made pending gets all its attempts again, in the order of its file. It counts as created now,
+    and its fence leaps, which tells it from a first delivery.
     """
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
-        """Deliver these again, whether they were delivered or are dead; returns how many of them were not pending."""
+        """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
         return await self._mark_pending(among(Delivery.id, delivery_ids))
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
@@ -42,7 +42,7 @@ class DeliveryRepository:
         return await self.mark_pending((await self._session.scalars(dead)).all())
 
     async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
-        """Deliver again what it wants of the events after the position `after`, up to and with `through`."""
+        """Deliver matching events again, after the position `after`, up to and including `through`."""
         wanted = exists().where(
             SyncEvent.position == Delivery.position, json_has(Subscription.event_type_list, SyncEvent.event_type)
         )

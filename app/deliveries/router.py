@@ -31,7 +31,7 @@ from app.subscriptions.overview import OverviewRepository
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
 DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[DELIVERY_ID])]
-EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
+EventId = Annotated[Uuid, Path(description="The `event_id` from the response to the `POST`.", examples=[EVENT_ID])]
 
 
 async def get_service(request: Request) -> DeliveryService:
@@ -63,7 +63,7 @@ async def list_deliveries(
     database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
-    """What was sent and what is to be sent, newest first. `status=dead` lists what nobody tries any more.
+    """The deliveries of a subscription, newest first. `status=dead` lists those that used up their attempts.
 
     Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`.
     """
@@ -89,7 +89,7 @@ async def list_deliveries(
 async def redeliver_dead(
     subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries
 ) -> RedeliveryResult:
-    """Try everything again that used up its attempts, with all of them anew: at most 50,000 deliveries at once."""
+    """Retry every delivery that used up its attempts, with all attempts again: at most 50,000 deliveries at once."""
     redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
     return RedeliveryResult(redelivered=redelivered, has_more=has_more)
 
@@ -98,13 +98,13 @@ async def redeliver_dead(
     "/subscriptions/{subscription_id:uuid}/test",
     tags=["subscriptions"],
     operation_id="testSubscription",
-    summary="Try a subscription out",
+    summary="Test a subscription",
     responses=documented(
         200, "The result of the ping, good or bad.", UNKNOWN_SUBSCRIPTION, NoEncryptionKey(), EncryptionKeyMissing()
     ),
 )
 async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries) -> PingResult:
-    """Send a ping at once and answer with what came back, within `WEBHOOK_TIMEOUT`.
+    """Send a ping at once and return the result, within `WEBHOOK_TIMEOUT`.
 
     The ping is a CloudEvent of the type `sync.ping`, with the headers and signatures of any other message. It is sent
     to paused and disabled subscriptions too, and changes nothing about them.
@@ -145,7 +145,7 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: C
     responses=documented(202, "It is pending again.", UNKNOWN, DeliveryPending()),
 )
 async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: Deliveries) -> DeliveryView:
-    """Send a delivery again that is dead or was delivered, in its place among those of its file that are pending."""
+    """Send a dead or delivered delivery again, in its order among the pending ones of its file."""
     return DeliveryView.of(await deliveries.redeliver(delivery_id))
 
 
@@ -169,7 +169,7 @@ async def list_event_deliveries(
     database: CurrentDatabase,
     response: Response,
 ) -> list[DeliveryView]:
-    """Who was, or is to be, told of an event. A subscription that is behind has no delivery of it yet."""
+    """The deliveries of an event, one per subscription. A subscription that is behind has none yet."""
     async with database.read() as session:
         event = await EventRepository(session).get(event_id)
         history = HistoryRepository(session)

@@ -35,7 +35,7 @@ class DeliveryView(BaseModel):
         description="When it may be sent; null when it is settled, being sent, or waits for an earlier event of its "
         "file."
     )
-    created_at: datetime = Field(description="When it became pending: anew by a redelivery or a replay.")
+    created_at: datetime = Field(description="When it became pending; a redelivery or a replay sets it again.")
     settled_at: datetime | None = Field(description="When it was delivered or died.")
 
     @classmethod
@@ -49,13 +49,13 @@ class AttemptView(BaseModel):
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [ATTEMPT]})
 
-    number: int = Field(description="1, 2, 3, …, anew after a redelivery.")
+    number: int = Field(description="1, 2, 3, …; a redelivery starts again at 1.")
     started_at: datetime
     duration_ms: int
     outcome: Outcome
-    status_code: int | None = Field(description="Null: there was no answer.")
-    response: str | None = Field(description="The first KiB of the answer's body, as text that prints.")
-    error: str | None = Field(description="Why there was no answer.")
+    status_code: int | None = Field(description="Null: there was no response.")
+    response: str | None = Field(description="The first KiB of the response body, as printable text.")
+    error: str | None = Field(description="Why there was no response.")
 
 
 class DeliveryWithHistory(DeliveryView):
@@ -105,7 +105,7 @@ class PingResult(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [PINGED]})
 
     outcome: Outcome
-    status_code: int | None = Field(description="Null: there was no answer.")
+    status_code: int | None = Field(description="Null: there was no response.")
     duration_ms: int
-    response: str = Field(description="The first KiB of the answer's body, as text that prints.")
-    error: str | None = Field(description="Why there was no answer.")
+    response: str = Field(description="The first KiB of the response body, as printable text.")
+    error: str | None = Field(description="Why there was no response.")

@@ -47,14 +47,14 @@ class Result(NamedTuple):
 
 
 class SettlementRepository:
-    """The statements of a settlement, in the order of the methods; `process` names who claimed."""
+    """The statements of a settlement, in the order of the methods; `process` is the process that claimed."""
 
     def __init__(self, session: AsyncSession, process: str) -> None:
         self._session = session
         self._process = process
 
     async def share_lanes(self) -> datetime:
-        """Keep away who adds deliveries until the transaction ends, and return the database's time."""
+        """Lock the lanes, shared, until the transaction ends; returns the database's time."""
         return await share_lanes(self._session)
 
     async def mark_attempted(
@@ -116,7 +116,7 @@ class SettlementRepository:
         return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
 
     async def list_health(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[SubscriptionHealth]:
-        """How those subscriptions stand for which that may change now, locked: most that succeed stand well already."""
+        """The health of the subscriptions for which it may change, locked; most that succeed are healthy already."""
         was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
         columns = (
             Subscription.id,
@@ -139,7 +139,7 @@ class SettlementRepository:
         return (await self._session.scalar(query)) is not None
 
     async def mark_health(self, health: Iterable[SubscriptionHealth]) -> None:
-        """Write how they stand."""
+        """Write their health."""
         for one in health:
             statement = (
                 update(Subscription)

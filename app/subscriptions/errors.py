@@ -1,4 +1,4 @@
-"""Why something can not be done with a subscription or a delivery now."""
+"""The errors of the subscription routes."""
 
 from app.errors import Conflict, FieldError, Unprocessable
 
@@ -12,7 +12,7 @@ class UrlRefused(Unprocessable):
 
 
 class TooManyHeaders(Unprocessable):
-    """422 at `headers`: together with those that are there it would be too many."""
+    """422 at `headers`: together with the existing ones there would be too many."""
 
     def __init__(self, limit: int) -> None:
         error = FieldError(loc=["body", "headers"], msg=f"There may be {limit} headers", type="headers_number")

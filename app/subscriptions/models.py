@@ -35,16 +35,16 @@ class Ordering(StrEnum):
 
 
 class SubscriptionStatus(StrEnum):
-    """Whether a subscription is sent anything."""
+    """Whether deliveries are sent."""
 
     ACTIVE = "active"
     PAUSED = "paused"  # by an operator
     DISABLED = "disabled"  # by the service, for `status_reason`
-    DELETED = "deleted"  # it and its deliveries are on the way out, and nobody sees them any more
+    DELETED = "deleted"  # hidden; it and its deliveries are being removed
 
 
 class DeliveryStatus(StrEnum):
-    """How a delivery stands."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -55,12 +55,12 @@ class Outcome(StrEnum):
     """How an attempt ended."""
 
     DELIVERED = "delivered"  # any 2xx
-    FAILED = "failed"  # any other answer, redirects among them, or none in HTTP
+    FAILED = "failed"  # any other response, redirects among them, or none in HTTP
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"  # no connection
     REFUSED = "refused"  # by us: the address is not allowed
     SLOW_DOWN = "slow_down"  # 429, 502, 504
-    GONE = "gone"  # 410: the subscriber wants nothing more
+    GONE = "gone"  # 410: the subscriber wants no more messages
 
     @property
     def slows(self) -> bool:
@@ -69,7 +69,7 @@ class Outcome(StrEnum):
 
 
 class Subscription(Base):
-    """Who is told of which events, where, and how far that has got.
+    """Which events go where, and the progress of their delivery.
 
     While `live`, the sweep writes the deliveries of the events that it processes. Otherwise `cursor` says up to which
     position deliveries are written, and the catch-up goes on from there once the subscription is active; an event at
@@ -107,8 +107,8 @@ class Subscription(Base):
     replay_until: Mapped[int | None]
 
     failing_since: Mapped[datetime | None]  # the first failed attempt since the last one that succeeded
-    slow_until: Mapped[datetime | None]  # nothing is sent before then
-    slow_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # answers in a row that asked for less
+    slow_until: Mapped[datetime | None]  # nothing is sent until then
+    slow_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # responses in a row that asked for less
     next_send_at: Mapped[datetime | None]  # the rate limit's theoretical arrival time (GCRA)
 
     __table_args__ = (
@@ -189,7 +189,7 @@ class Delivery(Base):
 
 
 class FullLane(Base):
-    """A file of a subscription with so many pending deliveries that no more are written.
+    """A file of a subscription with too many pending deliveries: no more are written.
 
     Those of its events after `cursor` are in the ledger alone; the catch-up writes them once there is room.
     """
@@ -208,13 +208,13 @@ class Attempt(Base):
 
     id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
     delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"))
-    number: Mapped[int] = mapped_column(SmallInteger)  # 1, 2, 3, …, anew after a redelivery
+    number: Mapped[int] = mapped_column(SmallInteger)  # 1, 2, 3, …; from 1 again after a redelivery
     started_at: Mapped[datetime]
     duration_ms: Mapped[int]
-    status_code: Mapped[int | None] = mapped_column(SmallInteger)  # None: no answer
+    status_code: Mapped[int | None] = mapped_column(SmallInteger)  # None: no response
     outcome: Mapped[str] = mapped_column(String(32))
-    response: Mapped[str | None] = mapped_column(Text)  # the first KiB of the answer's body, as text
-    error: Mapped[str | None] = mapped_column(Text)  # why there was no answer
+    response: Mapped[str | None] = mapped_column(Text)  # the first KiB of the response body, as text
+    error: Mapped[str | None] = mapped_column(Text)  # why there was no response
 
     __table_args__ = (
         Index("ix_delivery_attempts_delivery_id", "delivery_id"),

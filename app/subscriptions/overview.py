@@ -41,13 +41,13 @@ class Overview(NamedTuple):
 
 
 class OverviewRepository:
-    """Subscriptions as operators see them: without those that are deleted."""
+    """Subscriptions as operators see them: deleted ones are left out."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def get(self, subscription_id: UUID) -> Overview:
-        """How one stands.
+        """One subscription with its backlog.
 
         Raises:
             NotFound: when there is none.
@@ -59,7 +59,7 @@ class OverviewRepository:
         return Overview._make(row)
 
     async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
-        """How they stand, in the order in which they were made."""
+        """Subscriptions with their backlogs, oldest first."""
         query = _overviews().order_by(Subscription.created_at, Subscription.id).limit(limit).offset(offset)
         if status is not None:
             query = query.where(Subscription.status == status)

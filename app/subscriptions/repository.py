@@ -1,4 +1,4 @@
-"""Subscriptions, and how far each of them has got."""
+"""Changes subscriptions and their progress."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,7 +17,7 @@ MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscrip
 
 
 class SubscriptionRepository:
-    """What changes where a subscription's deliveries come from.
+    """Writes subscriptions, and where their deliveries come from.
 
     `add_subscription` and `get_for_change` wait until they are alone with the lanes, and stay so until the transaction
     ends: call them before anything that locks a row, and commit soon. The `mark_*` and `add_replay` work on what
@@ -28,7 +28,7 @@ class SubscriptionRepository:
         self._session = session
 
     async def add_subscription(self, subscription: Subscription, *, after: int | None) -> None:
-        """Add it, to be told of the events after the position `after`; None: of those recorded from now on."""
+        """Add it; it gets the events after the position `after`, or, with None, those recorded from now on."""
         await lock_lanes(self._session)
         subscription.live = after is None
         start = await self._get_head() if after is None else after
@@ -37,7 +37,7 @@ class SubscriptionRepository:
         await self._session.flush()
 
     async def get_for_change(self, subscription_id: UUID) -> Subscription:
-        """The subscription, which nobody else changes until the transaction ends.
+        """The subscription, locked until the transaction ends.
 
         Raises:
             NotFound: when there is none.
@@ -53,16 +53,16 @@ class SubscriptionRepository:
         return found
 
     async def mark_paused(self, subscription: Subscription) -> None:
-        """Send nothing until it is active again; its backlog is kept."""
+        """Send nothing while it is paused; its backlog is its position in the ledger."""
         await self._mark_inactive(subscription, SubscriptionStatus.PAUSED, None)
 
     async def mark_disabled(self, subscription: Subscription, reason: str) -> None:
-        """The same, by the service's own decision. Whoever has not seen that must not undo it: the version is new."""
+        """Send nothing, by the service's own decision; the version rises, so that no client undoes it unseen."""
         subscription.version += 1
         await self._mark_inactive(subscription, SubscriptionStatus.DISABLED, reason)
 
     async def mark_deleted(self, subscription: Subscription) -> None:
-        """Neither show nor send it, nor write anything for it any more, and forget what it keeps secret."""
+        """Hide it, stop its deliveries, and forget its secrets."""
         await self._mark_inactive(subscription, SubscriptionStatus.DELETED, None)
         subscription.cursor = 0  # of what is processed late, too
         subscription.secret = b""
@@ -74,19 +74,19 @@ class SubscriptionRepository:
         subscription.status_reason = reason
 
     async def mark_behind(self, subscription: Subscription) -> None:
-        """No longer write its deliveries in the sweep: where that has got to now, the catch-up goes on one day."""
+        """Stop writing its deliveries in the sweep; the catch-up will continue from the sweep's present position."""
         if subscription.live:
             subscription.live = False
             subscription.cursor = await self.get_sweep_cursor()
 
     async def mark_active(self, subscription: Subscription) -> None:
-        """Send at once and with a clean slate, also when it was active and slowed; the catch-up makes it live."""
+        """Send at once, with its failures forgotten, also when it was slowed down; the catch-up makes it live."""
         subscription.status = SubscriptionStatus.ACTIVE
         subscription.status_reason = None
         await self.mark_fresh(subscription)
 
     async def mark_fresh(self, subscription: Subscription) -> None:
-        """Forget how it has failed, and have what waits for its next attempt be due at once."""
+        """Forget its failures, and make deliveries due at once that wait for their next attempt."""
         subscription.failing_since = subscription.slow_until = None
         subscription.slow_count = 0
         waiting = (
@@ -130,16 +130,16 @@ class SubscriptionRepository:
         return (await self._session.scalars(query.order_by(Subscription.id))).all()
 
     async def list_overloaded(self, pending: int) -> Sequence[UUID]:
-        """Live subscriptions with at least so many pending deliveries in lanes that are not full."""
+        """Live subscriptions with at least `pending` deliveries pending in lanes that are not full."""
         query = select(Subscription.id).where(Subscription.live, _has_pending(Subscription.id, pending))
         return (await self._session.scalars(query.order_by(Subscription.id))).all()
 
     async def has_pending(self, subscription_id: UUID, pending: int) -> bool:
-        """Whether it has at least so many pending deliveries in lanes that are not full."""
+        """Whether it has at least `pending` deliveries pending in lanes that are not full."""
         return bool(await self._session.scalar(select(_has_pending(literal(subscription_id), pending))))
 
     async def get_sweep_cursor(self) -> int:
-        """Up to which position the sweep has got."""
+        """The position of the sweep."""
         return (await self._session.scalars(select(SweepCursor.position))).one()
 
     async def _get_head(self) -> int:

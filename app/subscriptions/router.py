@@ -41,7 +41,9 @@ NO_STORE_HEADER = {
 }
 UNKNOWN = NotFound("There is no subscription with this id.")
 
-SubscriptionId = Annotated[Uuid, Path(description="The `id` that the `POST` answered.", examples=[SUBSCRIPTION_ID])]
+SubscriptionId = Annotated[
+    Uuid, Path(description="The `id` from the response to the `POST`.", examples=[SUBSCRIPTION_ID])
+]
 
 
 async def get_service(request: Request) -> SubscriptionService:
@@ -78,7 +80,7 @@ async def create_subscription(
 ) -> CreatedSubscription:
     """Have events POSTed to a URL: each at least once, signed as Standard Webhooks say, in order per file.
 
-    The answer has the secret that signatures are verified with. Keep it: no later answer shows it.
+    The response contains the secret that verifies signatures. Keep it: only this response contains it.
     """
     overview, secret = await subscriptions.create(new, operator.subject)
     stored = overview.subscription
@@ -101,7 +103,7 @@ async def list_subscriptions(
     subscriptions: Subscriptions,
     response: Response,
 ) -> list[SubscriptionView]:
-    """Subscriptions in the order in which they were made, and how each stands."""
+    """Subscriptions with their state and backlog, oldest first."""
     found = await subscriptions.list_oldest(status=query.status, limit=query.limit + 1, offset=query.offset)
     has_next = len(found) > query.limit
     response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
@@ -117,7 +119,7 @@ async def list_subscriptions(
 async def get_subscription(
     subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
 ) -> SubscriptionView:
-    """One subscription by its id: what it asks for, and how it stands.
+    """One subscription by its id, with its state and backlog.
 
     The `ETag` names the version of what clients can change; it stays the same while deliveries come and go.
     """
@@ -150,7 +152,7 @@ async def change_subscription(
     subscriptions: Subscriptions,
     response: Response,
 ) -> SubscriptionView:
-    """Change what the body names, as a merge patch (RFC 7396), and leave the rest.
+    """Change the members that the body names, as a merge patch (RFC 7396).
 
     Send the `ETag` as `If-Match`, and no change that came between is lost. Made active, a subscription that was paused
     or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
@@ -171,9 +173,9 @@ async def change_subscription(
 async def delete_subscription(
     subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
 ) -> None:
-    """Have nothing sent any more and forget the secrets. Its deliveries are gone for everybody at once.
+    """Stop sending and forget the secrets. Its deliveries disappear at once.
 
-    However many there are, the answer comes at once: their rows are deleted in the background, a thousand at a time.
+    The response comes at once, however many there are: the background deletes their rows, a thousand at a time.
     """
     await subscriptions.delete(subscription_id, condition)
 
@@ -201,7 +203,7 @@ async def rotate_secret(
     """Sign with a new secret from now on, and for 24 hours with the one before it too.
 
     The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more. A secret that
-    can not be decrypted with the present keys is replaced at once.
+    cannot be decrypted with the present keys is replaced at once.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
     response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})
@@ -230,9 +232,9 @@ async def replay_subscription(
     subscriptions: Subscriptions,
     response: Response,
 ) -> SubscriptionView:
-    """Deliver what the subscription wants of a range once more, with the same ids, beside what is new.
+    """Deliver the matching events of a range again, with the same ids, beside new ones.
 
-    The range may begin before the subscription did. `replay` of the subscription tells how far it has got.
+    The range may begin before the subscription did. `replay` of the subscription reports its progress.
     """
     overview = await subscriptions.replay(subscription_id, replay)
     response.headers["ETag"] = version_etag(overview.subscription.version)
@@ -247,5 +249,5 @@ async def replay_subscription(
     responses=documented(204, "No replay is under way.", UNKNOWN),
 )
 async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
-    """Leave out the rest of the range. What is pending already is still delivered; without a replay nothing changes."""
+    """Skip the rest of the range. Pending deliveries are still sent; without a replay nothing changes."""
     await subscriptions.end_replay(subscription_id)

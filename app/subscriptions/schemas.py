@@ -36,7 +36,7 @@ from app.subscriptions.types import (
 MAX_CONCURRENCY = 100
 MAX_OFFSET = 2**53
 _UNCHANGEABLE = ("ordering", "start")
-_COUNTED = f"at most {MAX_COUNTED}, which stands for so many or more"
+_COUNTED = f"at most {MAX_COUNTED}, which means that many or more"
 
 _AS_STORED = (
     *("id", "url", "description", "ordering", "max_concurrency", "rate_limit_per_second", "status", "status_reason"),
@@ -59,12 +59,12 @@ class NewSubscription(Input):
     url: SubscriberUrl = Field(
         description="Where events are POSTed: http or https, without user, password and fragment. Its port must be one "
         "of `WEBHOOK_PORTS`, its address public unless `WEBHOOK_ALLOW_PRIVATE_ADDRESSES` is set; it is looked up at "
-        "every new connection. Use https: signatures show who wrote a message and hide nothing of it."
+        "every new connection. Use https: signatures prove who wrote a message, and do not hide it."
     )
     description: Description = Field("", description="For people.")
     event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")
     headers: Headers = Field(
-        {}, description="Sent with every request, e.g. `Authorization`. Kept encrypted; no answer shows their values."
+        {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
     )
     start: Start = Field(
         default="latest",
@@ -87,7 +87,7 @@ class NewSubscription(Input):
 class SubscriptionChange(Input):
     """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is.
 
-    Null removes `headers` and `rate_limit_per_second`; the other members are always there and can not be null.
+    Null removes `headers` and `rate_limit_per_second`; the other members are always present and cannot be null.
     """
 
     # A default that is made is none in the schema; whether a field was sent, `model_fields_set` tells.
@@ -115,7 +115,7 @@ class SubscriptionChange(Input):
     @classmethod
     def _only_changeable(cls, data: Any) -> Any:
         if isinstance(data, dict) and any(name in data for name in _UNCHANGEABLE):
-            raise PydanticCustomError("unchangeable", "`ordering` and `start` can not be changed; make a new one")
+            raise PydanticCustomError("unchangeable", "`ordering` and `start` cannot be changed; create a new one")
         return data
 
 
@@ -137,7 +137,7 @@ class Replay(Input):
         if (ways[0][0] is None) == (ways[1][0] is None):
             raise PydanticCustomError("replay_range", "Send `from_position` or `from_time`, and not both")
         if ways[self.from_time is None] != (None, None):
-            raise PydanticCustomError("replay_range", "Positions and times can not be mixed")
+            raise PydanticCustomError("replay_range", "Positions and times cannot be mixed")
         for start, end in (ways[0], ways[1]):
             if start is not None and end is not None and end < start:  # type: ignore[operator]  # of one kind
                 raise PydanticCustomError("replay_range", "The range ends before it begins")
@@ -160,7 +160,7 @@ class ReplayProgress(BaseModel):
 
 
 class SubscriptionView(BaseModel):
-    """A subscription and how it stands."""
+    """A subscription with its state and backlog."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [SUBSCRIPTION]})
 
@@ -169,7 +169,7 @@ class SubscriptionView(BaseModel):
     description: str
     event_types: list[EventType]
     header_names: list[str] | None = Field(
-        description="The headers sent with every request; null when they can not be decrypted with the present keys."
+        description="The headers sent with every request; null when the present keys cannot decrypt them."
     )
     ordering: Ordering
     max_concurrency: int
@@ -225,8 +225,7 @@ class RotatedSecret(BaseModel):
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
     old_secret_until: datetime | None = Field(
-        description="Until then the secret before it signs too; null when that can not be decrypted with the present "
-        "keys."
+        description="Until then the secret before it signs too; null when it cannot be decrypted with the present keys."
     )
 
 

@@ -1,4 +1,4 @@
-"""Subscriptions as operators manage them: made, changed, deleted, given a new secret, replayed."""
+"""Subscriptions as operators manage them: create, change, delete, rotate the secret, replay."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,8 +34,7 @@ OLD_SECRET_SIGNS = timedelta(hours=24)
 
 
 class SubscriptionService:
-    """Each call is one transaction, alone with the lanes where it writes. What is said is
-    called after the commit."""
+    """Each call is one transaction, under the lanes' lock where it writes. The callbacks run after the commit."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class SubscriptionService:
         self._on_deleted = on_deleted
 
     async def get(self, subscription_id: UUID) -> Overview:
-        """How one stands.
+        """One subscription with its backlog.
 
         Raises:
             NotFound: 404.
@@ -64,7 +63,7 @@ class SubscriptionService:
             return await OverviewRepository(session).get(subscription_id)
 
     async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
-        """How they stand, in the order in which they were made."""
+        """Subscriptions with their backlogs, oldest first."""
         async with self._database.read() as session:
             return await OverviewRepository(session).list_oldest(status=status, limit=limit, offset=offset)
 
@@ -76,7 +75,7 @@ class SubscriptionService:
             return None
 
     async def create(self, new: NewSubscription, created_by: str) -> tuple[Overview, str]:
-        """Make a subscription; returns its secret too.
+        """Create a subscription; returns its secret too.
 
         Raises:
             UrlRefused, BeyondLedger: 422.
@@ -102,7 +101,7 @@ class SubscriptionService:
         return overview, secret
 
     async def change(self, subscription_id: UUID, change: SubscriptionChange, condition: IfMatch) -> Overview:
-        """Change what `change` names; what is as it was leaves the version alone.
+        """Change what `change` names; the version rises only when something differs.
 
         Raises:
             NotFound: 404.
@@ -124,7 +123,7 @@ class SubscriptionService:
         return overview
 
     async def delete(self, subscription_id: UUID, condition: IfMatch) -> None:
-        """Have nobody see or be sent it any more; a removal in the background deletes what it has.
+        """Hide the subscription and stop its deliveries; the background removes its rows.
 
         Raises:
             NotFound: 404.
@@ -138,7 +137,7 @@ class SubscriptionService:
         self._on_deleted()
 
     async def rotate_secret(self, subscription_id: UUID, condition: IfMatch) -> tuple[Subscription, str]:
-        """Sign with a new secret, which is returned, and for 24 hours with the present one too if a key opens it.
+        """Sign with a new secret, which is returned, and for 24 hours with the present one too if a key decrypts it.
 
         Raises:
             NotFound: 404.
@@ -157,7 +156,7 @@ class SubscriptionService:
         return stored, secret
 
     async def replay(self, subscription_id: UUID, replay: Replay) -> Overview:
-        """Have a range delivered once more.
+        """Deliver a range again.
 
         Raises:
             NotFound: 404.
@@ -175,7 +174,7 @@ class SubscriptionService:
             return await _flushed(session, stored)
 
     async def end_replay(self, subscription_id: UUID) -> None:
-        """Leave out what the replay under way has not come to, if there is one.
+        """Skip the rest of the replay under way, if there is one.
 
         Raises:
             NotFound: 404.
@@ -223,7 +222,7 @@ class SubscriptionService:
             await mark(stored)
 
     def _change_headers(self, stored: Subscription, changes: Mapping[str, str | None] | None) -> None:
-        """Merge, whatever upper and lower case the names are in; sealed anew only when something is different."""
+        """Merge, ignoring the case of names; encrypt again only when something changed."""
         old = self._decrypt_headers(stored) if changes is not None else {}
         replaced = {name.lower() for name in changes or {}}
         new = {name: value for name, value in old.items() if name.lower() not in replaced}
