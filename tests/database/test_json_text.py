@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert, select
 
-from app.changes.change import COLUMNS
+from app.changes.repository import COLUMNS
 from app.database.engine import Database
 from app.events.models import Anomaly, SyncEvent
 from app.events.schemas import EventView
