@@ -19,7 +19,8 @@ from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.weighted_semaphore import BodyBudget
 from app.config import PLACEHOLDERS, Settings
-from app.database.durability import check_durability, check_standbys
+from app.database.durability import INTERVAL_SECONDS as CHECK_SECONDS
+from app.database.durability import DurabilityCheck, check_durability, check_standbys
 from app.database.engine import CLOSE_SECONDS, Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import check_fitness
@@ -128,14 +129,14 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 schema,
                 keys,
                 drain,
-                database.writability,
+                database,
                 version=settings.api_version,
                 last_sweep_at=lambda: sweeper.last_pass_at,
             )
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
-            _keep_wal_small(database, metrics, stack)
+            _look_after(database, metrics, stack)
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, delivery_tasks)
             sweep.start()
@@ -198,11 +199,13 @@ async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Delivery
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
 
 
-def _keep_wal_small(database: Database, metrics: Metrics, stack: AsyncExitStack) -> None:
+def _look_after(database: Database, metrics: Metrics, stack: AsyncExitStack) -> None:
     if database.is_sqlite:
         task = PeriodicTask("wal", WalTruncation(database, metrics.database).run_once, INTERVAL_SECONDS)
-        stack.push_async_callback(task.stop, CLOSE_SECONDS)
-        task.start()
+    else:
+        task = PeriodicTask("durability", DurabilityCheck(database).run_once, CHECK_SECONDS)
+    stack.push_async_callback(task.stop, CLOSE_SECONDS)
+    task.start()
 
 
 async def _create_messages(settings: Settings, database: Database, cipher: SecretCipher) -> MessageFactory:

@@ -223,6 +223,11 @@ class WebhookMetrics:
             "Results that were not written since their lease had ended and the delivery was claimed anew.",
             registry=registry,
         )
+        self.stalled = Counter(
+            "sync_webhook_deliveries_stalled",
+            "Deliveries that nothing would have made due, and that the check of every minute made due.",
+            registry=registry,
+        )
         self.unreadable = Counter(
             "sync_webhook_unreadable",
             "Looks at subscriptions that could not be sent to since no key opens their secrets.",

@@ -1,23 +1,23 @@
 """Makes of the ring what followers that keep up are given: once for all who ask for the same."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from fastapi.sse import format_sse_event
 
-from app.changes.change import Change
-from app.changes.page import Page
-from app.changes.place import Place
-from app.changes.remembered import Remembered
+from app.changes.change import Change, Wanted
+from app.changes.cursor import Place
+from app.changes.feed import Page
 from app.changes.repository import MAX_CHARACTERS
 from app.changes.tail import Tail
-from app.changes.wanted import Wanted
 
 CHUNK_BYTES = 32_768  # a stream is given no more at once, so that little waits for a slow reader
 REMEMBERED_CHUNKS = 64
 REMEMBERED_PAGES = 8  # of about `MAX_CHARACTERS` at most
 CHANGE_EVENT = "change"
+
+T = TypeVar("T")
 
 
 class Chunk(NamedTuple):
@@ -26,6 +26,30 @@ class Chunk(NamedTuple):
     data: bytes
     changes: int
     end: Place
+
+
+class Remembered(Generic[T]):
+    """At most `limit` things that were made of the ring as it is now; the next change of it forgets them."""
+
+    def __init__(self, tail: Tail, limit: int) -> None:
+        self._tail = tail
+        self._limit = limit
+        self._version = tail.version
+        self._made: dict[Hashable, T] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T | None]) -> T | None:
+        """What `make` gives, which is called once for each `key` unless there are too many; None when it gives none."""
+        if not self._tail.up_to_date:
+            return None
+        if self._version != self._tail.version:
+            self._version = self._tail.version
+            self._made.clear()
+        made = self._made.get(key)
+        if made is None:
+            made = make()
+            if made is not None and len(self._made) < self._limit:
+                self._made[key] = made
+        return made
 
 
 class Broadcast:

@@ -1,12 +1,13 @@
-"""One event as the feed hands it out: encoded once, whoever and however many read it."""
+"""One event as the feed shows it, and the filter that chooses among them."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from app.events.models import EventType
 
-from app.events.event_json import EVENT_JSON
-from app.events.models import SyncEvent
+DIGEST_BYTES = 6
 
 
 class Change(NamedTuple):
@@ -19,11 +20,22 @@ class Change(NamedTuple):
     json: str
 
 
-# The columns of a `Change`, in its order.
-COLUMNS: tuple[ColumnElement[Any], ...] = (
-    SyncEvent.position.expression,
-    SyncEvent.id.expression,
-    SyncEvent.event_type.expression,
-    SyncEvent.file_id.expression,
-    EVENT_JSON.label("json"),
-)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Changes of these types, all of them when there is none, and of this file, if there is one."""
+
+    event_types: frozenset[EventType] = frozenset()
+    file_id: UUID | None = None
+
+    def digest(self) -> bytes:
+        """What a cursor keeps of it: the same for the same types in any order."""
+        text = f"{','.join(sorted(self.event_types))};{self.file_id or ''}"
+        return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+    def matches(self, change: Change) -> bool:
+        """Whether `change` is wanted."""
+        of_type = not self.event_types or change.event_type in self.event_types
+        return of_type and self.file_id in (None, change.file_id)
+
+
+EVERYTHING = Wanted()

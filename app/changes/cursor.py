@@ -8,12 +8,12 @@ finds damage; it is no secret, since a cursor opens nothing.
 import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from uuid import UUID
 
+from app.changes.change import DIGEST_BYTES, Wanted
 from app.changes.errors import CursorAhead, CursorInvalid, CursorOfOtherFilter, CursorOfOtherLedger
-from app.changes.wanted import DIGEST_BYTES, Wanted
 
 WITHOUT_EVENT, WITH_EVENT = 1, 2  # the two versions; a release that knows the first alone refuses the second
 LENGTHS = {WITHOUT_EVENT: 36, WITH_EVENT: 44}  # characters
@@ -92,6 +92,26 @@ class Cursor:
         if LENGTHS.get(version) != len(text) or position > MAX_POSITION:
             raise CursorInvalid
         return cls(position, wanted, ledger, fields[_FIELDS.size :] or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a follower is in the ledger that `cursors` are for.
+
+    `event_tag` is of the event at `position`; None when that is unknown, as at position 0.
+    """
+
+    position: int
+    event_tag: bytes | None
+    cursors: CursorMaker
+
+    def cursor(self) -> str:
+        """The cursor of this place."""
+        return self.cursors.encode(self.position, self.event_tag)
+
+    def moved_to(self, position: int, event_id: UUID | None) -> "Place":
+        """The place at another position, with the id of the event there."""
+        return replace(self, position=position, event_tag=tag_of(event_id))
 
 
 def _digest_ledger(ledger_id: UUID) -> bytes:

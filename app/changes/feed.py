@@ -1,21 +1,49 @@
 """Reads the feed from the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from app.changes.cursor import WITH_EVENT, Cursor, CursorMaker, are_of_different_events, tag_of
+from app.changes.change import Change, Wanted
+from app.changes.cursor import WITH_EVENT, Cursor, CursorMaker, Place, are_of_different_events, tag_of
 from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
-from app.changes.page import Page
-from app.changes.place import Place
 from app.changes.repository import ChangeRepository, FeedHead
-from app.changes.wanted import Wanted
 from app.database.engine import Database
 from app.database.errors import database_errors
 
 LATEST = "latest"
 STAYING_READERS = 4  # followers that stay read so many at once, so that they leave connections to everybody else
+
+
+@dataclass(frozen=True)
+class Page:
+    """Every wanted change after the position `after`, up to `end`; `head` is the ledger's last position then."""
+
+    changes: Sequence[Change]
+    after: int
+    end: Place
+    head: int
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the ledger goes on."""
+        return self.end.position < self.head
+
+    def encode(self) -> bytes:
+        """The page as JSON, a `ChangePage`; the same bytes for all who share the page."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        changes = ",".join([change.json for change in self.changes])
+        text = (
+            f'{{"changes":[{changes}],"cursor":"{self.end.cursor()}",'
+            f'"has_more":{"true" if self.has_more else "false"},"head_position":{self.head},'
+            f'"from_position":{self.after + 1},"to_position":{self.end.position}}}'
+        )
+        return text.encode()
 
 
 class ChangeFeed:

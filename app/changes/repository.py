@@ -7,15 +7,24 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.change import COLUMNS, Change
-from app.changes.wanted import Wanted
+from app.changes.change import Change, Wanted
 from app.database.types import database_now
+from app.events.event_json import EVENT_JSON
 from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the wanted types may be rare
 WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
 MAX_CHARACTERS = 2**20  # of the metadata of changes that are read at once
 LONG_CHANGES = 100  # read at once when they are longer
+
+# The columns of a `Change`, in its order.
+COLUMNS: tuple[ColumnElement[Any], ...] = (
+    SyncEvent.position.expression,
+    SyncEvent.id.expression,
+    SyncEvent.event_type.expression,
+    SyncEvent.file_id.expression,
+    EVENT_JSON.label("json"),
+)
 
 
 class FeedHead(NamedTuple):

@@ -1,17 +1,44 @@
 """What followers ask for and get."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.changes.examples import PAGE
-from app.changes.wanted import Wanted
+from app.changes.change import Wanted
 from app.events.models import EventType
-from app.events.schemas import PAGE_MAX_EVENTS, EventView
+from app.events.schemas import PAGE_MAX_EVENTS, PENDING_EVENT, EventView
 from app.http.types import QueryInteger, Uuid
 
 MAX_WAIT_SECONDS = 60
 DEFAULT_LIMIT = 100
+
+BEGINNING = "AQAAAAAAAAAAsDODTOeDmniPlNanC_8h0Zuo"
+CURSOR = "AgAAAAAAAAABsDODTOeDmniPlNanP20qG0xdyHF6VgNK"
+PAGE: dict[str, Any] = {
+    "changes": [PENDING_EVENT],
+    "cursor": CURSOR,
+    "has_more": False,
+    "head_position": 1,
+    "from_position": 1,
+    "to_position": 1,
+}
+STREAM = f"""\
+id: {BEGINNING}
+retry: 1024
+
+event: change
+data: {json.dumps(PENDING_EVENT, separators=(",", ":"))}
+id: {CURSOR}
+
+: keep-alive
+id: {CURSOR}
+
+event: reconnect
+data: {{"reason": "token-expired"}}
+id: {CURSOR}
+
+"""
 
 
 class FollowQuery(BaseModel):

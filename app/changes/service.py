@@ -2,21 +2,48 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from app.auth.principal import Principal
 from app.changes.broadcast import Broadcast
-from app.changes.feed import ChangeFeed
-from app.changes.long_poll import wait_for_page
-from app.changes.page import Page
-from app.changes.room import Room
+from app.changes.change import Wanted
+from app.changes.errors import TooManyFollowers
+from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import ChangeStream
 from app.changes.tail import Tail
-from app.changes.wanted import Wanted
 from app.config import Settings
 from app.database.engine import Database
 from app.metrics import ChangeMetrics
+
+
+class Room:
+    """There are `limit` places; `on_reject` is called for each follower that finds none."""
+
+    def __init__(self, limit: int, metrics: ChangeMetrics, on_reject: Callable[[], None]) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._metrics = metrics
+        self._on_reject = on_reject
+
+    @contextmanager
+    def place(self, kind: str) -> Iterator[None]:
+        """A place for a `stream` or a `long_poll` while the block runs.
+
+        Raises:
+            TooManyFollowers: 503.
+        """
+        if self._taken >= self._limit:
+            self._on_reject()
+            raise TooManyFollowers
+        self._taken += 1
+        self._metrics.followers[kind].inc()
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            self._metrics.followers[kind].dec()
 
 
 class ChangeService:
@@ -80,3 +107,34 @@ class ChangeService:
     def _count(self, page: Page) -> Page:
         self._metrics.sent["page"].inc(len(page.changes))
         return page
+
+
+async def wait_for_page(
+    feed: ChangeFeed,
+    tail: Tail,
+    broadcast: Broadcast,
+    first: Page,
+    wanted: Wanted,
+    *,
+    limit: int,
+    wait_seconds: float,
+) -> Page:
+    """`first` if there is anything on it, else the first page with a change within `wait_seconds`, else an empty one.
+
+    The page begins where `first` began and goes as far as was looked. No connection is held while it waits.
+
+    Raises:
+        CursorOfOtherLedger, CursorAhead: 400, when the database was exchanged or lost its end meanwhile.
+        CursorGone, CursorOfLostEvent: 410.
+        DatabaseUnavailable: 503.
+    """
+    now = asyncio.get_running_loop().time
+    deadline = now() + wait_seconds
+    page, breaks = first, tail.breaks
+    while not page.changes and not tail.closing and now() < deadline:
+        if not page.has_more:
+            await tail.wait(page.end.position, deadline)
+        place, known_breaks, breaks = page.end, breaks, tail.breaks
+        known = broadcast.page_after(place, wanted, after=first.after, limit=limit) if breaks == known_breaks else None
+        page = known or replace(await feed.read_on(place, wanted, limit=limit), after=first.after)
+    return page

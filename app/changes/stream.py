@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from fastapi.sse import format_sse_event
 
 from app.changes.broadcast import CHUNK_BYTES, Broadcast, Chunk, encode_chunk
+from app.changes.change import Wanted
+from app.changes.cursor import Place
 from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
 from app.changes.feed import ChangeFeed
-from app.changes.place import Place
 from app.changes.tail import Tail
-from app.changes.wanted import Wanted
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 

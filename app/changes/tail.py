@@ -1,18 +1,19 @@
 """Reads new events once for all who wait for them in this process."""
 
 import asyncio
+import sys
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from app.changes.change import Change
+from app.changes.change import EVERYTHING, Change
 from app.changes.cursor import are_of_different_events, tag_of
 from app.changes.repository import ChangeRepository, FeedHead
-from app.changes.ring import Ring
-from app.changes.wanted import EVERYTHING
 from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database
 from app.errors import Unavailable, describe
@@ -24,8 +25,53 @@ MAX_BEHIND_EVENTS = 5000  # farther behind the head the ring starts anew there; 
 MAX_RETRY_SECONDS = 5.0
 WOKEN_AT_ONCE = 20
 CLOSE_SECONDS = 1
+OVERHEAD_BYTES = 400  # what Python takes for a change beside its text
 
 log = structlog.get_logger(__name__)
+
+
+class Ring:
+    """Every change after the position `start`, up to `end`; the oldest make room for new ones."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._changes: deque[Change] = deque()
+        self.start = 0
+        self.end = 0
+        self._start_tag: bytes | None = None
+
+    @property
+    def end_tag(self) -> bytes | None:
+        """The tag of the event at `end`."""
+        return self._tag_at(self.end)
+
+    def restart(self, position: int, event_tag: bytes | None) -> None:
+        """Forget everything, and go on after `position`, where the event with this tag is."""
+        self._changes.clear()
+        self._bytes = 0
+        self.start = self.end = position
+        self._start_tag = event_tag
+
+    def extend(self, changes: Sequence[Change]) -> None:
+        """Add the changes that follow on `end`."""
+        for change in changes:
+            self._changes.append(change)
+            self._bytes += _size(change)
+            self.end = change.position
+        while self._bytes > self._max_bytes:
+            oldest = self._changes.popleft()
+            self._bytes -= _size(oldest)
+            self.start, self._start_tag = oldest.position, tag_of(oldest.event_id)
+
+    def list_after(self, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
+        """Every change after `position`; None when not all of them are here, or another event is at `position`."""
+        if not self.start <= position <= self.end or are_of_different_events(event_tag, self._tag_at(position)):
+            return None
+        return list(islice(self._changes, position - self.start, None))
+
+    def _tag_at(self, position: int) -> bytes | None:
+        return self._start_tag if position == self.start else tag_of(self._changes[position - self.start - 1].event_id)
 
 
 class Tail:
@@ -222,3 +268,7 @@ def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
     for turn in waiting:
         if not turn.done():
             turn.set_result(None)
+
+
+def _size(change: Change) -> int:
+    return sys.getsizeof(change.json) + OVERHEAD_BYTES

@@ -5,12 +5,11 @@ import asyncio
 import pytest
 
 from app.changes.broadcast import CHUNK_BYTES, Broadcast
-from app.changes.feed import ChangeFeed
-from app.changes.page import Page
-from app.changes.place import Place
+from app.changes.change import EVERYTHING, Wanted
+from app.changes.cursor import Place
+from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import FIRST_CHANGES, MAX_CHANGES, ChangeStream
 from app.changes.tail import Tail
-from app.changes.wanted import EVERYTHING, Wanted
 from app.database.engine import Database
 from app.metrics import ChangeMetrics
 from tests.events.support import open_ledger, record

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.changes.change import EVERYTHING, Wanted
 from app.changes.cursor import EVENT_TAG_BYTES, LENGTHS, MAX_POSITION, WITH_EVENT, WITHOUT_EVENT, Cursor, CursorMaker
 from app.changes.errors import CursorAhead, CursorInvalid, CursorOfOtherFilter, CursorOfOtherLedger
-from app.changes.wanted import EVERYTHING, Wanted
 from app.events.models import EventType
 
 LEDGER = uuid4()

@@ -7,14 +7,13 @@ import pytest
 from sqlalchemy import delete, event, update
 
 from app.changes.broadcast import Broadcast
+from app.changes.change import EVERYTHING, Wanted
+from app.changes.cursor import Place
 from app.changes.errors import CursorAhead, CursorOfLostEvent
-from app.changes.feed import ChangeFeed
-from app.changes.long_poll import wait_for_page
-from app.changes.page import Page
-from app.changes.place import Place
+from app.changes.feed import ChangeFeed, Page
+from app.changes.service import wait_for_page
 from app.changes.stream import ChangeStream
 from app.changes.tail import Tail
-from app.changes.wanted import EVERYTHING, Wanted
 from app.database.engine import Database
 from app.events.models import LedgerHead, SyncEvent
 from app.metrics import ChangeMetrics

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.broadcast import Broadcast
+from app.changes.change import EVERYTHING
 from app.changes.feed import STAYING_READERS, ChangeFeed
 from app.changes.stream import ChangeStream
 from app.changes.tail import Tail
-from app.changes.wanted import EVERYTHING
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics

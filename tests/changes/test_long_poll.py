@@ -6,12 +6,11 @@ import time
 import httpx
 
 from app.changes.broadcast import Broadcast
-from app.changes.feed import ChangeFeed
-from app.changes.long_poll import wait_for_page
-from app.changes.page import Page
+from app.changes.change import EVERYTHING
+from app.changes.feed import ChangeFeed, Page
 from app.changes.repository import MAX_CHARACTERS
+from app.changes.service import wait_for_page
 from app.changes.tail import Tail
-from app.changes.wanted import EVERYTHING
 from app.database.engine import Database
 from app.main import create_app
 from tests.changes.support import FILE, fill, get_page, positions

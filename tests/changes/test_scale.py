@@ -1,4 +1,4 @@
-"""A crowd on one worker: everybody gets everything soon, in bounded memory, and health is answered meanwhile.
+"""How soon followers get an event: a crowd on one worker, in bounded memory, and a second replica.
 
 `SYNC_TEST_STREAMS=1000` is the full size; the suite's own is smaller, for machines that are busy.
 """
@@ -6,6 +6,7 @@
 import asyncio
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -15,14 +16,18 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.changes.support import FILE
 from tests.conftest import ROOT
 from tests.support.process import ServiceProcess
+from tests.support.sse import open_stream
 from tests.support.tokens import TokenFactory
 
 STREAMS = int(os.environ.get("SYNC_TEST_STREAMS", "100"))
 EVENTS_PER_SECOND = 100
 SECONDS = 8
 MAX_MEMORY_BYTES = 256 * 2**20
+REPLICA_EVENTS = 20
+MAX_MEDIAN_SECONDS = 0.5
 
 
 async def post_evenly(client: httpx.AsyncClient, url: str) -> None:
@@ -86,3 +91,23 @@ async def test_a_crowd_gets_everything_soon(
     assert report["p99_ms"] < 1000
     assert peak_bytes < MAX_MEMORY_BYTES
     assert max(seconds) < 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.load
+async def test_an_event_reaches_the_stream_of_another_replica_soon(
+    start_replicas: Callable[..., list[ServiceProcess]], outside: httpx.AsyncClient
+) -> None:
+    writing, reading = start_replicas(2)
+    event = {"file_id": str(FILE), "event_type": "upload"}
+    seconds: list[float] = []
+    async with open_stream(outside, reading.url, cursor="latest") as stream:
+        await stream.next()
+        for _ in range(REPLICA_EVENTS):
+            started = time.monotonic()
+            answer = await outside.post(f"{writing.url}/sync-events", json=event)
+            change = json.loads((await stream.next_of("change")).data)
+            seconds.append(time.monotonic() - started)
+            assert change["event_id"] == answer.json()["event_id"]
+    print(f"from request to receipt: median {statistics.median(seconds):.3f} s, slowest {max(seconds):.3f} s")
+    assert statistics.median(seconds) < MAX_MEDIAN_SECONDS

@@ -1,16 +1,21 @@
 """The one reader: idle while nobody waits, patient while the database is away, and never ahead of what it has read."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event, text
 
 from app.changes import tail as tail_module
+from app.changes.change import EVERYTHING, Change
+from app.changes.cursor import tag_of
 from app.changes.feed import ChangeFeed
-from app.changes.tail import Tail
-from app.changes.wanted import EVERYTHING
+from app.changes.tail import OVERHEAD_BYTES, Ring, Tail
 from app.database.engine import Database
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
@@ -134,3 +139,50 @@ async def test_streams_outlive_an_outage_of_the_database(
         await until(lambda: "followers are served again" in service.output())
     assert service.output().count("followers are served again") == 1
     assert "Traceback" not in service.output()
+
+
+def change(position: int, size: int = 10) -> Change:
+    return Change(position, uuid4(), "upload", uuid4(), "x" * size)
+
+
+@given(st.integers(0, 50), st.lists(st.lists(st.integers(0, 500), max_size=5), max_size=20))
+def test_what_is_listed_has_no_gap_and_fits(start: int, batches: list[list[int]]) -> None:
+    ring, position = Ring(max_bytes=3000), start
+    ring.restart(start, None)
+    for sizes in batches:
+        ring.extend([change(position + number, size) for number, size in enumerate(sizes, start=1)])
+        position += len(sizes)
+        assert ring.end == position
+        kept = ring.list_after(ring.start, None)
+        assert kept is not None
+        assert [one.position for one in kept] == list(range(ring.start + 1, position + 1))
+        assert sum(len(one.json) + OVERHEAD_BYTES for one in kept) <= 3000
+        for after in range(position + 2):
+            listed = ring.list_after(after, None)
+            if ring.start <= after <= position:
+                assert listed is not None
+                assert [one.position for one in listed] == list(range(after + 1, position + 1))
+            else:
+                assert listed is None
+
+
+def test_a_ring_begins_anew() -> None:
+    ring = Ring(max_bytes=10_000)
+    ring.extend([change(1), change(2)])
+    ring.restart(70, tag_of(uuid4()))
+    assert (ring.list_after(1, None), ring.list_after(70, None)) == (None, [])
+    ring.extend([change(71)])
+    assert [one.position for one in ring.list_after(70, None) or ()] == [71]
+
+
+def test_a_position_with_another_event_has_nothing_after_it() -> None:
+    events = [change(position) for position in range(1, 12)]
+    ring = Ring(max_bytes=10 * (sys.getsizeof(events[0].json) + OVERHEAD_BYTES))
+    ring.restart(0, None)
+    ring.extend(events)
+    assert (ring.start, ring.end, ring.end_tag) == (1, 11, tag_of(events[-1].event_id))
+    for each in events:
+        assert ring.list_after(each.position, tag_of(each.event_id)) == events[each.position :]
+        assert ring.list_after(each.position, tag_of(uuid4())) is None
+    ring.restart(11, tag_of(events[0].event_id))
+    assert ring.list_after(11, tag_of(events[-1].event_id)) is None

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert, select
 
-from app.changes.change import COLUMNS
+from app.changes.repository import COLUMNS
 from app.database.engine import Database
-from app.events.models import SyncEvent
+from app.events.models import Anomaly, SyncEvent
 from app.events.schemas import EventView
 
 INSTANTS = [
@@ -40,7 +40,7 @@ async def test_every_member_is_as_everywhere(database: Database, text: str) -> N
             "retry_state": "retrying" if position == 3 else None,
             "attempts": position,
             "last_error": text,
-            "anomaly": text[:64] or None,
+            "anomaly": list(Anomaly)[position % len(Anomaly)] if position > 1 else None,
         }
         for position, instant in enumerate(INSTANTS, start=1)
     ]
@@ -51,4 +51,4 @@ async def test_every_member_is_as_everywhere(database: Database, text: str) -> N
         events = (await session.scalars(select(SyncEvent).order_by(SyncEvent.position))).all()
     for row, event in zip(rows, events, strict=True):
         assert json.loads(row[-1]) == json.loads(EventView.of(event).model_dump_json())
-        assert tuple(row[:3]) == (event.position, event.event_type, event.file_id)
+        assert tuple(row[:4]) == (event.position, event.id, event.event_type, event.file_id)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.changes.change import Wanted
 from app.changes.repository import ChangeRepository
-from app.changes.wanted import Wanted
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.ledger_repository import LedgerRepository

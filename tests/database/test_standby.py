@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
+from app.changes.change import EVERYTHING
 from app.changes.feed import ChangeFeed
-from app.changes.wanted import EVERYTHING
 from app.database.durability import check_standbys
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
