@@ -10,14 +10,13 @@ from typing import TypedDict
 import structlog
 from fastapi import FastAPI
 
-from app.auth.jwks import KeyStore
-from app.auth.key_source import KeySource
+from app.auth.keys import KeySource, KeyStore
 from app.auth.local import LocalKey
 from app.auth.rate_limit import RateLimiter
 from app.auth.verifier import TokenVerifier
 from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.weighted_semaphore import BodyBudget
+from app.concurrency.weighted_semaphore import BodySemaphore
 from app.config import PLACEHOLDERS, Settings
 from app.database.durability import INTERVAL_SECONDS as CHECK_SECONDS
 from app.database.durability import DurabilityCheck, check_durability, check_standbys
@@ -37,7 +36,7 @@ from app.events.ledger import Ledger
 from app.events.repository import EventRepository
 from app.files.handler import FileStateHandler
 from app.files.schemas import DeliveryProgress
-from app.gc_tuning import settle_heap
+from app.gc_tuning import tune_garbage_collector
 from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.drain import Drain
@@ -68,7 +67,7 @@ class State(TypedDict):
     changes: ChangeService
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
-    body_budget: BodyBudget
+    body_semaphore: BodySemaphore
     list_pages: Pages
     change_pages: Pages
     metrics: Metrics
@@ -141,7 +140,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, delivery_tasks)
             sweep.start()
             delivery_tasks.start()
-            settle_heap()
+            tune_garbage_collector()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
             yield State(
@@ -152,7 +151,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
-                body_budget=BodyBudget(LARGE_BODIES * settings.max_batch_bytes),
+                body_semaphore=BodySemaphore(LARGE_BODIES * settings.max_batch_bytes),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
                 metrics=metrics,

@@ -65,7 +65,7 @@ class HttpMetrics:
         self._rejected = Counter(
             "sync_http_requests_rejected",
             "Requests refused by a limit: `concurrency`, `followers`, `large_bodies` or `large_pages` (503), `rate` "
-            "(429), or before they became a request of the application: `not_http` (400), `slow_headers` (408), "
+            "(429), or before they became a request of the application: `not_http` (400, 501), `slow_headers` (408), "
             "`large_headers` (431).",
             ("reason",),
             registry=registry,

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.auth.key_source import KeySource
+from app.auth.keys import KeySource
 from app.database.engine import Database
 from app.database.migrations import Schema
 from app.database.prober import Prober
