@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from app.auth.claims import is_subject
 from app.auth.local import LocalSecretError, mint_local_token
-from app.auth.principal import Scope
+from app.auth.token import Scope, is_subject
 from app.config import Settings, load_settings
 from app.database.backup import BackupFailed, back_up
 from app.log import configure_logging

@@ -10,16 +10,16 @@ from typing import TypedDict
 import structlog
 from fastapi import FastAPI
 
-from app.auth.jwks import KeyStore
-from app.auth.key_source import KeySource
+from app.auth.keys import KeySource, KeyStore
 from app.auth.local import LocalKey
 from app.auth.rate_limit import RateLimiter
 from app.auth.verifier import TokenVerifier
 from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.weighted_semaphore import BodyBudget
+from app.concurrency.weighted_semaphore import BodySemaphore
 from app.config import PLACEHOLDERS, Settings
-from app.database.durability import check_durability, check_standbys
+from app.database.durability import INTERVAL_SECONDS as CHECK_SECONDS
+from app.database.durability import DurabilityCheck, check_durability, check_standbys
 from app.database.engine import CLOSE_SECONDS, Database
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import check_fitness
@@ -36,7 +36,7 @@ from app.events.ledger import Ledger
 from app.events.repository import EventRepository
 from app.files.handler import FileStateHandler
 from app.files.schemas import DeliveryProgress
-from app.gc_tuning import settle_heap
+from app.gc_tuning import tune_garbage_collector
 from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.drain import Drain
@@ -67,7 +67,7 @@ class State(TypedDict):
     changes: ChangeService
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
-    body_budget: BodyBudget
+    body_semaphore: BodySemaphore
     list_pages: Pages
     change_pages: Pages
     metrics: Metrics
@@ -128,19 +128,19 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 schema,
                 keys,
                 drain,
-                database.writability,
+                database,
                 version=settings.api_version,
                 last_sweep_at=lambda: sweeper.last_pass_at,
             )
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
-            _keep_wal_small(database, metrics, stack)
+            _look_after(database, metrics, stack)
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, delivery_tasks)
             sweep.start()
             delivery_tasks.start()
-            settle_heap()
+            tune_garbage_collector()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
             yield State(
@@ -151,7 +151,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=_create_rate_limiter(settings),
-                body_budget=BodyBudget(LARGE_BODIES * settings.max_batch_bytes),
+                body_semaphore=BodySemaphore(LARGE_BODIES * settings.max_batch_bytes),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
                 metrics=metrics,
@@ -198,11 +198,13 @@ async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Delivery
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))
 
 
-def _keep_wal_small(database: Database, metrics: Metrics, stack: AsyncExitStack) -> None:
+def _look_after(database: Database, metrics: Metrics, stack: AsyncExitStack) -> None:
     if database.is_sqlite:
         task = PeriodicTask("wal", WalTruncation(database, metrics.database).run_once, INTERVAL_SECONDS)
-        stack.push_async_callback(task.stop, CLOSE_SECONDS)
-        task.start()
+    else:
+        task = PeriodicTask("durability", DurabilityCheck(database).run_once, CHECK_SECONDS)
+    stack.push_async_callback(task.stop, CLOSE_SECONDS)
+    task.start()
 
 
 async def _create_messages(settings: Settings, database: Database, cipher: SecretCipher) -> MessageFactory:

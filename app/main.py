@@ -41,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect would name the host that the client claims
         telemetry=TelemetryConfig(
             tracing=may_be_traced(os.environ),
             metrics=False,

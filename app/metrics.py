@@ -65,7 +65,7 @@ class HttpMetrics:
         self._rejected = Counter(
             "sync_http_requests_rejected",
             "Requests refused by a limit: `concurrency`, `followers`, `large_bodies` or `large_pages` (503), `rate` "
-            "(429), or before they became a request of the application: `not_http` (400), `slow_headers` (408), "
+            "(429), or before they became a request of the application: `not_http` (400, 501), `slow_headers` (408), "
             "`large_headers` (431).",
             ("reason",),
             registry=registry,
@@ -221,6 +221,11 @@ class WebhookMetrics:
         self.late = Counter(
             "sync_webhook_results_late",
             "Results that were not written since their lease had ended and the delivery was claimed anew.",
+            registry=registry,
+        )
+        self.stalled = Counter(
+            "sync_webhook_deliveries_stalled",
+            "Deliveries that nothing would have made due, and that the check of every minute made due.",
             registry=registry,
         )
         self.unreadable = Counter(

@@ -1,4 +1,4 @@
-"""What lives as long as the process is no work for the garbage collector."""
+"""The garbage collector does not scan objects that live as long as the process."""
 
 import subprocess
 import sys
@@ -7,21 +7,21 @@ import pytest
 
 LOOK = """
 import gc
-from app.gc_tuning import settle_heap
+from app.gc_tuning import tune_garbage_collector
 from app import main
 tracked = len(gc.get_objects())
-settle_heap()
+tune_garbage_collector()
 print(tracked, len(gc.get_objects()), gc.get_freeze_count(), gc.get_threshold()[0])
 loop = []
 loop.append(loop)
 del loop
-settle_heap()
+tune_garbage_collector()
 print(gc.collect())
 """
 
 
 @pytest.mark.slow
-def test_the_heap_is_settled_once() -> None:
+def test_existing_objects_are_frozen_once() -> None:
     ran = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True, timeout=60)
     before, after = ran.stdout.splitlines()
     tracked, left, frozen, threshold = map(int, before.split())
@@ -29,4 +29,4 @@ def test_the_heap_is_settled_once() -> None:
     assert left < tracked / 100
     assert frozen > tracked / 2
     assert threshold == 5000
-    assert int(after) >= 1, "what came later is collected as ever"
+    assert int(after) >= 1, "later objects are still collected"

@@ -77,7 +77,7 @@ def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
     second = ServiceProcess(other, tmp_path / "second.log", ("app", "serve", "--port", str(service.port)))
     assert second.wait() == STARTUP_FAILED
     [line] = second.output().splitlines()
-    assert f"SERVER_PORT: can not listen on 127.0.0.1:{service.port}: Address already in use" in line
+    assert f"SERVER_PORT: cannot listen on 127.0.0.1:{service.port}: Address already in use" in line
     assert not (tmp_path / "other.db").exists()
     assert httpx.get(f"{service.url}/health").status_code == 200
 

@@ -6,7 +6,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from app.auth.errors import Reason, ScopeMissing, TokenRejected
-from app.auth.principal import Principal, Scope
+from app.auth.token import Principal, Scope
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from app.log.request_line import bind_request_fields
@@ -21,17 +21,17 @@ _documented_scheme = HTTPBearer(
 
 
 async def authenticate(request: Request) -> Principal:
-    """Who sent `request`, by the verifier on `request.state.verifier`.
+    """The caller that sent `request`, verified by `request.state.verifier`.
 
-    The answer is kept on `request.state.principal`, and the log lines that follow carry `subject`.
+    It is kept on `request.state.principal`, and the log lines that follow carry `subject`.
 
     Raises:
         TokenRejected: 401.
         KeysUnavailable: 503.
     """
-    known: Principal | None = request.scope["state"].get("principal")
-    if known is not None:
-        return known
+    verified: Principal | None = request.scope["state"].get("principal")
+    if verified is not None:
+        return verified
     verifier: TokenVerifier = request.state.verifier
     principal = await verifier.verify(_bearer_token(request.headers.getlist("Authorization")))
     request.state.principal = principal
@@ -51,7 +51,7 @@ def _bearer_token(headers: list[str]) -> str:
 
 
 class Permission:
-    """A dependency that gives the principal if its token has `scope`.
+    """A dependency that returns the principal if its token has `scope`.
 
     Unless `always`, the scope matters only with `AUTH_ENFORCE_SCOPES=true`. Expects `settings` and `metrics` on
     `request.state`.
@@ -62,11 +62,11 @@ class Permission:
         self._always = always
 
     async def __call__(self, request: Request, _scheme: Annotated[object, Depends(_documented_scheme)]) -> Principal:
-        """The principal, as a dependency; see `check`."""
+        """See `check`."""
         return await self.check(request)
 
     async def check(self, request: Request) -> Principal:
-        """The principal.
+        """The principal, if its token is valid and has the scope.
 
         Raises:
             TokenRejected: 401.

@@ -1,18 +1,17 @@
-"""Refusals of a caller, as problem details with the challenges of RFC 6750, section 3."""
+"""Errors of authentication, as problem details with the challenges of RFC 6750, section 3."""
 
 from enum import StrEnum
 from typing import Self
 
-from app.auth.principal import Scope
 from app.errors import ProblemError, Unavailable
 
 _CHALLENGE = 'Bearer realm="sync-service"'
 
 
 class Reason(StrEnum):
-    """Why a token was refused. The value is a metrics label, `description` is what the caller reads.
+    """Why a token was rejected. The value is a metrics label, `description` is what the caller reads.
 
-    A description is fixed text of the characters that RFC 6750 allows in `error_description`; it never holds
+    A description is fixed text of the characters that RFC 6750 allows in `error_description`; it never contains
     anything from the token.
     """
 
@@ -57,11 +56,11 @@ class TokenRejected(ProblemError):
 
 
 class ScopeMissing(ProblemError):
-    """403; the challenge names the scope that would do (RFC 6750, section 3.1)."""
+    """403; the challenge names the scope that is needed (RFC 6750, section 3.1)."""
 
     status, code = 403, "insufficient-scope"
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: str) -> None:
         super().__init__(
             f"This needs a token with the scope {scope}.",
             headers={"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
@@ -70,7 +69,7 @@ class ScopeMissing(ProblemError):
 
 
 class KeysUnavailable(Unavailable):
-    """503: no signing keys could be had lately, so a good token can not be told from a bad one."""
+    """503: there are no signing keys, so that no token can be verified."""
 
     code = "keys-unavailable"
-    detail = "Tokens can not be verified now, because the signing keys are out of reach; try again."
+    detail = "Tokens cannot be verified now, because the signing keys are out of reach; try again."

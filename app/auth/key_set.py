@@ -21,19 +21,18 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class MalformedKeySetError(ValueError):
-    """The document is no key set, or has no usable key."""
+    """The document is not a key set, or has no usable key."""
 
 
 def parse_key_set(document: bytes, algorithms: frozenset[str]) -> dict[tuple[str, str], Key]:
     """The usable keys of `document`, by key id and algorithm, each prepared for that algorithm.
 
-    Passed over are keys of other types than RSA and EC, keys that are not for signatures, keys without a sane
-    `kid`, keys for algorithms other than `algorithms`, RSA keys below 2048 bits (RFC 7518, section 3.3), keys
-    with malformed numbers, and keys published with their private half. Of two keys with one name, the first
-    counts.
+    Ignored are keys of types other than RSA and EC, keys that are not for signatures, keys without a sane `kid`, keys
+    for algorithms other than `algorithms`, RSA keys below 2048 bits (RFC 7518, section 3.3), keys with malformed
+    numbers, and keys published with their private half. Of two keys with one name, the first is used.
 
     Raises:
-        MalformedKeySetError: nothing usable is in it, or more than `MAX_KEYS` keys.
+        MalformedKeySetError: it has no usable key, or more than `MAX_KEYS` keys.
     """
     try:
         content = parse_json(document)
@@ -68,7 +67,7 @@ def _is_for_signatures(entry: dict[str, Any]) -> bool:
 
 
 def _algorithms_of(entry: dict[str, Any]) -> frozenset[str]:
-    """The signature algorithms that fit the type and curve of the key, or the one of them that it names."""
+    """The signature algorithms that fit the type and curve of the key, or the one that it names."""
     curve = entry.get("crv")
     fitting: frozenset[str] = frozenset()
     if entry.get("kty") == "RSA" and _has_sound_rsa_numbers(entry):
@@ -93,7 +92,7 @@ def _has_sound_rsa_numbers(entry: dict[str, Any]) -> bool:
 
 
 def _octets(value: object) -> bytes:
-    """The octets of a base64url text without padding (RFC 7518, section 2), empty when it is none."""
+    """The octets of a base64url text without padding (RFC 7518, section 2), empty when it is not one."""
     if not isinstance(value, str) or not _BASE64URL.fullmatch(value) or len(value) % 4 == 1:
         return b""
     return urlsafe_b64decode(value + "=" * (-len(value) % 4))

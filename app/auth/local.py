@@ -13,7 +13,7 @@ from jose import jwk, jws
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
-from app.auth.claims import is_subject
+from app.auth.token import is_subject
 from app.config import PLACEHOLDERS, Settings
 
 LOCAL_ISSUER = "sync-service-local"
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class LocalSecretError(ValueError):
-    """The secret can not be used; the message names the variable to look at, and never the secret."""
+    """The secret cannot be used; the message names the variable, and never the secret."""
 
 
 class LocalKey:
@@ -39,14 +39,14 @@ class LocalKey:
         self._key = _construct(load_secret(settings))
 
     def generation(self) -> int:
-        """See `KeySource`; this key never changes."""
+        """See `KeySource`; the key never changes."""
         return 0
 
     def ready(self) -> bool:
-        """See `KeySource`; this key is always there."""
+        """See `KeySource`; there is always a key."""
         return True
 
-    async def find(self, key_id: str, algorithm: str) -> Key | None:  # noqa: ARG002 - there is just one
+    async def find(self, key_id: str, algorithm: str) -> Key | None:  # noqa: ARG002 - there is only one key
         """See `KeySource`."""
         return self._key if algorithm == LOCAL_ALGORITHM else None
 
@@ -54,10 +54,10 @@ class LocalKey:
 def load_secret(settings: Settings) -> str:
     """`SECRET_KEY`, else the content of `SECRET_KEY_FILE`, which is written first if it does not exist.
 
-    A placeholder, which everybody knows, counts as no `SECRET_KEY`.
+    A placeholder is publicly known, so it counts as no `SECRET_KEY`.
 
     Raises:
-        LocalSecretError: the file can not be read or written, or has no secret of at least 32 characters.
+        LocalSecretError: the file cannot be read or written, or has no secret of at least 32 characters.
     """
     if settings.secret_key in PLACEHOLDERS:
         log.warning("SECRET_KEY is a placeholder and is not used", used_instead=str(settings.secret_key_file))
@@ -70,7 +70,7 @@ def load_secret(settings: Settings) -> str:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise LocalSecretError(f"SECRET_KEY_FILE: can not use {path}: {reason}; or set SECRET_KEY") from None
+        raise LocalSecretError(f"SECRET_KEY_FILE: cannot use {path}: {reason}; or set SECRET_KEY") from None
     if len(secret) < MIN_SECRET_LENGTH:
         raise LocalSecretError(
             f"SECRET_KEY_FILE: {path} has no secret of at least {MIN_SECRET_LENGTH} characters; "
@@ -82,17 +82,15 @@ def load_secret(settings: Settings) -> str:
 def mint_local_token(
     settings: Settings, subject: str, scopes: Sequence[str], lifetime: timedelta | None, now: datetime
 ) -> str:
-    """A token of local mode for `subject`, good from `now` for `lifetime`.
-
-    Without a `lifetime` it is `ACCESS_TOKEN_EXPIRE_MINUTES`.
+    """A token of local mode for `subject`, valid from `now` for `lifetime`, or for `ACCESS_TOKEN_EXPIRE_MINUTES`.
 
     Raises:
         LocalSecretError: there is no usable secret.
-        ValueError: the subject, a scope or the lifetime makes no sense, or `now` has no time zone.
+        ValueError: the subject, a scope or the lifetime is not valid, or `now` has no time zone.
     """
     lifetime = timedelta(minutes=settings.access_token_expire_minutes) if lifetime is None else lifetime
     if not is_subject(subject):
-        raise ValueError("the subject must have 1 to 255 characters that print")
+        raise ValueError("the subject must have 1 to 255 printable characters")
     if not all(_SCOPE.fullmatch(scope) for scope in scopes):
         raise ValueError("a scope must be printable ASCII without spaces, quotes and backslashes (RFC 6749)")
     if lifetime < timedelta(seconds=1):
@@ -121,8 +119,8 @@ def _construct(secret: str) -> Key:
 def _create(path: Path) -> None:
     """Write a new secret that only its owner can read, unless another process was first.
 
-    The file gets its name only once it is complete, and link() refuses an existing name as O_EXCL does: so no
-    process reads half a secret, and all processes agree on one.
+    The file gets its name only once it is complete, and link() refuses an existing name as O_EXCL does. So no
+    process reads half a secret, and all processes use the same one.
     """
     descriptor, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:

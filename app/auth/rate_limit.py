@@ -1,4 +1,4 @@
-"""How often one subject may ask one process."""
+"""Limits the rate of requests of each token subject in one process."""
 
 import math
 import time
@@ -24,9 +24,9 @@ class RateLimiter:
     """Lets a subject send `burst` requests at once, and `rate_per_second` from then on.
 
     This is the generic cell rate algorithm (ITU-T I.371, annex A): for each subject one time is kept, the end of its
-    requests had they come at the even rate. Times are whole nanoseconds, so that a burst is exactly so many requests.
-    Subjects are remembered while it matters, `MAX_SUBJECTS` at the most; beyond that the one that was quiet for the
-    longest starts anew. `clock` tells seconds.
+    requests had they come at the even rate. Times are whole nanoseconds, so that a burst is exact.
+    A subject is kept until it has its whole burst again. Beyond `MAX_SUBJECTS` the one that was idle for the longest is
+    dropped and has its whole burst again. `clock` returns seconds.
     """
 
     def __init__(self, rate_per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class RateLimiter:
         self._even_times: OrderedDict[str, int] = OrderedDict()
 
     def take(self, subject: str) -> float | None:
-        """Count a request of `subject`; one too many is not counted, and gives the seconds to wait."""
+        """Count a request of `subject`. One beyond the rate is not counted; the seconds to wait are returned."""
         now = round(self._clock() * _NANOSECONDS)
         even_time = max(self._even_times.get(subject, now), now) + self._interval
         excess = even_time - now - self._tolerance
@@ -44,11 +44,11 @@ class RateLimiter:
             return excess / _NANOSECONDS
         self._even_times[subject] = even_time
         self._even_times.move_to_end(subject)
-        self._forget_one(now)
+        self._drop_idle(now)
         return None
 
-    def _forget_one(self, now: int) -> None:
-        """Forget the quietest subject if it has its whole burst again, or if there are too many."""
+    def _drop_idle(self, now: int) -> None:
+        """Drop the subject that was idle for the longest if it has its whole burst again, or if there are too many."""
         subject = next(iter(self._even_times))
         if self._even_times[subject] <= now or len(self._even_times) > MAX_SUBJECTS:
             del self._even_times[subject]

@@ -1,4 +1,4 @@
-"""The route class of every route that needs a token."""
+"""The route class of every route that needs a token, and the errors that every such route can raise."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -10,17 +10,23 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.auth.dependencies import Permission
+from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
 from app.auth.rate_limit import RateLimited, RateLimiter
+from app.auth.token import Scope
 from app.config import Settings
-from app.errors import FieldError, Unprocessable, unknown_parameter
+from app.database.errors import DatabaseUnavailable
+from app.errors import FieldError, ProblemError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
+from app.http.middleware import TooManyUnderWay
+
+INVALID_QUERY = "The query is not valid; `errors` says where and why."
 
 
 class AuthenticatedRoute(APIRoute):
     """Checks the token, its permission and its rate before it reads a byte of the body, then reads it as strict JSON.
 
     Query parameters must be known, and come once unless they are a list. FastAPI's own body limit is not used: it
-    answers before the token is checked, in plain text and without the request's id.
+    responds before the token is checked, in plain text and without the request's id.
     """
 
     def max_body_bytes(self, settings: Settings) -> int:
@@ -49,7 +55,7 @@ class AuthenticatedRoute(APIRoute):
         return authenticated
 
     def permissions(self) -> list[Permission]:
-        """What a caller needs."""
+        """The permissions that a caller needs."""
         return [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
 
     def json_request(self, request: Request) -> JsonRequest:
@@ -61,12 +67,12 @@ class AuthenticatedRoute(APIRoute):
             request.receive,
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
-            budget=state.body_budget,
+            semaphore=state.body_semaphore,
         )
 
 
 def limit_rate(request: Request) -> None:
-    """Refuse what its subject, known by now, sends beyond its rate.
+    """Refuse a request beyond the rate of its subject; the token must be verified already.
 
     Raises:
         RateLimited: 429.
@@ -81,7 +87,7 @@ def limit_rate(request: Request) -> None:
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
-    """The query parameters of a route, those of query models included: their names, and whether they may repeat."""
+    """The query parameters of a route, including the fields of query models: the name, and whether it may repeat."""
     for field in dependant.query_params:
         model = field.field_info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
@@ -94,7 +100,7 @@ def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
 
 
 def check_query(request: Request, may_repeat: dict[str, bool]) -> None:
-    """Refuse query parameters beside those of `may_repeat`, and those that come twice although they may not.
+    """Refuse unknown query parameters, and repeated ones where `may_repeat[name]` is False.
 
     Raises:
         Unprocessable: 422.
@@ -110,4 +116,20 @@ def check_query(request: Request, may_repeat: dict[str, bool]) -> None:
     if counts.keys() - may_repeat.keys():
         errors.append(unknown_parameter(may_repeat))
     if errors:
-        raise Unprocessable("The query is not valid; `errors` says where and why.", errors=errors)
+        raise Unprocessable(INVALID_QUERY, errors=errors)
+
+
+def token_problems(scope: Scope) -> list[ProblemError]:
+    """The errors of every route that needs a token with `scope`, for the OpenAPI document."""
+    unknown = unknown_parameter([])
+    return [
+        TokenRejected(Reason.MISSING),
+        TokenRejected(Reason.EXPIRED),
+        TokenRejected(Reason.SIGNATURE),
+        ScopeMissing(scope),
+        Unprocessable(INVALID_QUERY, errors=[unknown]),
+        RateLimited(wait_seconds=1),
+        TooManyUnderWay(),
+        DatabaseUnavailable(),
+        KeysUnavailable(),
+    ]

@@ -1,4 +1,4 @@
-"""Decides whether a token is good, and remembers those that are."""
+"""Verifies bearer tokens, and caches the result."""
 
 import hashlib
 import time
@@ -9,20 +9,18 @@ from jose import jws
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
-from app.auth.claims import ClaimRules, VerifiedToken, judge_claims
-from app.auth.compact import read_header
 from app.auth.errors import Reason, TokenRejected
-from app.auth.key_source import KeySource
+from app.auth.keys import KeySource
 from app.auth.local import LOCAL_ALGORITHM, LOCAL_ISSUER
-from app.auth.principal import Principal
+from app.auth.token import ClaimRules, Principal, VerifiedToken, check_claims, read_header
 from app.config import Settings
 
 
 class TokenVerifier:
-    """Verifies bearer tokens with the keys of `keys`; `now` tells the seconds since the epoch.
+    """Verifies bearer tokens with the keys of `keys`; `now` returns the seconds since the epoch.
 
-    A verified token is remembered, by its digest, until it expires or any key changes. There is room for
-    `AUTH_TOKEN_CACHE_SIZE` of them; the least recently used goes first.
+    A verified token is cached under its digest until it expires or any key changes. The cache holds
+    `AUTH_TOKEN_CACHE_SIZE` tokens and evicts the least recently used.
     """
 
     def __init__(self, settings: Settings, keys: KeySource, *, now: Callable[[], float] = time.time) -> None:
@@ -43,23 +41,23 @@ class TokenVerifier:
         """The principal that `token` proves.
 
         Raises:
-            TokenRejected: 401, whatever is wrong with the token.
-            KeysUnavailable: 503, there are no keys to judge it with.
+            TokenRejected: 401, the token is not valid.
+            KeysUnavailable: 503, there are no keys to verify it with.
         """
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        remembered = self._recall(digest)
-        if remembered is not None:
-            return remembered.principal
+        cached = self._find_cached(digest)
+        if cached is not None:
+            return cached.principal
         header = read_header(token, algorithms=self._algorithms, needs_key_id=self._needs_key_id)
         key = await self._keys.find(header.key_id, header.algorithm)
         if key is None:
             raise TokenRejected(Reason.UNKNOWN_KEY)
-        # Nothing is awaited from here on, so that what is remembered was proved with the keys of this moment.
-        verified = judge_claims(_signed_payload(token, key, header.algorithm), self._rules, self._now())
-        self._remember(digest, verified)
+        # Nothing is awaited from here on: a token is only cached if the current keys prove it.
+        verified = check_claims(_signed_payload(token, key, header.algorithm), self._rules, self._now())
+        self._cache_token(digest, verified)
         return verified.principal
 
-    def _recall(self, digest: bytes) -> VerifiedToken | None:
+    def _find_cached(self, digest: bytes) -> VerifiedToken | None:
         generation = self._keys.generation()
         if generation != self._cached_generation:
             self._cache.clear()
@@ -74,7 +72,7 @@ class TokenVerifier:
         self._cache.move_to_end(digest)
         return token if token.valid_from <= now else None
 
-    def _remember(self, digest: bytes, token: VerifiedToken) -> None:
+    def _cache_token(self, digest: bytes, token: VerifiedToken) -> None:
         self._cache[digest] = token
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)

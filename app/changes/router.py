@@ -21,9 +21,9 @@ from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, C
 from app.changes.service import ChangeService
 from app.errors import FieldError, Unprocessable
 from app.http.dependencies import ChangePlace
+from app.http.disconnect import cancel_on_disconnect
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
-from app.http.presence import while_connected
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -110,7 +110,7 @@ async def list_changes(
         with changes.follower_slot("long_poll"):
             request.state.open_request.become_long_lived()
             waiting = changes.wait_for_page(page, change_filter, limit=query.limit, wait_seconds=query.wait)
-            page = await while_connected(request, waiting)
+            page = await cancel_on_disconnect(request, waiting)
         await permit.take(len(page.changes))
     return PageResponse(permit.fill(page.encode()))
 

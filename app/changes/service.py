@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from app.auth.principal import Principal
+from app.auth.token import Principal
 from app.changes.broadcast import Broadcast
 from app.changes.change import ChangeFilter
 from app.changes.errors import TooManyFollowers

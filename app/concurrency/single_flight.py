@@ -26,10 +26,18 @@ class SingleFlight(Generic[Key, Value]):
             task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
 
+    def is_under_way(self, key: Key) -> bool:
+        """Whether there is a call for `key` that `run` would wait for."""
+        return key in self._under_way
+
     def close(self) -> None:
         """Cancel every call under way."""
         for task in self._under_way.values():
             task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until every call under way has ended, also when it raises."""
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     def _forget(self, key: Key, done: asyncio.Task[Value]) -> None:
         self._under_way.pop(key, None)

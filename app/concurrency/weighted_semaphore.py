@@ -1,61 +1,61 @@
-"""Shares out what there is only so much of in one process: the memory of large bodies, the reading of large pages."""
+"""Limits the total weight of what one process does at once: the bytes of large bodies, the items of large pages."""
 
 import asyncio
 from collections import deque
 
 
-class Budget:
-    """So much can be taken at once; who wants more than is free waits for their turn, in order.
+class WeightedSemaphore:
+    """A semaphore of `total` units. A request acquires several at once; requests that wait are served in order.
 
-    Who wants more than the whole takes all of it.
+    A request for more than the total is granted the total.
     """
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._free = total
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def take(self, amount: int) -> int:
-        """Wait until so much is free, and return how much to give back."""
+    async def acquire(self, amount: int) -> int:
+        """Wait until `amount` units are free, and return how many to release."""
         amount = min(amount, self._total)
-        if not self._waiting and amount <= self._free:
+        if not self._waiters and amount <= self._free:
             self._free -= amount
             return amount
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((amount, turn))
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((amount, waiter))
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._admit()  # those behind may have waited for this one alone
+            if waiter.cancelled():
+                self._admit()  # later waiters may fit now
             else:
-                self.give_back(amount)
+                self.release(amount)
             raise
         return amount
 
     def overdraw(self, amount: int) -> int:
-        """Take without waiting, and let others wait until it is given back."""
+        """Acquire without waiting; others wait until the units are released. Returns how many to release."""
         self._free -= amount
         return amount
 
-    def give_back(self, amount: int) -> None:
-        """Let those go on who wait."""
+    def release(self, amount: int) -> None:
+        """Return `amount` units."""
         self._free += amount
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
-            amount, turn = self._waiting.popleft()
-            if not turn.done():
+        while self._waiters and (self._waiters[0][1].done() or self._waiters[0][0] <= self._free):
+            amount, waiter = self._waiters.popleft()
+            if not waiter.done():
                 self._free -= amount
-                turn.set_result(None)
+                waiter.set_result(None)
 
 
-class BodyBudget(Budget):
-    """The bytes of bodies that are read, parsed and written at once.
+class BodySemaphore(WeightedSemaphore):
+    """Limits the bytes of large bodies that are read, parsed and written at once.
 
-    Large bodies are parsed one at a time, under the lock `parsing`: many in one turn of the event loop, or several
-    threads that compute, would hold up the rest of the process for seconds.
+    Large bodies are parsed one at a time, under the lock `parsing`: many in one iteration of the event loop, or several
+    threads that compute, would delay the rest of the process for seconds.
     """
 
     def __init__(self, total: int) -> None:

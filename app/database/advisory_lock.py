@@ -11,6 +11,7 @@ class BackgroundJob(IntEnum):
 
     CATCH_UP = 0x5745_4248_4341_5443
     PRUNE = 0x5745_4248_5052_554E
+    STALLED = 0x5745_4248_5354_414C
 
 
 async def try_lock_job(session: AsyncSession, job: BackgroundJob) -> bool:

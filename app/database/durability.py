@@ -1,9 +1,14 @@
 """Refuses a database that could not keep the promise of a 201, at the start and while the service runs."""
 
+import asyncio
+
 from sqlalchemy import text
 
 from app.database.engine import Database
+from app.database.writability import READ_ONLY
 
+INTERVAL_SECONDS = 5
+FSYNC = "fsync"
 FSYNC_OFF = "PostgreSQL has fsync = off, so an event it confirmed could be lost: turn it on"
 
 
@@ -24,6 +29,34 @@ async def check_durability(database: Database) -> None:
     async with database.read() as session:
         if await session.scalar(text("SELECT current_setting('fsync')")) == "off":
             raise NotDurable(FSYNC_OFF)
+
+
+class DurabilityCheck:
+    """Looks again and again whether PostgreSQL keeps what it confirms, and whether it takes writes at all."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
+        """Refuse appends while `fsync` is off, and report a server that is read-only.
+
+        Raises:
+            DatabaseUnavailable: when the database can not serve now.
+        """
+        query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
+        writability = self._database.writability
+        async with self._database.connection() as connection:
+            fsync_is_off, is_read_only = (await connection.execute(query)).one()
+            if is_read_only:
+                await connection.invalidate()  # the default of its session may be of the past
+        if fsync_is_off:
+            writability.refuse(FSYNC, FSYNC_OFF)
+        else:
+            writability.allow(FSYNC)
+        if is_read_only:
+            writability.report_read_only()
+        else:
+            writability.allow(READ_ONLY)
 
 
 async def check_standbys(database: Database) -> None:

@@ -1,6 +1,7 @@
 """The connection pool and the ways to use it: read, append, transact."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -47,6 +48,7 @@ class Database:
     def __init__(self, settings: Settings, metrics: DatabaseMetrics | None = None) -> None:
         self.engine = create_engine(settings)
         self.writability = Writability()
+        self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
         if metrics is not None:
             measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
@@ -108,13 +110,14 @@ class Database:
         """
         with self._errors():
             self.writability.check()
-            async with (
-                self._writing(),
-                self._append.connect() as connection,
-                never_cancelled(connection),
-                connection.begin(),
-            ):
-                yield connection
+            with self.writability.observed():
+                async with (
+                    self._writing(),
+                    self._append.connect() as connection,
+                    never_cancelled(connection),
+                    connection.begin(),
+                ):
+                    yield connection
 
     @property
     def wal_path(self) -> Path:
@@ -141,6 +144,7 @@ class Database:
         try:
             with database_errors():
                 yield
+            self.responded_at = time.monotonic()
         except DatabaseDamaged as error:
             if error.__cause__ is not None:
                 log.error("the database is damaged", error=describe(error.__cause__))  # noqa: TRY400 - a request has one

@@ -14,6 +14,11 @@ DAMAGED_RETRY_SECONDS = 60
 # PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races; closed.
 _FAILED_CLASSES = ("08", "53", "57P", "58")
 _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
+_READ_ONLY = "25006"
+_DISK_FULL = "53100"
+_SCHEMA_STATES = frozenset({"42P01", "42703"})  # undefined table, undefined column
+_SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
+_SQLITE_SCHEMA = ("no such table", "no such column", "has no column named")
 _LOCK_TIMEOUT = "55P03"
 _TIMEOUT_STATES = frozenset({_LOCK_TIMEOUT, "57014"})
 _SQLITE_FAILED = frozenset(
@@ -55,6 +60,13 @@ class DatabaseDamaged(DatabaseUnavailable):
         super().__init__(detail, retry_after_seconds=DAMAGED_RETRY_SECONDS)
 
 
+class SchemaBehind(DatabaseUnavailable):
+    """503: a table or a column is missing, as after a downgrade under a running service."""
+
+    code = "schema-behind"
+    detail = "The schema of the database is not the one this release needs: an operator has to migrate it."
+
+
 def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
     if not isinstance(error, DBAPIError):
@@ -89,6 +101,28 @@ def waited_for_lock(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and _sqlstate(error) == _LOCK_TIMEOUT
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database refused a write because it takes none."""
+    return isinstance(error, DBAPIError) and (
+        _sqlstate(error) == _READ_ONLY or _sqlite_code(error) == sqlite3.SQLITE_READONLY
+    )
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether the database could not write to its disk."""
+    return isinstance(error, DBAPIError) and (
+        _sqlstate(error) == _DISK_FULL or getattr(error.orig, "sqlite_errorcode", None) in _SQLITE_FULL
+    )
+
+
+def _misses_schema(error: BaseException) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    if _sqlite_code(error) == sqlite3.SQLITE_ERROR:
+        return any(words in str(error.orig) for words in _SQLITE_SCHEMA)
+    return _sqlstate(error) in _SCHEMA_STATES
+
+
 def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
@@ -113,6 +147,8 @@ def database_errors() -> Iterator[None]:
     except Exception as error:
         if found_damage(error):
             raise DatabaseDamaged from error
+        if _misses_schema(error):
+            raise SchemaBehind from error
         if connection_failed(error) or ran_out_of_time(error) or isinstance(error, (OSError, TimeoutError)):
             raise DatabaseUnavailable from error
         raise

@@ -45,6 +45,11 @@ class Schema:
         """
         return revision == self.head or self.is_newer(revision)
 
+    def explain(self, revision: str | None) -> str:
+        """What is wrong with a revision that this release can not work at, and the command that helps."""
+        found = revision or "nothing"
+        return f"the schema is at {found} and this release needs {self.head}: run `alembic upgrade head`"
+
 
 async def prepare_schema(database: Database, schema: Schema) -> None:
     """Migrate SQLite; check PostgreSQL.
@@ -61,9 +66,7 @@ async def prepare_schema(database: Database, schema: Schema) -> None:
         async with database.transaction() as session:
             await (await session.connection()).run_sync(_upgrade)
     elif not schema.serves(current):
-        raise NotMigrated(
-            f"the schema is at {current or 'nothing'} and this release needs {schema.head}: run `alembic upgrade head`"
-        )
+        raise NotMigrated(schema.explain(current))
 
 
 async def _check_ours(database: Database, revision: str | None) -> None:

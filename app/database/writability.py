@@ -1,12 +1,20 @@
 """Whether the database accepts writes that last, and if not, why."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 
-from app.database.errors import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable, disk_is_full, is_read_only
 
 log = structlog.get_logger(__name__)
 
 DAMAGE = "damage"  # the check that finds the database damaged or lost
+READ_ONLY = "read-only"
+_DISK = "disk"
+_READ_ONLY_REASON = "The database is read-only: a standby, default_transaction_read_only, or the rights of its file."
+_ENFORCED = frozenset({READ_ONLY, _DISK})  # by the database itself, which knows first when it accepts writes again
+_DISK_REASON = "The disk of the database is full, or can not be written."
 
 
 class WritesRefused(DatabaseUnavailable):
@@ -19,8 +27,8 @@ class WritesRefused(DatabaseUnavailable):
 class Writability:
     """The reasons for which writes are refused, each kept under the name of the check that found it.
 
-    Checks call `refuse` and `allow` as often as they look; a change is logged once. Appends call `check`, `/health`
-    reads `reason`.
+    Checks call `refuse`, `report_read_only` and `allow` as often as they look; a change is logged once. Appends call
+    `check` and run in `observed`, `/health` reads `reason`. Appends still try what the database itself refuses.
     """
 
     def __init__(self) -> None:
@@ -42,12 +50,31 @@ class Writability:
             log.error("writes refused", check=check, reason=reason)
         self._reasons[check] = reason
 
+    def report_read_only(self) -> None:
+        """Report that the database refuses writes."""
+        self.refuse(READ_ONLY, _READ_ONLY_REASON)
+
     def allow(self, check: str) -> None:
         """Withdraw the reason that `check` gave, if it gave one."""
         if self._reasons.pop(check, None) is not None:
             log.info("writes accepted again", check=check)
 
     def check(self) -> None:
-        """Raise `WritesRefused` while there is a reason to."""
-        if (reason := self.reason) is not None:
-            raise WritesRefused(reason)
+        """Raise `WritesRefused` while there is a reason that the database does not enforce itself."""
+        for check, reason in self._reasons.items():
+            if check not in _ENFORCED:
+                raise WritesRefused(reason)
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Report why the write of the block fails if every write would; withdraw that once a write succeeds."""
+        try:
+            yield
+        except Exception as error:
+            if is_read_only(error):
+                self.report_read_only()
+            elif disk_is_full(error):
+                self.refuse(_DISK, _DISK_REASON)
+            raise
+        self.allow(READ_ONLY)
+        self.allow(_DISK)

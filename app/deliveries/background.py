@@ -1,4 +1,4 @@
-"""The background tasks of the webhooks: dispatch, lease heartbeat, catch-up, pruning, removal."""
+"""The background tasks of the webhooks: dispatch, lease heartbeat, catch-up, pruning, removal, repair."""
 
 import asyncio
 from datetime import timedelta
@@ -11,6 +11,7 @@ from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Remov
 from app.deliveries.dispatcher import Dispatcher
 from app.deliveries.message import MessageFactory
 from app.deliveries.policy import RetryPolicy
+from app.deliveries.stalled import CHECK_SECONDS, StalledLanes
 from app.metrics import WebhookMetrics
 from app.outbound.client import OutboundClient
 
@@ -43,6 +44,7 @@ class DeliveryTasks:
         catch_up = CatchUp(database, on_added=self.wake)
         pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
         removal = Removal(database)
+        stalled = StalledLanes(database, metrics, self.wake)
         leases, interval = self._dispatcher.leases, settings.webhook_poll_interval
         self._heartbeat = PeriodicTask("webhook-heartbeat", leases.run_once, settings.webhook_lease / 3)
         self._dispatch = PeriodicTask("webhook-dispatch", self._dispatcher.run_once, interval, due)
@@ -50,6 +52,7 @@ class DeliveryTasks:
             PeriodicTask("webhook-catch-up", catch_up.run_once, interval),
             PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS),
             PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, deleted),
+            PeriodicTask("webhook-stalled", stalled.run_once, CHECK_SECONDS),
         )
 
     def start(self) -> None:

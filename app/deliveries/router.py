@@ -23,7 +23,7 @@ from app.events.repository import EventRepository
 from app.events.schemas import EVENT_ID
 from app.http.dependencies import CurrentDatabase
 from app.http.openapi import documented
-from app.http.paging import LINK_HEADER, page_links
+from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import RowId, Uuid
 from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID

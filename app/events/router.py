@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Operator, Reader, Writer
-from app.auth.principal import Principal
 from app.auth.route import AuthenticatedRoute, check_query, limit_rate
+from app.auth.token import Principal
 from app.config import Settings
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.events.deadlines import CommitTooLate
@@ -38,7 +38,7 @@ from app.http.body import BodiesBusy, JsonRequest, require_json
 from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse, TooManyLargePages
-from app.http.paging import LINK_HEADER, page_links
+from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 

@@ -18,8 +18,7 @@ from sqlalchemy import Row
 
 from app.events.group import encode_metadata
 from app.events.models import Anomaly, EventType, SyncEvent
-from app.http.input import Input
-from app.http.types import QueryBoolean, QueryInteger, QueryTimestamp, Uuid
+from app.http.types import Input, QueryBoolean, QueryInteger, QueryTimestamp, Uuid
 
 EVENT_ID = "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d"
 FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"

@@ -15,7 +15,7 @@ from app.files.schemas import DeliveryProgress, FileView
 from app.http.dependencies import CurrentDatabase, ListPlace
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
-from app.http.paging import LINK_HEADER, page_links
+from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
 
 

@@ -1,1 +1,1 @@
-"""HTTP mechanics that every router shares: middleware, strict JSON, paging links."""
+"""HTTP mechanics that every router shares: middleware, strict JSON, pagination links."""

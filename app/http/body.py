@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import HTTPException, Request
 from starlette.types import Receive, Scope
 
-from app.concurrency.weighted_semaphore import BodyBudget
+from app.concurrency.weighted_semaphore import BodySemaphore
 from app.errors import ProblemError
-from app.http.presence import ClientLeft
+from app.http.disconnect import ClientDisconnected
 from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it does not hold up other requests.
 THREAD_FROM_BYTES = 262_144
-# So much of a body is read before it waits for others, so that a mere announcement takes no room.
+# So much of a body is read before it waits for a permit, so that a mere announcement holds none.
 FREE_BYTES = 32_768
 _JSON_IN_UTF8 = re.compile(
     r'application/([\w.-]+\+)?json([ \t]*;[ \t]*charset=("utf-?8"|utf-?8))?[ \t]*;?', re.ASCII | re.IGNORECASE
@@ -29,7 +29,7 @@ class UnsupportedMediaType(ProblemError):
 
 
 class ContentTooLarge(HTTPException):
-    """413. An `HTTPException`, since FastAPI answers 400 to any other that comes while it reads a body."""
+    """413. An `HTTPException`, since FastAPI responds 400 to any other that is raised while it reads a body."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(413, f"The body is larger than {limit_bytes} bytes.", {"Connection": "close"})
@@ -43,7 +43,7 @@ class BodyTooSlow(HTTPException):
 
 
 class BodiesBusy(HTTPException):
-    """503, after a part of the body."""
+    """503, after a part of the body was read."""
 
     def __init__(self) -> None:
         headers = {"Retry-After": "1", "Connection": "close"}
@@ -53,7 +53,7 @@ class BodiesBusy(HTTPException):
 class JsonRequest(Request):
     """A request whose body is strict JSON of at most `max_bytes` that comes within `timeout_seconds`.
 
-    What is beyond `FREE_BYTES` of it is read once there is room in the `budget`, which it keeps until `release`.
+    More than `FREE_BYTES` of it are read only with a permit of `semaphore`, which is held until `release`.
     """
 
     def __init__(
@@ -63,25 +63,25 @@ class JsonRequest(Request):
         *,
         max_bytes: int,
         timeout_seconds: float,
-        budget: BodyBudget,
+        semaphore: BodySemaphore,
     ) -> None:
         super().__init__(scope, receive)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
-        self._budget = budget
-        self._taken_bytes = 0
+        self._semaphore = semaphore
+        self._permit_bytes = 0
         self._raw = bytearray()
 
     async def body(self) -> bytes:
         """Read the whole body, for `json`, and return its first byte.
 
-        FastAPI keeps what this returns until the request is answered, which would be megabytes for nothing.
+        FastAPI keeps the return value until the response is sent, which would be megabytes for nothing.
 
         Raises:
             ContentTooLarge: 413; nothing is read of a body whose declared length is too large.
             BodyTooSlow: 408.
             BodiesBusy: 503.
-            ClientLeft: 499.
+            ClientDisconnected: 499.
         """
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
@@ -92,52 +92,52 @@ class JsonRequest(Request):
                 while has_more:
                     message = await self.receive()
                     if message["type"] == "http.disconnect":
-                        raise ClientLeft
+                        raise ClientDisconnected
                     chunk: bytes = message.get("body", b"")
                     has_more = message.get("more_body", False)
                     if len(self._raw) + len(chunk) > self._max_bytes:
                         raise ContentTooLarge(self._max_bytes)
                     self._raw += chunk
-                    if len(self._raw) > FREE_BYTES and not self._taken_bytes:
-                        limit.reschedule(None)  # it is we who let the client wait
-                        await self._make_room(int(declared) if declared.isdigit() else self._max_bytes)
+                    if len(self._raw) > FREE_BYTES and not self._permit_bytes:
+                        limit.reschedule(None)  # the client waits for us
+                        await self._acquire_permit(int(declared) if declared.isdigit() else self._max_bytes)
                         limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
         except TimeoutError:
             raise BodyTooSlow(self._timeout_seconds) from None
         return bytes(self._raw[:1])
 
     async def json(self) -> Any:
-        """The body as JSON, once it has been read; it is forgotten with that.
+        """The body as JSON, once it has been read; the bytes are dropped.
 
         Raises:
-            json.JSONDecodeError: which FastAPI answers with 422.
+            json.JSONDecodeError: FastAPI responds with 422.
         """
         raw, self._raw = self._raw, bytearray()
-        if not self._taken_bytes:
+        if not self._permit_bytes:
             return parse_json(raw)
-        async with self._budget.parsing:
+        async with self._semaphore.parsing:
             if len(raw) >= THREAD_FROM_BYTES:
-                return await asyncio.to_thread(self._parse_and_forget, raw)
+                return await asyncio.to_thread(self._parse_and_clear, raw)
             value = parse_json(raw)
-            await asyncio.sleep(0)  # one of them in a turn of the event loop, so that a probe need not wait for many
+            await asyncio.sleep(0)  # one per iteration of the event loop, so that probes do not wait for many
             return value
 
     def release(self) -> None:
-        """Give the room to others; nothing of the body is in use any more."""
+        """Release the permit; nothing of the body is in use any more."""
         self._raw.clear()
-        taken_bytes, self._taken_bytes = self._taken_bytes, 0
-        self._budget.give_back(taken_bytes)
+        permit_bytes, self._permit_bytes = self._permit_bytes, 0
+        self._semaphore.release(permit_bytes)
 
-    def _parse_and_forget(self, raw: bytearray) -> Any:
+    def _parse_and_clear(self, raw: bytearray) -> Any:
         try:
             return parse_json(raw)
         finally:
-            raw.clear()  # the traceback of a refusal holds on to it for long
+            raw.clear()  # the traceback of an error would keep it in memory
 
-    async def _make_room(self, size_bytes: int) -> None:
+    async def _acquire_permit(self, size_bytes: int) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                self._taken_bytes = await self._budget.take(size_bytes)
+                self._permit_bytes = await self._semaphore.acquire(size_bytes)
         except TimeoutError:
             self.state.metrics.http.rejected("large_bodies")
             raise BodiesBusy from None

@@ -28,20 +28,20 @@ async def read_session(database: Annotated[Database, Depends(get_database)]) -> 
 
 
 async def write_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
-    """A session in one transaction, committed before the answer is sent."""
+    """A session in one transaction, committed before the response is sent."""
     async with database.transaction() as session:
         yield session
 
 
 async def list_place(request: Request) -> AsyncIterator[PagePlace]:
-    """The place of a page of a list, until the last of the answer is sent or its reader is gone."""
+    """The place of a page of a list, until the response is sent or its client is gone."""
     pages: Pages = request.state.list_pages
     with pages.place() as place:
         yield place
 
 
 async def change_place(request: Request) -> AsyncIterator[PagePlace]:
-    """That of a page of the feed, so that who reads lists slowly holds up no follower."""
+    """The place of a page of the feed; it is apart from lists, so that slow readers of lists delay no follower."""
     pages: Pages = request.state.change_pages
     with pages.place() as place:
         yield place

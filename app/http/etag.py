@@ -7,7 +7,7 @@ from typing import Self
 from app.errors import ProblemError
 
 # One element of the list; an empty one counts for nothing (RFC 9110, section 5.6.1).
-_ELEMENT = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
+_ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
 PATTERN = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
 
 ETAG_HEADER = {
@@ -19,19 +19,23 @@ ETAG_HEADER = {
 
 
 class PreconditionFailed(ProblemError):
-    """412: it is not any more what the client has seen."""
+    """412: the resource has changed since the client read it."""
 
     status, code = 412, "precondition-failed"
-    detail = "It was changed since: get it again, and send the ETag of that answer as If-Match."
+    detail = "The resource has changed: get it again, and send the ETag of that response as If-Match."
 
 
 def version_etag(version: int) -> str:
-    """The strong entity tag of what is in its `version`."""
+    """The strong entity tag of a resource in its `version`."""
     return f'"{version}"'
 
 
 class IfMatch:
-    """A condition that one of `tags` is the current one; None: whatever it is. Weak tags never are (section 13.1.1)."""
+    """A condition that one of `tags` is the current one; None means any.
+
+    A weak tag counts as the strong one, unlike in section 13.1.1: proxies that compress responses weaken the tags, and
+    a tag names a version, not bytes.
+    """
 
     def __init__(self, tags: frozenset[str] | None = None) -> None:
         self._tags = tags
@@ -41,7 +45,7 @@ class IfMatch:
         """The condition of a request with these If-Match headers.
 
         Raises:
-            ValueError: when they are not `*` or a list of entity tags.
+            ValueError: they are not `*` or a list of entity tags.
         """
         text = ",".join(values).strip(" \t")
         if not values or text == "*":
@@ -52,9 +56,9 @@ class IfMatch:
             element = _ELEMENT.match(text, position)
             if element is None:
                 raise ValueError("no list of entity tags")
-            weak, tag = element.groups()
+            tag = element[1]
             is_empty = is_empty and not tag
-            if tag and not weak:
+            if tag:
                 tags.add(tag)
             position = element.end()
         if is_empty:
@@ -62,7 +66,7 @@ class IfMatch:
         return cls(frozenset(tags))
 
     def check(self, version: int) -> None:
-        """See that what is in this `version` meets the condition.
+        """Check the condition against the current `version`.
 
         Raises:
             PreconditionFailed: 412.

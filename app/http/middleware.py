@@ -21,6 +21,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_NO_STORE = (b"cache-control", b"no-store")
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -48,10 +51,16 @@ class OpenRequest:
         self._leave = leave
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response, its start with the header `X-Request-ID`."""
+        """Send a part of the response, its start with `X-Request-ID` and `X-Content-Type-Options: nosniff`.
+
+        A response without `Cache-Control` gets `no-store`.
+        """
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.id.encode()), _NO_SNIFF]
+            if all(name != b"cache-control" for name, _ in headers):
+                headers.append(_NO_STORE)
+            message["headers"] = headers
         await self._send(message)
 
     def become_long_lived(self) -> None:
@@ -65,10 +74,11 @@ class RequestMiddleware:
     """One pass around every request.
 
     - It has an id, the caller's if that is sane, else a new one: in the response and in every log line.
+    - Its response is neither stored by caches, unless its route allows it, nor interpreted as another type.
     - Beyond `limit` requests under way it gets 503. Health and metrics are always let through and not counted.
     - It is counted and timed by the template of its route, never by its path, which callers choose.
     - It is one log line, with what was bound on the way: the subject, the event, why the request was refused.
-    - A bug is logged and answered here, so that its response has the id and the connection lives on.
+    - A bug is logged and gets its response here, so that the response has the id and the connection stays open.
 
     A long-lived request holds no permit and is not timed. The application finds the `OpenRequest` on
     `request.state.open_request`.

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about responses; its examples are made from the errors that are raised."""
+"""The responses in the OpenAPI document; the examples are made from the errors that are raised."""
 
 from collections.abc import Container, Iterable, Mapping
 from enum import StrEnum
@@ -15,20 +15,20 @@ Responses = dict[int | str, dict[str, Any]]
 
 REQUEST_ID_EXAMPLE = "0199a3c2-5f0e-7c41-9d35-6b1f0e8a7d24"
 _DESCRIPTIONS = {
-    400: "The cursor can not be used here. `type` and `detail` say why and what to do.",
+    400: "The cursor cannot be used here. `type` and `detail` say why and what to do.",
     401: "The bearer token is missing or not valid. `WWW-Authenticate` says why, as in RFC 6750.",
     403: "The token does not allow this. `WWW-Authenticate` names the scope that does.",
-    404: "There is nothing by this id.",
+    404: "There is no resource with this id.",
     408: "The body came too slowly; the connection is closed.",
-    409: "It is not in a state that allows this.",
-    410: "What comes after the cursor is not kept any more. `oldest_position` and `cursor` tell where to go on.",
-    412: "It was changed since the `ETag` that was sent as `If-Match`.",
+    409: "The resource is not in a state that allows this.",
+    410: "The events after the cursor are not kept any more. `oldest_position` and `cursor` say where to continue.",
+    412: "The resource has changed since the `ETag` that was sent as `If-Match`.",
     413: "The body is too large; the connection is closed.",
     415: "The body is not declared as JSON in UTF-8.",
     422: "The request is not valid. `errors` says where and why, and never repeats the input.",
     429: "The subject of the token sends too many requests. Try again after `Retry-After` seconds.",
     500: "A bug.",
-    503: "The service can not answer this now. Try again after `Retry-After` seconds.",
+    503: "The service cannot respond to this now. Try again after `Retry-After` seconds.",
 }
 RETRY_AFTER_HEADER: dict[str, Any] = {
     "Retry-After": {
@@ -92,7 +92,7 @@ def not_one_of(loc: list[str | int], choices: type[StrEnum]) -> Unprocessable:
 
 
 def body_problems(max_bytes: int) -> list[ProblemError | HTTPException]:
-    """What every route can raise that reads a body of at most `max_bytes`."""
+    """The errors of every route that reads a body of at most `max_bytes`."""
     not_json = "This is not JSON as the service reads it: Expecting value"
     return [
         invalid(["body", 0], not_json, "json_invalid"),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from fastapi import Response
 
-from app.concurrency.weighted_semaphore import Budget
+from app.concurrency.weighted_semaphore import WeightedSemaphore
 from app.errors import Unavailable
 from app.http.middleware import Receive, Scope, Send
 
@@ -33,8 +33,8 @@ class Pages:
     def __init__(self, timeout_seconds: float, on_reject: Callable[[], None]) -> None:
         self._timeout_seconds = timeout_seconds
         self._on_reject = on_reject
-        self.reading = Budget(READ_ITEMS)
-        self.sending = Budget(SENT_BYTES)
+        self.reading = WeightedSemaphore(READ_ITEMS)
+        self.sending = WeightedSemaphore(SENT_BYTES)
 
     @contextmanager
     def place(self) -> Iterator["PagePlace"]:
@@ -73,9 +73,9 @@ class PagePlace:
             return
         try:
             async with self._pages.time_limit():
-                self._items = await self._pages.reading.take(items)
+                self._items = await self._pages.reading.acquire(items)
                 # Only then: while many waited to read, those before them may have filled the room for sending.
-                self._bytes = await self._pages.sending.take(1)
+                self._bytes = await self._pages.sending.acquire(1)
         except TimeoutError:
             self.give_back()
             raise self._pages.reject() from None
@@ -90,11 +90,11 @@ class PagePlace:
     def give_back(self) -> None:
         """Leave the place to others."""
         self._stop_reading()
-        self._pages.sending.give_back(self._bytes)
+        self._pages.sending.release(self._bytes)
         self._bytes = 0
 
     def _stop_reading(self) -> None:
-        self._pages.reading.give_back(self._items)
+        self._pages.reading.release(self._items)
         self._items = 0
 
 

@@ -1,4 +1,4 @@
-"""The answer to what never becomes a request of the application."""
+"""The response to bytes that never become a request of the application."""
 
 import json
 
@@ -9,14 +9,13 @@ from app.errors import PROBLEM_JSON, phrase, problem_document
 
 log = structlog.get_logger("app.access")
 
-
-_REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers"}
+_REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
 
 
 class Refusal(Exception):
-    """What a client sent is not taken, and its connection ends. Has a request id and a log line of its own.
+    """A connection ends because of what its client sent. A refusal has a request id and a log line of its own.
 
-    `reason` is what the metrics call it.
+    `reason` is its label in the metrics.
     """
 
     def __init__(self, status: int, detail: str) -> None:
@@ -26,11 +25,11 @@ class Refusal(Exception):
         self.request_id = str(uuid7())
 
     def log(self) -> None:
-        """Write the line."""
+        """Write the log line."""
         log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The whole answer as HTTP/1.1, with these `headers` and its own."""
+        """The whole response as HTTP/1.1, with these `headers` and its own."""
         body = json.dumps(problem_document(self.status, str(self), request_id=self.request_id)).encode()
         own = {
             "Content-Type": PROBLEM_JSON,

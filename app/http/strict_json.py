@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 with the promises of I-JSON (RFC 7493): one meaning for every reader, or a refusal."""
+"""JSON as RFC 8259 with the promises of I-JSON (RFC 7493): every reader understands the same, or it is refused."""
 
 import json
 from typing import Any, NoReturn
@@ -42,7 +42,7 @@ def _no_constant(_text: str) -> NoReturn:
     raise _Refusal("NaN and Infinity are not JSON")
 
 
-_LONG = b"0" * 19  # as many digits as no number of 64 bits that fits for sure
+_LONG = b"0" * 19  # so many digits may not fit into 64 bits
 _UNSURE: Any = object()
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_no_constant)
 _CAREFUL_DECODER = json.JSONDecoder(
@@ -83,7 +83,7 @@ def _read_plain(raw: bytes | bytearray) -> Any:
     try:
         value = from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
-        return _UNSURE  # the other reader says why, or goes deeper
+        return _UNSURE  # the other reader reports why, or reads deeper nesting
     written = to_json(value)
     return value if raw.count(b'"') == written.count(b'"') and b"Infinity" not in written else _UNSURE
 
@@ -108,7 +108,7 @@ def _check_number_of_values(raw: bytes | bytearray) -> None:
 
 
 def _check_strings(value: Any) -> None:
-    """Refuse what only escapes can bring in: lone surrogates and NUL."""
+    """Refuse characters that only escapes can produce: lone surrogates and NUL."""
     pending = [value]
     while pending:
         item = pending.pop()

@@ -82,7 +82,7 @@ async def get_redoc_page(request: Request) -> Response:
 async def get_asset(request: Request) -> Response:
     """A script, style or image of the pages."""
     response = await _files.get_response(request.path_params["name"], request.scope)
-    response.headers.update({"Cache-Control": CACHE_FOR_GOOD, "X-Content-Type-Options": "nosniff"})
+    response.headers.update({"Cache-Control": CACHE_FOR_GOOD})
     return response
 
 
@@ -92,7 +92,7 @@ async def get_redoc_script(_request: Request) -> Response:
     return Response(
         script.replace(REDOC_LOGO, NO_IMAGE),
         media_type="text/javascript",
-        headers={"Cache-Control": CACHE_FOR_GOOD, "X-Content-Type-Options": "nosniff"},
+        headers={"Cache-Control": CACHE_FOR_GOOD},
     )
 
 
@@ -100,7 +100,6 @@ def _secured(page: HTMLResponse, *, styles: str = "'self'") -> HTMLResponse:
     page.headers.update(
         {
             "Content-Security-Policy": _content_security_policy(bytes(page.body).decode(), styles),
-            "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-cache",
         }

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from app.auth.principal import Scope
-from app.auth.responses import token_problems
+from app.auth.route import token_problems
+from app.auth.token import Scope
 from app.config import Settings
 from app.errors import BUG_DETAIL, PROBLEM_JSON, Problem, ProblemError, ValidationProblem
 from app.http.openapi import REQUEST_ID_EXAMPLE, add_problems, body_problems
@@ -46,7 +46,8 @@ one; else Auth0 issues it. Then every body works as it stands; take the ids of e
 
 **Conventions.** Bodies are JSON in UTF-8, names in snake_case, times RFC 3339 in UTC, UUIDs in lower case. Unknown \
 fields and unknown query parameters are refused. Every answer carries `X-Request-ID`: yours if you sent one, else a \
-new one. The log lines of the request have it too.
+new one. The log lines of the request have it too. Responses carry `Cache-Control: no-store` \
+where a route sets no other value.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`). `type` names the kind and stays the same; \
 `detail` is for people. Beyond what is listed with each operation, any request can meet

@@ -31,7 +31,8 @@ class MetricsExporter:
     async def render(self) -> bytes:
         """Every metric; without those of the ledger when the database does not answer within a second."""
         status = await self._monitor.ledger_status()
-        return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status)))
+        refused = self._monitor.writes_refused_reason is not None
+        return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status, refused)))
 
 
 class _Union(Collector):
@@ -46,11 +47,18 @@ class _Union(Collector):
 class _StatusCollector(Collector):
     """The same on every replica, so these are to be read with `max()`."""
 
-    def __init__(self, status: LedgerStatus | None) -> None:
+    def __init__(self, status: LedgerStatus | None, writes_refused: bool) -> None:
         self._status = status
+        self._writes_refused = writes_refused
 
     def collect(self) -> Iterator[Metric]:
         yield _gauge("sync_database_up", "1 when the database answers, else 0.", float(self._status is not None))
+        yield _gauge(
+            "sync_writes_refused",
+            "1 while events can not be recorded for a reason that `/health` names, else 0; the database being away is "
+            "not one.",
+            float(self._writes_refused),
+        )
         if self._status is None:
             return
         yield _gauge("sync_ledger_position", "Position of the newest event.", self._status.position)

@@ -1,26 +1,25 @@
 """Whether the service can do its job, found out within a second whatever state the database is in."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth.key_source import KeySource
+from app.auth.keys import KeySource
+from app.database.engine import Database
 from app.database.migrations import Schema
 from app.database.prober import Prober
-from app.database.writability import Writability
-from app.errors import Unavailable, describe
 from app.operations.drain import Drain
-from app.operations.repository import LedgerStatus, StatusRepository
+from app.operations.look import NO_RESPONSE, Look, look_at
+from app.operations.repository import LedgerStatus
 
 CHECK_TIMEOUT_SECONDS = 0.8
-
-log = structlog.get_logger(__name__)
+PATIENCE_SECONDS = 10  # without any connection to the database until a replica is not ready
+SCHEMA = "schema"  # the check that finds the schema behind
 
 CheckResult = Literal["ok", "failed"]
 
@@ -38,6 +37,12 @@ _HEALTHY: dict[str, JsonValue] = {
     "oldest_unprocessed_age_seconds": 2.4,
     "set_aside_events": 0,
     "last_sweep_at": "2026-01-15T10:29:57.6Z",
+}
+_DEGRADED: dict[str, JsonValue] = {
+    **_HEALTHY,
+    "status": "degraded",
+    "writes": "refused",
+    "writes_refused_reason": "The disk of the database is full, or can not be written.",
 }
 _UNHEALTHY: dict[str, JsonValue] = {
     **_HEALTHY,
@@ -62,7 +67,9 @@ class Liveness(BaseModel):
 class Checks(BaseModel):
     """What must hold for the process to be sent requests."""
 
-    database: CheckResult = Field(description="The database answers, and is not damaged or lost.")
+    database: CheckResult = Field(
+        description="The database has responded within the last 10 seconds, and is not damaged or lost."
+    )
     migrations: CheckResult = Field(description="Its schema is the one this release needs, or that of a later one.")
     keys: CheckResult = Field(description="There is a key to verify tokens with.")
     shutdown: CheckResult = Field(description="`failed` once the process was told to end.")
@@ -87,7 +94,7 @@ class Readiness(BaseModel):
 class Health(BaseModel):
     """The answer of `GET /health`. The ledger's numbers are null while the database does not answer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _UNHEALTHY]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _DEGRADED, _UNHEALTHY]})
 
     status: Literal["healthy", "degraded", "unhealthy"] = Field(
         description="`degraded`: the service responds, but cannot do everything; `writes` says what."
@@ -104,15 +111,16 @@ class Health(BaseModel):
     last_sweep_at: datetime | None = Field(description="When the last sweep of this process ended well.")
 
     @classmethod
-    def of(
-        cls, status: LedgerStatus | None, *, refusal: str | None, version: str, last_sweep_at: datetime | None
-    ) -> Self:
-        """The health now; `status` is None while the database does not respond, `refusal` says why writes fail."""
-        if status is None:
+    def of(cls, look: Look, *, refusal: str | None, version: str, last_sweep_at: datetime | None) -> Self:
+        """The health after a look at the database; `refusal` says why writes fail although it responds."""
+        status = look.status
+        if not look.connected:
             refusal = refusal or "The database does not respond."
+        elif status is None:
+            refusal = refusal or "The tables of the database are not whole."
         return cls(
             status="unhealthy" if status is None else "degraded" if refusal else "healthy",
-            database="connected" if status else "disconnected",
+            database="connected" if look.connected else "disconnected",
             writes="refused" if refusal else "accepted",
             writes_refused_reason=refusal,
             timestamp=datetime.now(UTC),
@@ -130,6 +138,9 @@ class HealthMonitor:
     Whoever asks waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
     statement on a connection that hangs would take its own time. A look that was done in time counts, however late we
     come to know it.
+
+    A replica is unready for what is its own: no keys, its end, a schema that is behind, or no connection for 10
+    seconds, whether the probe's or one of the pool. A database that refuses writes leaves it ready, as reads work.
     """
 
     def __init__(
@@ -138,35 +149,45 @@ class HealthMonitor:
         schema: Schema,
         keys: KeySource,
         drain: Drain,
-        writability: Writability,
+        database: Database,
         *,
         version: str,
         last_sweep_at: Callable[[], datetime | None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prober = prober
         self._schema = schema
         self._keys = keys
         self._drain = drain
-        self._writability = writability
+        self._database = database
         self._version = version
         self._last_sweep_at = last_sweep_at
-        self._look: Future[LedgerStatus | None] | None = None
+        self._clock = clock
+        self._connected_at = clock()
+        self._serves_schema = True  # it does not start on another
+        self._pending: Future[Look] | None = None
+
+    @property
+    def writes_refused_reason(self) -> str | None:
+        """Why events can not be recorded although the database may respond; None while they can."""
+        return self._database.writability.reason
 
     async def health(self) -> Health:
         """The answer of `GET /health`."""
         return Health.of(
-            await self.ledger_status(),
-            refusal=self._writability.reason,
+            await self._look(),
+            refusal=self.writes_refused_reason,
             version=self._version,
             last_sweep_at=self._last_sweep_at(),
         )
 
     async def readiness(self) -> Readiness:
         """The answer of `GET /health/ready`."""
-        status = await self.ledger_status()
+        look = await self._look()
+        silence = self._clock() - max(self._connected_at, self._database.responded_at)
         checks = {
-            "database": status is not None and not self._writability.is_damaged,
-            "migrations": status is not None and self._schema.serves(status.schema_revision),
+            "database": silence < PATIENCE_SECONDS and not self._database.writability.is_damaged,
+            "migrations": self._serves_schema and (look.status is not None or not look.connected),
             "keys": self._keys.ready(),
             "shutdown": not self._drain.begun,
         }
@@ -177,16 +198,22 @@ class HealthMonitor:
 
     async def ledger_status(self) -> LedgerStatus | None:
         """How the ledger stands; None when the database does not say so in time."""
-        if self._look is None or self._look.done():
-            self._look = self._prober.run(self._read())
-        look = self._look
-        await asyncio.wait({asyncio.wrap_future(look)}, timeout=CHECK_TIMEOUT_SECONDS)
-        return look.result() if look.done() else None
+        return (await self._look()).status
 
-    async def _read(self) -> LedgerStatus | None:
-        try:
-            async with self._prober.connection() as connection:
-                return await StatusRepository(connection).get_status()
-        except (Unavailable, SQLAlchemyError) as error:
-            log.debug("the database does not answer", reason=describe(error.__cause__ or error))
-            return None
+    async def _look(self) -> Look:
+        if self._pending is None or self._pending.done():
+            self._pending = self._prober.run(look_at(self._prober))
+        pending = self._pending
+        await asyncio.wait({asyncio.wrap_future(pending)}, timeout=CHECK_TIMEOUT_SECONDS)
+        look = pending.result() if pending.done() else NO_RESPONSE
+        if look.connected:
+            self._connected_at = self._clock()
+            self._judge_schema(look.revision)
+        return look
+
+    def _judge_schema(self, revision: str | None) -> None:
+        self._serves_schema = self._schema.serves(revision)
+        if self._serves_schema:
+            self._database.writability.allow(SCHEMA)
+        else:
+            self._database.writability.refuse(SCHEMA, self._schema.explain(revision))

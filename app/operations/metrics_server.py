@@ -32,7 +32,7 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
     """Serve on `METRICS_PORT` while the block runs; with 0 there is nothing to serve.
 
     Raises:
-        PortTaken: when the port can not be had.
+        PortTaken: the port cannot be bound.
     """
     if not settings.metrics_port:
         yield
@@ -63,7 +63,8 @@ def _create_app(settings: Settings, metrics: Metrics, exporter: MetricsExporter)
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
         yield {"settings": settings, "metrics": metrics, "exporter": exporter}
 
-    app = FastAPI(openapi_url=None, lifespan=lifespan, telemetry=TelemetryConfig(tracing=False, auto_configure=False))
+    telemetry = TelemetryConfig(tracing=False, auto_configure=False)
+    app = FastAPI(openapi_url=None, lifespan=lifespan, redirect_slashes=False, telemetry=telemetry)
     add_error_handlers(app)
     app.add_middleware(RequestMiddleware, limit=settings.max_concurrent_requests, metrics=metrics.http)
     app.include_router(metrics_router)

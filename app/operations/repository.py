@@ -36,6 +36,18 @@ class LedgerStatus:
     schema_revision: str | None
 
 
+class SchemaRepository:
+    """Reads which revision the schema is of, whatever else is missing."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find_revision(self) -> str | None:
+        """The revision; None when there is none."""
+        revision: str | None = await self._connection.scalar(select(_SCHEMA_VERSION.c.version_num))
+        return revision
+
+
 class StatusRepository:
     """Reads the state of the whole ledger."""
 

@@ -78,7 +78,8 @@ async def get_information(request: Request) -> ApiInformation:
     "/health",
     operation_id="getHealth",
     summary="Health",
-    responses=documented(200, "The database responds.") | _unavailable(Health, "The database does not respond."),
+    responses=documented(200, "The database responds; `degraded` while it refuses events.")
+    | _unavailable(Health, "The database does not respond."),
 )
 @router.head("/health", include_in_schema=False)
 async def get_health(request: Request, response: Response) -> Health:
@@ -109,6 +110,8 @@ async def get_liveness() -> Liveness:
 @router.head("/health/ready", include_in_schema=False)
 async def get_readiness(request: Request, response: Response) -> Readiness:
     """Whether the process should be sent requests: it has a database, its migrations, and a key to verify tokens.
+
+    A database that refuses events leaves it ready, since reads work; so do failures of less than 10 seconds.
 
     Answers within a second. Once the process was told to end it answers 503, before it stops listening.
     """

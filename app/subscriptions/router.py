@@ -10,7 +10,7 @@ from app.errors import NotFound
 from app.http.dependencies import Condition
 from app.http.etag import ETAG_HEADER, PreconditionFailed, version_etag
 from app.http.openapi import documented, location_header
-from app.http.paging import LINK_HEADER, page_links
+from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC

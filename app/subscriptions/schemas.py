@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.events.models import EventType
-from app.http.input import Input
-from app.http.types import BodyInteger, BodyTimestamp, QueryInteger
+from app.http.types import BodyInteger, BodyTimestamp, Input, QueryInteger
 from app.subscriptions.examples import (
     CHANGE_BODIES,
     CREATED,

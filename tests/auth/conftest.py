@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.auth.jwks import KeyStore
+from app.auth.keys import KeyStore
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from tests.support.clock import FakeClock

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.auth.claims import ClaimRules, VerifiedToken, judge_claims
 from app.auth.errors import Reason, TokenRejected
-from app.auth.principal import Principal
+from app.auth.token import ClaimRules, Principal, VerifiedToken, check_claims
 
 NOW = 1_800_000_000
 LEEWAY = 10
@@ -17,7 +16,7 @@ RULES = ClaimRules(issuer="https://issuer/", audience="https://audience/", leewa
 def judge(**changes: Any) -> VerifiedToken:
     good = {"iss": RULES.issuer, "aud": RULES.audience, "sub": "someone", "exp": NOW + 60}
     claims = {name: value for name, value in {**good, **changes}.items() if value is not ...}
-    return judge_claims(encode(claims), RULES, NOW)
+    return check_claims(encode(claims), RULES, NOW)
 
 
 def encode(claims: dict[str, Any]) -> bytes:
@@ -66,7 +65,7 @@ def test_good_claims() -> None:
 )
 def test_the_payload_is_strict_json(payload: bytes) -> None:
     with pytest.raises(TokenRejected) as rejected:
-        judge_claims(payload, RULES, NOW)
+        check_claims(payload, RULES, NOW)
     assert rejected.value.reason == Reason.MALFORMED
 
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from app.auth.dependencies import Operator, Reader, Writer, authenticate
-from app.auth.principal import Principal
+from app.auth.token import Principal
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from app.errors import add_error_handlers

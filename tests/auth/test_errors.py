@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
-from app.auth.principal import Scope
+from app.auth.token import Scope
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -15,7 +15,7 @@ from jose import jwk
 
 from app.auth.errors import Reason, TokenRejected
 from app.auth.local import LocalKey, LocalSecretError, load_secret, mint_local_token
-from app.auth.principal import Principal
+from app.auth.token import Principal
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from tests.support.clock import FakeClock

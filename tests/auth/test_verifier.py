@@ -7,7 +7,7 @@ import pytest
 from jose.backends.base import Key
 
 from app.auth.errors import KeysUnavailable, Reason, TokenRejected
-from app.auth.jwks import KeyStore
+from app.auth.keys import KeyStore
 from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from tests.support.clock import FakeClock

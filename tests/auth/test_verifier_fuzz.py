@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from app.auth.errors import TokenRejected
-from app.auth.principal import Principal
+from app.auth.token import Principal
 from app.auth.verifier import TokenVerifier
 from tests.support.clock import FakeClock
 from tests.support.tokens import TokenFactory, sign

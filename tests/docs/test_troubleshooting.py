@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing
-from app.auth.principal import Scope
+from app.auth.token import Scope
 from app.changes.errors import TooManyFollowers
 from app.config import load_settings
 from app.database.engine import Database

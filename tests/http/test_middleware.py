@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.auth.errors import Reason, TokenRejected
@@ -47,6 +47,10 @@ async def small_app() -> AsyncIterator[httpx.AsyncClient]:
     @app.get("/health")
     async def get_health() -> None:
         """Quiet, since something asks every second."""
+
+    @app.get("/cached")
+    async def get_cached(response: Response) -> None:
+        response.headers["Cache-Control"] = "max-age=5"
 
     @app.get("/bug")
     async def meet_bug() -> None:
@@ -132,6 +136,18 @@ async def test_health_checks_fill_no_log(client: httpx.AsyncClient, read_log: Re
     lines = read_log()
     assert (await client.get("/health")).status_code == 200
     assert lines() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "caching"),
+    [("/id", "no-store"), ("/raise/refused", "no-store"), ("/bug", "no-store"), ("/cached", "max-age=5")],
+)
+async def test_a_response_is_not_stored_unless_its_route_allows_it(
+    client: httpx.AsyncClient, path: str, caching: str
+) -> None:
+    headers = (await client.get(path)).headers
+    assert headers.get_list("Cache-Control") == [caching]
+    assert headers.get_list("X-Content-Type-Options") == ["nosniff"]
 
 
 async def test_a_bug_is_a_problem_document_and_is_logged(client: httpx.AsyncClient, read_log: ReadLog) -> None:

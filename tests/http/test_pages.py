@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app.concurrency.weighted_semaphore import Budget
+from app.concurrency.weighted_semaphore import WeightedSemaphore
 from app.database.engine import Database
 from app.http import pages
 from app.http.pages import READ_ITEMS, SENT_BYTES, PagePlace, Pages, TooManyLargePages
@@ -96,7 +96,7 @@ async def serving(make_settings: MakeSettings, token: str) -> AsyncIterator[http
 async def test_every_list_refuses_a_large_page_when_no_place_becomes_free(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Budget, "take", _wait_for_ever)
+    monkeypatch.setattr(WeightedSemaphore, "acquire", _wait_for_ever)
     await add_events(database, (FILE_ID, "upload"))
     async with serving(make_settings, tokens.token()) as client:
         for path in LISTS:
@@ -123,7 +123,7 @@ async def test_a_large_page_is_the_same_as_small_ones_and_gives_its_place_back(
             assert (await client.get(path, params={"limit": 200, "offset": 120})).json() == []
 
 
-async def _wait_for_ever(_budget: Budget, _amount: int) -> int:
+async def _wait_for_ever(_semaphore: WeightedSemaphore, _amount: int) -> int:
     await asyncio.Event().wait()
     raise AssertionError
 

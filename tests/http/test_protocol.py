@@ -109,6 +109,26 @@ async def test_what_is_not_http_gets_400(served: Served, nonsense: bytes) -> Non
     assert served.application.seen == []
 
 
+@pytest.mark.parametrize(
+    "coding",
+    [b"gzip, chunked", b"gzip", b"chunked, gzip", b"gzip\r\nTransfer-Encoding: chunked", b"identity"],
+    ids=repr,
+)
+async def test_a_transfer_coding_other_than_chunked_is_refused(served: Served, coding: bytes) -> None:
+    async with served.connect() as connection:
+        await connection.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: %b\r\n\r\n0\r\n\r\n" % coding)
+        answer = await connection.answer()
+    assert answer.status in (400, 501)
+    assert json.loads(answer.body)["status"] == answer.status
+    assert served.application.seen == []
+
+
+async def test_the_name_of_the_transfer_coding_has_no_case(served: Served) -> None:
+    async with served.connect() as connection:
+        await connection.send(CHUNKED.replace(b"chunked", b"Chunked") + b"0\r\n\r\n")
+        assert (await connection.answer()).status == 200
+
+
 async def test_http_1_0_needs_no_host(served: Served) -> None:
     async with served.connect() as connection:
         await connection.send(b"GET /echo HTTP/1.0\r\n\r\n")

@@ -51,6 +51,14 @@ async def test_an_unknown_parameter_is_refused_and_not_echoed(client: httpx.Asyn
     ]
 
 
+@pytest.mark.parametrize("path", ["/sync-events/", "/health/", f"/files/{UNKNOWN_ID}/"])
+async def test_a_slash_at_the_end_is_another_path_and_no_redirect(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path, headers={"Host": "evil.invalid"})
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "Location" not in answer.headers
+
+
 async def test_an_unknown_parameter_does_not_hide_one_that_came_twice(client: httpx.AsyncClient) -> None:
     errors = (await client.get("/sync-events?limit=5&limit=6&limt=5&limt=6")).json()["errors"]
     assert [error["loc"] for error in errors] == [["query", "limit"], ["query", "(unknown parameter)"]]

@@ -280,6 +280,6 @@ def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., Servi
     assert elsewhere.headers["X-Request-ID"]
     assert "server" not in elsewhere.headers
     assert httpx.head(f"http://127.0.0.1:{port}/metrics").status_code == 200
-    with pytest.raises(RuntimeError, match=f"METRICS_PORT: can not listen on 127.0.0.1:{service.port}"):
+    with pytest.raises(RuntimeError, match=f"METRICS_PORT: cannot listen on 127.0.0.1:{service.port}"):
         start_service(METRICS_PORT=str(service.port))
     assert service.end() == 0

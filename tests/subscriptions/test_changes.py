@@ -75,8 +75,8 @@ async def test_only_who_knows_the_present_version_changes_it(client: httpx.Async
 
     assert await patch('"1"', "a") == 200
     assert await patch('"1"', "b") == 412
-    assert await patch('W/"2"', "b") == 412
-    assert await patch('"1", "2"', "c") == 200
+    assert await patch('W/"1"', "b") == 412
+    assert await patch('"1", W/"2"', "c") == 200
     assert await patch("*", "d") == 200
     assert await patch("4", "e") == 422
     assert (await view(client, body["id"]))["description"] == "d"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.auth.jwks import MAX_DOCUMENT_BYTES, KeyStore
+from app.auth.keys import MAX_DOCUMENT_BYTES, KeyStore
 from tests.support.keyserver import PATH, KeyServer
 from tests.support.tokens import SigningKey
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.auth.compact import MAX_TOKEN_BYTES
 from app.auth.errors import Reason, TokenRejected
+from app.auth.token import MAX_TOKEN_BYTES
 from app.auth.verifier import TokenVerifier
 from tests.support.clock import FakeClock
 from tests.support.keyserver import PATH, KeyServer

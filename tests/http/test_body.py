@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.concurrency.weighted_semaphore import BodyBudget
+from app.concurrency.weighted_semaphore import BodySemaphore
 from app.http import body
 from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
 from app.http.strict_json import parse_json
@@ -31,7 +31,7 @@ def request(
     limit: int,
     *,
     timeout_seconds: float = 5,
-    budget: BodyBudget | None = None,
+    semaphore: BodySemaphore | None = None,
     metrics: Metrics | None = None,
 ) -> JsonRequest:
     return JsonRequest(
@@ -39,7 +39,7 @@ def request(
         receiver(body),
         max_bytes=limit,
         timeout_seconds=timeout_seconds,
-        budget=budget or BodyBudget(limit),
+        semaphore=semaphore or BodySemaphore(limit),
     )
 
 
@@ -129,21 +129,23 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 
 async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
     size = FREE_BYTES + 2
-    budget, metrics = BodyBudget(size), Metrics()
+    semaphore, metrics = BodySemaphore(size), Metrics()
     declared = [(b"content-length", b"%d" % size)]
     for headers in (declared, []):
-        first = request(headers, chunks(b"[" + b" " * FREE_BYTES, b"]"), size, budget=budget)
+        first = request(headers, chunks(b"[" + b" " * FREE_BYTES, b"]"), size, semaphore=semaphore)
         assert await read(first) == []
         for headers_of_second in (declared, []):
             body = chunks(b"[" + b" " * FREE_BYTES, b"]")
             with pytest.raises(HTTPException) as refused:
-                await read(request(headers_of_second, body, size, timeout_seconds=0.01, budget=budget, metrics=metrics))
+                await read(
+                    request(headers_of_second, body, size, timeout_seconds=0.01, semaphore=semaphore, metrics=metrics)
+                )
             assert (refused.value.status_code, refused.value.headers) == (
                 503,
                 {"Retry-After": "1", "Connection": "close"},
             )
             assert await anext(body) == b"]", "no more is read than what is free"
-        assert await read(request([], chunks(b"[", b"]"), size, budget=budget)) == []
+        assert await read(request([], chunks(b"[", b"]"), size, semaphore=semaphore)) == []
         first.release()
         first.release()
     assert metrics.registry.get_sample_value("sync_http_requests_rejected_total", {"reason": "large_bodies"}) == 4
@@ -151,34 +153,34 @@ async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
 
 async def test_an_announcement_takes_no_room() -> None:
     size = FREE_BYTES + 2
-    budget = BodyBudget(size)
+    semaphore = BodySemaphore(size)
 
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
         yield b""
 
-    stalled = request([(b"content-length", b"%d" % size)], nothing(), size, timeout_seconds=60, budget=budget)
+    stalled = request([(b"content-length", b"%d" % size)], nothing(), size, timeout_seconds=60, semaphore=semaphore)
     waiting = asyncio.create_task(read(stalled))
     await asyncio.sleep(0)
     whole = chunks(b"[" + b" " * FREE_BYTES, b"]")
-    assert await read(request([], whole, size, timeout_seconds=5, budget=budget)) == []
+    assert await read(request([], whole, size, timeout_seconds=5, semaphore=semaphore)) == []
     waiting.cancel()
     await asyncio.wait({waiting})
 
 
 async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> None:
     size = FREE_BYTES + 2
-    budget = BodyBudget(size)
-    await budget.take(size)
+    semaphore = BodySemaphore(size)
+    await semaphore.acquire(size)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"[" + b" " * FREE_BYTES
         await asyncio.sleep(0.3)
         yield b"]"
 
-    second = asyncio.create_task(read(request([], slow(), size, timeout_seconds=0.5, budget=budget)))
+    second = asyncio.create_task(read(request([], slow(), size, timeout_seconds=0.5, semaphore=semaphore)))
     await asyncio.sleep(0.4)
-    budget.give_back(size)
+    semaphore.release(size)
     assert await second == []
 
 
@@ -197,9 +199,11 @@ async def test_bodies_that_come_together_are_parsed_in_turns_of_the_event_loop(m
         return parse_json(raw)
 
     monkeypatch.setattr(body, "parse_json", parse)
-    budget = BodyBudget(size * number)
+    semaphore = BodySemaphore(size * number)
     counting = asyncio.create_task(count_turns())
-    reads = (read(request([], chunks(b"[" + b" " * FREE_BYTES, b"]"), size, budget=budget)) for _ in range(number))
+    reads = (
+        read(request([], chunks(b"[" + b" " * FREE_BYTES, b"]"), size, semaphore=semaphore)) for _ in range(number)
+    )
     assert await asyncio.gather(*reads) == [[]] * number
     counting.cancel()
     assert len(set(parsed_in)) == number

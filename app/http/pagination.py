@@ -1,4 +1,4 @@
-"""Paging by limit and offset, with links as in RFC 8288."""
+"""Pagination by limit and offset, with links as in RFC 8288."""
 
 from urllib.parse import urlencode
 

@@ -1,10 +1,10 @@
-"""The signing keys of the issuer: fetched, cached and kept fresh without holding up those who have a key."""
+"""Where the verifier finds signing keys; those of the issuer are fetched, cached and refreshed."""
 
 import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextvars import Context
+from typing import Protocol
 
 import httpx
 import structlog
@@ -12,26 +12,46 @@ from jose.backends.base import Key
 
 from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
+from app.concurrency.single_flight import SingleFlight
 from app.config import Settings
 from app.metrics import AuthMetrics
 
 MAX_DOCUMENT_BYTES = 256 * 1024
-_RETRY_SECONDS = 2.0  # between fetches while there is no key at all, so that an outage at start ends soon
+_RETRY_SECONDS = 2.0  # between fetches while there is no key at all, so that the service recovers soon from an outage
 
 log = structlog.get_logger(__name__)
 
 
+class KeySource(Protocol):
+    """Keys that verify signatures."""
+
+    def generation(self) -> int:
+        """A number that grows whenever a key was added, removed or dropped for its age."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether there is any key to verify tokens with."""
+        ...
+
+    async def find(self, key_id: str, algorithm: str) -> Key | None:
+        """The key named `key_id`, prepared for `algorithm`, or None when there is none.
+
+        Raises:
+            KeysUnavailable: it is not known now whether there is such a key.
+        """
+        ...
+
+
 class KeyFetchError(Exception):
-    """The answer of the key server can not be used."""
+    """The response of the key server cannot be used."""
 
 
 class KeyStore:
     """The keys of one JSON Web Key Set, found by key id.
 
-    Each document that is fetched replaces all keys at once. `refresh` fetches one, and so does an unknown key
-    id, but at most once per `JWKS_COOLDOWN_SECONDS`, unless that brought the key. Whoever needs a fetch while
-    one is under way waits for that one. A fetch that fails changes nothing, and keys that no fetch has
-    confirmed for `JWKS_MAX_AGE_SECONDS` are dropped.
+    Each fetched document replaces all keys at once. `refresh` fetches one. An unknown key id also causes a fetch, but
+    at most once per `JWKS_COOLDOWN_SECONDS` unless that fetch finds the key. Callers share the fetch under way. A
+    failed fetch changes nothing. Keys that no fetch confirmed for `JWKS_MAX_AGE_SECONDS` are dropped.
     """
 
     def __init__(
@@ -50,7 +70,7 @@ class KeyStore:
             follow_redirects=False,
             timeout=settings.jwks_timeout_seconds,
             limits=httpx.Limits(max_keepalive_connections=0),
-            # Compressed, a small answer could grow beyond the size limit in a single step.
+            # Compressed, a small response could grow beyond the size limit in a single step.
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
@@ -60,7 +80,7 @@ class KeyStore:
         self._keys: dict[tuple[str, str], Key] = {}
         self._generation = 0
         self._confirmed_at = self._cooldown_until = self._retry_at = clock()
-        self._fetch: asyncio.Task[bool] | None = None
+        self._fetches: SingleFlight[str, bool] = SingleFlight("jwks-fetch")
 
     def generation(self) -> int:
         """See `KeySource`. A document with the same keys as before keeps the number."""
@@ -73,43 +93,39 @@ class KeyStore:
         return bool(self._keys)
 
     async def find(self, key_id: str, algorithm: str) -> Key | None:
-        """See `KeySource`. Waits, for `JWKS_TIMEOUT_SECONDS` at most, only when the key is not here.
+        """See `KeySource`. Waits for a fetch, for `JWKS_TIMEOUT_SECONDS` at most, only when the key is not known.
 
         Raises:
             KeysUnavailable: no fetch ever succeeded, or none within `JWKS_MAX_AGE_SECONDS`.
         """
         self._drop_aged()
-        wanted = (key_id, algorithm)
-        if wanted not in self._keys and self._may_fetch():
-            await self._fetched()
-            if wanted in self._keys:
+        name = (key_id, algorithm)
+        if name not in self._keys and self._may_fetch():
+            await self.refresh()
+            if name in self._keys:
                 self._cooldown_until = self._clock()
         if not self.ready():
             raise KeysUnavailable(retry_after_seconds=max(1, math.ceil(self._retry_at - self._clock())))
-        return self._keys.get(wanted)
+        return self._keys.get(name)
 
     async def refresh(self) -> bool:
-        """Fetch the keys now, or wait for the fetch that is under way.
-
-        A failure is logged, and returned as False.
-        """
-        return await self._fetched()
+        """Fetch the keys now, or wait for the fetch under way. A failure is logged, and returned as False."""
+        return await self._fetches.run(self._url, self._replace_keys)
 
     async def refresh_if_due(self) -> None:
-        """Fetch the keys unless a fetch succeeded within `JWKS_REFRESH_SECONDS`. Meant to be called more often."""
+        """Fetch the keys unless a fetch succeeded within `JWKS_REFRESH_SECONDS`."""
         if not self._keys or self._clock() - self._confirmed_at >= self._refresh_after:
             await self.refresh()
 
     async def close(self) -> None:
-        """Stop a fetch that is under way, and close the connections."""
-        if self._fetch is not None:
-            self._fetch.cancel()
-            await asyncio.wait((self._fetch,))
+        """Stop the fetch under way, and close the connections."""
+        self._fetches.close()
+        await self._fetches.wait_closed()
         await self._client.aclose()
 
     def _may_fetch(self) -> bool:
-        """Whether a caller without its key may wait for a fetch; if it starts one, the cool-down begins."""
-        if self._fetch is not None and not self._fetch.done():
+        """Whether a caller without its key may wait for a fetch; the cool-down begins if it starts one."""
+        if self._fetches.is_under_way(self._url):
             return True
         now = self._clock()
         if now < (self._cooldown_until if self._keys else self._retry_at):
@@ -117,23 +133,15 @@ class KeyStore:
         self._cooldown_until = now + self._cooldown
         return True
 
-    async def _fetched(self) -> bool:
-        """Wait for the one shared fetch; the caller's cancellation leaves it running."""
-        if self._fetch is None or self._fetch.done():
-            # A context of its own, so that its log lines do not carry the id of the request that happened to start it.
-            self._fetch = asyncio.create_task(self._replace_keys(), name="jwks-fetch", context=Context())
-        fetch = self._fetch
-        # Like shield(), wait() keeps the caller's cancellation from the fetch, and also the other way round.
-        await asyncio.wait((fetch,))
-        return not fetch.cancelled() and fetch.result()
-
     async def _replace_keys(self) -> bool:
         started_at = self._clock()
         try:
             async with asyncio.timeout(self._timeout):
                 document = await self._download()
             keys = parse_key_set(document, self._algorithms)
-        except Exception as error:  # noqa: BLE001 - whatever the other side sent, good keys stay
+        except asyncio.CancelledError:
+            return False  # the store is closed; callers that share the fetch must not be cancelled with it
+        except Exception as error:  # noqa: BLE001 - whatever the key server sent, good keys stay
             self._retry_at = self._clock() + self._retry
             self._metrics.key_refreshes.labels("failure").inc()
             log.warning("fetching the signing keys failed", url=self._url, error=repr(error)[:200])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from app.auth.errors import KeysUnavailable
-from app.auth.jwks import KeyStore
+from app.auth.keys import KeyStore
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import SigningKey
