@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextvars import Context
 from typing import NamedTuple
 from uuid import UUID
 
-from app.concurrency.shutdown import CANCEL_SECONDS, wait_or_cancel
+from app.concurrency.batcher import Batcher
+from app.concurrency.shutdown import CANCEL_SECONDS
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.errors import NotFound, Unavailable
@@ -37,21 +37,19 @@ class EventReader:
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._waiting: list[_Question] = []
-        self._task: asyncio.Task[None] | None = None
+        self._batcher = Batcher("event-reader", self._read_group, lambda: bool(self._waiting))
 
     async def get(self, event_id: UUID) -> EventRow:
         """The event with this id.
 
         Raises:
             NotFound: when there is none.
-            DatabaseUnavailable: the database can not serve now, or its standbys have not confirmed the event.
+            DatabaseUnavailable: the database cannot serve now, or its standbys have not confirmed the event.
             ReadTooLate: it took too long, the wait for an earlier statement included.
         """
         question = _Question(event_id, asyncio.get_running_loop().create_future())
         self._waiting.append(question)
-        if self._task is None:
-            # A context of its own: it serves many requests, so its log lines must not carry the first one's id.
-            self._task = asyncio.create_task(self._read_groups(), name="event-reader", context=Context())
+        self._batcher.wake()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 event = await question.answer
@@ -61,22 +59,17 @@ class EventReader:
         return event
 
     async def close(self) -> None:
-        """Leave no statement behind, and let nobody wait any more."""
-        if self._task is not None:
-            await wait_or_cancel(self._task, CANCEL_SECONDS)
+        """End the statement under way, and refuse every request that still waits."""
+        await self._batcher.close(CANCEL_SECONDS)
+        _refuse(self._waiting, ReadTooLate())
+        self._waiting = []
 
-    async def _read_groups(self) -> None:
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting[:GROUP_SIZE], self._waiting[GROUP_SIZE:]
-                await self._answer([question for question in group if not question.answer.done()])
-        finally:
-            _refuse(self._waiting, ReadTooLate())  # of a reader that was cancelled
-            self._waiting = []
-            self._task = None
+    async def _read_group(self) -> None:
+        group, self._waiting = self._waiting[:GROUP_SIZE], self._waiting[GROUP_SIZE:]
+        await self._answer([question for question in group if not question.answer.done()])
 
     async def _answer(self, group: Sequence[_Question]) -> None:
-        """Read what `group` asks for together, or one by one when something in it can not be read."""
+        """Read what `group` asks for together, or one by one when something in it cannot be read."""
         try:
             await self._read(group)
         except asyncio.CancelledError:

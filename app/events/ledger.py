@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextvars import Context
 
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.concurrency.shutdown import wait_or_cancel
+from app.concurrency.batcher import Batcher
 from app.database.connection import CommitUncertain
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
@@ -55,7 +54,7 @@ class Ledger:
         self._metrics.start_at_zero(EventType)
         self._queue: deque[Append] = deque()
         self._waiting_events = 0
-        self._writer: asyncio.Task[None] | None = None
+        self._batcher = Batcher("ledger-writer", self._write_group, lambda: bool(self._queue))
 
     async def append(self, records: Sequence[EventRecord]) -> list[Receipt]:
         """Append `records` in their order, all or nothing, and return once they are committed and flushed.
@@ -73,28 +72,23 @@ class Ledger:
         self._deadlines.add(append)
         self._waiting_events += len(records)
         self._metrics.queue_events.inc(len(records))
-        if self._writer is None:
-            # A context of its own: the writer serves many requests, so its log lines must not carry the first one's id.
-            self._writer = asyncio.create_task(self._write_groups(), name="ledger-writer", context=Context())
+        self._batcher.wake()
         return await append.answer
 
     async def close(self, timeout_seconds: float) -> None:
         """Wait until everything that was accepted is answered; after `timeout_seconds` refuse what is left."""
-        if self._writer is not None and not await wait_or_cancel(self._writer, timeout_seconds):
+        if not await self._batcher.close(timeout_seconds):
             log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
         while group := self._take_group():
             _refuse(group, CommitTooLate())
         self._deadlines.close()
 
-    async def _write_groups(self) -> None:
+    async def _write_group(self) -> None:
         try:
-            while self._queue:
-                if group := self._take_group():
-                    await self._answer(group)
-                self._deadlines.forget_answered()
+            if group := self._take_group():
+                await self._answer(group)
         finally:
             self._deadlines.forget_answered()
-            self._writer = None
 
     def _take_group(self) -> list[Append]:
         """Appends for one transaction: at least one, at most `group_size` events unless the first alone has more."""

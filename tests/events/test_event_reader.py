@@ -124,14 +124,14 @@ async def test_nobody_waits_longer_than_a_statement_may_take(database: Database)
     await reader.close()
 
 
-async def test_who_waits_at_the_end_is_told(database: Database) -> None:
+async def test_closing_refuses_every_request_that_waits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_reader, "CANCEL_SECONDS", 0.05)
     reader = Hanging(database, 60)
     callers = [asyncio.create_task(reader.get(uuid4()))]
     await asyncio.sleep(0)
     callers.append(asyncio.create_task(reader.get(uuid4())))
     await asyncio.sleep(0)
-    assert reader._task is not None
-    reader._task.cancel()
+    await reader.close()
     for answer in await asyncio.gather(*callers, return_exceptions=True):
         assert isinstance(answer, ReadTooLate)
 
