@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from app.changes.change import EVERYTHING
 from app.changes.feed import ChangeFeed
-from app.database.durability import check_standbys
+from app.database.durability import DurabilityCheck
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.events.event_reader import EventReader
@@ -207,7 +207,7 @@ async def test_a_restarted_primary_has_nothing_that_is_known_to_be_durable(
 
 async def test_deliveries_end_at_what_is_durable(pair: ReplicatedPostgres, make_settings: MakeSettings) -> None:
     database = Database(make_settings(database_url=pair.primary.url("postgres"), **QUICK))
-    await check_standbys(database)
+    await DurabilityCheck(database).run_once()
     ledger = open_ledger(database)
     async with receiving() as receiver, running(database) as replica:
         await replica.sweep()
@@ -239,7 +239,7 @@ async def test_without_standbys_no_statement_is_added(pair: ReplicatedPostgres, 
         statements.append(statement)
 
     try:
-        await check_standbys(database)
+        await DurabilityCheck(database).run_once()
         [receipt] = await open_ledger(database).append([record()])
         event.listen(Engine, "before_cursor_execute", note)
         await open_ledger(database).append([record()])
