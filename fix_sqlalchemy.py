@@ -4,7 +4,7 @@
 can be read by Pythons that are too old for the service, so that it can tell them so.
 
 Exit status: 0 all is well, or was repaired; 1 something is off, or could not be repaired; 2 wrong usage, or the pinned
-versions can not be read.
+versions cannot be read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PACKAGES = {
 }
 MINIMUM_PYTHON = "3.11"
 MINIMUM_SQLITE = "3.35"  # the first with RETURNING
-OK, MISSING, OTHER, TOO_OLD, BROKEN = "ok", "missing", "another version", "too old", "can not be imported"
+OK, MISSING, OTHER, TOO_OLD, BROKEN = "ok", "missing", "another version", "too old", "cannot be imported"
 PROBE_SECONDS = 60
 PROBE = """
 import importlib, importlib.metadata, sys
@@ -45,7 +45,7 @@ importlib.import_module(sys.argv[2])
 
 
 class LockError(Exception):
-    """The pinned versions can not be read; the message says why."""
+    """The pinned versions cannot be read; the message says why."""
 
 
 class Pin(NamedTuple):
@@ -99,12 +99,12 @@ def read_pins(path: Path) -> dict[str, Pin]:
     """The pins of `PACKAGES` that apply to this machine, from a lock file with hashes as pip and uv know it.
 
     Raises:
-        LockError: the file can not be read, or lacks one of the packages.
+        LockError: the file cannot be read, or lacks one of the packages.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise LockError(f"{path} can not be read: {error}") from error
+        raise LockError(f"{path} cannot be read: {error}") from error
     pins: dict[str, Pin] = {}
     seen = set()
     for requirement in re.sub(r"\\\r?\n", " ", text).splitlines():
@@ -185,7 +185,7 @@ def all_well(findings: Iterable[Finding]) -> bool:
 
 
 def repair(pins: dict[str, Pin], findings: list[Finding]) -> list[Finding]:
-    """Install what is missing or of another version, then install anew what still can not be imported.
+    """Install what is missing or of another version, then install anew what still cannot be imported.
 
     Returns the findings after that. Two rounds, because one package may fail only for the sake of another.
     """

@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 1 when the port is taken or the service can not start.
+    """Serve until SIGTERM or SIGINT; 0 after an orderly end, 1 when the port is taken or the service cannot start.
 
     Raises:
         SystemExit: 0, from a single process.

@@ -177,7 +177,7 @@ class SyncClient:
         Raises:
             ValueError: `cursor` is none.
             GapError: the feed left something out.
-            CursorStoreError: the cursor can not be loaded or saved.
+            CursorStoreError: the cursor cannot be loaded or saved.
             BadRequest: the cursor is not of this service or belongs to other filters.
             CursorExpired: what follows the cursor is no longer kept.
             EventsLost, a kind of it: the service has lost events that were read.

@@ -60,7 +60,7 @@ class CursorFile:
         """See `CursorStore`.
 
         Raises:
-            CursorStoreError: the file can not be read, or holds something else.
+            CursorStoreError: the file cannot be read, or holds something else.
         """
         return await asyncio.to_thread(self._read)
 
@@ -68,7 +68,7 @@ class CursorFile:
         """See `CursorStore`.
 
         Raises:
-            CursorStoreError: the file can not be written.
+            CursorStoreError: the file cannot be written.
         """
         await asyncio.to_thread(self._write, cursor)
 
@@ -81,7 +81,7 @@ class CursorFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CursorStoreError(f"{self._path} can not be read ({error.strerror})") from error
+            raise CursorStoreError(f"{self._path} cannot be read ({error.strerror})") from error
         except ValueError as error:
             raise CursorStoreError(f"{self._path} holds no cursor; move it away to begin anew") from error
         return text
@@ -101,7 +101,7 @@ class CursorFile:
                 raise
             _flush(folder)
         except OSError as error:
-            raise CursorStoreError(f"{self._path} can not be written ({error.strerror})") from error
+            raise CursorStoreError(f"{self._path} cannot be written ({error.strerror})") from error
 
 
 def _flush(folder: Path) -> None:

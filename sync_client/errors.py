@@ -29,7 +29,7 @@ class GapError(SyncError):
 
 
 class CursorStoreError(SyncError):
-    """The remembered cursor can not be read or written."""
+    """The remembered cursor cannot be read or written."""
 
 
 class Refused(SyncError):

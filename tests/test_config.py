@@ -187,7 +187,7 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 )
 def test_nonsense_is_refused_by_name(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal({name: text}, monkeypatch)
-    assert re.fullmatch(rf"Sync Service can not start.*:\n  {name}: [^\n]+", message), message
+    assert re.fullmatch(rf"Sync Service cannot start.*:\n  {name}: [^\n]+", message), message
     assert "hunter2" not in message.lower()
     assert text not in message.partition(f"{name}:")[2] or text in ("nan", "inf", ",")
 

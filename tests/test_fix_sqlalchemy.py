@@ -151,8 +151,8 @@ def test_check_reports_and_changes_nothing(environment: Environment) -> None:
         "sqlite": "ok",
         "aiosqlite": "another version",
         "alembic": "missing",
-        "asyncpg": "can not be imported: crash by signal 11",
-        "greenlet": "can not be imported: ImportError: built for another Python",
+        "asyncpg": "cannot be imported: crash by signal 11",
+        "greenlet": "cannot be imported: ImportError: built for another Python",
         "sqlalchemy": "ok",
     }
     assert environment.run("--check").stdout == result.stdout

@@ -36,7 +36,7 @@ def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: 
             *("--generation-deterministic", "--max-examples", "20", "--continue-on-failure"),
             # A stream has no end to wait for; tests/changes/test_stream.py sends it what is wrong.
             *("--exclude-operation-id", "streamChanges"),
-            # Strings with NUL are refused by contract, which a schema can not say; other tests send them.
+            # Strings with NUL are refused by contract, which a schema cannot say; other tests send them.
             *("--generation-allow-x00", "false", "--request-timeout", "10"),
         ],
         env={

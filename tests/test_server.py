@@ -120,7 +120,7 @@ async def test_a_database_that_hangs_does_not_hold_up_the_end(
 
 
 def _other_packages() -> list[str]:
-    """What can be imported here and where only the service is installed can not."""
+    """What can be imported here and where only the service is installed cannot."""
     pinned = set(re.findall(r"^([a-z0-9.-]+)(?:\[.*\])?==", Path("requirements/runtime.txt").read_text(), re.MULTILINE))
     found = packages_distributions().items()
     return [package for package, names in found if pinned.isdisjoint(name.lower().replace("_", "-") for name in names)]

@@ -1,4 +1,4 @@
-"""Makes of the ring what followers that keep up are given: once for all who ask for the same."""
+"""Encodes changes from the ring once for all followers with the same feed position and filter."""
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
@@ -6,30 +6,30 @@ from typing import Generic, NamedTuple, TypeVar
 
 from fastapi.sse import format_sse_event
 
-from app.changes.change import Change, Wanted
-from app.changes.cursor import Place
+from app.changes.change import Change, ChangeFilter
+from app.changes.cursor import FeedPosition
 from app.changes.feed import Page
 from app.changes.repository import MAX_CHARACTERS
 from app.changes.tail import Tail
 
-CHUNK_BYTES = 32_768  # a stream is given no more at once, so that little waits for a slow reader
-REMEMBERED_CHUNKS = 64
-REMEMBERED_PAGES = 8  # of about `MAX_CHARACTERS` at most
+CHUNK_BYTES = 32_768  # most bytes handed to a stream at once, so that a slow reader buffers little
+CACHED_CHUNKS = 64
+CACHED_PAGES = 8  # each of about `MAX_CHARACTERS` at most
 CHANGE_EVENT = "change"
 
 T = TypeVar("T")
 
 
 class Chunk(NamedTuple):
-    """Server-sent events with `changes` changes: all the wanted ones up to `end`."""
+    """Server-sent events that hold `changes` changes: all matching ones up to `end`."""
 
     data: bytes
     changes: int
-    end: Place
+    end: FeedPosition
 
 
-class Remembered(Generic[T]):
-    """At most `limit` things that were made of the ring as it is now; the next change of it forgets them."""
+class RingCache(Generic[T]):
+    """At most `limit` values computed from the ring; a change of the ring clears the cache."""
 
     def __init__(self, tail: Tail, limit: int) -> None:
         self._tail = tail
@@ -38,7 +38,10 @@ class Remembered(Generic[T]):
         self._made: dict[Hashable, T] = {}
 
     def get(self, key: Hashable, make: Callable[[], T | None]) -> T | None:
-        """What `make` gives, which is called once for each `key` unless there are too many; None when it gives none."""
+        """The cached value of `key`, else the value of `make`, which is cached while there is space.
+
+        None when `make` returns None, or when the ring is not up to date.
+        """
         if not self._tail.up_to_date:
             return None
         if self._version != self._tail.version:
@@ -53,42 +56,44 @@ class Remembered(Generic[T]):
 
 
 class Broadcast:
-    """Followers that keep up ask for the same piece of the ring again and again: it is encoded for the first alone."""
+    """Pages and chunks from the ring. Up-to-date followers ask for the same part of it, which is encoded once."""
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
-        self._chunks = Remembered[Chunk](tail, REMEMBERED_CHUNKS)
-        self._pages = Remembered[Page](tail, REMEMBERED_PAGES)
+        self._chunks = RingCache[Chunk](tail, CACHED_CHUNKS)
+        self._pages = RingCache[Page](tail, CACHED_PAGES)
 
-    def chunk_after(self, place: Place, wanted: Wanted) -> Chunk | None:
-        """What the ring has after `place`, if anything; None when it does not reach back so far."""
+    def chunk_after(self, start: FeedPosition, change_filter: ChangeFilter) -> Chunk | None:
+        """The changes in the ring after `start`, possibly none; None when the ring does not reach back to `start`."""
 
         def make() -> Chunk | None:
-            changes = self._list_after(place, wanted)
-            return None if changes is None else encode_chunk(changes, self._end(place))
+            changes = self._list_after(start, change_filter)
+            return None if changes is None else encode_chunk(changes, self._end(start))
 
-        return self._chunks.get((place.cursor(), wanted), make)
+        return self._chunks.get((start.cursor(), change_filter), make)
 
-    def page_after(self, place: Place, wanted: Wanted, *, after: int, limit: int) -> Page | None:
-        """The same as a page that begins after the position `after`, up to which there is nothing before `place`."""
+    def page_after(self, start: FeedPosition, change_filter: ChangeFilter, *, after: int, limit: int) -> Page | None:
+        """The changes in the ring after `start`, as a page that begins after the position `after`.
+
+        No change between `after` and `start` matches. None when the ring does not reach back to `start`."""
 
         def make() -> Page | None:
-            changes = self._list_after(place, wanted)
-            return None if changes is None else cut_page(changes, after, self._end(place), limit)
+            changes = self._list_after(start, change_filter)
+            return None if changes is None else cut_page(changes, after, self._end(start), limit)
 
-        return self._pages.get((place.cursor(), wanted, after, limit), make)
+        return self._pages.get((start.cursor(), change_filter, after, limit), make)
 
-    def _list_after(self, place: Place, wanted: Wanted) -> Iterable[Change] | None:
-        changes = self._tail.list_after(place.cursors.ledger_id, place.position, place.event_tag)
-        return None if changes is None else filter(wanted.matches, changes)
+    def _list_after(self, start: FeedPosition, change_filter: ChangeFilter) -> Iterable[Change] | None:
+        changes = self._tail.list_after(start.cursors.ledger_id, start.position, start.event_tag)
+        return None if changes is None else filter(change_filter.matches, changes)
 
-    def _end(self, place: Place) -> Place:
+    def _end(self, start: FeedPosition) -> FeedPosition:
         end, event_tag = self._tail.end, self._tail.end_tag
-        return replace(place, position=end, event_tag=event_tag) if end > place.position else place
+        return replace(start, position=end, event_tag=event_tag) if end > start.position else start
 
 
-def encode_chunk(changes: Iterable[Change], end: Place) -> Chunk:
-    """The first of `changes`, which are all there are up to `end`, as server-sent events."""
+def encode_chunk(changes: Iterable[Change], end: FeedPosition) -> Chunk:
+    """Encode the first of `changes`, which are all matching ones up to `end`, as server-sent events."""
     parts: list[bytes] = []
     size, last = 0, end
     for change in changes:
@@ -100,8 +105,11 @@ def encode_chunk(changes: Iterable[Change], end: Place) -> Chunk:
     return Chunk(b"".join(parts), len(parts), end)
 
 
-def cut_page(changes: Iterable[Change], after: int, end: Place, limit: int) -> Page:
-    """The first of `changes`, which are all there are up to `end`: `limit`, or up to `MAX_CHARACTERS` and one more."""
+def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int) -> Page:
+    """A page of the first `limit` of `changes`, which are all matching ones up to `end`.
+
+    It ends early with the change that makes it `MAX_CHARACTERS` or longer.
+    """
     some: list[Change] = []
     size = 0
     for change in changes:

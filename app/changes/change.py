@@ -1,4 +1,4 @@
-"""One event as the feed shows it, and the filter that chooses among them."""
+"""One event in the feed, and the filter that selects events."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,7 +11,7 @@ DIGEST_BYTES = 6
 
 
 class Change(NamedTuple):
-    """An event at its position; `json` is the event as everywhere (`EventView`), at the moment it was read."""
+    """An event at its position; `json` is its `EventView` at the time of the read."""
 
     position: int
     event_id: UUID
@@ -21,21 +21,21 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Changes of these types, all of them when there is none, and of this file, if there is one."""
+class ChangeFilter:
+    """Selects changes of these types and of this file; an empty set of types is all types, no file is all files."""
 
     event_types: frozenset[EventType] = frozenset()
     file_id: UUID | None = None
 
     def digest(self) -> bytes:
-        """What a cursor keeps of it: the same for the same types in any order."""
+        """Digest of the filter, as stored in a cursor; the order of the types does not matter."""
         text = f"{','.join(sorted(self.event_types))};{self.file_id or ''}"
         return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
     def matches(self, change: Change) -> bool:
-        """Whether `change` is wanted."""
+        """Whether `change` passes the filter."""
         of_type = not self.event_types or change.event_type in self.event_types
         return of_type and self.file_id in (None, change.file_id)
 
 
-EVERYTHING = Wanted()
+EVERYTHING = ChangeFilter()

@@ -1,4 +1,4 @@
-"""Reads the feed from the database."""
+"""Reads pages of the feed from the database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,33 +6,33 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from app.changes.change import Change, Wanted
-from app.changes.cursor import WITH_EVENT, Cursor, CursorMaker, Place, are_of_different_events, tag_of
+from app.changes.change import Change, ChangeFilter
+from app.changes.cursor import WITH_EVENT, Cursor, CursorMaker, FeedPosition, are_of_different_events, tag_of
 from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
 from app.changes.repository import ChangeRepository, FeedHead
 from app.database.engine import Database
 from app.database.errors import database_errors
 
 LATEST = "latest"
-STAYING_READERS = 4  # followers that stay read so many at once, so that they leave connections to everybody else
+LONG_LIVED_READERS = 4  # reads of long-lived requests at once, so that other requests find free connections
 
 
 @dataclass(frozen=True)
 class Page:
-    """Every wanted change after the position `after`, up to `end`; `head` is the ledger's last position then."""
+    """All matching changes after the position `after`, up to `end`; `head` is the last position of the ledger then."""
 
     changes: Sequence[Change]
     after: int
-    end: Place
+    end: FeedPosition
     head: int
 
     @property
     def has_more(self) -> bool:
-        """Whether the ledger goes on."""
+        """Whether the ledger continues after this page."""
         return self.end.position < self.head
 
     def encode(self) -> bytes:
-        """The page as JSON, a `ChangePage`; the same bytes for all who share the page."""
+        """The page as JSON (`ChangePage`); encoded once for all requests that share the page."""
         return self._encoded
 
     @cached_property
@@ -49,12 +49,12 @@ class Page:
 class ChangeFeed:
     """The feed over one database. Each call is a short read that holds no connection afterwards.
 
-    Every call raises, beside what it says:
+    Every call raises, in addition to the errors it documents:
         CursorOfOtherLedger, CursorAhead: 400.
         CursorGone, CursorOfLostEvent: 410.
         DatabaseUnavailable: 503.
 
-    `cursor_version` is the newest version of cursors that it writes.
+    `cursor_version` is the newest cursor version that it writes.
     """
 
     def __init__(
@@ -62,100 +62,106 @@ class ChangeFeed:
     ) -> None:
         self._database = database
         self._cursor_version = cursor_version
-        self._few = asyncio.Semaphore(STAYING_READERS)
+        self._long_lived = asyncio.Semaphore(LONG_LIVED_READERS)
         self._queue_timeout_seconds = queue_timeout_seconds
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Be one of the few; who waits too long for it has met a database that can not serve now."""
+    async def _long_lived_read(self) -> AsyncIterator[None]:
+        """Hold one of the few reads of long-lived requests; a time-out counts as an unavailable database."""
         with database_errors():
             async with asyncio.timeout(self._queue_timeout_seconds):
-                await self._few.acquire()
+                await self._long_lived.acquire()
         try:
             yield
         finally:
-            self._few.release()
+            self._long_lived.release()
 
-    async def find_place(self, cursor: str | None, wanted: Wanted) -> Place:
-        """Where `cursor` is: without one before the oldest event, with `latest` at the head. For a follower that stays.
+    async def resolve_cursor(self, cursor: str | None, change_filter: ChangeFilter) -> FeedPosition:
+        """The feed position of `cursor`, for a long-lived request.
+
+        Without a cursor it is before the oldest event, for `latest` at the head.
 
         Raises:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
-        start = _read_start(cursor)
+        parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
-        async with self._turn(), self._database.read() as session:
-            head = await ChangeRepository(session, through).get_head(_position(start))
-            place = self._find_place(head, start, wanted)
-            _check_kept(head, place)
-            return place
+        async with self._long_lived_read(), self._database.read() as session:
+            head = await ChangeRepository(session, through).get_head(_position(parsed))
+            start = self._resolve_cursor(head, parsed, change_filter)
+            _check_kept(head, start)
+            return start
 
-    async def read_page(self, cursor: str | None, wanted: Wanted, *, limit: int) -> Page:
-        """The page of at most `limit` changes after the place of `cursor`.
+    async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
+        """The page of at most `limit` changes after `cursor`.
 
         Raises:
             CursorInvalid, CursorOfOtherFilter: 400.
         """
-        start = _read_start(cursor)
+        parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
             repository = ChangeRepository(session, through)
-            head = await repository.get_head(_position(start))
-            return await _read_page(repository, head, self._find_place(head, start, wanted), wanted, limit)
+            head = await repository.get_head(_position(parsed))
+            return await _read_page(
+                repository, head, self._resolve_cursor(head, parsed, change_filter), change_filter, limit
+            )
 
-    async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
-        """The page after `place`, for a follower that stays."""
+    async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
+        """The page of at most `limit` changes after `start`, for a long-lived request."""
         through = await self._database.watermark.bound()
-        async with self._turn(), self._database.read() as session:
+        async with self._long_lived_read(), self._database.read() as session:
             repository = ChangeRepository(session, through)
-            head = await repository.get_head(place.position)
-            if place.cursors.ledger_id != head.ledger_id:
+            head = await repository.get_head(start.position)
+            if start.cursors.ledger_id != head.ledger_id:
                 raise CursorOfOtherLedger
-            if place.position > head.position:
+            if start.position > head.position:
                 raise CursorAhead
-            _check_event(head, place)
-            return await _read_page(repository, head, place, wanted, limit)
+            _check_event(head, start)
+            return await _read_page(repository, head, start, change_filter, limit)
 
-    def _find_place(self, head: FeedHead, start: Cursor | str | None, wanted: Wanted) -> Place:
-        cursors = CursorMaker(wanted, head.ledger_id, self._cursor_version)
-        match start:
+    def _resolve_cursor(self, head: FeedHead, parsed: Cursor | str | None, change_filter: ChangeFilter) -> FeedPosition:
+        cursors = CursorMaker(change_filter, head.ledger_id, self._cursor_version)
+        match parsed:
             case None:
-                return Place(head.before_oldest, None, cursors)
+                return FeedPosition(head.before_oldest, None, cursors)
             case Cursor():
-                cursors.check(start, head.position)
-                place = Place(start.position, start.event_tag, cursors)
-                _check_event(head, place)
-                return replace(place, event_tag=tag_of(head.asked_event_id) or start.event_tag)
+                cursors.check(parsed, head.position)
+                start = FeedPosition(parsed.position, parsed.event_tag, cursors)
+                _check_event(head, start)
+                return replace(start, event_tag=tag_of(head.asked_event_id) or parsed.event_tag)
             case _:
-                return Place(head.position, tag_of(head.event_id), cursors)
+                return FeedPosition(head.position, tag_of(head.event_id), cursors)
 
 
-def _read_start(cursor: str | None) -> Cursor | str | None:
+def _parse_cursor(cursor: str | None) -> Cursor | str | None:
     return cursor if cursor in (None, LATEST) else Cursor.decode(cursor)
 
 
-def _position(start: Cursor | str | None) -> int:
-    return start.position if isinstance(start, Cursor) else 0
+def _position(parsed: Cursor | str | None) -> int:
+    return parsed.position if isinstance(parsed, Cursor) else 0
 
 
-async def _read_page(repository: ChangeRepository, head: FeedHead, place: Place, wanted: Wanted, limit: int) -> Page:
-    changes, through = await repository.list_after(wanted, after=place.position, head=head.position, limit=limit)
-    # Only now: what is there after the events were read was there while they were.
+async def _read_page(
+    repository: ChangeRepository, head: FeedHead, start: FeedPosition, change_filter: ChangeFilter, limit: int
+) -> Page:
+    changes, through = await repository.list_after(change_filter, after=start.position, head=head.position, limit=limit)
+    # Checked after the read: an event that is kept now was also kept during the read.
     now = await repository.get_head(through)
-    _check_kept(now, place)
+    _check_kept(now, start)
     if through == head.position:
         event_id = head.event_id
     else:
         event_id = changes[-1].event_id if changes and changes[-1].position == through else now.asked_event_id
-    return Page(changes, place.position, place.moved_to(through, event_id), head.position)
+    return Page(changes, start.position, start.moved_to(through, event_id), head.position)
 
 
-def _check_kept(head: FeedHead, place: Place) -> None:
-    if place.position < head.before_oldest:
-        raise CursorGone(head.before_oldest + 1, place.moved_to(head.before_oldest, None).cursor())
+def _check_kept(head: FeedHead, start: FeedPosition) -> None:
+    if start.position < head.before_oldest:
+        raise CursorGone(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())
 
 
-def _check_event(head: FeedHead, place: Place) -> None:
-    """Make sure that the event at `place`, which the head was asked for, is the one that was read there."""
-    if are_of_different_events(place.event_tag, tag_of(head.asked_event_id)):
-        raise CursorOfLostEvent(head.before_oldest + 1, place.moved_to(head.before_oldest, None).cursor())
+def _check_event(head: FeedHead, start: FeedPosition) -> None:
+    """Raise unless the event at `start`, which is the asked event of `head`, is the one the follower has read."""
+    if are_of_different_events(start.event_tag, tag_of(head.asked_event_id)):
+        raise CursorOfLostEvent(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())

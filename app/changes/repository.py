@@ -1,4 +1,4 @@
-"""Reads the ledger for those who follow it: its head, its oldest event, and what lies between."""
+"""Queries of the change feed: the head of the ledger, its oldest event, and ranges of changes."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,15 +7,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.change import Change, Wanted
+from app.changes.change import Change, ChangeFilter
 from app.database.types import database_now
 from app.events.event_json import EVENT_JSON
 from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
 
-WINDOW_POSITIONS = 10_000  # examined for one page when the wanted types may be rare
-WINDOW_FILE_EVENTS = 1000  # the same among the events of one file
-MAX_CHARACTERS = 2**20  # of the metadata of changes that are read at once
-LONG_CHANGES = 100  # read at once when they are longer
+WINDOW_POSITIONS = 10_000  # examined for one page when the filter's types may be rare
+WINDOW_FILE_EVENTS = 1000  # examined for one page of one file, with types
+MAX_CHARACTERS = 2**20  # of metadata in one read
+LONG_CHANGES = 100  # in one read, when their metadata is longer
 
 # The columns of a `Change`, in its order.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
@@ -28,10 +28,10 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
 
 
 class FeedHead(NamedTuple):
-    """The last position to show, the position before the first event that is kept, and the id of the ledger.
+    """The last position of the feed, the position before the oldest event that is kept, and the id of the ledger.
 
-    `ledger_end` is the last position given out, which may be higher while standbys have not confirmed it. `event_id` is
-    of the event at `position`, `asked_event_id` of that at the position asked for; None where none is.
+    `ledger_end` is the last assigned position, which is higher while standbys have not confirmed it. `event_id` is the
+    id of the event at `position`, `asked_event_id` of the event at the asked position; None when there is no event.
     """
 
     position: int
@@ -42,17 +42,17 @@ class FeedHead(NamedTuple):
     ledger_end: int
 
 
-class Stretch(NamedTuple):
-    """Wanted changes by rising position: all there are up to `through`."""
+class ChangeRange(NamedTuple):
+    """All matching changes of a range of positions that ends at `through`, in order."""
 
     changes: Sequence[Change]
     through: int
 
 
 class ChangeRepository:
-    """Queries of the feed. Whatever is at or below the head is visible: commits come in the order of positions.
+    """Queries of the feed. All events up to the head are visible, since they are committed in the order of positions.
 
-    The feed ends at the position `through` if there is one (`DurableWatermark`).
+    With `through` the feed ends at this position (`DurableWatermark`).
     """
 
     def __init__(self, session: AsyncSession, through: int | None = None) -> None:
@@ -60,9 +60,9 @@ class ChangeRepository:
         self._through = through
 
     async def get_head(self, asked: int = 0) -> FeedHead:
-        """How far the feed goes, and which event is at the position `asked`.
+        """The head of the feed, and the id of the event at the position `asked`.
 
-        It goes at least as far as a cursor that was given out, if the ledger does.
+        The head is at least `asked`, the position of an earlier cursor, unless the ledger ends before it.
         """
         oldest = select(func.min(SyncEvent.position)).scalar_subquery()
         position: ColumnElement[int] = LedgerHead.position.expression
@@ -81,7 +81,7 @@ class ChangeRepository:
         return FeedHead(*(await self._session.execute(query)).one())
 
     async def get_age_seconds(self, position: int) -> float:
-        """How long ago the event at `position` was recorded, by the database's clock; 0 when there is none."""
+        """Seconds since the event at `position` was recorded, by the database's clock; 0 without an event."""
         row = (
             await self._session.execute(
                 select(database_now(), SyncEvent.created_at).where(SyncEvent.position == position)
@@ -89,43 +89,43 @@ class ChangeRepository:
         ).one_or_none()
         return 0.0 if row is None else float((row[0] - row[1]).total_seconds())
 
-    async def list_after(self, wanted: Wanted, *, after: int, head: int, limit: int) -> Stretch:
-        """At most `limit` wanted changes after the position `after`, up to `head`.
+    async def list_after(self, change_filter: ChangeFilter, *, after: int, head: int, limit: int) -> ChangeRange:
+        """At most `limit` matching changes after the position `after`, up to `head`.
 
-        A filter that seldom matches ends the stretch early: what one call examines is bounded.
+        One call examines a bounded number of events, so a filter that rarely matches ends the range early.
         """
-        if wanted.file_id is not None:
-            return await self._list_file(wanted, after=after, head=head, limit=limit)
-        through = min(head, after + WINDOW_POSITIONS) if wanted.event_types else head
+        if change_filter.file_id is not None:
+            return await self._list_file(change_filter, after=after, head=head, limit=limit)
+        through = min(head, after + WINDOW_POSITIONS) if change_filter.event_types else head
         query = select(*COLUMNS).where(SyncEvent.position > after, SyncEvent.position <= through)
-        if wanted.event_types:
-            query = query.where(SyncEvent.event_type.in_(sorted(wanted.event_types)))
+        if change_filter.event_types:
+            query = query.where(SyncEvent.event_type.in_(sorted(change_filter.event_types)))
         return await self._read(query, limit, through)
 
-    async def _list_file(self, wanted: Wanted, *, after: int, head: int, limit: int) -> Stretch:
-        """Read the events of the file whatever their type, which its index gives in order, and choose among them."""
-        examined = max(limit, WINDOW_FILE_EVENTS) if wanted.event_types else limit
+    async def _list_file(self, change_filter: ChangeFilter, *, after: int, head: int, limit: int) -> ChangeRange:
+        """Read the events of the file in the order of its index, and filter their types here."""
+        examined = max(limit, WINDOW_FILE_EVENTS) if change_filter.event_types else limit
         query = select(*COLUMNS).where(
-            SyncEvent.file_id == wanted.file_id, SyncEvent.position > after, SyncEvent.position <= head
+            SyncEvent.file_id == change_filter.file_id, SyncEvent.position > after, SyncEvent.position <= head
         )
         changes, through = await self._read(query, examined, head)
-        matching = [change for change in changes if wanted.matches(change)]
-        return Stretch(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)
+        matching = [change for change in changes if change_filter.matches(change)]
+        return ChangeRange(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)
 
-    async def _read(self, query: Select[Any], limit: int, through: int) -> Stretch:
-        """The first `limit` changes of `query`, which ends at the position `through`; of long ones `LONG_CHANGES`."""
+    async def _read(self, query: Select[Any], limit: int, through: int) -> ChangeRange:
+        """The first `limit` changes of `query`, which ends at the position `through`; `LONG_CHANGES` if long."""
         query = query.order_by(SyncEvent.position)
         most = limit if limit <= LONG_CHANGES else _fewer_if_long(query, limit)
         rows = await self._session.execute(query.limit(most))
         changes = [Change(*row) for row in rows]
         is_cut = len(changes) in {limit, min(limit, LONG_CHANGES)}
-        return Stretch(changes, changes[-1].position if is_cut else through)
+        return ChangeRange(changes, changes[-1].position if is_cut else through)
 
 
 def _fewer_if_long(query: Select[Any], limit: int) -> ColumnElement[int]:
-    """`limit`, or `LONG_CHANGES` when so many would be longer than `MAX_CHARACTERS`.
+    """`limit`, or `LONG_CHANGES` when the metadata of `limit` changes is longer than `MAX_CHARACTERS`.
 
-    A running total would cut the page to the event, and takes twice as much of every page that is not long.
+    A running total would cut the page exactly, but doubles the cost of every page that is not long.
     """
     length = func.length(cast(SyncEvent.event_metadata, Text)).label("length")
     lengths = query.with_only_columns(length).limit(limit).subquery()

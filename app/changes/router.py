@@ -1,4 +1,4 @@
-"""The feed over HTTP."""
+"""The routes of the change feed."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -17,7 +17,7 @@ from app.changes.errors import (
     CursorOfOtherLedger,
     TooManyFollowers,
 )
-from app.changes.schemas import BEGINNING, CURSOR, STREAM, ChangePage, ChangesQuery, FollowQuery
+from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, ChangesQuery, FollowQuery
 from app.changes.service import ChangeService
 from app.errors import FieldError, Unprocessable
 from app.http.dependencies import ChangePlace
@@ -40,18 +40,20 @@ router = APIRouter(prefix="/changes", tags=["changes"], route_class=Authenticate
 
 
 async def get_service(request: Request) -> ChangeService:
-    """The process's feed, built by the lifespan."""
+    """The change feed of this process, built by the lifespan."""
     service: ChangeService = request.state.changes
     return service
 
 
-async def take_place(request: Request, changes: Annotated[ChangeService, Depends(get_service)]) -> AsyncIterator[None]:
-    """A place for a stream, until the last of it is sent or its reader is gone.
+async def take_follower_slot(
+    request: Request, changes: Annotated[ChangeService, Depends(get_service)]
+) -> AsyncIterator[None]:
+    """Hold a follower slot for a stream until its last byte is sent or its client disconnects.
 
     Raises:
         TooManyFollowers: 503.
     """
-    with changes.place("stream"):
+    with changes.follower_slot("stream"):
         request.state.open_request.become_long_lived()
         yield
 
@@ -60,14 +62,14 @@ async def get_last_event_id(
     request: Request,
     last_event_id: Annotated[
         str | None,
-        Header(description="The `id` of the last message: the stream goes on after it, whatever `cursor` says."),
+        Header(description="The `id` of the last message: the stream continues after it, and `cursor` is ignored."),
     ] = None,
 ) -> str | None:
-    """The one `Last-Event-ID` of the request; None when it is empty, which means that there was none.
+    """The `Last-Event-ID` of the request; None when it is missing or empty.
 
     Raises:
         Unprocessable: 422 when the header was sent more than once.
-        CursorInvalid: 400 for `latest`, which is no id of a message.
+        CursorInvalid: 400 for `latest`, which is not the id of a message.
     """
     if last_event_id == "latest":
         raise CursorInvalid
@@ -78,7 +80,7 @@ async def get_last_event_id(
 
 
 Changes = Annotated[ChangeService, Depends(get_service)]
-StreamPlace = Annotated[None, Depends(take_place, scope="request")]
+StreamSlot = Annotated[None, Depends(take_follower_slot, scope="request")]
 LastEventId = Annotated[str | None, Depends(get_last_event_id)]
 
 
@@ -92,36 +94,37 @@ LastEventId = Annotated[str | None, Depends(get_last_event_id)]
     ),
 )
 async def list_changes(
-    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, place: ChangePlace
+    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, permit: ChangePlace
 ) -> Response:
-    """Events in the order of their positions, beginning after a cursor.
+    """Events in the order of their positions, after a cursor.
 
-    A page covers every position from `from_position` to `to_position`: what it does not list there does not meet the
-    filter. With a filter a page may be short or empty although `has_more` is true, and one of long events is short.
+    A page covers every position from `from_position` to `to_position`: events in this range that it does not list
+    do not match the filter. With a filter a page may be short or empty although `has_more` is true, and a page of long
+    events is short.
     """
-    wanted = query.wanted()
-    await place.take(query.limit)
-    page = await changes.read_page(query.cursor, wanted, limit=query.limit)
+    change_filter = query.change_filter()
+    await permit.take(query.limit)
+    page = await changes.read_page(query.cursor, change_filter, limit=query.limit)
     if query.wait and not page.changes:
-        place.give_back()
-        with changes.place("long_poll"):
+        permit.give_back()
+        with changes.follower_slot("long_poll"):
             request.state.open_request.become_long_lived()
-            waiting = changes.wait_for_page(page, wanted, limit=query.limit, wait_seconds=query.wait)
+            waiting = changes.wait_for_page(page, change_filter, limit=query.limit, wait_seconds=query.wait)
             page = await cancel_on_disconnect(request, waiting)
-        await place.take(len(page.changes))
-    return PageResponse(place.fill(page.encode()))
+        await permit.take(len(page.changes))
+    return PageResponse(permit.fill(page.encode()))
 
 
 @router.get(
     "/stream",
     operation_id="streamChanges",
     summary="Stream changes",
-    response_class=Response,  # with EventSourceResponse FastAPI would encode every message anew for every stream
+    response_class=Response,  # with EventSourceResponse FastAPI would encode every message again for every stream
     responses={
         **documented(200, "", *CURSOR_ERRORS, TooManyFollowers()),
         200: {
             "description": "Server-sent events, until the client leaves, the token expires or the process ends.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM}},
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
         },
     },
 )
@@ -130,12 +133,12 @@ async def stream_changes(
     last_event_id: LastEventId,
     reader: Reader,
     changes: Changes,
-    _place: StreamPlace,
+    _slot: StreamSlot,
 ) -> EventSourceResponse:
-    """The same as server-sent events: `change` with the event in `data` and its cursor in `id`.
+    """The change feed as server-sent events: `change` with the event in `data` and its cursor in `id`.
 
-    The stream ends with `reconnect` when the token expires or the process does; connect again with the last `id` as
-    `Last-Event-ID`. A message with an `id` alone, or a comment, says that there was nothing of interest.
+    The stream ends with `reconnect` when the token expires or the process stops; connect again with the last `id` as
+    `Last-Event-ID`. A message with only an `id`, or with a comment, means that no event up to it matches the filter.
     """
-    messages = await changes.open_stream(last_event_id or query.cursor, query.wanted(), reader)
+    messages = await changes.open_stream(last_event_id or query.cursor, query.change_filter(), reader)
     return EventSourceResponse(messages, headers=STREAM_HEADERS)

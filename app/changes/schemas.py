@@ -1,11 +1,11 @@
-"""What followers ask for and get."""
+"""Queries and pages of the change feed."""
 
 import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.changes.change import Wanted
+from app.changes.change import ChangeFilter
 from app.events.models import EventType
 from app.events.schemas import PAGE_MAX_EVENTS, PENDING_EVENT, EventView
 from app.http.types import QueryInteger, Uuid
@@ -15,7 +15,7 @@ DEFAULT_LIMIT = 100
 
 BEGINNING = "AQAAAAAAAAAAsDODTOeDmniPlNanC_8h0Zuo"
 CURSOR = "AgAAAAAAAAABsDODTOeDmniPlNanP20qG0xdyHF6VgNK"
-PAGE: dict[str, Any] = {
+PAGE_EXAMPLE: dict[str, Any] = {
     "changes": [PENDING_EVENT],
     "cursor": CURSOR,
     "has_more": False,
@@ -23,7 +23,7 @@ PAGE: dict[str, Any] = {
     "from_position": 1,
     "to_position": 1,
 }
-STREAM = f"""\
+STREAM_EXAMPLE = f"""\
 id: {BEGINNING}
 retry: 1024
 
@@ -42,52 +42,61 @@ id: {CURSOR}
 
 
 class FollowQuery(BaseModel):
-    """Which changes, and from where on."""
+    """The filter and the cursor of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
     cursor: str | None = Field(
         None,
-        description="The `cursor` of an earlier answer, with the same filter. Without one: from the oldest event; "
-        "`latest`: from now.",
+        description="The `cursor` of an earlier response, with the same filter. Without one the feed begins with the "
+        "oldest event; `latest` begins after the newest.",
     )
     event_type: Annotated[list[EventType], Field(max_length=len(EventType))] = Field(
-        [], description="Only changes of this type; repeat it for several types."
+        [], description="Only changes of this type; repeat the parameter for several types."
     )
     file_id: Uuid | None = Field(None, description="Only changes of this file.")
 
-    def wanted(self) -> Wanted:
+    def change_filter(self) -> ChangeFilter:
         """The filter."""
-        return Wanted(frozenset(self.event_type), self.file_id)
+        return ChangeFilter(frozenset(self.event_type), self.file_id)
 
 
 class ChangesQuery(FollowQuery):
-    """Which changes, how many at once, and how long to wait for them."""
+    """The filter, the cursor, the size of the page and the wait of a request."""
 
-    limit: QueryInteger = Field(DEFAULT_LIMIT, ge=1, le=PAGE_MAX_EVENTS, description="Most changes to return.")
+    limit: QueryInteger = Field(
+        DEFAULT_LIMIT, ge=1, le=PAGE_MAX_EVENTS, description="Maximum number of changes in the page."
+    )
     wait: QueryInteger = Field(
         0,
         ge=0,
         le=MAX_WAIT_SECONDS,
-        description="Seconds to wait for a change when there is none: the answer comes as soon as there is one, or at "
-        "the end of the wait without any.",
+        description="Seconds to wait for a change when there is none: the response comes with the first change, or "
+        "empty at the end of the wait.",
     )
 
 
 class ChangePage(BaseModel):
-    """Every wanted change of the positions from `from_position` to `to_position`, in order."""
+    """All matching changes of the positions from `from_position` to `to_position`, in order."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [PAGE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [PAGE_EXAMPLE]})
 
     changes: list[EventView] = Field(
-        description="Events as everywhere. Without a filter their positions are consecutive."
+        description="The events, in the order of their positions, which are consecutive without a filter."
     )
     cursor: str = Field(
-        description="Send it to go on after this page. It is opaque, and good as long as the ledger is."
+        description="Send it to continue after this page. It is opaque, and valid as long as the ledger keeps the "
+        "events after it."
     )
-    has_more: bool = Field(description="Whether the ledger went on beyond `to_position`: ask again at once.")
-    head_position: int = Field(description="The last position of the ledger at this moment; 0 while it is empty.")
-    from_position: int = Field(description="First position that the page covers: the one after the cursor sent.")
+    has_more: bool = Field(
+        description="Whether the ledger continues after `to_position`: request the next page at once."
+    )
+    head_position: int = Field(
+        description="The last position of the ledger at the time of the response; 0 while it is empty."
+    )
+    from_position: int = Field(
+        description="First position that the page covers: the position after the cursor of the request."
+    )
     to_position: int = Field(
         description="Last position that the page covers; `from_position - 1` when there is nothing new."
     )

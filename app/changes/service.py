@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.auth.token import Principal
 from app.changes.broadcast import Broadcast
-from app.changes.change import Wanted
+from app.changes.change import ChangeFilter
 from app.changes.errors import TooManyFollowers
 from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import ChangeStream
@@ -18,8 +18,8 @@ from app.database.engine import Database
 from app.metrics import ChangeMetrics
 
 
-class Room:
-    """There are `limit` places; `on_reject` is called for each follower that finds none."""
+class FollowerLimit:
+    """Limits the long-lived requests of one process to `limit`; `on_reject` is called for each refused follower."""
 
     def __init__(self, limit: int, metrics: ChangeMetrics, on_reject: Callable[[], None]) -> None:
         self._limit = limit
@@ -28,8 +28,8 @@ class Room:
         self._on_reject = on_reject
 
     @contextmanager
-    def place(self, kind: str) -> Iterator[None]:
-        """A place for a `stream` or a `long_poll` while the block runs.
+    def slot(self, kind: str) -> Iterator[None]:
+        """Hold a follower slot for a `stream` or a `long_poll` while the block runs.
 
         Raises:
             TooManyFollowers: 503.
@@ -47,7 +47,7 @@ class Room:
 
 
 class ChangeService:
-    """Reads for all followers of one process. `on_reject` is called for each that finds no place."""
+    """Serves all readers of one process. `on_reject` is called for each follower beyond `max_change_streams`."""
 
     def __init__(
         self, database: Database, settings: Settings, metrics: ChangeMetrics, on_reject: Callable[[], None]
@@ -59,45 +59,47 @@ class ChangeService:
         )
         self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
         self._broadcast = Broadcast(self._tail)
-        self._room = Room(settings.max_change_streams, metrics, on_reject)
+        self._follower_limit = FollowerLimit(settings.max_change_streams, metrics, on_reject)
         self._keep_alive_seconds = settings.changes_keep_alive
         self._metrics = metrics
         self.start = self._tail.start
         self.close = self._tail.close
         self.stop = self._tail.stop
 
-    def place(self, kind: str) -> AbstractContextManager[None]:
-        """A place for a `stream` or a `long_poll` while the block runs.
+    def follower_slot(self, kind: str) -> AbstractContextManager[None]:
+        """Hold a follower slot for a `stream` or a `long_poll` while the block runs.
 
         Raises:
             TooManyFollowers: 503.
         """
-        return self._room.place(kind)
+        return self._follower_limit.slot(kind)
 
-    async def read_page(self, cursor: str | None, wanted: Wanted, *, limit: int) -> Page:
+    async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
         """The page after `cursor`; see `ChangeFeed.read_page`."""
-        return self._count(await self._feed.read_page(cursor, wanted, limit=limit))
+        return self._count(await self._feed.read_page(cursor, change_filter, limit=limit))
 
-    async def wait_for_page(self, first: Page, wanted: Wanted, *, limit: int, wait_seconds: float) -> Page:
-        """A page with changes instead of the empty page `first`, if any come; see `wait_for_page`."""
+    async def wait_for_page(self, first: Page, change_filter: ChangeFilter, *, limit: int, wait_seconds: float) -> Page:
+        """The first page with changes after the empty page `first`; see the function `wait_for_page`."""
         page = await wait_for_page(
-            self._feed, self._tail, self._broadcast, first, wanted, limit=limit, wait_seconds=wait_seconds
+            self._feed, self._tail, self._broadcast, first, change_filter, limit=limit, wait_seconds=wait_seconds
         )
         return self._count(page)
 
-    async def open_stream(self, cursor: str | None, wanted: Wanted, reader: Principal) -> AsyncIterator[bytes]:
+    async def open_stream(
+        self, cursor: str | None, change_filter: ChangeFilter, reader: Principal
+    ) -> AsyncIterator[bytes]:
         """The messages of a stream that begins after `cursor` and ends no later than the token of `reader`.
 
         Raises:
-            As `ChangeFeed.find_place`.
+            As `ChangeFeed.resolve_cursor`.
         """
-        place = await self._feed.find_place(cursor, wanted)
+        start = await self._feed.resolve_cursor(cursor, change_filter)
         stream = ChangeStream(
             self._feed,
             self._tail,
             self._broadcast,
-            place=place,
-            wanted=wanted,
+            start=start,
+            change_filter=change_filter,
             expires_at=asyncio.get_running_loop().time() + reader.refused_from - time.time(),
             keep_alive_seconds=self._keep_alive_seconds,
             metrics=self._metrics,
@@ -114,17 +116,17 @@ async def wait_for_page(
     tail: Tail,
     broadcast: Broadcast,
     first: Page,
-    wanted: Wanted,
+    change_filter: ChangeFilter,
     *,
     limit: int,
     wait_seconds: float,
 ) -> Page:
-    """`first` if there is anything on it, else the first page with a change within `wait_seconds`, else an empty one.
+    """`first` if it has changes, else the first page with changes within `wait_seconds`, else an empty page.
 
-    The page begins where `first` began and goes as far as was looked. No connection is held while it waits.
+    The page begins where `first` began and ends where the feed was examined. No connection is held during the wait.
 
     Raises:
-        CursorOfOtherLedger, CursorAhead: 400, when the database was exchanged or lost its end meanwhile.
+        CursorOfOtherLedger, CursorAhead: 400, when the database was replaced or lost its last events meanwhile.
         CursorGone, CursorOfLostEvent: 410.
         DatabaseUnavailable: 503.
     """
@@ -134,7 +136,11 @@ async def wait_for_page(
     while not page.changes and not tail.closing and now() < deadline:
         if not page.has_more:
             await tail.wait(page.end.position, deadline)
-        place, known_breaks, breaks = page.end, breaks, tail.breaks
-        known = broadcast.page_after(place, wanted, after=first.after, limit=limit) if breaks == known_breaks else None
-        page = known or replace(await feed.read_on(place, wanted, limit=limit), after=first.after)
+        start, known_breaks, breaks = page.end, breaks, tail.breaks
+        known = (
+            broadcast.page_after(start, change_filter, after=first.after, limit=limit)
+            if breaks == known_breaks
+            else None
+        )
+        page = known or replace(await feed.read_on(start, change_filter, limit=limit), after=first.after)
     return page

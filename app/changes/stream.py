@@ -9,27 +9,27 @@ from collections.abc import AsyncIterator
 from fastapi.sse import format_sse_event
 
 from app.changes.broadcast import CHUNK_BYTES, Broadcast, Chunk, encode_chunk
-from app.changes.change import Wanted
-from app.changes.cursor import Place
+from app.changes.change import ChangeFilter
+from app.changes.cursor import FeedPosition
 from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
 from app.changes.feed import ChangeFeed
 from app.changes.tail import Tail
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 
-FIRST_CHANGES = 10  # read at once for a stream that is behind the ring, while nothing is known of their size
-MAX_CHANGES = 100  # the same when they are small
+FIRST_CHANGES = 10  # in the first read of a stream that is behind the ring, when their size is unknown
+MAX_CHANGES = 100  # in a later read, when they are small
 OUTAGE_PAUSE_SECONDS = 1.0
-RETRY_MILLISECONDS = (500, 1500)  # not the same for all, so that not all come back at once
+RETRY_MILLISECONDS = (500, 1500)  # random, so that clients do not all reconnect at once
 RECONNECT_EVENT = "reconnect"
 KEEP_ALIVE = "keep-alive"
 
 
 class ChangeStream:
-    """Keeps a place and a few numbers: what its reader has not taken yet stays where it is, in the ring or database.
+    """Holds a feed position and buffers no changes: unsent ones remain in the ring or the database.
 
-    A read of the database is a task, so that a database that hangs holds up neither a keep-alive nor the end.
-    `expires_at` and all times here are the event loop's.
+    A read of the database is a task, so that a hanging database delays neither keep-alives nor the end of the stream.
+    `expires_at` and all other times are of the event loop's clock.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class ChangeStream:
         tail: Tail,
         broadcast: Broadcast,
         *,
-        place: Place,
-        wanted: Wanted,
+        start: FeedPosition,
+        change_filter: ChangeFilter,
         expires_at: float,
         keep_alive_seconds: float,
         metrics: ChangeMetrics,
@@ -47,8 +47,8 @@ class ChangeStream:
         self._feed = feed
         self._tail = tail
         self._broadcast = broadcast
-        self._place = place
-        self._wanted = wanted
+        self._reached = start
+        self._change_filter = change_filter
         self._expires_at = expires_at
         self._keep_alive_seconds = keep_alive_seconds
         self._breaks = tail.breaks
@@ -58,8 +58,8 @@ class ChangeStream:
         self._now = asyncio.get_running_loop().time
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Bytes to send, as soon as there are any; whoever takes them sets the pace."""
-        yield format_sse_event(id=self._place.cursor(), retry=random.randint(*RETRY_MILLISECONDS))  # noqa: S311
+        """Bytes to send, as soon as there are any; the consumer sets the pace."""
+        yield format_sse_event(id=self._reached.cursor(), retry=random.randint(*RETRY_MILLISECONDS))  # noqa: S311
         silent_until = self._now() + self._keep_alive_seconds
         try:
             while (reason := self._end_reason()) is None:
@@ -68,23 +68,25 @@ class ChangeStream:
                 except (CursorAhead, CursorOfOtherLedger, CursorGone, CursorOfLostEvent) as error:
                     reason = error.code
                     break
-                moved = chunk.end.position > self._place.position
-                self._place = chunk.end
+                moved = chunk.end.position > self._reached.position
+                self._reached = chunk.end
                 if chunk.changes:
                     self._sent.inc(chunk.changes)
                     self._limit = _count_per_chunk(chunk)
                     yield chunk.data
                 elif self._now() >= silent_until:
-                    yield format_sse_event(comment=KEEP_ALIVE, id=self._place.cursor())
+                    yield format_sse_event(comment=KEEP_ALIVE, id=self._reached.cursor())
                 else:
                     if not moved:
-                        await self._tail.wait(self._place.position, min(silent_until, self._expires_at))
+                        await self._tail.wait(self._reached.position, min(silent_until, self._expires_at))
                     continue
                 silent_until = self._now() + self._keep_alive_seconds
         finally:
             if self._reading is not None:
                 self._reading.cancel()
-        yield format_sse_event(event=RECONNECT_EVENT, data_str=json.dumps({"reason": reason}), id=self._place.cursor())
+        yield format_sse_event(
+            event=RECONNECT_EVENT, data_str=json.dumps({"reason": reason}), id=self._reached.cursor()
+        )
 
     def _end_reason(self) -> str | None:
         if self._tail.closing:
@@ -92,35 +94,37 @@ class ChangeStream:
         return "token-expired" if self._now() >= self._expires_at else None
 
     async def _next_chunk(self, deadline: float) -> Chunk:
-        """What comes next; nothing at `deadline`, while the read of it goes on."""
+        """The next chunk; an empty one at `deadline`, while its read continues."""
         if self._reading is None:
-            if self._tail.breaks == self._breaks and (chunk := self._broadcast.chunk_after(self._place, self._wanted)):
+            if self._tail.breaks == self._breaks and (
+                chunk := self._broadcast.chunk_after(self._reached, self._change_filter)
+            ):
                 return chunk
             self._reading = asyncio.create_task(self._read_on(), name="change-stream-read")
-            self._reading.add_done_callback(_hear)
+            self._reading.add_done_callback(_retrieve_error)
         await self._tail.wait_for(self._reading, deadline)
         if not self._reading.done():
-            return Chunk(b"", 0, self._place)
+            return Chunk(b"", 0, self._reached)
         reading, self._reading = self._reading, None
         return reading.result()
 
     async def _read_on(self) -> Chunk:
         breaks = self._tail.breaks
         try:
-            page = await self._feed.read_on(self._place, self._wanted, limit=self._limit)
+            page = await self._feed.read_on(self._reached, self._change_filter, limit=self._limit)
         except DatabaseUnavailable:
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
-            return Chunk(b"", 0, self._place)
-        self._breaks = breaks  # only now: the database has said that the place is still one of its own
+            return Chunk(b"", 0, self._reached)
+        self._breaks = breaks  # set after the read, which has checked that the feed position is still valid
         return encode_chunk(page.changes, page.end)
 
 
 def _count_per_chunk(chunk: Chunk) -> int:
-    """How many changes of the size of those in `chunk` to read at once, so that none of them is read again."""
+    """How many changes of the average size in `chunk` fill one chunk, so that few are read twice."""
     return min(math.ceil(CHUNK_BYTES * chunk.changes / len(chunk.data)), MAX_CHANGES)
 
 
-def _hear(reading: asyncio.Task[Chunk]) -> None:
-    """Take note of an error, for a stream that has ended meanwhile."""
+def _retrieve_error(reading: asyncio.Task[Chunk]) -> None:
+    """Retrieve the error of a read whose stream has ended, so that asyncio does not log it."""
     if not reading.cancelled():
         reading.exception()

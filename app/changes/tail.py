@@ -1,4 +1,4 @@
-"""Reads new events once for all who wait for them in this process."""
+"""Reads new events once for all long-lived requests of this process."""
 
 import asyncio
 import sys
@@ -21,17 +21,17 @@ from app.metrics import ChangeMetrics
 
 RING_BYTES = 8 * 2**20
 BATCH_EVENTS = 1000
-MAX_BEHIND_EVENTS = 5000  # farther behind the head the ring starts anew there; followers read the rest by themselves
+MAX_BEHIND_EVENTS = 5000  # farther behind, the ring restarts at the head; followers read the rest from the database
 MAX_RETRY_SECONDS = 5.0
 WOKEN_AT_ONCE = 20
 CLOSE_SECONDS = 1
-OVERHEAD_BYTES = 400  # what Python takes for a change beside its text
+OVERHEAD_BYTES = 400  # memory of a change in addition to its text
 
 log = structlog.get_logger(__name__)
 
 
 class Ring:
-    """Every change after the position `start`, up to `end`; the oldest make room for new ones."""
+    """The newest changes of the ledger: all after the position `start`, up to `end`, in at most `max_bytes`."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -47,14 +47,14 @@ class Ring:
         return self._tag_at(self.end)
 
     def restart(self, position: int, event_tag: bytes | None) -> None:
-        """Forget everything, and go on after `position`, where the event with this tag is."""
+        """Drop all changes, and continue after `position`, where the event with this tag is."""
         self._changes.clear()
         self._bytes = 0
         self.start = self.end = position
         self._start_tag = event_tag
 
     def extend(self, changes: Sequence[Change]) -> None:
-        """Add the changes that follow on `end`."""
+        """Append the changes that follow `end`, and drop the oldest beyond the bound."""
         for change in changes:
             self._changes.append(change)
             self._bytes += _size(change)
@@ -65,7 +65,7 @@ class Ring:
             self.start, self._start_tag = oldest.position, tag_of(oldest.event_id)
 
     def list_after(self, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
-        """Every change after `position`; None when not all of them are here, or another event is at `position`."""
+        """All changes after `position`; None when some are not in the ring, or another event is at `position`."""
         if not self.start <= position <= self.end or are_of_different_events(event_tag, self._tag_at(position)):
             return None
         return list(islice(self._changes, position - self.start, None))
@@ -75,10 +75,10 @@ class Ring:
 
 
 class Tail:
-    """The newest events in a ring, which is kept up to date while somebody waits for more.
+    """The newest events in a ring, which is kept up to date while a follower waits for more.
 
-    A task repeats `run_once` every `poll_interval_seconds`. While the database is away it is asked again with growing
-    pauses, and who waits goes on waiting.
+    A task repeats `run_once` every `poll_interval_seconds`. While the database is unavailable it retries with growing
+    pauses, and followers keep waiting.
     """
 
     def __init__(
@@ -94,19 +94,19 @@ class Tail:
         self._metrics = metrics or ChangeMetrics()
         self._ring = Ring(ring_bytes)
         self._ledger_id: UUID | None = None
-        self.up_to_date = False  # whether the ring was at the head at the last look, and somebody has waited since
-        self.version = 0  # of the ring, raised whenever anything about it changes
-        self.breaks = 0  # how often the ledger was found to be another one, or without events that were read
-        self._read_by_others = 0  # the farthest position that somebody had read who waited before the look under way
+        self.up_to_date = False  # whether the last read reached the head, and a follower has waited since
+        self.version = 0  # of the ring, raised by every change of it
+        self.breaks = 0  # how often the ledger was replaced or had lost events that were read
+        self._read_by_others = 0  # the highest position that a waiting follower has read, as of the current read
         self._waiting: dict[asyncio.Future[None], int] = {}  # with the position after which each waits
-        self._wanted = asyncio.Event()
+        self._needed = asyncio.Event()
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def closing(self) -> bool:
-        """Whether the process is about to end, so that nobody should wait any more."""
+        """Whether the process is stopping, so that followers must not wait."""
         return self._closed.done()
 
     @property
@@ -120,10 +120,10 @@ class Tail:
         return self._ring.end_tag
 
     def list_after(self, ledger_id: UUID, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
-        """Every change after `position` that is known of this ledger; None when only the database has them all.
+        """All changes of this ledger after `position`; None when only the database has all of them.
 
-        None also when the ring has another event at `position` than the one with this tag. A ring that nobody has
-        waited for lately is not asked: the ledger may have lost its end since.
+        None also when the ring has another event at `position` than the one with this tag, or is not up to date: the
+        ledger may have lost its last events since.
         """
         if not self.up_to_date or self._ledger_id != ledger_id:
             return None
@@ -134,20 +134,20 @@ class Tail:
         self._task = asyncio.create_task(self._run(), name="change-reader")
 
     def close(self) -> None:
-        """Let everybody go on who waits, now and from now on."""
+        """End all waits, and let later ones return at once."""
         if not self.closing:
             self._closed.set_result(None)
-        self._wanted.set()
+        self._needed.set()
         _wake(self._waiting)
 
     async def stop(self) -> None:
-        """Close, and end the task."""
+        """Close, and stop the task."""
         self.close()
         if self._task is not None:
             await wait_or_cancel(self._task, CLOSE_SECONDS)
 
     async def wait(self, after: int, deadline: float) -> None:
-        """Return once the ring goes beyond the position `after`, at a break, on closing, or at `deadline`.
+        """Return once the ring extends beyond the position `after`, at a break, on closing, or at `deadline`.
 
         The deadline is a time of the event loop's clock.
         """
@@ -155,19 +155,19 @@ class Tail:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while not self.closing and breaks == self.breaks and not self._is_beyond(after):
-                    turn = loop.create_future()
-                    self._waiting[turn] = after
-                    self._wanted.set()
+                    waiter = loop.create_future()
+                    self._waiting[waiter] = after
+                    self._needed.set()
                     try:
-                        await turn
+                        await waiter
                     finally:
-                        del self._waiting[turn]
+                        del self._waiting[waiter]
 
     def _is_beyond(self, position: int) -> bool:
         return self.up_to_date and self._ring.end > position
 
     async def pause(self, seconds: float) -> None:
-        """Let some time pass, unless the process is about to end."""
+        """Wait for `seconds`, or until closing."""
         await asyncio.wait({self._closed}, timeout=seconds)
 
     async def wait_for(self, task: "asyncio.Task[Any]", deadline: float) -> None:
@@ -176,10 +176,10 @@ class Tail:
         await asyncio.wait({task, self._closed}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def run_once(self) -> None:
-        """Read what is new, and wake everybody when there is anything.
+        """Read new events, and wake all followers when the ring has changed.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve now.
+            DatabaseUnavailable: when the database is unavailable.
         """
         version = self.version
         try:
@@ -188,7 +188,7 @@ class Tail:
                 await self._read(ChangeRepository(session, through))
         finally:
             if self.version != version:
-                await self._wake_by_turns()
+                await self._wake_in_groups()
 
     async def _read(self, repository: ChangeRepository) -> None:
         self._read_by_others = max(self._waiting.values(), default=0)
@@ -200,7 +200,7 @@ class Tail:
         while self._ring.end < head.position:
             end = self._ring.end
             changes, _ = await repository.list_after(EVERYTHING, after=end, head=head.position, limit=BATCH_EVENTS)
-            if not changes or changes[0].position != end + 1:  # somebody has deleted events
+            if not changes or changes[0].position != end + 1:  # events were deleted
                 self._restart(head)
                 return
             self._ring.extend(changes)
@@ -209,12 +209,12 @@ class Tail:
             self._metrics.read_delay.observe(await repository.get_age_seconds(oldest))
 
     def _continues(self, head: FeedHead) -> bool:
-        """Whether the ring can be read on to `head`."""
+        """Whether reading can continue from the end of the ring to `head`."""
         same = self.up_to_date and head.ledger_id == self._ledger_id and not self._has_lost_events(head)
         return same and head.position - self._ring.end <= MAX_BEHIND_EVENTS
 
     def _has_lost_events(self, head: FeedHead) -> bool:
-        """Whether the ledger ends before what was read of it already, or has another event at the end of the ring."""
+        """Whether the ledger ends before a position that was read, or has another event at the end of the ring."""
         is_shorter = head.ledger_end < max(self._ring.end, self._read_by_others)
         return is_shorter or are_of_different_events(self._ring.end_tag, tag_of(head.asked_event_id))
 
@@ -226,8 +226,8 @@ class Tail:
         self.up_to_date = True
         self.version += 1
 
-    async def _wake_by_turns(self) -> None:
-        """Wake everybody, some at a time: all at once they would hold up every other request."""
+    async def _wake_in_groups(self) -> None:
+        """Wake all waiters, a few at a time: all at once they would delay every other request."""
         waiting = list(self._waiting)
         for start in range(0, len(waiting), WOKEN_AT_ONCE):
             _wake(waiting[start : start + WOKEN_AT_ONCE])
@@ -237,18 +237,18 @@ class Tail:
         while not self.closing:
             if not self._waiting:
                 self.up_to_date = False
-                self._wanted.clear()
-                await self._wanted.wait()
+                self._needed.clear()
+                await self._needed.wait()
             try:
                 await self.run_once()
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, followers wait for the next attempt
+            except Exception as error:  # noqa: BLE001 - followers wait for the next attempt, whatever the error
                 await self._note_failure(error)
             else:
                 self._note_success()
                 await self.pause(self._poll_interval_seconds)
 
     async def _note_failure(self, error: Exception) -> None:
-        """Tell of the first failure of a series, and let a growing time pass."""
+        """Log the first failure of a series, and wait for a growing time."""
         self._metrics.reader_failures.inc()
         if isinstance(error, Unavailable):
             if not self._failures:
@@ -265,9 +265,9 @@ class Tail:
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
-    for turn in waiting:
-        if not turn.done():
-            turn.set_result(None)
+    for waiter in waiting:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _size(change: Change) -> int:

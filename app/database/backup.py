@@ -29,17 +29,17 @@ def back_up(source: Path, target: Path, on_progress: Progress) -> Backup:
     """Copy the database at `source` into a new file, as it is at the moment this begins.
 
     All steps read the snapshot of one transaction, so that writers neither wait nor make the copy begin again. Until
-    it ends the WAL can not be emptied. `on_progress` is called with the pages copied and those there are.
+    it ends the WAL cannot be emptied. `on_progress` is called with the pages copied and those there are.
 
     Raises:
-        BackupFailed: when `target` exists, or either file can not be read or written; then nothing is left at `target`.
+        BackupFailed: when `target` exists, or either file cannot be read or written; then nothing is left at `target`.
     """
     try:
         target.open("xb").close()
     except FileExistsError:
         raise BackupFailed(f"{target} exists: name a file that does not") from None
     except OSError as error:
-        raise BackupFailed(f"{target} can not be written: {error.strerror}") from None
+        raise BackupFailed(f"{target} cannot be written: {error.strerror}") from None
     try:
         return _copy(source, target, on_progress)
     except sqlite3.Error as error:

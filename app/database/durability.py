@@ -41,7 +41,7 @@ class DurabilityCheck:
         """Refuse appends while `fsync` is off, and report a server that is read-only.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve now.
+            DatabaseUnavailable: when the database cannot serve now.
         """
         query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
         writability = self._database.writability

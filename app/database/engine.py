@@ -43,7 +43,7 @@ WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow
 
 
 class Database:
-    """One connection pool. Every method raises `DatabaseUnavailable` when the database can not serve now."""
+    """One connection pool. Every method raises `DatabaseUnavailable` when the database cannot serve now."""
 
     def __init__(self, settings: Settings, metrics: DatabaseMetrics | None = None) -> None:
         self.engine = create_engine(settings)

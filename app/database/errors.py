@@ -1,4 +1,4 @@
-"""Tells "the database can not serve this now" from every other database error."""
+"""Tells "the database cannot serve this now" from every other database error."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ _PRIMARY_CODE = 0xFF  # SQLite's extended codes carry the primary one in their l
 class DatabaseUnavailable(Unavailable):
     """503: the database is down, read-only, full, busy or too slow; the same request may succeed later."""
 
-    detail = "The database can not serve this now; try again."
+    detail = "The database cannot serve this now; try again."
 
     @property
     def connection_lost(self) -> bool:

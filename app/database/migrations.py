@@ -46,7 +46,7 @@ class Schema:
         return revision == self.head or self.is_newer(revision)
 
     def explain(self, revision: str | None) -> str:
-        """What is wrong with a revision that this release can not work at, and the command that helps."""
+        """What is wrong with a revision that this release cannot work at, and the command that helps."""
         found = revision or "nothing"
         return f"the schema is at {found} and this release needs {self.head}: run `alembic upgrade head`"
 
@@ -56,7 +56,7 @@ async def prepare_schema(database: Database, schema: Schema) -> None:
 
     Raises:
         NotMigrated: when PostgreSQL's schema is behind, naming the command that helps; when it is another program's.
-        DatabaseUnavailable: when the database can not be reached.
+        DatabaseUnavailable: when the database cannot be reached.
     """
     current = await _current_revision(database)
     if schema.is_newer(current):

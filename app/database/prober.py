@@ -32,7 +32,7 @@ class Prober:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """The connection, for what runs in the thread; `DatabaseUnavailable` when the database can not serve now."""
+        """The connection, for what runs in the thread; `DatabaseUnavailable` when the database cannot serve now."""
         with database_errors():
             async with self._engine.connect() as connection:
                 yield connection

@@ -29,7 +29,7 @@ class WalTruncation:
         """Measure the WAL, and empty it if it is large and nobody reads it.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve now.
+            DatabaseUnavailable: when the database cannot serve now.
         """
         if self._measure() <= WAL_LIMIT_BYTES:
             self._is_held = False
@@ -38,7 +38,7 @@ class WalTruncation:
         size = self._measure()
         is_held = not emptied and size > WARN_BYTES
         if is_held and not self._is_held:
-            log.warning("the WAL can not be emptied while another process reads an old snapshot", wal_bytes=size)
+            log.warning("the WAL cannot be emptied while another process reads an old snapshot", wal_bytes=size)
         self._is_held = is_held
 
     def _measure(self) -> int:

@@ -14,7 +14,7 @@ READ_ONLY = "read-only"
 _DISK = "disk"
 _READ_ONLY_REASON = "The database is read-only: a standby, default_transaction_read_only, or the rights of its file."
 _ENFORCED = frozenset({READ_ONLY, _DISK})  # by the database itself, which knows first when it accepts writes again
-_DISK_REASON = "The disk of the database is full, or can not be written."
+_DISK_REASON = "The disk of the database is full, or cannot be written."
 
 
 class WritesRefused(DatabaseUnavailable):

@@ -77,7 +77,7 @@ class Settler:
             try:
                 return await self._write(group)
             except DatabaseUnavailable as error:
-                log.warning("settlement put off", results=len(group), reason=describe(error.__cause__ or error))
+                log.warning("settlement postponed", results=len(group), reason=describe(error.__cause__ or error))
                 if self._stopping.is_set():
                     return None
             except Exception:
@@ -170,7 +170,7 @@ class Settler:
             return
         except DatabaseUnavailable as error:
             why = describe(error.__cause__ or error)
-            log.warning("disabling put off", subscription_id=str(health.subscription_id), reason=why)
+            log.warning("disabling postponed", subscription_id=str(health.subscription_id), reason=why)
             return
         except Exception:
             log.exception("disabling failed", subscription_id=str(health.subscription_id))

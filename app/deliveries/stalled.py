@@ -28,7 +28,7 @@ class StalledLanes:
         """Repair all there are; ends between two transactions once `stopping` is set or another replica is at it.
 
         Raises:
-            DatabaseUnavailable: when the database can not serve now.
+            DatabaseUnavailable: when the database cannot serve now.
         """
         while not (stopping and stopping.is_set()):
             async with self._database.read() as session:

@@ -10,7 +10,7 @@ from app.database.types import among_ids, among_pairs, database_now, latest
 from app.events.group import EventRecord, encode_metadata
 from app.events.models import LedgerHead, SyncEvent
 
-# One statement, one round trip, one transaction: a client that stalls can not hold the head's lock. It returns one
+# One statement, one round trip, one transaction: a client that stalls cannot hold the head's lock. It returns one
 # row whatever the number of events, so that the answer never waits for the client to read it.
 _APPEND_POSTGRESQL = text(
     """

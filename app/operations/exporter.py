@@ -55,7 +55,7 @@ class _StatusCollector(Collector):
         yield _gauge("sync_database_up", "1 when the database answers, else 0.", float(self._status is not None))
         yield _gauge(
             "sync_writes_refused",
-            "1 while events can not be recorded for a reason that `/health` names, else 0; the database being away is "
+            "1 while events cannot be recorded for a reason that `/health` names, else 0; the database being away is "
             "not one.",
             float(self._writes_refused),
         )

@@ -42,7 +42,7 @@ _DEGRADED: dict[str, JsonValue] = {
     **_HEALTHY,
     "status": "degraded",
     "writes": "refused",
-    "writes_refused_reason": "The disk of the database is full, or can not be written.",
+    "writes_refused_reason": "The disk of the database is full, or cannot be written.",
 }
 _UNHEALTHY: dict[str, JsonValue] = {
     **_HEALTHY,
@@ -169,7 +169,7 @@ class HealthMonitor:
 
     @property
     def writes_refused_reason(self) -> str | None:
-        """Why events can not be recorded although the database may respond; None while they can."""
+        """Why events cannot be recorded although the database may respond; None while they can."""
         return self._database.writability.reason
 
     async def health(self) -> Health:

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the database says. `status` is None while the ledger can not be read, although the database responds."""
+    """What the database says. `status` is None while the ledger cannot be read, although the database responds."""
 
     connected: bool
     status: LedgerStatus | None = None
@@ -45,7 +45,7 @@ async def _look_once(prober: Prober) -> Look:
     except (Unavailable, SQLAlchemyError) as error:
         if isinstance(error, DatabaseUnavailable) and not isinstance(error, SchemaBehind):
             raise
-        log.debug("the ledger can not be read", reason=describe(error.__cause__ or error))
+        log.debug("the ledger cannot be read", reason=describe(error.__cause__ or error))
     try:
         async with prober.connection() as connection:
             return Look(connected=True, revision=await SchemaRepository(connection).find_revision())

@@ -16,7 +16,7 @@ async def notice_changes(
 ) -> None:
     """Set `wake` at every change below `folder`, until `stop` is set.
 
-    Which path has changed does not matter: every pass looks at them all. Where the system can not tell (as
+    Which path has changed does not matter: every pass looks at them all. Where the system cannot tell (as
     with too many folders), that is said once, and the regular passes must do.
     """
 

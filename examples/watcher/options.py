@@ -16,7 +16,7 @@ of every file that is new, changed or gone. What the service knows is remembered
 tells it only what changed meanwhile. A token of local mode comes from `python -m app token`."""
 EPILOG = """Exit status: 0 everything was posted; 1 something could not be read or posted, the next run tries
 again; 2 wrong usage; 3 the service refuses the token or is not there at this address, or the folder or state
-file can not be used; 130 interrupted before --once was done. Watching ends with Ctrl-C or SIGTERM."""
+file cannot be used; 130 interrupted before --once was done. Watching ends with Ctrl-C or SIGTERM."""
 MAX_SECONDS = 86_400
 MAX_ATTEMPTS = 1000
 

@@ -79,7 +79,7 @@ class Outbox:
         """Write the state to disk, if it has changed.
 
         Raises:
-            StateError: it can not be written where it was before.
+            StateError: it cannot be written where it was before.
         """
         if self._is_changed:
             await asyncio.to_thread(self._state_file.save, self.state)

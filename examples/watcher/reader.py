@@ -21,7 +21,7 @@ def read_blocks(path: Path, expected: Fingerprint, on_block: Callable[[int], Non
 
     Raises:
         FileChanged: the file did not have the fingerprint `expected` from the first byte to the last.
-        OSError: it can not be read.
+        OSError: it cannot be read.
     """
     with os.fdopen(os.open(path, _OPEN_FLAGS), "rb") as stream:
         _check(stream.fileno(), expected)

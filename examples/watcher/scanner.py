@@ -58,7 +58,7 @@ def scan(folder: Path, ignored: Ignored) -> Snapshot:
     """List the regular files below `folder`. Symbolic links are not followed, special files are passed over.
 
     Raises:
-        OSError: `folder` itself can not be listed.
+        OSError: `folder` itself cannot be listed.
     """
     snapshot = Snapshot()
     pending = [""]

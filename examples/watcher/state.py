@@ -29,7 +29,7 @@ EventType = Literal["upload", "update", "delete"]
 
 
 class StateError(Exception):
-    """The state file can not be used; the message says why and what to do."""
+    """The state file cannot be used; the message says why and what to do."""
 
 
 class FileRecord(NamedTuple):
@@ -93,12 +93,12 @@ class StateFile:
         """Keep a second watcher away.
 
         Raises:
-            StateError: there is one already, or the lock file can not be written.
+            StateError: there is one already, or the lock file cannot be written.
         """
         try:
             stream = self._lock.open("w")
         except OSError as error:
-            raise StateError(f"{self._lock} can not be written ({error.strerror}); see --state") from error
+            raise StateError(f"{self._lock} cannot be written ({error.strerror}); see --state") from error
         with stream:
             try:
                 if fcntl is not None:
@@ -111,14 +111,14 @@ class StateFile:
         """The remembered state, or a new one when there is no file yet.
 
         Raises:
-            StateError: the file can not be read or is not one of ours.
+            StateError: the file cannot be read or is not one of ours.
         """
         try:
             return _decode(json.loads(self.path.read_bytes()))
         except FileNotFoundError:
             return State()
         except OSError as error:
-            raise StateError(f"{self.path} can not be read ({error.strerror})") from error
+            raise StateError(f"{self.path} cannot be read ({error.strerror})") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StateError(
                 f"{self.path} is not a state file of this watcher; move it away to start anew "
@@ -139,7 +139,7 @@ class StateFile:
         """Write `state` and flush it to disk.
 
         Raises:
-            StateError: the file can not be written, or has gone since it was last saved.
+            StateError: the file cannot be written, or has gone since it was last saved.
         """
         # A save that is cancelled goes on in its thread, and another may follow.
         with self._writing:
@@ -156,7 +156,7 @@ class StateFile:
             _flush_directory(self.path.parent)
             self._was_saved = True
         except OSError as error:
-            raise StateError(f"{self.path} can not be written ({error.strerror}); see --state") from error
+            raise StateError(f"{self.path} cannot be written ({error.strerror}); see --state") from error
 
 
 def _flush_directory(directory: Path) -> None:

@@ -25,7 +25,7 @@ class ReadingStopped(Exception):
 
 
 class FolderLost(Exception):
-    """The folder can not be listed."""
+    """The folder cannot be listed."""
 
 
 class Syncer:
@@ -70,7 +70,7 @@ class Syncer:
         try:
             snapshot = await asyncio.to_thread(scan, self._folder, self._ignored)
         except OSError as error:
-            raise FolderLost(f"{self._folder} can not be listed ({reason(error)})") from error
+            raise FolderLost(f"{self._folder} cannot be listed ({reason(error)})") from error
         self._outbox.check()
         return snapshot
 

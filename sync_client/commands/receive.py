@@ -81,7 +81,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def receive(options: ReceiveOptions) -> int:
-    """Take webhooks until Ctrl-C, or until nobody reads the lines (0); 1 when the port can not be had."""
+    """Take webhooks until Ctrl-C, or until nobody reads the lines (0); 1 when the port cannot be had."""
     try:
         listener = socket.create_server(
             (options.host, options.port), family=socket.AF_INET6 if ":" in options.host else socket.AF_INET

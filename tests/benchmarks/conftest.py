@@ -7,7 +7,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what this machine can not run."""
+    """Deselect what this machine cannot run."""
     if os.environ.get("CI") == "true" or shutil.which("wrk"):
         return
     unable = [item for item in items if item.get_closest_marker("wrk")]

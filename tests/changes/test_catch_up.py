@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from app.changes.broadcast import CHUNK_BYTES, Broadcast
-from app.changes.change import EVERYTHING, Wanted
-from app.changes.cursor import Place
+from app.changes.change import EVERYTHING, ChangeFilter
+from app.changes.cursor import FeedPosition
 from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import FIRST_CHANGES, MAX_CHANGES, ChangeStream
 from app.changes.tail import Tail
@@ -22,8 +22,8 @@ class CountingFeed(ChangeFeed):
         super().__init__(database)
         self.reads: list[int] = []
 
-    async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
-        page = await super().read_on(place, wanted, limit=limit)
+    async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
+        page = await super().read_on(start, change_filter, limit=limit)
         self.reads.append(len(page.changes))
         return page
 
@@ -37,8 +37,8 @@ async def catch_up(database: Database, *metadata_characters: int) -> list[int]:
         feed,
         tail,
         Broadcast(tail),
-        place=await feed.find_place(None, EVERYTHING),
-        wanted=EVERYTHING,
+        start=await feed.resolve_cursor(None, EVERYTHING),
+        change_filter=EVERYTHING,
         expires_at=asyncio.get_running_loop().time() + 60,
         keep_alive_seconds=60,
         metrics=ChangeMetrics(),

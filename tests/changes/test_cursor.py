@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.changes.change import EVERYTHING, Wanted
+from app.changes.change import EVERYTHING, ChangeFilter
 from app.changes.cursor import EVENT_TAG_BYTES, LENGTHS, MAX_POSITION, WITH_EVENT, WITHOUT_EVENT, Cursor, CursorMaker
 from app.changes.errors import CursorAhead, CursorInvalid, CursorOfOtherFilter, CursorOfOtherLedger
 from app.events.models import EventType
@@ -62,24 +62,24 @@ def test_any_other_text_of_the_right_length_is_refused(text: str) -> None:
 
 
 def test_what_it_is_not_for_is_told_apart() -> None:
-    cursors = CursorMaker(Wanted(frozenset({EventType.DELETE})), LEDGER)
+    cursors = CursorMaker(ChangeFilter(frozenset({EventType.DELETE})), LEDGER)
     cursor = Cursor.decode(cursors.encode(7, EVENT_TAG))
     with pytest.raises(CursorOfOtherFilter):
         CursorMaker(EVERYTHING, LEDGER).check(cursor, 7)
     with pytest.raises(CursorOfOtherLedger):
-        CursorMaker(Wanted(frozenset({EventType.DELETE})), uuid4()).check(cursor, 7)
+        CursorMaker(ChangeFilter(frozenset({EventType.DELETE})), uuid4()).check(cursor, 7)
     with pytest.raises(CursorAhead):
         cursors.check(cursor, 6)
     cursors.check(cursor, 7)
 
 
 def test_the_order_of_types_does_not_matter_and_a_file_does() -> None:
-    one = Wanted(frozenset([EventType.DELETE, EventType.UPLOAD]), LEDGER)
-    assert one.digest() == Wanted(frozenset([EventType.UPLOAD, EventType.DELETE]), LEDGER).digest()
+    one = ChangeFilter(frozenset([EventType.DELETE, EventType.UPLOAD]), LEDGER)
+    assert one.digest() == ChangeFilter(frozenset([EventType.UPLOAD, EventType.DELETE]), LEDGER).digest()
     others = [
-        Wanted(file_id=LEDGER),
-        Wanted(frozenset([EventType.DELETE]), LEDGER),
-        Wanted(file_id=uuid4()),
+        ChangeFilter(file_id=LEDGER),
+        ChangeFilter(frozenset([EventType.DELETE]), LEDGER),
+        ChangeFilter(file_id=uuid4()),
         EVERYTHING,
     ]
-    assert len({wanted.digest() for wanted in [one, *others]}) == 5
+    assert len({change_filter.digest() for change_filter in [one, *others]}) == 5

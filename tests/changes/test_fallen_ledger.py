@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import delete, event, update
 
 from app.changes.broadcast import Broadcast
-from app.changes.change import EVERYTHING, Wanted
-from app.changes.cursor import Place
+from app.changes.change import EVERYTHING, ChangeFilter
+from app.changes.cursor import FeedPosition
 from app.changes.errors import CursorAhead, CursorOfLostEvent
 from app.changes.feed import ChangeFeed, Page
 from app.changes.service import wait_for_page
@@ -35,9 +35,9 @@ class LateFeed(ChangeFeed):
         super().__init__(database)
         self.grown = asyncio.Event()
 
-    async def read_on(self, place: Place, wanted: Wanted, *, limit: int) -> Page:
+    async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
         await self.grown.wait()
-        return await super().read_on(place, wanted, limit=limit)
+        return await super().read_on(start, change_filter, limit=limit)
 
 
 async def fall_and_grow(database: Database, tail: Tail, feed: LateFeed) -> None:
@@ -52,13 +52,13 @@ async def open_stream(
     database: Database, tail: Tail, cursor: str = "latest", feed: ChangeFeed | None = None
 ) -> AsyncIterator[bytes]:
     feed = feed or ChangeFeed(database)
-    place = await feed.find_place(cursor, EVERYTHING)
+    start = await feed.resolve_cursor(cursor, EVERYTHING)
     return ChangeStream(
         feed,
         tail,
         Broadcast(tail),
-        place=place,
-        wanted=EVERYTHING,
+        start=start,
+        change_filter=EVERYTHING,
         expires_at=asyncio.get_running_loop().time() + 60,
         keep_alive_seconds=30,
         metrics=ChangeMetrics(),

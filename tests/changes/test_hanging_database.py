@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.broadcast import Broadcast
 from app.changes.change import EVERYTHING
-from app.changes.feed import STAYING_READERS, ChangeFeed
+from app.changes.feed import LONG_LIVED_READERS, ChangeFeed
 from app.changes.stream import ChangeStream
 from app.changes.tail import Tail
 from app.database.engine import Database
@@ -54,17 +54,17 @@ async def hanging(make_settings: MakeSettings) -> AsyncIterator[HangingDatabase]
 
 async def test_who_waits_too_long_for_a_turn_to_read_is_told(hanging: HangingDatabase) -> None:
     feed = ChangeFeed(hanging, queue_timeout_seconds=0.05)
-    place = await feed.find_place("latest", EVERYTHING)
+    start = await feed.resolve_cursor("latest", EVERYTHING)
     hanging.answers.clear()
-    first = [asyncio.create_task(feed.read_on(place, EVERYTHING, limit=1)) for _ in range(STAYING_READERS)]
-    await until(lambda: hanging.reads == 1 + STAYING_READERS)
+    first = [asyncio.create_task(feed.read_on(start, EVERYTHING, limit=1)) for _ in range(LONG_LIVED_READERS)]
+    await until(lambda: hanging.reads == 1 + LONG_LIVED_READERS)
     with pytest.raises(DatabaseUnavailable):
-        await feed.find_place("latest", EVERYTHING)
+        await feed.resolve_cursor("latest", EVERYTHING)
     with pytest.raises(DatabaseUnavailable):
-        await feed.read_on(place, EVERYTHING, limit=1)
+        await feed.read_on(start, EVERYTHING, limit=1)
     hanging.answers.set()
-    assert [page.changes for page in await asyncio.gather(*first)] == [[]] * STAYING_READERS
-    assert await feed.find_place("latest", EVERYTHING)
+    assert [page.changes for page in await asyncio.gather(*first)] == [[]] * LONG_LIVED_READERS
+    assert await feed.resolve_cursor("latest", EVERYTHING)
 
 
 class Stream:
@@ -80,8 +80,8 @@ class Stream:
             feed,
             self.tail,
             Broadcast(self.tail),
-            place=await feed.find_place(None, EVERYTHING),
-            wanted=EVERYTHING,
+            start=await feed.resolve_cursor(None, EVERYTHING),
+            change_filter=EVERYTHING,
             expires_at=asyncio.get_running_loop().time() + lasts_seconds,
             keep_alive_seconds=keep_alive_seconds,
             metrics=ChangeMetrics(),

@@ -92,7 +92,8 @@ async def test_what_one_page_examines_is_bounded(
 async def test_a_page_of_long_events_is_short(client: httpx.AsyncClient, database: Database) -> None:
     await fill(database, 10)
     event = {"file_id": str(FILE), "event_type": "upload", "metadata": {"text": "x" * 16_000}}
-    assert (await client.post("/sync-events/batch", json={"events": [event] * 300})).status_code == 201
+    for _ in range(2):
+        assert (await client.post("/sync-events/batch", json={"events": [event] * 150})).status_code == 201
     await fill(database, 10)
     for wanted in ({}, {"event_type": "upload"}, {"event_type": "upload", "file_id": str(FILE)}):
         pages = await follow_pages(client, **wanted, limit=1000)

@@ -67,12 +67,12 @@ async def test_it_asks_the_database_only_while_somebody_waits(tail: Tail, databa
 
 
 async def test_who_waits_is_woken_and_finds_what_is_new(awake: Tail, database: Database) -> None:
-    place = await ChangeFeed(database).find_place("latest", EVERYTHING)
+    start = await ChangeFeed(database).resolve_cursor("latest", EVERYTHING)
     for number in range(1, 5):
         waiting = asyncio.create_task(awake.wait(number - 1, soon()))
         await fill(database, 1)
         await waiting
-        changes = awake.list_after(place.cursors.ledger_id, 0, None)
+        changes = awake.list_after(start.cursors.ledger_id, 0, None)
         assert [change.position for change in changes or ()] == list(range(1, number + 1))
 
 
@@ -84,15 +84,15 @@ async def test_far_behind_it_begins_anew_at_the_head(
     await fill(database, 11)
     await waiting
     assert awake.end == 11
-    place = await ChangeFeed(database).find_place("latest", EVERYTHING)
-    assert awake.list_after(place.cursors.ledger_id, 10, None) is None
+    start = await ChangeFeed(database).resolve_cursor("latest", EVERYTHING)
+    assert awake.list_after(start.cursors.ledger_id, 10, None) is None
 
 
 async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, database: Database) -> None:
     waiting = asyncio.create_task(awake.wait(2, soon()))
     await fill(database, 3)
     await waiting
-    place = await ChangeFeed(database).find_place("latest", EVERYTHING)
+    start = await ChangeFeed(database).resolve_cursor("latest", EVERYTHING)
     for change in (
         "ledger_identity SET ledger_id = '7d3e1f584c1c4f0e9a440b7f4f6f2f11'",
         "ledger_head SET position = 1",
@@ -102,7 +102,7 @@ async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, databas
             await session.execute(text(f"UPDATE {change}"))
         await waiting
         assert awake.breaks == breaks + 1
-        assert awake.list_after(place.cursors.ledger_id, 1, None) is None
+        assert awake.list_after(start.cursors.ledger_id, 1, None) is None
     assert awake.end == 1
 
 

@@ -40,15 +40,15 @@ async def test_damage_is_told_and_nothing_is_overwritten(content: bytes, tmp_pat
 
 
 async def test_a_place_that_can_not_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CursorStoreError, match="can not be read"):
+    with pytest.raises(CursorStoreError, match="cannot be read"):
         await CursorFile(tmp_path).load()
 
 
 async def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CursorStoreError, match=r"nowhere/cursor can not be written \(No such file"):
+    with pytest.raises(CursorStoreError, match=r"nowhere/cursor cannot be written \(No such file"):
         await CursorFile(tmp_path / "nowhere" / "cursor").save("abc~1")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(CursorStoreError, match=r"can not be written \(Is a directory\)"):
+    with pytest.raises(CursorStoreError, match=r"cannot be written \(Is a directory\)"):
         await CursorFile(tmp_path / "folder").save("abc~1")
     assert names(tmp_path) == ["folder"], "no draft is left"
 

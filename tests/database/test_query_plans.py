@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.change import Wanted
+from app.changes.change import ChangeFilter
 from app.changes.repository import ChangeRepository
 from app.database.engine import Database
 from app.errors import NotFound
@@ -59,11 +59,13 @@ QUERIES: dict[str, Query] = {
     "before": lambda session: _list(session, EventFilter(created_before=PAST)),
     "after": lambda session: _list(session, EventFilter(created_after=PAST)),
     "head of the feed": lambda session: ChangeRepository(session).get_head(),
-    "changes": lambda session: _follow(session, Wanted()),
-    "changes of a type": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE}))),
-    "changes of two types": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE, EventType.DELETE}))),
-    "changes of a file": lambda session: _follow(session, Wanted(file_id=FILE)),
-    "changes of a type of a file": lambda session: _follow(session, Wanted(frozenset({EventType.UPDATE}), FILE)),
+    "changes": lambda session: _follow(session, ChangeFilter()),
+    "changes of a type": lambda session: _follow(session, ChangeFilter(frozenset({EventType.UPDATE}))),
+    "changes of two types": lambda session: _follow(
+        session, ChangeFilter(frozenset({EventType.UPDATE, EventType.DELETE}))
+    ),
+    "changes of a file": lambda session: _follow(session, ChangeFilter(file_id=FILE)),
+    "changes of a type of a file": lambda session: _follow(session, ChangeFilter(frozenset({EventType.UPDATE}), FILE)),
     "age of a change": lambda session: ChangeRepository(session).get_age_seconds(15_000),
     "file state": lambda session: FileRepository(session).find(FILE),
     "has work": lambda session: SweepRepository(session).has_work(NOW),
@@ -85,8 +87,8 @@ def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaita
     return EventRepository(session).list_newest(wanted, limit=11, offset=offset)
 
 
-def _follow(session: AsyncSession, wanted: Wanted) -> Awaitable[Any]:
-    return ChangeRepository(session).list_after(wanted, after=5000, head=EVENTS, limit=1000)
+def _follow(session: AsyncSession, change_filter: ChangeFilter) -> Awaitable[Any]:
+    return ChangeRepository(session).list_after(change_filter, after=5000, head=EVENTS, limit=1000)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ async def test_a_wal_that_a_reader_held_is_emptied_once_it_ends(
             await ledger.append([record(metadata=f'{{"padding":"{padding}"}}') for _ in range(400)])
         for _ in range(2):
             await task.run_once()
-        assert caplog.text.count("can not be emptied") == 1
+        assert caplog.text.count("cannot be emptied") == 1
         reader.execute("ROLLBACK")
     assert database.wal_path.stat().st_size > WAL_LIMIT_BYTES
     await task.run_once()

@@ -43,7 +43,7 @@ async def test_a_result_outlives_a_restart_of_the_database(
         await asyncio.to_thread(frail_postgres.stop)
         with capture_logs() as lines:
             go_on.set()
-            await until(lambda: any(line["event"] == "settlement put off" for line in lines))
+            await until(lambda: any(line["event"] == "settlement postponed" for line in lines))
         assert len(replica.dispatcher.leases) == 1
         await asyncio.to_thread(frail_postgres.start)
         await replica.settle()

@@ -9,7 +9,7 @@ TOOLS = ("kubectl", "promtool")  # each is a marker too
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what can not run here, so that a bare machine still runs the rest."""
+    """Deselect what cannot run here, so that a bare machine still runs the rest."""
     missing = [] if os.environ.get("CI") == "true" else [tool for tool in TOOLS if not shutil.which(tool)]
     unable = [item for item in items if any(item.get_closest_marker(tool) for tool in missing)]
     if unable:

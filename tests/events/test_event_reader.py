@@ -89,7 +89,7 @@ async def test_a_database_that_is_away_is_told_to_everybody(make_settings: MakeS
 
 
 class Broken(EventReader):
-    """Can not read one of the events."""
+    """Cannot read one of the events."""
 
     def __init__(self, database: Database, bad: Any) -> None:
         super().__init__(database, 10)
@@ -97,7 +97,7 @@ class Broken(EventReader):
 
     async def _read(self, group: Any) -> None:
         if self._bad in {question.event_id for question in group}:
-            raise ValueError("a row that can not be loaded")
+            raise ValueError("a row that cannot be loaded")
         await super()._read(group)
 
 

@@ -145,7 +145,7 @@ def test_a_damaged_state_file_is_not_taken_for_an_empty_one(tmp_path: Path, cont
 
 def test_a_state_file_that_can_not_be_written(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "nowhere" / "state")
-    with pytest.raises(StateError, match="can not be written"):
+    with pytest.raises(StateError, match="cannot be written"):
         file.save(State())
     with pytest.raises(StateError, match="see --state"), file.lock():
         pass

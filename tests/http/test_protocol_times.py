@@ -52,7 +52,7 @@ async def test_a_slow_answer_is_not_the_clients_fault(served: Served) -> None:
     async with served.connect() as connection:
         await connection.send(GET.replace(b"/echo", b"/hold"))
         await asyncio.sleep(HEADER_TIMEOUT * 2)
-        # The second of these stops the reading, so the third can not be complete.
+        # The second of these stops the reading, so the third cannot be complete.
         await connection.send(GET + GET[:-4], GET[-4:], pause_seconds=HEADER_TIMEOUT * 2)
         served.application.go_on.set()
         for _ in range(3):

@@ -86,7 +86,7 @@ async def test_a_delivery_with_its_attempts(client: httpx.AsyncClient, database:
                     outcome=outcome,
                     status_code=500 if number == 2 else None,
                     response="no space left" if number == 2 else None,
-                    error="no whole answer within 15 seconds" if number == 1 else None,
+                    error="no complete response within 15 seconds" if number == 1 else None,
                 )
             )
         await session.execute(update(Delivery).where(Delivery.id == 102).values(attempts=2))
@@ -123,7 +123,7 @@ async def test_a_delivery_with_its_attempts(client: httpx.AsyncClient, database:
                 "outcome": "timeout",
                 "status_code": None,
                 "response": None,
-                "error": "no whole answer within 15 seconds",
+                "error": "no complete response within 15 seconds",
             },
         ],
     }

@@ -1,4 +1,4 @@
-"""Loaded by schemathesis: what the contract demands of a valid request and an OpenAPI document can not say."""
+"""Loaded by schemathesis: what the contract demands of a valid request and an OpenAPI document cannot say."""
 
 import itertools
 import re
@@ -48,7 +48,7 @@ def _choose_keys(body: dict[str, Any]) -> None:
 
 
 def _choose_subscription(body: dict[str, Any]) -> None:
-    """What is good by its form but for reasons that a schema can not say; tests of the webhooks send it."""
+    """What is good by its form but for reasons that a schema cannot say; tests of the webhooks send it."""
     if isinstance(body.get("url"), str) and re.fullmatch(r"(?=.{0,2048}$)https?://\S+", body["url"]):
         body["url"] = "http://subscriber.invalid/"
     headers = body.get("headers")

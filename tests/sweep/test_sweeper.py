@@ -36,7 +36,7 @@ class Journal:
                 text("INSERT INTO journal (position) VALUES (:position)").bindparams(position=position)
             )
         if bad := [event for event in await SweepRepository(session).list_at(positions) if event.id in self.failing]:
-            raise self.error or ValueError(f"can not handle {bad[0].position}\nforged line")
+            raise self.error or ValueError(f"cannot handle {bad[0].position}\nforged line")
 
 
 class Clock:
@@ -116,7 +116,7 @@ async def test_a_failing_event_is_isolated_retried_and_set_aside(database: Datab
         assert await sweeper.run_once() == 1
     event = (await read_ledger(database))[4]
     assert (event.retry_state, event.attempts, event.processed) == (RetryState.FAILED, 3, False)
-    assert event.last_error == "ValueError: can not handle 5"
+    assert event.last_error == "ValueError: cannot handle 5"
     clock.now += timedelta(days=1)
     assert await sweeper.run_once() == 0
     assert sorted(await read_journal(database)) == [1, 2, 3, 4, 6, 7, 8, 9]

@@ -229,7 +229,7 @@ def test_colours_on_a_terminal_only(tail: Callable[..., Tail], service: ServiceP
         (["--from", "nonsense"], {}, "the service says 400 Bad Request This is no cursor"),
         (["--from", "a b"], {}, "this is not a cursor"),
         (["--cursor-file", "/proc/version"], {}, "/proc/version holds no cursor"),
-        (["--cursor-file", "/nowhere/cursor"], {}, "/nowhere/cursor can not be written"),
+        (["--cursor-file", "/nowhere/cursor"], {}, "/nowhere/cursor cannot be written"),
         ([], {"SYNC_TOKEN": "wrong"}, "the service says 401 Unauthorized"),
         ([], {"SYNC_TOKEN": "two words"}, "characters that no token has"),
         ([], {"AUTH0_DOMAIN": "example.eu.auth0.com"}, "set SYNC_TOKEN to one from example.eu.auth0.com"),
