@@ -58,7 +58,10 @@ class OpenRequest:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", ()), (b"x-request-id", self.id.encode()), _NO_SNIFF]
-            if all(name != b"cache-control" for name, _ in headers):
+            for name, _ in headers:
+                if name == b"cache-control":
+                    break
+            else:
                 headers.append(_NO_STORE)
             message["headers"] = headers
         await self._send(message)

@@ -48,8 +48,8 @@ class Follower:
         async def go_on() -> None:
             query: dict[str, Any] = {"limit": random.randint(1, 200), "wait": wait}  # noqa: S311 - no secret
             query |= {"cursor": self.cursor} if self.cursor else {}
-            answer = (await self._client.get(f"{self._choose()}/changes", params=query)).raise_for_status()
-            page = answer.json()
+            response = (await self._client.get(f"{self._choose()}/changes", params=query)).raise_for_status()
+            page = response.json()
             positions = [change["position"] for change in page["changes"]]
             assert positions == list(range(page["from_position"], page["to_position"] + 1))
             self.take(page["changes"], page["cursor"])

@@ -36,9 +36,9 @@ async def replace_end(database: Database, *, keep: int, new: int) -> None:
 
 async def get_page(client: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
     """A page that must be one."""
-    answer = await client.get("/changes", params=query)
-    assert answer.status_code == 200, answer.text
-    page: dict[str, Any] = answer.json()
+    response = await client.get("/changes", params=query)
+    assert response.status_code == 200, response.text
+    page: dict[str, Any] = response.json()
     return page
 
 

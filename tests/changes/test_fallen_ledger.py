@@ -1,4 +1,4 @@
-"""A ledger that lost its end under a running process: nobody is told of what is gone, and nobody skips anything."""
+"""A ledger that loses its last events under a running process: no follower gets lost events or skips new ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,14 +22,14 @@ from tests.support.waiting import until
 
 
 async def lose_end(database: Database, last: int) -> None:
-    """What a standby does that is promoted and had not received everything."""
+    """Lose the last events, as by the failover to a standby that had not received them."""
     async with database.transaction() as session:
         await session.execute(delete(SyncEvent).where(SyncEvent.position > last))
         await session.execute(update(LedgerHead).values(position=last))
 
 
 class LateFeed(ChangeFeed):
-    """Reads on only after the ledger has fallen and has grown beyond where it was."""
+    """Continues to read only after the ledger has lost events and has grown beyond its former end."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -66,7 +66,7 @@ async def open_stream(
 
 
 async def follow_once(tail: Tail, database: Database, events: int) -> None:
-    """Somebody waits until the ring has these, and then nobody does."""
+    """Let one follower wait until the ring has so many events, and then leave."""
 
     async def follow() -> None:
         while tail.end < events:
@@ -78,7 +78,7 @@ async def follow_once(tail: Tail, database: Database, events: int) -> None:
     await until(lambda: not tail.up_to_date)
 
 
-async def test_a_stream_is_not_told_of_events_that_are_no_more(tail: Tail, database: Database) -> None:
+async def test_a_stream_does_not_get_lost_events(tail: Tail, database: Database) -> None:
     await follow_once(tail, database, 10)
     await lose_end(database, 7)
     stream = await open_stream(database, tail)
@@ -90,7 +90,7 @@ async def test_a_stream_is_not_told_of_events_that_are_no_more(tail: Tail, datab
     assert b'"position":8' in (await coming).replace(b" ", b"")
 
 
-async def test_who_waits_beyond_the_end_does_not_ask_again_and_again(tail: Tail, database: Database) -> None:
+async def test_a_follower_beyond_the_end_does_not_poll_the_database(tail: Tail, database: Database) -> None:
     await follow_once(tail, database, 10)
     await lose_end(database, 7)
     statements: list[str] = []
@@ -109,7 +109,7 @@ async def test_who_waits_beyond_the_end_does_not_ask_again_and_again(tail: Tail,
     coming.cancel()
 
 
-async def test_a_stream_that_waits_beyond_the_end_is_told(tail: Tail, database: Database) -> None:
+async def test_a_stream_beyond_the_end_gets_cursor_ahead(tail: Tail, database: Database) -> None:
     await fill(database, 10)
     stream = await open_stream(database, tail)
     await anext(stream)
@@ -146,7 +146,7 @@ async def _poll(feed: ChangeFeed, tail: Tail, first: Page) -> Page:
     return await wait_for_page(feed, tail, Broadcast(tail), first, EVERYTHING, limit=10, wait_seconds=30)
 
 
-async def test_who_read_farther_than_the_reader_is_told_too(tail: Tail, database: Database) -> None:
+async def test_a_follower_ahead_of_the_reader_gets_cursor_ahead(tail: Tail, database: Database) -> None:
     await fill(database, 10)
     feed = ChangeFeed(database)
     first = await feed.read_page("latest", EVERYTHING, limit=10)

@@ -1,4 +1,4 @@
-"""A database that hangs: who asks is told soon, and a stream goes on as if it were only quiet."""
+"""A database that hangs: requests fail soon, and streams continue with keep-alives."""
 
 import asyncio
 import json
@@ -28,18 +28,18 @@ from tests.support.waiting import until
 
 
 class HangingDatabase(Database):
-    """Answers as long as `answers` is set. Counts the reads in `reads`."""
+    """Hangs while `responsive` is not set. Counts the reads in `reads`."""
 
     def __init__(self, make_settings: MakeSettings) -> None:
         super().__init__(make_settings())
-        self.answers = asyncio.Event()
-        self.answers.set()
+        self.responsive = asyncio.Event()
+        self.responsive.set()
         self.reads = 0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         self.reads += 1
-        await self.answers.wait()
+        await self.responsive.wait()
         async with super().read() as session:
             yield session
 
@@ -52,17 +52,17 @@ async def hanging(make_settings: MakeSettings) -> AsyncIterator[HangingDatabase]
     await database.close()
 
 
-async def test_who_waits_too_long_for_a_turn_to_read_is_told(hanging: HangingDatabase) -> None:
+async def test_a_long_wait_for_a_read_is_a_time_out(hanging: HangingDatabase) -> None:
     feed = ChangeFeed(hanging, queue_timeout_seconds=0.05)
     start = await feed.resolve_cursor("latest", EVERYTHING)
-    hanging.answers.clear()
+    hanging.responsive.clear()
     first = [asyncio.create_task(feed.read_on(start, EVERYTHING, limit=1)) for _ in range(LONG_LIVED_READERS)]
     await until(lambda: hanging.reads == 1 + LONG_LIVED_READERS)
     with pytest.raises(DatabaseUnavailable):
         await feed.resolve_cursor("latest", EVERYTHING)
     with pytest.raises(DatabaseUnavailable):
         await feed.read_on(start, EVERYTHING, limit=1)
-    hanging.answers.set()
+    hanging.responsive.set()
     assert [page.changes for page in await asyncio.gather(*first)] == [[]] * LONG_LIVED_READERS
     assert await feed.resolve_cursor("latest", EVERYTHING)
 
@@ -87,7 +87,7 @@ class Stream:
             metrics=ChangeMetrics(),
         ).messages()
         await anext(messages)
-        self._hanging.answers.clear()
+        self._hanging.responsive.clear()
         return messages
 
 
@@ -97,7 +97,7 @@ async def stream(hanging: HangingDatabase) -> Stream:
     return Stream(hanging)
 
 
-async def test_keep_alives_go_on_during_one_read(hanging: HangingDatabase, stream: Stream) -> None:
+async def test_keep_alives_continue_during_one_read(hanging: HangingDatabase, stream: Stream) -> None:
     await fill(hanging, 1)
     messages = await stream.open(keep_alive_seconds=0.01)
     reads = hanging.reads
@@ -105,7 +105,7 @@ async def test_keep_alives_go_on_during_one_read(hanging: HangingDatabase, strea
         for _ in range(3):
             assert b"keep-alive" in await anext(messages)
         assert hanging.reads == reads + 1
-        hanging.answers.set()
+        hanging.responsive.set()
         while b"event: change" not in (message := await anext(messages)):
             assert b"keep-alive" in message
     assert hanging.reads == reads + 1
@@ -127,7 +127,7 @@ async def test_the_process_ends_during_a_read(hanging: HangingDatabase, stream: 
         assert b"shutdown" in await coming
 
 
-async def test_no_read_goes_on_for_who_has_left(hanging: HangingDatabase, stream: Stream) -> None:
+async def test_a_read_ends_with_its_stream(hanging: HangingDatabase, stream: Stream) -> None:
     messages = await stream.open()
     reads, tasks = hanging.reads, asyncio.all_tasks()
     coming = asyncio.ensure_future(anext(messages))
@@ -167,8 +167,8 @@ async def test_streams_that_catch_up_while_postgresql_hangs(
     with frail_postgres.suspended():
         await until(lambda: len(quiet) == 10, 10)
         started = time.monotonic()
-        answers = await asyncio.gather(*(outside.get(f"{service.url}/changes/stream") for _ in range(2)))
-        assert [answer.status_code for answer in answers] == [503] * 2
+        responses = await asyncio.gather(*(outside.get(f"{service.url}/changes/stream") for _ in range(2)))
+        assert [response.status_code for response in responses] == [503] * 2
         assert time.monotonic() - started < 5
         started = time.monotonic()
         service.send(signal.SIGTERM)

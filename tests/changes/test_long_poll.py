@@ -1,4 +1,4 @@
-"""Long polls: answered as soon as there is something, without holding anything meanwhile; on both databases."""
+"""Long polls return as soon as there is a change, and hold no connection meanwhile; on both databases."""
 
 import asyncio
 import time
@@ -23,14 +23,14 @@ from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 
-async def test_what_is_there_is_answered_at_once(client: httpx.AsyncClient, database: Database) -> None:
+async def test_existing_changes_are_returned_at_once(client: httpx.AsyncClient, database: Database) -> None:
     await fill(database, 3)
     started = time.monotonic()
     assert positions([await get_page(client, wait=60)]) == [1, 2, 3]
     assert time.monotonic() - started < 20
 
 
-async def test_an_answer_comes_with_the_event(client: httpx.AsyncClient, database: Database) -> None:
+async def test_a_response_comes_with_the_event(client: httpx.AsyncClient, database: Database) -> None:
     await fill(database, 3)
     waiting = [asyncio.create_task(get_page(client, cursor="latest", wait=60)) for _ in range(20)]
     for_file = asyncio.create_task(get_page(client, cursor="latest", file_id=str(FILE), wait=60))
@@ -49,7 +49,9 @@ async def followers(client: httpx.AsyncClient, kind: str, number: int) -> bool:
     return f'sync_changes_followers{{kind="{kind}"}} {number}.0' in (await client.get("/metrics")).text
 
 
-async def test_who_leaves_frees_the_place_at_once(service: ServiceProcess, outside: httpx.AsyncClient) -> None:
+async def test_a_disconnect_frees_the_follower_slot_at_once(
+    service: ServiceProcess, outside: httpx.AsyncClient
+) -> None:
     path, query = "/changes", "?cursor=latest&wait=60"
     async with connect(service.port) as connection:
         head = f"GET {path}{query} HTTP/1.1\r\nHost: here\r\nAuthorization: {outside.headers['Authorization']}\r\n\r\n"
@@ -78,7 +80,7 @@ async def test_the_end_of_the_wait_brings_an_empty_page_that_has_moved_on(
     assert page["cursor"] != before["cursor"]
 
 
-async def test_nobody_who_waits_holds_a_connection(
+async def test_a_waiting_long_poll_holds_no_connection(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
     settings = make_settings(database_pool_size=1, database_max_overflow=0, max_concurrent_requests=2)
@@ -138,7 +140,7 @@ async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(dat
         await tail.stop()
 
 
-async def test_closing_answers_at_once(database: Database) -> None:
+async def test_closing_ends_long_polls_at_once(database: Database) -> None:
     feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
     first = await feed.read_page(None, EVERYTHING, limit=2)
     tail.start()

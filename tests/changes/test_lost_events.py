@@ -1,4 +1,4 @@
-"""A ledger that lost its last events and has others there: followers hear of it, asleep or awake."""
+"""A ledger that lost its last events and has others at their positions: every follower is told, connected or not."""
 
 import asyncio
 import json
@@ -28,8 +28,8 @@ Serve = Callable[[int], Any]
 
 async def refusal(client: httpx.AsyncClient, path: str = "/changes", **query: Any) -> tuple[int, str]:
     """The status and the type of the problem."""
-    answer = await client.get(path, params=query)
-    return answer.status_code, answer.json().get("type", "")
+    response = await client.get(path, params=query)
+    return response.status_code, response.json().get("type", "")
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ async def test_a_follower_that_slept_hears_of_it(client: httpx.AsyncClient, data
         for path in ("/changes", "/changes/stream"):
             assert await refusal(client, path, cursor=cursors[limit]) == LOST
         assert await refusal(client, cursor=cursors[limit], wait=1) == LOST
-    answer = await client.get("/changes/stream", headers={"Last-Event-ID": cursors[10]})
-    assert (answer.status_code, answer.json()["type"]) == LOST
-    assert answer.json()["oldest_position"] == 1
-    assert positions([await get_page(client, cursor=answer.json()["cursor"])]) == list(range(1, 12))
+    response = await client.get("/changes/stream", headers={"Last-Event-ID": cursors[10]})
+    assert (response.status_code, response.json()["type"]) == LOST
+    assert response.json()["oldest_position"] == 1
+    assert positions([await get_page(client, cursor=response.json()["cursor"])]) == list(range(1, 12))
     assert positions([await get_page(client, cursor=cursors[7])]) == [8, 9, 10, 11], "nothing before it is lost"
 
 
@@ -144,8 +144,8 @@ async def test_a_long_poll_that_waits_hears_of_it(
         await until(lambda: _is_awake(client))
         # In one transaction: no look at the ledger can find it shorter.
         await replace_end(database, keep=7, new=6)
-        answer = await asyncio.wait_for(poll, 20)
-        assert (answer.status_code, answer.json().get("type")) == LOST
+        response = await asyncio.wait_for(poll, 20)
+        assert (response.status_code, response.json().get("type")) == LOST
 
 
 async def _is_awake(client: httpx.AsyncClient) -> bool:
@@ -167,10 +167,10 @@ async def test_a_stream_that_waits_ends_and_its_last_id_is_refused(
             last = await each.next_of("reconnect")
             assert json.loads(last.data) == {"reason": "cursor-of-lost-event"}
             query = {"file_id": str(FILE)} if each is other else {}
-            answer = await outside.get(
+            response = await outside.get(
                 f"{service.url}/changes/stream", params=query, headers={"Last-Event-ID": last.id}
             )
-            assert (answer.status_code, answer.json()["type"]) == LOST
+            assert (response.status_code, response.json()["type"]) == LOST
 
 
 async def test_a_row_that_is_gone_contradicts_no_cursor(client: httpx.AsyncClient, database: Database) -> None:

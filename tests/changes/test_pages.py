@@ -102,15 +102,15 @@ async def test_a_page_of_long_events_is_short(client: httpx.AsyncClient, databas
         assert max(len(page["changes"]) for page in pages) == 100
 
 
-async def test_cursors_that_do_not_fit_are_told_apart(client: httpx.AsyncClient, database: Database) -> None:
+async def test_each_unusable_cursor_has_its_own_problem(client: httpx.AsyncClient, database: Database) -> None:
     await fill(database, 3)
     cursor = (await get_page(client, limit=2))["cursor"]
 
     async def refusal(**query: str) -> tuple[int, str]:
-        answer = await client.get("/changes", params={"cursor": cursor, **query})
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        assert cursor not in answer.text
-        return answer.status_code, answer.json()["type"].rpartition(":")[2]
+        response = await client.get("/changes", params={"cursor": cursor, **query})
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert cursor not in response.text
+        return response.status_code, response.json()["type"].rpartition(":")[2]
 
     assert await refusal(event_type="delete") == (400, "cursor-of-other-filter")
     assert await refusal(file_id=str(FILE)) == (400, "cursor-of-other-filter")
@@ -124,16 +124,18 @@ async def test_cursors_that_do_not_fit_are_told_apart(client: httpx.AsyncClient,
     assert await refusal() == (400, "cursor-of-other-ledger")
 
 
-async def test_what_is_not_kept_is_told_with_where_to_go_on(client: httpx.AsyncClient, database: Database) -> None:
+async def test_deleted_events_are_reported_with_a_cursor_to_continue(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     await fill(database, 5)
     cursors = {limit: (await get_page(client, limit=limit))["cursor"] for limit in (1, 2, 3, 5)}
     async with database.transaction() as session:
         await session.execute(delete(SyncEvent).where(SyncEvent.position <= 3))
     for limit in (1, 2):
-        answer = await client.get("/changes", params={"cursor": cursors[limit]})
-        assert (answer.status_code, answer.json()["type"]) == (410, "urn:sync-service:problem:cursor-gone")
-        assert answer.json()["oldest_position"] == 4
-        assert positions([await get_page(client, cursor=answer.json()["cursor"])]) == [4, 5]
+        response = await client.get("/changes", params={"cursor": cursors[limit]})
+        assert (response.status_code, response.json()["type"]) == (410, "urn:sync-service:problem:cursor-gone")
+        assert response.json()["oldest_position"] == 4
+        assert positions([await get_page(client, cursor=response.json()["cursor"])]) == [4, 5]
     assert positions([await get_page(client, cursor=cursors[3])]) == [4, 5]
     beginning = await get_page(client)
     assert (positions([beginning]), beginning["from_position"]) == ([4, 5], 4)
@@ -177,11 +179,11 @@ async def test_what_is_not_kept_is_told_with_where_to_go_on(client: httpx.AsyncC
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_other_nonsense_is_refused_and_not_echoed(client: httpx.AsyncClient, query: str) -> None:
-    answer = await client.get(f"/changes?{query}")
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["errors"]
-    assert "foo" not in answer.text
-    assert "1000000000" not in answer.text
+    response = await client.get(f"/changes?{query}")
+    assert response.status_code == 422, response.text
+    assert response.json()["errors"]
+    assert "foo" not in response.text
+    assert "1000000000" not in response.text
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -43,7 +43,7 @@ async def post_evenly(client: httpx.AsyncClient, url: str) -> None:
 
 
 async def ask_for_health(client: httpx.AsyncClient, url: str, until: asyncio.Event) -> list[float]:
-    """Seconds that each answer took."""
+    """The duration of each response in seconds."""
     seconds: list[float] = []
     while not until.is_set():
         started = time.monotonic()
@@ -105,9 +105,9 @@ async def test_an_event_reaches_the_stream_of_another_replica_soon(
         await stream.next()
         for _ in range(REPLICA_EVENTS):
             started = time.monotonic()
-            answer = await outside.post(f"{writing.url}/sync-events", json=event)
+            response = await outside.post(f"{writing.url}/sync-events", json=event)
             change = json.loads((await stream.next_of("change")).data)
             seconds.append(time.monotonic() - started)
-            assert change["event_id"] == answer.json()["event_id"]
+            assert change["event_id"] == response.json()["event_id"]
     print(f"from request to receipt: median {statistics.median(seconds):.3f} s, slowest {max(seconds):.3f} s")
     assert statistics.median(seconds) < MAX_MEDIAN_SECONDS

@@ -148,7 +148,7 @@ def _is_waiting(service: ServiceProcess, kind: str, number: int = 1) -> bool:
     return f'sync_changes_followers{{kind="{kind}"}} {number}.0' in httpx.get(f"{service.url}/metrics").text
 
 
-async def test_a_cursor_that_fits_no_more_ends_the_stream(
+async def test_a_cursor_that_becomes_invalid_ends_the_stream(
     service: ServiceProcess, database: Database, outside: httpx.AsyncClient
 ) -> None:
     await fill(database, 2)
@@ -158,8 +158,8 @@ async def test_a_cursor_that_fits_no_more_ends_the_stream(
             await session.execute(text("UPDATE ledger_identity SET ledger_id = '7d3e1f584c1c4f0e9a440b7f4f6f2f11'"))
         last = await stream.next_of("reconnect")
     assert json.loads(last.data) == {"reason": "cursor-of-other-ledger"}
-    answer = await outside.get(f"{service.url}/changes/stream", headers={"Last-Event-ID": last.id})
-    assert (answer.status_code, answer.json()["type"]) == (400, "urn:sync-service:problem:cursor-of-other-ledger")
+    response = await outside.get(f"{service.url}/changes/stream", headers={"Last-Event-ID": last.id})
+    assert (response.status_code, response.json()["type"]) == (400, "urn:sync-service:problem:cursor-of-other-ledger")
     async with database.transaction() as session:
         await session.execute(delete(SyncEvent).where(SyncEvent.position == 1))
     async with open_stream(outside, service.url) as stream:
@@ -167,7 +167,7 @@ async def test_a_cursor_that_fits_no_more_ends_the_stream(
 
 
 @pytest.mark.slow
-async def test_a_reader_that_does_not_read_is_cut_off_and_holds_up_nobody(
+async def test_a_reader_that_does_not_read_is_cut_off_and_delays_no_other(
     start_service: Start, database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
 ) -> None:
     service = start_service(KEEP_ALIVE_TIMEOUT="2")
@@ -184,7 +184,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_holds_up_nobody(
 
 
 @on_sqlite
-async def test_no_more_followers_than_there_are_places(
+async def test_followers_beyond_the_limit_are_refused(
     start_service: Start, database: Database, outside: httpx.AsyncClient
 ) -> None:
     service = start_service(MAX_CHANGE_STREAMS="2", MAX_CONCURRENT_REQUESTS="3")
@@ -192,11 +192,11 @@ async def test_no_more_followers_than_there_are_places(
     async with open_stream(outside, service.url) as one, open_stream(outside, service.url) as two:
         assert [await take(stream, 1) for stream in (one, two)] == [[1], [1]]
         for path in ("/changes/stream", "/changes?cursor=latest&wait=1"):
-            answer = await outside.get(f"{service.url}{path}")
-            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-            assert answer.json()["type"] == "urn:sync-service:problem:too-many-followers"
+            response = await outside.get(f"{service.url}{path}")
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+            assert response.json()["type"] == "urn:sync-service:problem:too-many-followers"
         pages = await asyncio.gather(*(outside.get(f"{service.url}/changes?wait=1") for _ in range(3)))
-        assert [page.status_code for page in pages] == [200] * 3, "streams take no place of requests"
+        assert [page.status_code for page in pages] == [200] * 3, "streams do not count as concurrent requests"
     await until(lambda: _is_waiting(service, "stream", 0))
     exposition = (await outside.get(f"{service.url}/metrics")).text
     assert 'rejected_total{reason="followers"} 2.0' in exposition
@@ -208,12 +208,12 @@ async def test_no_more_followers_than_there_are_places(
 
 
 @on_sqlite
-async def test_hostile_requests_get_clear_answers(service: ServiceProcess, outside: httpx.AsyncClient) -> None:
+async def test_hostile_requests_get_problem_details(service: ServiceProcess, outside: httpx.AsyncClient) -> None:
     async def status(query: str = "", *last_event_ids: bytes) -> int:
         headers = [(b"Last-Event-ID", one) for one in last_event_ids]
-        answer = await outside.get(f"{service.url}/changes/stream{query}", headers=headers)
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        return answer.status_code
+        response = await outside.get(f"{service.url}/changes/stream{query}", headers=headers)
+        assert response.headers["Content-Type"] == "application/problem+json"
+        return response.status_code
 
     assert await status("?cursor=x") == 400
     assert await status("?cursor=latest", b"x") == 400

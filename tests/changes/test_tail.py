@@ -1,4 +1,4 @@
-"""The one reader: idle while nobody waits, patient while the database is away, and never ahead of what it has read."""
+"""The tail: idle without followers, patient while the database is unavailable; its ring has no gap and a bound."""
 
 import asyncio
 import sys
@@ -31,7 +31,7 @@ def soon() -> float:
 
 @pytest.fixture
 async def awake(tail: Tail) -> AsyncIterator[Tail]:
-    """The same while somebody waits all the time, from when it has looked at the head."""
+    """A tail with a follower that waits all the time; its first read is done."""
 
     async def wait() -> None:
         while True:
@@ -43,7 +43,7 @@ async def awake(tail: Tail) -> AsyncIterator[Tail]:
     waiting.cancel()
 
 
-async def test_it_asks_the_database_only_while_somebody_waits(tail: Tail, database: Database) -> None:
+async def test_it_polls_the_database_only_while_a_follower_waits(tail: Tail, database: Database) -> None:
     statements: list[str] = []
 
     @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
@@ -66,7 +66,7 @@ async def test_it_asks_the_database_only_while_somebody_waits(tail: Tail, databa
     assert len(statements) == number
 
 
-async def test_who_waits_is_woken_and_finds_what_is_new(awake: Tail, database: Database) -> None:
+async def test_a_waiting_follower_is_woken_and_finds_new_changes(awake: Tail, database: Database) -> None:
     start = await ChangeFeed(database).resolve_cursor("latest", EVERYTHING)
     for number in range(1, 5):
         waiting = asyncio.create_task(awake.wait(number - 1, soon()))
@@ -76,7 +76,7 @@ async def test_who_waits_is_woken_and_finds_what_is_new(awake: Tail, database: D
         assert [change.position for change in changes or ()] == list(range(1, number + 1))
 
 
-async def test_far_behind_it_begins_anew_at_the_head(
+async def test_far_behind_it_restarts_at_the_head(
     awake: Tail, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail_module, "MAX_BEHIND_EVENTS", 10)
@@ -135,7 +135,7 @@ async def test_streams_outlive_an_outage_of_the_database(
             frail_postgres.start()
         await post()
         assert await take(stream, 1) == [first + 1]
-        # The stream may have read on by itself before the reader's next attempt, which comes only while somebody waits.
+        # The stream may read before the reader's next attempt, which comes only while a follower waits.
         await until(lambda: "followers are served again" in service.output())
     assert service.output().count("followers are served again") == 1
     assert "Traceback" not in service.output()
@@ -166,7 +166,7 @@ def test_what_is_listed_has_no_gap_and_fits(start: int, batches: list[list[int]]
                 assert listed is None
 
 
-def test_a_ring_begins_anew() -> None:
+def test_a_ring_restarts() -> None:
     ring = Ring(max_bytes=10_000)
     ring.extend([change(1), change(2)])
     ring.restart(70, tag_of(uuid4()))
