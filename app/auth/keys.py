@@ -3,7 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import httpx
@@ -12,8 +13,10 @@ from jose.backends.base import Key
 
 from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
+from app.auth.local import LocalKey
+from app.concurrency.periodic import PeriodicTask
 from app.concurrency.single_flight import SingleFlight
-from app.config import Settings
+from app.config import PLACEHOLDERS, Settings
 from app.metrics import AuthMetrics
 
 MAX_DOCUMENT_BYTES = 256 * 1024
@@ -174,3 +177,37 @@ class KeyStore:
 
 def _public(keys: dict[tuple[str, str], Key]) -> dict[tuple[str, str], object]:
     return {name: key.to_dict() for name, key in keys.items()}
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings, metrics: AuthMetrics) -> AsyncIterator[KeySource]:
+    """The keys that verify tokens, by the mode that is on; in Auth0 mode fetched at once and then refreshed.
+
+    Raises:
+        LocalSecretError: the key of local mode cannot be read or created.
+    """
+    _report_mode(settings)
+    if settings.local_mode:
+        yield LocalKey(settings)
+        return
+    store = KeyStore(settings, metrics=metrics)
+    interval = min(settings.jwks_refresh_seconds, settings.jwks_cooldown_seconds)
+    refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh_if_due(), interval)
+    refresh.start()
+    try:
+        yield store
+    finally:
+        await refresh.stop(settings.jwks_timeout_seconds)
+        await store.close()
+
+
+def _report_mode(settings: Settings) -> None:
+    if settings.local_mode:
+        log.warning("local mode: tokens are minted by `python -m app token`; set AUTH0_DOMAIN to use Auth0")
+    elif settings.auth0_domain in PLACEHOLDERS:
+        log.warning(
+            "AUTH0_DOMAIN still has its placeholder value: no token will be accepted",
+            domain=settings.auth0_domain,
+        )
+    else:
+        log.warning("Auth0 mode", domain=settings.auth0_domain, audience=settings.api_audience)

@@ -32,13 +32,13 @@ async def check_durability(database: Database) -> None:
 
 
 class DurabilityCheck:
-    """Looks again and again whether PostgreSQL keeps what it confirms, and whether it takes writes at all."""
+    """Checks repeatedly whether PostgreSQL keeps what it confirms, accepts writes, and has synchronous standbys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Refuse appends while `fsync` is off, and report a server that is read-only.
+        """Refuse appends while `fsync` is off, report a read-only server, and find out about synchronous standbys.
 
         Raises:
             DatabaseUnavailable: when the database cannot serve now.
@@ -47,6 +47,7 @@ class DurabilityCheck:
         writability = self._database.writability
         async with self._database.connection() as connection:
             fsync_is_off, is_read_only = (await connection.execute(query)).one()
+            await self._database.watermark.check(connection)
             if is_read_only:
                 await connection.invalidate()  # the default of its session may be of the past
         if fsync_is_off:
@@ -57,10 +58,3 @@ class DurabilityCheck:
             writability.report_read_only()
         else:
             writability.allow(READ_ONLY)
-
-
-async def check_standbys(database: Database) -> None:
-    """Find out whether PostgreSQL has synchronous standbys, for whom readers have to wait."""
-    if not database.is_sqlite:
-        async with database.connection() as connection:
-            await database.watermark.check(connection)

@@ -66,7 +66,10 @@ class ReplicatedPostgres:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while (found := self.primary.sql(query)) != result:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{query} gives {found}")
+                waiting = self.primary.sql(
+                    "SELECT string_agg(query, '; ') FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                )
+                raise RuntimeError(f"{query} gives {found}; waiting: {waiting}")
             time.sleep(0.02)
 
     def remove(self) -> None:
