@@ -60,7 +60,7 @@ async def test_watching_follows_upload_update_rename_and_delete(folder: Path, se
         await until(lambda: service.summaries[2:] == [("upload", "b"), ("delete", "a")])
         (folder / "b").unlink()
         await until(lambda: service.summaries[4:] == [("delete", "b")])
-        await until(lambda: all(row.state == "processed" for row in display.rows))
+        await until(lambda: [row.state for row in display.rows] == ["processed"] * 5)
         assert [row.position for row in display.rows] == [1, 2, 3, 4, 5]
     uploaded, updated, moved, deleted, _ = (event.body for event in service.events)
     assert uploaded["file_id"] == updated["file_id"] == deleted["file_id"] != moved["file_id"]
