@@ -140,7 +140,7 @@ async def test_several_workers_end_in_order_under_load(
 ) -> None:
     service, load, stop = start_service(WEB_CONCURRENCY="2", LOG_LEVEL="INFO"), Load(), asyncio.Event()
     task = asyncio.create_task(run_load(load, service.url, tokens.token(), clients=16, until=stop))
-    await until(lambda: len(load.answered) >= 100)
+    await until(lambda: service.output().count("service started") == 2 and len(load.answered) >= 100)
     assert await asyncio.to_thread(service.end) == 0
     stop.set()
     await task
