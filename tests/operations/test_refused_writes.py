@@ -120,7 +120,7 @@ async def test_a_full_sqlite_is_reported_until_an_append_succeeds(database: Data
 async def test_fsync_that_is_switched_off_refuses_appends_until_it_is_on(
     frail_postgres: PostgresServer, make_settings: MakeSettings, tokens: TokenFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.lifespan.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("app.database.opening.DURABILITY_SECONDS", 0.05)
     settings = make_settings(database_url=frail_postgres.url("postgres"))
     app = create_app(settings)
 

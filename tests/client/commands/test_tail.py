@@ -226,7 +226,7 @@ def test_colours_on_a_terminal_only(tail: Callable[..., Tail], service: ServiceP
 @pytest.mark.parametrize(
     ("arguments", "variables", "message"),
     [
-        (["--from", "nonsense"], {}, "the service says 400 Bad Request This is no cursor"),
+        (["--from", "nonsense"], {}, "the service says 400 Bad Request Invalid or damaged cursor"),
         (["--from", "a b"], {}, "this is not a cursor"),
         (["--cursor-file", "/proc/version"], {}, "/proc/version holds no cursor"),
         (["--cursor-file", "/nowhere/cursor"], {}, "/nowhere/cursor cannot be written"),
