@@ -10,7 +10,7 @@ from app.database.migrations import NotMigrated
 from app.database.preflight import DatabaseUnfit
 from app.database.single_process import DatabaseShared
 from app.errors import Unavailable, describe
-from app.http.listener import PortTaken
+from app.http.connection import PortTaken
 
 _SERVER_LOGGER = "uvicorn.error"
 

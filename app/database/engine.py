@@ -24,13 +24,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.config import Settings
 from app.database.connection import ClosableConnection, never_cancelled
 from app.database.errors import DatabaseDamaged, database_errors
-from app.database.pool_metrics import measure_pool
+from app.database.pool_metrics import DatabaseMetrics, measure_pool
 from app.database.session import ISOLATION, prepare_sessions, startup_parameters
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
 from app.database.writability import DAMAGE, Writability
 from app.errors import describe
-from app.metrics import DatabaseMetrics
 
 log = structlog.get_logger(__name__)
 

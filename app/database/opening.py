@@ -9,11 +9,11 @@ from app.database.durability import INTERVAL_SECONDS as DURABILITY_SECONDS
 from app.database.durability import DurabilityCheck, check_durability
 from app.database.engine import CLOSE_SECONDS, Database
 from app.database.migrations import Schema, prepare_schema
+from app.database.pool_metrics import DatabaseMetrics
 from app.database.preflight import check_fitness
 from app.database.single_process import sole_process
 from app.database.wal import INTERVAL_SECONDS as WAL_SECONDS
 from app.database.wal import WalTruncation
-from app.metrics import DatabaseMetrics
 
 
 @asynccontextmanager

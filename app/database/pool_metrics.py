@@ -1,14 +1,41 @@
-"""Counts the connections of the pool."""
+"""The instruments of the database, and the count of its connections."""
 
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
-from app.metrics import DatabaseMetrics
 
 _TAKEN = "sync-service: taken"
+
+
+class DatabaseMetrics:
+    """The connection pool, and SQLite's write-ahead log."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        connections = Gauge(
+            "sync_database_connections",
+            "Connections of the pool, by state.",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.wal_bytes = Gauge(
+            "sync_sqlite_wal_bytes",
+            "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.idle = connections.labels("idle")
+        self.in_use = connections.labels("in_use")
+        self.limit = Gauge(
+            "sync_database_connections_limit",
+            "Connections that the pool may open: its size and its overflow.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
 
 
 def measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:

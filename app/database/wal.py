@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from app.database.engine import WAL_LIMIT_BYTES, Database
-from app.metrics import DatabaseMetrics
+from app.database.pool_metrics import DatabaseMetrics
 
 INTERVAL_SECONDS = 10
 WARN_BYTES = 4 * WAL_LIMIT_BYTES

@@ -9,8 +9,8 @@ import pytest
 
 from app.database import wal
 from app.database.engine import WAL_LIMIT_BYTES, Database
+from app.database.pool_metrics import DatabaseMetrics
 from app.database.wal import WalTruncation
-from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 
