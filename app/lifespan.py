@@ -29,14 +29,13 @@ from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.handler import FileStateHandler
 from app.files.schemas import DeliveryProgress
-from app.gc_tuning import tune_garbage_collector
 from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.drain import Drain
 from app.operations.exporter import MetricsExporter
 from app.operations.health import HealthMonitor
 from app.operations.metrics_server import metrics_server
-from app.startup import clear_refusals
+from app.startup import clear_refusals, tune_garbage_collector
 from app.subscriptions.service import SubscriptionService
 from app.sweep.sweeper import Sweeper
 from app.tracing.export import exporting_spans

@@ -5,8 +5,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.deliveries.stalled import StalledLanes
 from app.metrics import Metrics
 from app.subscriptions.models import Delivery, Ordering
