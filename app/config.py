@@ -1,28 +1,13 @@
 """Settings: every knob of the service, read from the environment or `.env` and checked at start-up."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.database.url import DatabaseUrl, parse_database_url
-
-ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
-PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth0.com"})
-
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
-
-# At least a millisecond: databases count in those, and none of them would mean no limit at all.
-Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
-
-
-def _host_with_optional_port(value: str) -> str:
-    match = _HOST.fullmatch(value)
-    if value and (not match or not 1 <= int(match["port"] or 443) <= 65_535):
-        raise ValueError("must be a host name, optionally with a port, without https:// or a path")
-    return value
+from app.setting_types import PLACEHOLDERS, Algorithms, Database, Host, Ports, Seconds, Secret, Secrets
 
 
 class Settings(BaseSettings):
@@ -31,7 +16,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True)
 
     # Database
-    database_url: str = Field("sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form")
+    database_url: Database = Field(
+        "sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form"
+    )
     database_pool_size: int = Field(20, ge=1, le=500, description="Connections kept open per process")
     database_max_overflow: int = Field(
         0, ge=0, le=500, description="Further connections opened under load, and closed as soon as they are free"
@@ -75,7 +62,7 @@ class Settings(BaseSettings):
     )
 
     # Security
-    secret_key: str = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
+    secret_key: Secret = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
     secret_key_file: Path = Field(
         Path(".secret_key"),
         description="File of the key that local mode generates when SECRET_KEY is empty",
@@ -85,13 +72,11 @@ class Settings(BaseSettings):
     )
 
     # Auth0
-    auth0_domain: Annotated[str, AfterValidator(_host_with_optional_port)] = Field(
-        "", description="Auth0 tenant, e.g. example.eu.auth0.com; empty means local mode"
-    )
+    auth0_domain: Host = Field("", description="Auth0 tenant, e.g. example.eu.auth0.com; empty means local mode")
     api_audience: str = Field(
         "https://cloud-api.rakai/", min_length=1, description="Required audience (`aud`) of a token"
     )
-    algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
+    algorithms: Algorithms = Field(
         ("RS256",), description="Accepted signature algorithms, comma-separated, asymmetric ones only"
     )
     auth_enforce_scopes: bool = Field(
@@ -151,10 +136,10 @@ class Settings(BaseSettings):
     webhook_allow_private_addresses: bool = Field(
         False, description="true: subscribers may have private, loopback and other non-public addresses"
     )
-    webhook_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+    webhook_ports: Ports = Field(
         (80, 443, 8080, 8443), description="Ports that subscribers may use, comma-separated; 0: any"
     )
-    webhook_encryption_keys: str = Field(
+    webhook_encryption_keys: Secrets = Field(
         "",
         repr=False,
         description="Keys that encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: "
@@ -231,50 +216,6 @@ class Settings(BaseSettings):
     shutdown_timeout: Seconds = Field(
         10, description="Seconds that the running sweep batch, and then open commits, get to finish at shutdown"
     )
-
-    @field_validator("algorithms", mode="before")
-    @classmethod
-    def _split_algorithms(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("algorithms")
-    @classmethod
-    def _only_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
-            raise ValueError(f"only asymmetric algorithms are accepted: {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
-        return value
-
-    @field_validator("webhook_ports", mode="before")
-    @classmethod
-    def _split_ports(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-    @field_validator("webhook_ports")
-    @classmethod
-    def _only_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or not all(0 <= port <= 65_535 for port in value):
-            raise ValueError("must be ports from 1 to 65535, or 0 for any")
-        return value
-
-    @field_validator("webhook_encryption_keys")
-    @classmethod
-    def _long_enough_keys(cls, value: str) -> str:
-        if value and any(len(key.strip()) < 32 for key in value.split(",")):
-            raise ValueError("each key must have at least 32 characters")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _known_database(cls, value: str) -> str:
-        parse_database_url(value)
-        return value
-
-    @field_validator("secret_key")
-    @classmethod
-    def _long_enough_secret(cls, value: str) -> str:
-        if value and value not in PLACEHOLDERS and len(value) < 32:
-            raise ValueError("must have at least 32 characters")
-        return value
 
     @model_validator(mode="after")
     def _keys_outlive_their_refresh(self) -> Self:

@@ -10,18 +10,21 @@ from typing import TypedDict
 import structlog
 from fastapi import FastAPI
 
+from app.auth.dependencies import TokenVerifier
 from app.auth.keys import open_keys
-from app.auth.rate_limit import RateLimiter
-from app.auth.verifier import TokenVerifier
+from app.auth.route import RateLimiter
 from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
+from app.concurrency.shutdown import Drain
 from app.concurrency.weighted_semaphore import BodySemaphore
 from app.config import Settings
 from app.database.engine import Database
+from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
 from app.database.prober import Prober
 from app.deliveries.background import DeliveryTasks
 from app.deliveries.fan_out import FanOutHandler
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.opening import open_webhooks
 from app.deliveries.progress_repository import FileProgressReader
 from app.deliveries.service import DeliveryService
@@ -31,14 +34,12 @@ from app.files.handler import FileStateHandler
 from app.files.schemas import DeliveryProgress
 from app.http.pages import Pages
 from app.metrics import Metrics
-from app.operations.drain import Drain
-from app.operations.exporter import MetricsExporter
 from app.operations.health import HealthMonitor
-from app.operations.metrics_server import metrics_server
+from app.operations.metrics import MetricsExporter, metrics_server
 from app.startup import clear_refusals, tune_garbage_collector
 from app.subscriptions.service import SubscriptionService
 from app.sweep.sweeper import Sweeper
-from app.tracing.export import exporting_spans
+from app.tracing import exporting_spans
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ class State(TypedDict):
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings."""
+    database_metrics, webhook_metrics = DatabaseMetrics(metrics.registry), WebhookMetrics(metrics.registry)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -77,9 +79,9 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             drain = Drain(settings.shutdown_delay)
             stack.enter_context(drain.watching())
             with clear_refusals():
-                database, schema = await stack.enter_async_context(open_database(settings, metrics.database))
+                database, schema = await stack.enter_async_context(open_database(settings, database_metrics))
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
-                webhooks = await stack.enter_async_context(open_webhooks(settings, database, metrics.webhooks))
+                webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,

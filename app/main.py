@@ -20,11 +20,10 @@ from app.log import configure_logging
 from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
-from app.operations.router import metrics_router
+from app.operations.metrics import metrics_router
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
-from app.tracing.export import may_be_traced
-from app.tracing.span import is_untraced
+from app.tracing import is_untraced, may_be_traced
 
 
 def create_app(settings: Settings) -> FastAPI:

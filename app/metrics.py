@@ -1,4 +1,4 @@
-"""Every instrument of the service, declared in one place; who measures gets the group that it needs.
+"""The instruments of the service, in groups; those of the database and of the webhooks stand with them.
 
 Names, units and labels follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/). Labels never hold
 an id or anything else that a caller can invent. With several worker processes the values of all of them are added up,
@@ -32,9 +32,7 @@ REJECTIONS = (
     "slow_headers",
     "large_headers",
 )
-WEBHOOK_OUTCOMES = ("delivered", "failed", "timeout", "unreachable", "refused", "slow_down", "gone")
-_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
-_DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0)  # seconds
+LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # events
 
 
@@ -53,7 +51,7 @@ class HttpMetrics:
             "sync_http_request_duration_seconds",
             "Time from a request to the end of its answer; without streams and long polls.",
             ("method", "route"),
-            buckets=_LATENCIES,
+            buckets=LATENCIES,
             registry=registry,
         )
         self.in_progress = Gauge(
@@ -104,7 +102,7 @@ class LedgerMetrics:
         self._commit_duration = Histogram(
             "sync_ledger_commit_duration_seconds",
             "Time of one group commit, until it is flushed to disk.",
-            buckets=_LATENCIES,
+            buckets=LATENCIES,
             registry=registry,
         )
         self.commit_failures = Counter(
@@ -152,7 +150,7 @@ class ChangeMetrics:
         self.read_delay = Histogram(
             "sync_changes_read_delay_seconds",
             "Time from the commit of an event until this process has read it for its followers.",
-            buckets=_LATENCIES,
+            buckets=LATENCIES,
             registry=registry,
         )
         self.reader_failures = Counter(
@@ -172,7 +170,7 @@ class SweepMetrics:
         self.batch_duration = Histogram(
             "sync_sweep_batch_duration_seconds",
             "Time of one batch that took up events, until it is committed.",
-            buckets=_LATENCIES,
+            buckets=LATENCIES,
             registry=registry,
         )
         self.failures = Counter("sync_sweep_failures", "Passes that ended with an error.", registry=registry)
@@ -187,93 +185,6 @@ class SweepMetrics:
             "Unix time of the last pass that ended well, whether there was anything to do or not.",
             registry=registry,
             multiprocess_mode="max",
-        )
-
-
-class WebhookMetrics:
-    """Deliveries to subscribers."""
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._attempts = Counter(
-            "sync_webhook_attempts",
-            "Requests to subscribers whose result is written, by outcome.",
-            ("outcome",),
-            registry=registry,
-        )
-        for outcome in WEBHOOK_OUTCOMES:
-            self._attempts.labels(outcome)
-        self._attempt_duration = Histogram(
-            "sync_webhook_attempt_duration_seconds",
-            "Time of one request to a subscriber, from connecting to the end of its answer.",
-            buckets=(*_LATENCIES, 20.0, 30.0),
-            registry=registry,
-        )
-        self._delay = Histogram(
-            "sync_webhook_delay_seconds",
-            "Time from the commit of an event until it is known to be delivered, once for each subscription, without "
-            "redeliveries and replays.",
-            buckets=_DELAYS,
-            registry=registry,
-        )
-        self.dead = Counter(
-            "sync_webhook_deliveries_dead", "Deliveries that used up their attempts.", registry=registry
-        )
-        self.late = Counter(
-            "sync_webhook_results_late",
-            "Results that were not written since their lease had ended and the delivery was claimed anew.",
-            registry=registry,
-        )
-        self.stalled = Counter(
-            "sync_webhook_deliveries_stalled",
-            "Deliveries that nothing would have made due, and that the check of every minute made due.",
-            registry=registry,
-        )
-        self.unreadable = Counter(
-            "sync_webhook_unreadable",
-            "Looks at subscriptions that could not be sent to since no key opens their secrets.",
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            "sync_webhook_deliveries_in_flight",
-            "Deliveries that are being sent or settled.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-
-    def attempted(self, outcome: str, duration_seconds: float) -> None:
-        """Count an attempt whose result is written."""
-        self._attempts.labels(outcome).inc()
-        self._attempt_duration.observe(duration_seconds)
-
-    def delivered(self, delay_seconds: float) -> None:
-        """Count a first delivery so long after its event was recorded."""
-        self._delay.observe(delay_seconds)
-
-
-class DatabaseMetrics:
-    """The connection pool."""
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        connections = Gauge(
-            "sync_database_connections",
-            "Connections of the pool, by state.",
-            ("state",),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.wal_bytes = Gauge(
-            "sync_sqlite_wal_bytes",
-            "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self.idle = connections.labels("idle")
-        self.in_use = connections.labels("in_use")
-        self.limit = Gauge(
-            "sync_database_connections_limit",
-            "Connections that the pool may open: its size and its overflow.",
-            registry=registry,
-            multiprocess_mode="livesum",
         )
 
 
@@ -299,7 +210,7 @@ class AuthMetrics:
 
 
 class Metrics:
-    """All groups, in one registry."""
+    """These groups and those of the domains above, in one registry."""
 
     def __init__(self) -> None:
         # They would put a time stamp beside every counter, which nobody here would read.
@@ -309,8 +220,6 @@ class Metrics:
         self.ledger = LedgerMetrics(self.registry)
         self.changes = ChangeMetrics(self.registry)
         self.sweep = SweepMetrics(self.registry)
-        self.webhooks = WebhookMetrics(self.registry)
-        self.database = DatabaseMetrics(self.registry)
         self.auth = AuthMetrics(self.registry)
         self._build = Gauge(
             "sync_build_info",

@@ -13,9 +13,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings
-from app.http.listener import PortTaken, address, bind
+from app.http.connection import PortTaken, address, bind
 from app.http.protocol import BoundedHttpProtocol
-from app.operations.exporter import MULTIPROCESS_DIRECTORY
+from app.operations.metrics import MULTIPROCESS_DIRECTORY
 
 ACCEPTED_AT_ONCE = 16
 START_REFUSED = 1

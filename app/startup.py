@@ -9,7 +9,7 @@ from app.auth.local import LocalSecretError
 from app.database.migrations import NotMigrated
 from app.database.preflight import DatabaseShared, DatabaseUnfit, NotDurable
 from app.errors import Unavailable, describe
-from app.http.listener import PortTaken
+from app.http.connection import PortTaken
 
 YOUNG_OBJECTS = 5000  # about as many as a large batch creates
 _SERVER_LOGGER = "uvicorn.error"

@@ -16,8 +16,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from app.tracing import MAX_LINKS
 from app.tracing.provider import REPEAT_SECONDS, SparingFilter
-from app.tracing.span import MAX_LINKS
 from tests.conftest import ROOT
 from tests.support.collector import Collector, ReceivedSpan
 from tests.support.process import ServiceProcess

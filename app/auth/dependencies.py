@@ -1,13 +1,21 @@
-"""Authentication and permissions as FastAPI dependencies."""
+"""Who calls and what they may do: the verifier of bearer tokens, and the dependencies that ask it."""
 
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
+from jose import jws
+from jose.backends.base import Key
+from jose.exceptions import JOSEError
 
 from app.auth.errors import Reason, ScopeMissing, TokenRejected
-from app.auth.token import Principal, Scope
-from app.auth.verifier import TokenVerifier
+from app.auth.keys import KeySource
+from app.auth.local import LOCAL_ALGORITHM, LOCAL_ISSUER
+from app.auth.token import ClaimRules, Principal, Scope, VerifiedToken, check_claims, read_header
 from app.config import Settings
 from app.log.request_line import bind_request_fields
 from app.metrics import Metrics
@@ -18,6 +26,75 @@ _documented_scheme = HTTPBearer(
     scheme_name="bearer",
     description="A JSON Web Token, from Auth0 or, in local mode, from `python -m app token`.",
 )
+
+
+class TokenVerifier:
+    """Verifies bearer tokens with the keys of `keys`; `now` returns the seconds since the epoch.
+
+    A verified token is cached under its digest until it expires or any key changes. The cache holds
+    `AUTH_TOKEN_CACHE_SIZE` tokens and evicts the least recently used.
+    """
+
+    def __init__(self, settings: Settings, keys: KeySource, *, now: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._now = now
+        self._needs_key_id = not settings.local_mode
+        self._algorithms = frozenset({LOCAL_ALGORITHM} if settings.local_mode else settings.algorithms)
+        self._rules = ClaimRules(
+            issuer=LOCAL_ISSUER if settings.local_mode else f"https://{settings.auth0_domain}/",
+            audience=settings.api_audience,
+            leeway_seconds=settings.auth_leeway_seconds,
+        )
+        self._cache: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._cache_size = settings.auth_token_cache_size
+        self._cached_generation = keys.generation()
+
+    async def verify(self, token: str) -> Principal:
+        """The principal that `token` proves.
+
+        Raises:
+            TokenRejected: 401, the token is not valid.
+            KeysUnavailable: 503, there are no keys to verify it with.
+        """
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        cached = self._find_cached(digest)
+        if cached is not None:
+            return cached.principal
+        header = read_header(token, algorithms=self._algorithms, needs_key_id=self._needs_key_id)
+        key = await self._keys.find(header.key_id, header.algorithm)
+        if key is None:
+            raise TokenRejected(Reason.UNKNOWN_KEY)
+        # Nothing is awaited from here on: a token is only cached if the current keys prove it.
+        verified = check_claims(_signed_payload(token, key, header.algorithm), self._rules, self._now())
+        self._cache_token(digest, verified)
+        return verified.principal
+
+    def _find_cached(self, digest: bytes) -> VerifiedToken | None:
+        generation = self._keys.generation()
+        if generation != self._cached_generation:
+            self._cache.clear()
+            self._cached_generation = generation
+        token = self._cache.get(digest)
+        if token is None:
+            return None
+        now = self._now()
+        if now >= token.expires_at:
+            del self._cache[digest]
+            return None
+        self._cache.move_to_end(digest)
+        return token if token.valid_from <= now else None
+
+    def _cache_token(self, digest: bytes, token: VerifiedToken) -> None:
+        self._cache[digest] = token
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+
+
+def _signed_payload(token: str, key: Key, algorithm: str) -> bytes:
+    try:
+        return jws.verify(token, key, [algorithm])
+    except JOSEError:
+        raise TokenRejected(Reason.SIGNATURE) from None
 
 
 async def authenticate(request: Request) -> Principal:

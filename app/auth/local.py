@@ -14,11 +14,11 @@ from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
 from app.auth.token import is_subject
-from app.config import PLACEHOLDERS, Settings
+from app.config import Settings
+from app.setting_types import MIN_SECRET_LENGTH, PLACEHOLDERS
 
 LOCAL_ISSUER = "sync-service-local"
 LOCAL_ALGORITHM = "HS256"
-MIN_SECRET_LENGTH = 32
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749, section 3.3
 
 log = structlog.get_logger(__name__)

@@ -21,7 +21,7 @@ from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, C
 from app.changes.service import ChangeService
 from app.errors import FieldError, Unprocessable
 from app.http.dependencies import ChangePlace
-from app.http.disconnect import cancel_on_disconnect
+from app.http.middleware import cancel_on_disconnect
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
 

@@ -8,24 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
 from app.database.connection import BEGIN, CLOSE_SECONDS, create_engine, never_cancelled
-from app.database.errors import DatabaseDamaged, database_errors
+from app.database.errors import DAMAGE, DatabaseDamaged, Writability, database_errors
+from app.database.metrics import DatabaseMetrics, measure_pool
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
-from app.database.writability import DAMAGE, Writability
 from app.errors import describe
-from app.metrics import DatabaseMetrics
 
 log = structlog.get_logger(__name__)
 
 _COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
-_TAKEN = "sync-service: taken"
 _NO_LIMIT_SECONDS = 7 * 86_400
 
 
@@ -37,7 +33,7 @@ class Database:
         self.writability = Writability()
         self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
         if metrics is not None:
-            _measure_pool(self.engine, settings, metrics)
+            measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
         self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
         if self._file is not None:
@@ -174,31 +170,3 @@ def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> Async
     """An engine of one connection whose statements may take as long as they take."""
     limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": _NO_LIMIT_SECONDS}
     return create_engine(settings.model_copy(update=limits)).execution_options(**options)
-
-
-def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:
-    """Count the pool's connections as they come and go."""
-    metrics.limit.set(settings.database_pool_size + settings.database_max_overflow)
-
-    pool = engine.sync_engine
-
-    @event.listens_for(pool, "connect")
-    def _connected(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        metrics.idle.inc()
-
-    @event.listens_for(pool, "checkout")
-    def _taken(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        record.info[_TAKEN] = True
-        metrics.idle.dec()
-        metrics.in_use.inc()
-
-    @event.listens_for(pool, "checkin")
-    def _given_back(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        # An attempt to connect that failed is given back without ever having been taken.
-        if record.info.pop(_TAKEN, False):
-            metrics.in_use.dec()
-            metrics.idle.inc()
-
-    @event.listens_for(pool, "close")
-    def _closed(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        metrics.idle.dec()

@@ -11,10 +11,10 @@ from app.concurrency.periodic import PeriodicTask
 from app.config import Settings
 from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
 from app.database.engine import Database
+from app.database.errors import READ_ONLY
+from app.database.metrics import DatabaseMetrics
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import FSYNC_OFF, check_durability, check_fitness, sole_process
-from app.database.writability import READ_ONLY
-from app.metrics import DatabaseMetrics
 
 DURABILITY_SECONDS = 5
 WAL_SECONDS = 10

@@ -10,9 +10,9 @@ from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
 from app.deliveries.dispatcher import Dispatcher
 from app.deliveries.message import MessageFactory
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
 from app.deliveries.stalled import CHECK_SECONDS, StalledLanes
-from app.metrics import WebhookMetrics
 from app.outbound.client import OutboundClient
 
 

@@ -14,9 +14,9 @@ import structlog
 from app.database.engine import Database
 from app.deliveries.claim_repository import ClaimRepository, DueSubscription, LeasedDelivery, Recipient
 from app.deliveries.message import MessageFactory, MessageSigner
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import allowed
 from app.errors import describe
-from app.metrics import WebhookMetrics
 from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 
 log = structlog.get_logger(__name__)

@@ -15,10 +15,10 @@ from app.deliveries.claim import Claim, Claimer, Slots
 from app.deliveries.claim_repository import ClaimRepository, LeasedDelivery
 from app.deliveries.lease import LeaseKeeper
 from app.deliveries.message import MessageFactory
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy, classify
 from app.deliveries.settle import Settler
 from app.deliveries.settlement_repository import Result
-from app.metrics import WebhookMetrics
 from app.outbound.client import OutboundClient
 from app.outbound.response import AttemptResponse
 

@@ -8,9 +8,9 @@ from app.config import Settings
 from app.database.engine import Database
 from app.deliveries.background import DeliveryTasks
 from app.deliveries.message import MessageFactory
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.service import DeliveryService
 from app.events.repository import EventRepository
-from app.metrics import WebhookMetrics
 from app.outbound.address import AddressPolicy
 from app.outbound.cipher import create_cipher
 from app.outbound.client import OutboundClient

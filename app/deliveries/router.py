@@ -21,9 +21,8 @@ from app.deliveries.service import DeliveryPending, DeliveryService
 from app.errors import NotFound
 from app.events.repository import EventRepository
 from app.events.schemas import EVENT_ID
-from app.http.dependencies import CurrentDatabase
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, page_links
 from app.http.openapi import documented
-from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import RowId, Uuid
 from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID

@@ -14,10 +14,10 @@ from app.concurrency.batcher import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.deliveries.claim_repository import LeaseKey
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryDecision, RetryPolicy, SubscriptionHealth, decide
 from app.deliveries.settlement_repository import Result, SettlementRepository
 from app.errors import NotFound, describe
-from app.metrics import WebhookMetrics
 from app.subscriptions.models import DeliveryStatus, Outcome, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 

@@ -7,8 +7,8 @@ import structlog
 
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, try_lock_job
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.stalled_repository import StalledRepository
-from app.metrics import WebhookMetrics
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from app.events.group import Append, EventRecord, IdempotencyKeyReused, KnownEve
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import EventType
 from app.metrics import LedgerMetrics
-from app.tracing.span import recorded_context, traced
+from app.tracing import recorded_context, traced
 
 log = structlog.get_logger(__name__)
 

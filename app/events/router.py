@@ -35,10 +35,9 @@ from app.events.schemas import (
     NewEvent,
 )
 from app.http.body import BodiesBusy, JsonRequest, require_json
-from app.http.dependencies import CurrentDatabase, ListPlace, WriteSession
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPlace, WriteSession, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse, TooManyLargePages
-from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 

@@ -12,10 +12,9 @@ from app.events.repository import EventRepository
 from app.events.schemas import FILE_ID, EventView, PageQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView
-from app.http.dependencies import CurrentDatabase, ListPlace
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPlace, page_links
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
-from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
 
 

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 
 from app.concurrency.weighted_semaphore import BodySemaphore
 from app.errors import ProblemError
-from app.http.disconnect import ClientDisconnected
+from app.http.middleware import ClientDisconnected
 from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it does not hold up other requests.

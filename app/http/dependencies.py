@@ -1,18 +1,36 @@
-"""Connections and sessions for routers: the transaction begins and ends here.
+"""What routers share: sessions, whose transaction begins and ends here, the condition If-Match, and links to pages.
 
 Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plain functions in a thread each.
 """
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Self
+from urllib.parse import urlencode
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.errors import FieldError, Unprocessable
-from app.http.etag import PATTERN, IfMatch
+from app.errors import FieldError, ProblemError, Unprocessable
 from app.http.pages import PagePlace, Pages
+
+# One element of the list; an empty one counts for nothing (RFC 9110, section 5.6.1).
+_ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
+PATTERN = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
+
+ETAG_HEADER = {
+    "ETag": {
+        "description": "Names the version of what clients can change (RFC 9110, section 8.8.3); send it as `If-Match`.",
+        "schema": {"type": "string"},
+    }
+}
+LINK_HEADER = {
+    "Link": {
+        "description": 'Relative references to neighbouring pages, `rel="next"` and `rel="prev"` (RFC 8288).',
+        "schema": {"type": "string"},
+    }
+}
 
 
 async def get_database(request: Request) -> Database:
@@ -47,6 +65,63 @@ async def change_place(request: Request) -> AsyncIterator[PagePlace]:
         yield place
 
 
+class PreconditionFailed(ProblemError):
+    """412: the resource has changed since the client read it."""
+
+    status, code = 412, "precondition-failed"
+    detail = "The resource has changed: get it again, and send the ETag of that response as If-Match."
+
+
+def version_etag(version: int) -> str:
+    """The strong entity tag of a resource in its `version`."""
+    return f'"{version}"'
+
+
+class IfMatch:
+    """A condition that one of `tags` is the current one; None means any.
+
+    A weak tag counts as the strong one, unlike in section 13.1.1: proxies that compress responses weaken the tags, and
+    a tag names a version, not bytes.
+    """
+
+    def __init__(self, tags: frozenset[str] | None = None) -> None:
+        self._tags = tags
+
+    @classmethod
+    def parse(cls, values: Sequence[str]) -> Self:
+        """The condition of a request with these If-Match headers.
+
+        Raises:
+            ValueError: they are not `*` or a list of entity tags.
+        """
+        text = ",".join(values).strip(" \t")
+        if not values or text == "*":
+            return cls()
+        tags: set[str] = set()
+        position, is_empty = 0, True
+        while position < len(text):
+            element = _ELEMENT.match(text, position)
+            if element is None:
+                raise ValueError("no list of entity tags")
+            tag = element[1]
+            is_empty = is_empty and not tag
+            if tag:
+                tags.add(tag)
+            position = element.end()
+        if is_empty:
+            raise ValueError("no list of entity tags")
+        return cls(frozenset(tags))
+
+    def check(self, version: int) -> None:
+        """Check the condition against the current `version`.
+
+        Raises:
+            PreconditionFailed: 412.
+        """
+        if self._tags is not None and version_etag(version) not in self._tags:
+            raise PreconditionFailed
+
+
 async def get_condition(
     request: Request,
     if_match: Annotated[  # noqa: ARG001 - for the documentation; several headers make one list
@@ -68,6 +143,21 @@ async def get_condition(
     except ValueError:
         error = FieldError(loc=["header", "if-match"], msg="Input should be * or a list of ETags", type="etag_list")
         raise Unprocessable("The header If-Match cannot be read.", errors=[error]) from None
+
+
+def page_links(request: Request, *, limit: int, offset: int, has_next: bool) -> dict[str, str]:
+    """The `Link` header of a page: empty on the only page."""
+    links = []
+    if has_next:
+        links.append(f'<{_page(request, limit, offset + limit)}>; rel="next"')
+    if offset > 0:
+        links.append(f'<{_page(request, limit, max(0, offset - limit))}>; rel="prev"')
+    return {"Link": ", ".join(links)} if links else {}
+
+
+def _page(request: Request, limit: int, offset: int) -> str:
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in {"limit", "offset"}]
+    return f"{request.url.path}?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]

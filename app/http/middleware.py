@@ -1,13 +1,14 @@
 """The one pure ASGI middleware: id, concurrency limit, metrics and log line of every request, and its last resort."""
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from uuid_utils import uuid7
 
 from app.errors import Unavailable, bug_response, problem_response
@@ -19,6 +20,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NO_STORE = (b"cache-control", b"no-store")
@@ -156,3 +158,33 @@ def _level(path: str, status: int, bug: Exception | None) -> int:
 def sane_request_id(given: str | None) -> str:
     """The caller's id when it is short and plain, else a new one."""
     return given if given and SANE_ID.fullmatch(given) else str(uuid7())
+
+
+class ClientDisconnected(HTTPException):
+    """499, as nginx has it: for the log and the metrics, since there is no client to respond to."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "The client disconnected before it had a response.", {"Connection": "close"})
+
+
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client of `request` disconnects. The rest of a body is lost.
+
+    Raises:
+        ClientDisconnected: 499.
+    """
+    working, disconnecting = asyncio.create_task(work), asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait((working, disconnecting), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnected
+    finally:
+        working.cancel()
+        disconnecting.cancel()
+        await asyncio.gather(working, disconnecting, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,10 +1,7 @@
 """HTTP/1.1 on one connection, with limits on what a client may send and how long it may take."""
 
 import asyncio
-import fcntl
-import struct
 import termios
-from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -13,12 +10,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.config import Settings
-from app.http.refusal import Refusal
+from app.http.connection import ReaderWatch, Refusal, count_in_kernel
 from app.metrics import HttpMetrics
 
 MAX_PIPELINED_REQUESTS = 16
 LINGER_SECONDS = 2
-LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -57,21 +53,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refusal: Refusal | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._read_timer: asyncio.TimerHandle | None = None
-        self._unread_bytes = 0  # at the last look
-        self._read_at = 0.0  # when a look last found that it had changed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the time limit of the first request."""
         super().connection_made(transport)
+        self._reader_watch = ReaderWatch(transport, self.timeout_keep_alive)
         self._expect_within(self._header_timeout_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers."""
         super().connection_lost(exc)
-        for timer in (self._timer, self._read_timer):
-            if timer is not None:
-                timer.cancel()
+        self._reader_watch.end()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`; a task is started for every request whose headers are complete."""
@@ -146,49 +140,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client is slow to read."""
         super().pause_writing()
-        self._watch_reader()
+        self._reader_watch.begin()
 
     def timeout_keep_alive_handler(self) -> None:
         """The client sent nothing for the keep-alive time: close, unless it still reads a response."""
         if not self.transport.get_write_buffer_size():
             super().timeout_keep_alive_handler()
             return
-        self._watch_reader()
+        self._reader_watch.begin()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def _watch_reader(self) -> None:
-        """Check the client repeatedly, until it has read everything, or nothing for too long."""
-        if self._read_timer is None:
-            self._unread_bytes = self._count_unread()
-            self._read_at = self.loop.time()
-            self._look_soon()
-
-    def _look_soon(self) -> None:
-        self._read_timer = self.loop.call_later(self.timeout_keep_alive / LOOKS_PER_TIMEOUT, self._look_at_reader)
-
-    def _look_at_reader(self) -> None:
-        self._read_timer = None
-        if not self.transport.get_write_buffer_size():
-            return
-        unread_bytes = self._count_unread()
-        if unread_bytes != self._unread_bytes:  # more of them: we have written, which ends when the buffer is full
-            self._unread_bytes = unread_bytes
-            self._read_at = self.loop.time()
-        if self.loop.time() - self._read_at >= self.timeout_keep_alive:
-            self.transport.abort()
-        else:
-            self._look_soon()
-
-    def _count_unread(self) -> int:
-        """Bytes that the client has not read, in our buffer and in the kernel's, which can be megabytes."""
-        return self.transport.get_write_buffer_size() + self._count_in_kernel(termios.TIOCOUTQ)
-
-    def _count_in_kernel(self, queue: int) -> int:
-        """Bytes in one of the socket's two queues: `TIOCOUTQ`, or `FIONREAD` for bytes received and not read."""
-        queued = bytes(4)
-        with suppress(OSError):  # a system without this call
-            queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), queue, queued)
-        return int(struct.unpack("i", queued)[0])
 
     def _head_bytes(self) -> int:
         line = len(self.parser.get_method()) + len(self.url) + len(b"  HTTP/1.1\r\n\r\n")
@@ -219,7 +179,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         in_head = self._in_head and not self._is_closing
         if self.loop.time() < self._deadline:
             self._timer = self.loop.call_at(self._deadline, self._on_timer)
-        elif self.flow.read_paused or (in_head and self._count_in_kernel(termios.FIONREAD)):  # the delay is ours
+        elif self.flow.read_paused or (
+            in_head and count_in_kernel(self.transport, termios.FIONREAD)
+        ):  # the delay is ours
             self._expect_within(self._header_timeout_seconds)
         elif in_head:
             self._refuse(Refusal(408, f"The headers did not come within {self._header_timeout_seconds:g} seconds."))

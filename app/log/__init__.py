@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from pydantic_core import to_json
 
-from app.log.request_line import RequestRecord, add_request_fields
+from app.log.request_line import RequestRecord, add_request_fields, add_trace
 from app.log.text import TextRenderer
-from app.log.trace import add_trace
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor

@@ -9,8 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import structlog
-
-from app.log.trace import add_trace
+from opentelemetry import trace
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
@@ -73,3 +72,12 @@ def log_request(level: int, method: str, path: str, *, status: int, seconds: flo
             fields[name] = fields.pop(name)
     add_trace(None, "", fields)
     _access.handle(RequestRecord(level, fields))
+
+
+def add_trace(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
+    """Add the ids of the span that the line belongs to, if there is one; a processor of structlog."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        fields["trace_id"] = trace.format_trace_id(context.trace_id)
+        fields["span_id"] = trace.format_span_id(context.span_id)
+    return fields

@@ -10,12 +10,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.auth.keys import KeySource
+from app.concurrency.shutdown import Drain
 from app.database.engine import Database
 from app.database.migrations import Schema
 from app.database.prober import Prober
-from app.operations.drain import Drain
-from app.operations.look import NO_RESPONSE, Look, look_at
-from app.operations.repository import LedgerStatus
+from app.operations.repository import NO_RESPONSE, LedgerStatus, Look, look_at
 
 CHECK_TIMEOUT_SECONDS = 0.8
 PATIENCE_SECONDS = 10  # without any connection to the database until a replica is not ready

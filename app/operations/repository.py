@@ -1,19 +1,25 @@
-"""Reads the state of the ledger and its subscriptions in one statement, from a few index entries."""
+"""Looks at the database: does it respond, the state of the ledger in one statement, the revision of the schema."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Table, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database.errors import DatabaseUnavailable, SchemaBehind
+from app.database.prober import Prober
 from app.database.types import database_now
-from app.errors import Unavailable
+from app.errors import Unavailable, describe
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
 from app.subscriptions.lane import is_pending
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_COUNTED = 100_000
 _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,18 @@ class LedgerStatus:
     longest_failing_subscription: timedelta
     disabled_subscriptions: int
     schema_revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the database says. `status` is None while the ledger cannot be read, although the database responds."""
+
+    connected: bool
+    status: LedgerStatus | None = None
+    revision: str | None = None
+
+
+NO_RESPONSE = Look(connected=False)
 
 
 class SchemaRepository:
@@ -92,6 +110,34 @@ class StatusRepository:
             disabled_subscriptions=disabled,
             schema_revision=revision,
         )
+
+
+async def look_at(prober: Prober) -> Look:
+    """Look once, or twice when the connection was cut: one cut connection is no outage."""
+    for is_last in (False, True):
+        try:
+            return await _look_once(prober)
+        except DatabaseUnavailable as error:
+            if is_last or not error.connection_lost:
+                log.debug("the database does not respond", reason=describe(error.__cause__ or error))
+                break
+    return NO_RESPONSE
+
+
+async def _look_once(prober: Prober) -> Look:
+    try:
+        async with prober.connection() as connection:
+            status = await StatusRepository(connection).get_status()
+            return Look(connected=True, status=status, revision=status.schema_revision)
+    except (Unavailable, SQLAlchemyError) as error:
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, SchemaBehind):
+            raise
+        log.debug("the ledger cannot be read", reason=describe(error.__cause__ or error))
+    try:
+        async with prober.connection() as connection:
+            return Look(connected=True, revision=await SchemaRepository(connection).find_revision())
+    except SchemaBehind:
+        return Look(connected=True)
 
 
 def _count(state: RetryState) -> ScalarSelect[int]:

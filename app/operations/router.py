@@ -6,14 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.config import Settings
 from app.http.middleware import TooManyUnderWay
 from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
-from app.operations.exporter import CONTENT_TYPE, MetricsExporter
 from app.operations.health import Health, HealthMonitor, Liveness, Readiness
-
-METRICS_EXAMPLE = """\
-# HELP sync_events_unprocessed Events that wait for the sweep.
-# TYPE sync_events_unprocessed gauge
-sync_events_unprocessed 12.0
-"""
 
 
 def _unavailable(model: type[BaseModel], description: str) -> Responses:
@@ -22,7 +15,6 @@ def _unavailable(model: type[BaseModel], description: str) -> Responses:
 
 
 router = APIRouter(tags=["operations"])
-metrics_router = APIRouter(tags=["operations"])
 
 
 class ApiInformation(BaseModel):
@@ -118,25 +110,6 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
     readiness = await _monitor(request).readiness()
     _set_status(response, good=readiness.status == "ready")
     return readiness
-
-
-@metrics_router.get(
-    "/metrics",
-    operation_id="getMetrics",
-    summary="Metrics",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "Metrics in Prometheus' text format.",
-            "content": {"text/plain": {"schema": {"type": "string"}, "example": METRICS_EXAMPLE}},
-        }
-    },
-)
-@metrics_router.head("/metrics", include_in_schema=False)
-async def get_metrics(request: Request) -> Response:
-    """Metrics for Prometheus, in its text format; answers within a second, also while the database does not."""
-    exporter: MetricsExporter = request.state.exporter
-    return Response(await exporter.render(), media_type=CONTENT_TYPE)
 
 
 def _monitor(request: Request) -> HealthMonitor:

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.auth.local import load_secret
-from app.config import PLACEHOLDERS, Settings
+from app.config import Settings
 from app.errors import Unavailable
+from app.setting_types import PLACEHOLDERS
 
 
 class NoEncryptionKey(Unavailable):

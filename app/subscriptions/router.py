@@ -7,10 +7,8 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, st
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
-from app.http.dependencies import Condition
-from app.http.etag import ETAG_HEADER, PreconditionFailed, version_etag
+from app.http.dependencies import ETAG_HEADER, LINK_HEADER, Condition, PreconditionFailed, page_links, version_etag
 from app.http.openapi import documented, location_header
-from app.http.pagination import LINK_HEADER, page_links
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from app.database.engine import Database
 from app.events.models import EventType
-from app.http.etag import IfMatch
+from app.http.dependencies import IfMatch
 from app.outbound.address import AddressPolicy, AddressRefused
 from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 from app.outbound.signature import new_secret

@@ -21,7 +21,7 @@ from app.metrics import SweepMetrics
 from app.sweep.handler import Handler
 from app.sweep.repository import Hold, SweepRepository, SweptEvent
 from app.sweep.retry import next_attempt
-from app.tracing.span import traced
+from app.tracing import traced
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.auth.dependencies import TokenVerifier
 from app.auth.keys import KeyStore
-from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer

@@ -8,9 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from app.auth.dependencies import Operator, Reader, Writer, authenticate
+from app.auth.dependencies import Operator, Reader, TokenVerifier, Writer, authenticate
 from app.auth.token import Principal
-from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from app.errors import add_error_handlers
 from app.log.request_line import add_request_fields, begin_request

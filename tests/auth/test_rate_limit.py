@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.auth.rate_limit import MAX_SUBJECTS, RateLimited, RateLimiter
+from app.auth.route import MAX_SUBJECTS, RateLimited, RateLimiter
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process

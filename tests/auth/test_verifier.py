@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from jose.backends.base import Key
 
+from app.auth.dependencies import TokenVerifier
 from app.auth.errors import KeysUnavailable, Reason, TokenRejected
 from app.auth.keys import KeyStore
-from app.auth.verifier import TokenVerifier
 from app.config import Settings
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer

@@ -10,8 +10,8 @@ import pytest
 from app.database import opening
 from app.database.connection import WAL_LIMIT_BYTES
 from app.database.engine import Database
+from app.database.metrics import DatabaseMetrics
 from app.database.opening import WalTruncation
-from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 

@@ -9,9 +9,9 @@ from typing import Any
 from app.database.engine import Database
 from app.deliveries.dispatcher import Dispatcher
 from app.deliveries.message import MessageFactory
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
 from app.events.repository import EventRepository
-from app.metrics import WebhookMetrics
 from app.outbound.address import AddressPolicy
 from app.outbound.cipher import SecretCipher
 from app.outbound.client import OutboundClient

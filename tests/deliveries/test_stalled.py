@@ -3,12 +3,13 @@
 from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, try_lock_job
+from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.stalled import StalledLanes
-from app.metrics import Metrics
 from app.subscriptions.models import Delivery, Ordering
 from tests.deliveries.support import add_subscription, due_positions, make_sweeper, pending_positions
 from tests.events.support import add_events
@@ -21,16 +22,16 @@ class Repair:
     """The check, and how often it woke the dispatcher and what it counted."""
 
     def __init__(self, database: Database) -> None:
-        self._metrics = Metrics()
+        self._registry = CollectorRegistry()
         self.woken = 0
-        self.check = StalledLanes(database, self._metrics.webhooks, self._wake)
+        self.check = StalledLanes(database, WebhookMetrics(self._registry), self._wake)
 
     def _wake(self) -> None:
         self.woken += 1
 
     @property
     def counted(self) -> float | None:
-        return self._metrics.registry.get_sample_value("sync_webhook_deliveries_stalled_total")
+        return self._registry.get_sample_value("sync_webhook_deliveries_stalled_total")
 
 
 async def forget_due(database: Database, *positions: int) -> None:

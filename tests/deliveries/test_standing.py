@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.metrics import WebhookMetrics
+from app.deliveries.metrics import WebhookMetrics
 from app.subscriptions.models import Subscription
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.replica import encrypted, running

@@ -5,13 +5,18 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.config import Settings
+from app.database.metrics import DatabaseMetrics
+from app.deliveries.metrics import WebhookMetrics
 from app.metrics import Metrics
 from tests.docs.markdown import OPERATIONS, rows, section
 
 
 def instruments() -> dict[str, MetricWrapperBase]:
     """The instruments that are declared, by the name they are exposed with."""
-    collectors = Metrics().registry._collector_to_names
+    registry = Metrics().registry
+    DatabaseMetrics(registry)
+    WebhookMetrics(registry)
+    collectors = registry._collector_to_names
     declared = [collector for collector in collectors if isinstance(collector, MetricWrapperBase)]
     return {one._name + ("_total" if one._type == "counter" else ""): one for one in declared}
 

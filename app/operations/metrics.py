@@ -1,17 +1,26 @@
-"""Renders the metrics of this process, or of all its sibling workers, together with how the ledger stands."""
+"""Renders the metrics of this process, or of all its sibling workers, and serves them on a separate port."""
 
+import asyncio
 import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from app.config import Settings
+from app.errors import add_error_handlers
+from app.http.connection import bind
+from app.http.middleware import RequestMiddleware
+from app.http.protocol import BoundedHttpProtocol
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.repository import LedgerStatus
@@ -19,6 +28,13 @@ from app.operations.repository import LedgerStatus
 MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _LIVE_GAUGE = re.compile(r"gauge_live[a-z]+_(?P<pid>\d+)\.db")
+METRICS_EXAMPLE = """\
+# HELP sync_events_unprocessed Events that wait for the sweep.
+# TYPE sync_events_unprocessed gauge
+sync_events_unprocessed 12.0
+"""
+
+metrics_router = APIRouter(tags=["operations"])
 
 
 class MetricsExporter:
@@ -122,3 +138,75 @@ def _is_running(pid: int) -> bool:
     except PermissionError:  # somebody else's by now
         return True
     return True
+
+
+@metrics_router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Metrics in Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": METRICS_EXAMPLE}},
+        }
+    },
+)
+@metrics_router.head("/metrics", include_in_schema=False)
+async def get_metrics(request: Request) -> Response:
+    """Metrics for Prometheus, in its text format; answers within a second, also while the database does not."""
+    exporter: MetricsExporter = request.state.exporter
+    return Response(await exporter.render(), media_type=CONTENT_TYPE)
+
+
+class _InnerServer(uvicorn.Server):
+    """A server inside the process of another one, which handles the signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no signal handlers."""
+        yield
+
+
+@asynccontextmanager
+async def metrics_server(settings: Settings, metrics: Metrics, exporter: MetricsExporter) -> AsyncIterator[None]:
+    """Serve on `METRICS_PORT` while the block runs; with 0 there is nothing to serve.
+
+    Raises:
+        PortTaken: the port cannot be bound.
+    """
+    if not settings.metrics_port:
+        yield
+        return
+    # Every worker listens; each responds for all of them.
+    shared = settings.web_concurrency > 1
+    listener = bind(settings.server_host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
+    config = uvicorn.Config(
+        _create_app(settings, metrics, exporter),
+        lifespan="on",
+        http=BoundedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _InnerServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics-server")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _create_app(settings: Settings, metrics: Metrics, exporter: MetricsExporter) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
+        yield {"settings": settings, "metrics": metrics, "exporter": exporter}
+
+    telemetry = TelemetryConfig(tracing=False, auto_configure=False)
+    app = FastAPI(openapi_url=None, lifespan=lifespan, redirect_slashes=False, telemetry=telemetry)
+    add_error_handlers(app)
+    app.add_middleware(RequestMiddleware, limit=settings.max_concurrent_requests, metrics=metrics.http)
+    app.include_router(metrics_router)
+    return app

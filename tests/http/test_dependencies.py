@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.etag import IfMatch, PreconditionFailed, version_etag
+from app.http.dependencies import IfMatch, PreconditionFailed, version_etag
 
 
 @pytest.mark.parametrize(

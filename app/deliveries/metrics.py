@@ -1,0 +1,68 @@
+"""The instruments of the deliveries to subscribers."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.metrics import LATENCIES
+
+WEBHOOK_OUTCOMES = ("delivered", "failed", "timeout", "unreachable", "refused", "slow_down", "gone")
+_DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0)  # seconds
+
+
+class WebhookMetrics:
+    """Deliveries to subscribers."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._attempts = Counter(
+            "sync_webhook_attempts",
+            "Requests to subscribers whose result is written, by outcome.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in WEBHOOK_OUTCOMES:
+            self._attempts.labels(outcome)
+        self._attempt_duration = Histogram(
+            "sync_webhook_attempt_duration_seconds",
+            "Time of one request to a subscriber, from connecting to the end of its answer.",
+            buckets=(*LATENCIES, 20.0, 30.0),
+            registry=registry,
+        )
+        self._delay = Histogram(
+            "sync_webhook_delay_seconds",
+            "Time from the commit of an event until it is known to be delivered, once for each subscription, without "
+            "redeliveries and replays.",
+            buckets=_DELAYS,
+            registry=registry,
+        )
+        self.dead = Counter(
+            "sync_webhook_deliveries_dead", "Deliveries that used up their attempts.", registry=registry
+        )
+        self.late = Counter(
+            "sync_webhook_results_late",
+            "Results that were not written since their lease had ended and the delivery was claimed anew.",
+            registry=registry,
+        )
+        self.stalled = Counter(
+            "sync_webhook_deliveries_stalled",
+            "Deliveries that nothing would have made due, and that the check of every minute made due.",
+            registry=registry,
+        )
+        self.unreadable = Counter(
+            "sync_webhook_unreadable",
+            "Looks at subscriptions that could not be sent to since no key opens their secrets.",
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "sync_webhook_deliveries_in_flight",
+            "Deliveries that are being sent or settled.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def attempted(self, outcome: str, duration_seconds: float) -> None:
+        """Count an attempt whose result is written."""
+        self._attempts.labels(outcome).inc()
+        self._attempt_duration.observe(duration_seconds)
+
+    def delivered(self, delay_seconds: float) -> None:
+        """Count a first delivery so long after its event was recorded."""
+        self._delay.observe(delay_seconds)

@@ -1,0 +1,135 @@
+"""Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of what is no request."""
+
+import asyncio
+import fcntl
+import json
+import socket
+import struct
+import termios
+from contextlib import suppress
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from app.errors import PROBLEM_JSON, phrase, problem_document
+
+LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
+
+log = structlog.get_logger("app.access")
+
+_REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
+
+
+class PortTaken(Exception):
+    """The service cannot listen on a port."""
+
+
+def address(host: str, port: int) -> str:
+    """Host and port as in a URL (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def bind(host: str, port: int, *, setting: str, shared: bool = False) -> socket.socket:
+    """A socket bound to `port`, which listens once it is served. With `shared`, other processes can bind the port too.
+
+    Raises:
+        PortTaken: the service cannot listen on the port; the message names its `setting`.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"{setting}: cannot listen on {address(host, port)}: {error.strerror}") from None
+    return listener
+
+
+class Refusal(Exception):
+    """A connection ends because of what its client sent. A refusal has a request id and a log line of its own.
+
+    `reason` is its label in the metrics.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = _REASONS[status]
+        self.request_id = str(uuid7())
+
+    def log(self) -> None:
+        """Write the log line."""
+        log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
+
+    def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The whole response as HTTP/1.1, with these `headers` and its own."""
+        body = json.dumps(problem_document(self.status, str(self), request_id=self.request_id)).encode()
+        own = {
+            "Content-Type": PROBLEM_JSON,
+            "Content-Length": str(len(body)),
+            "X-Request-ID": self.request_id,
+            "Connection": "close",
+        }
+        return b"".join(
+            (
+                f"HTTP/1.1 {self.status} {phrase(self.status)}\r\n".encode(),
+                *(b"%b: %b\r\n" % header for header in headers),
+                *(f"{name}: {value}\r\n".encode() for name, value in own.items()),
+                b"\r\n",
+                body,
+            )
+        )
+
+
+class ReaderWatch:
+    """Cuts off a client that reads nothing of its responses for `timeout_seconds`; a slow reader is not."""
+
+    def __init__(self, transport: asyncio.Transport, timeout_seconds: float) -> None:
+        self._transport = transport
+        self._timeout_seconds = timeout_seconds
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0  # at the last look
+        self._read_at = 0.0  # when a look last found that it had changed
+
+    def begin(self) -> None:
+        """Check the client repeatedly, until it has read everything, or nothing for too long."""
+        if self._timer is None:
+            self._unread_bytes = self._count_unread()
+            self._read_at = self._loop.time()
+            self._look_soon()
+
+    def end(self) -> None:
+        """Stop: the connection is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look_soon(self) -> None:
+        self._timer = self._loop.call_later(self._timeout_seconds / LOOKS_PER_TIMEOUT, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._transport.get_write_buffer_size():
+            return
+        unread_bytes = self._count_unread()
+        if unread_bytes != self._unread_bytes:  # more of them: we have written, which ends when the buffer is full
+            self._unread_bytes = unread_bytes
+            self._read_at = self._loop.time()
+        if self._loop.time() - self._read_at >= self._timeout_seconds:
+            self._transport.abort()
+        else:
+            self._look_soon()
+
+    def _count_unread(self) -> int:
+        """Bytes that the client has not read, in our buffer and in the kernel's, which can be megabytes."""
+        return self._transport.get_write_buffer_size() + count_in_kernel(self._transport, termios.TIOCOUTQ)
+
+
+def count_in_kernel(transport: asyncio.Transport, queue: int) -> int:
+    """Bytes in one of the socket's two queues: `TIOCOUTQ`, or `FIONREAD` for bytes received and not read."""
+    queued = bytes(4)
+    with suppress(OSError):  # a system without this call
+        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, queued)
+    return int(struct.unpack("i", queued)[0])

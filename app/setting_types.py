@@ -1,0 +1,65 @@
+"""Types of settings: what each checks is reported at start-up with the name of the variable."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from app.database.url import parse_database_url
+
+ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
+PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth0.com"})
+MIN_SECRET_LENGTH = 32
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _host_with_optional_port(value: str) -> str:
+    match = _HOST.fullmatch(value)
+    if value and (not match or not 1 <= int(match["port"] or 443) <= 65_535):
+        raise ValueError("must be a host name, optionally with a port, without https:// or a path")
+    return value
+
+
+def _only_asymmetric(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
+        raise ValueError(f"only asymmetric algorithms are accepted: {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
+    return value
+
+
+def _only_ports(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value or not all(0 <= port <= 65_535 for port in value):
+        raise ValueError("must be ports from 1 to 65535, or 0 for any")
+    return value
+
+
+def _long_enough_keys(value: str) -> str:
+    if value and any(len(key.strip()) < MIN_SECRET_LENGTH for key in value.split(",")):
+        raise ValueError(f"each key must have at least {MIN_SECRET_LENGTH} characters")
+    return value
+
+
+def _long_enough_secret(value: str) -> str:
+    if value and value not in PLACEHOLDERS and len(value) < MIN_SECRET_LENGTH:
+        raise ValueError(f"must have at least {MIN_SECRET_LENGTH} characters")
+    return value
+
+
+def _known_database(value: str) -> str:
+    parse_database_url(value)
+    return value
+
+
+# At least a millisecond: databases count in those, and none of them would mean no limit at all.
+Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+Host = Annotated[str, AfterValidator(_host_with_optional_port)]
+Algorithms = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_asymmetric)]
+Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_ports)]
+Secret = Annotated[str, AfterValidator(_long_enough_secret)]
+Secrets = Annotated[str, AfterValidator(_long_enough_keys)]
+Database = Annotated[str, AfterValidator(_known_database)]
