@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
@@ -87,11 +87,11 @@ def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return True
-    if found_damage(error):
+    if error.connection_invalidated or isinstance(error, InterfaceError) or found_damage(error):
         return True
     state = _sqlstate(error)
+    if state is None and isinstance(error, InternalError):
+        return True  # asyncpg's own: the connection ended in the middle of an exchange
     if state is not None:
         return state in _FAILED_STATES or state.startswith(_FAILED_CLASSES)
     return _sqlite_code(error) in _SQLITE_FAILED

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from sync_client import RetryPolicy, SyncClient
-from tests.client.relay import Relay
+from tests.support.relay import Relay
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
