@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from app.database.json_text import json_text
+from app.database.sql import json_text
 from app.database.types import among, among_ids
 from app.errors import NotFound
 from app.events.models import LedgerHead, LedgerIdentity, RetryState, SweepCursor, SyncEvent
