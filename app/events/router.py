@@ -17,8 +17,9 @@ from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
+from app.events.listing import EVERYTHING, EventFilter, EventList, check_offset
 from app.events.models import EventType
-from app.events.repository import EventFilter, EventRepository, encode_page
+from app.events.repository import EventRepository, encode_page
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -201,18 +202,24 @@ async def list_events(
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
 
-    Filters narrow the list together: an event is listed when it meets all of them.
+    Filters narrow the list together: an event is listed when it meets all of them. A page of several filters that few
+    events meet can be short or even empty: follow `Link` to the end.
     """
-    event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
+    event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset", "before_position"}))
+    is_filtered = event_filter != EVERYTHING
+    if is_filtered:
+        check_offset(query.offset)
     await place.take(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        events = await EventRepository(connection, through).list_newest(
-            event_filter, limit=query.limit + 1, offset=query.offset
+        page = await EventList(connection, through).newest(
+            event_filter, limit=query.limit, offset=query.offset, before=query.before_position
         )
-    has_next = len(events) > query.limit
-    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
+    following = page.following.query("before_position") if page.following and is_filtered else None
+    links = page_links(
+        request, limit=query.limit, offset=query.offset, has_next=page.following is not None, following=following
+    )
+    return PageResponse(place.fill(encode_page(page.events)), headers=links)
 
 
 @router.get(

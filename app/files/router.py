@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
+from app.events.listing import EventList, check_offset
 from app.events.repository import EventRepository, encode_page
-from app.events.schemas import FILE_ID, EventView, PageQuery
+from app.events.schemas import FILE_ID, EventView, HistoryQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPlace, page_links
@@ -63,19 +64,23 @@ async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, 
 async def list_file_events(
     request: Request,
     file_id: FileId,
-    query: Annotated[PageQuery, Query()],
+    query: Annotated[HistoryQuery, Query()],
     _reader: Reader,
     place: ListPlace,
     database: CurrentDatabase,
 ) -> Response:
-    """Everything that happened to the file, oldest first."""
+    """Everything that happened to the file, oldest first. The `Link` header leads to the next page."""
+    check_offset(query.offset)
     await place.take(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        repository = EventRepository(connection, through)
-        events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
-        if not events and not await repository.file_is_known(file_id):
+        page = await EventList(connection, through).history(
+            file_id, limit=query.limit, offset=query.offset, after=query.after_position
+        )
+        if not page.events and not await EventRepository(connection, through).file_is_known(file_id):
             raise NotFound("No event names this file.")
-    has_next = len(events) > query.limit
-    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
+    following = page.following.query("after_position") if page.following else None
+    links = page_links(
+        request, limit=query.limit, offset=query.offset, has_next=following is not None, following=following
+    )
+    return PageResponse(place.fill(encode_page(page.events)), headers=links)

@@ -145,19 +145,25 @@ async def get_condition(
         raise Unprocessable("The header If-Match cannot be read.", errors=[error]) from None
 
 
-def page_links(request: Request, *, limit: int, offset: int, has_next: bool) -> dict[str, str]:
-    """The `Link` header of a page: empty on the only page."""
+def page_links(
+    request: Request, *, limit: int, offset: int, has_next: bool, following: dict[str, int] | None = None
+) -> dict[str, str]:
+    """The `Link` header of a page: empty on the only page.
+
+    The next page has the query `following`, by default the next `offset`.
+    """
     links = []
     if has_next:
-        links.append(f'<{_page(request, limit, offset + limit)}>; rel="next"')
+        links.append(f'<{_page(request, limit, following or {"offset": offset + limit})}>; rel="next"')
     if offset > 0:
-        links.append(f'<{_page(request, limit, max(0, offset - limit))}>; rel="prev"')
+        links.append(f'<{_page(request, limit, {"offset": max(0, offset - limit)})}>; rel="prev"')
     return {"Link": ", ".join(links)} if links else {}
 
 
-def _page(request: Request, limit: int, offset: int) -> str:
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in {"limit", "offset"}]
-    return f"{request.url.path}?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"
+def _page(request: Request, limit: int, query: dict[str, int]) -> str:
+    changed = {"limit", "offset", *query}
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changed]
+    return f"{request.url.path}?{urlencode([*kept, ('limit', limit), *query.items()])}"
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]
