@@ -84,7 +84,7 @@ async def test_other_pages_end_after_a_number_of_events(filled: Database, monkey
         assert await _visited(filled, filters) <= 2 * 500 + 200, filters
 
 
-async def _visited(database: Database, filters: dict[str, Any]) -> int:
+async def _visited(database: Database, filters: dict[str, Any]) -> float:
     """How many events are visited for a page, or on SQLite as many as its instructions allow."""
     statements: list[tuple[str, Any]] = []
 
@@ -107,7 +107,7 @@ async def _visited(database: Database, filters: dict[str, Any]) -> int:
         if database.is_sqlite:
             await driver.set_progress_handler(None, 100)
             return steps
-        visited = 0
+        visited = 0.0
         for statement, parameters in statements:
             explained = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
             [plan] = explained.scalar_one()
