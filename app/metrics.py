@@ -24,6 +24,7 @@ from prometheus_client import (
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 REJECTIONS = (
     "concurrency",
+    "connections",
     "followers",
     "large_bodies",
     "large_pages",
