@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from app.auth.dependencies import Permission
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
 from app.auth.token import Scope
+from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.config import Settings
 from app.database.errors import DatabaseUnavailable
 from app.errors import FieldError, ProblemError, Unprocessable, unknown_parameter
@@ -97,9 +98,10 @@ class AuthenticatedRoute(APIRoute):
                 await permission.check(request)
             limit_rate(request)
             check_query(request, parameters)
-            if self.body_field is not None:
-                require_json(request)
             try:
+                if self.body_field is not None:
+                    require_json(request)
+                    await request.body()
                 return await handler(request)
             finally:
                 request.release()
@@ -119,7 +121,7 @@ class AuthenticatedRoute(APIRoute):
             request.receive,
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
-            semaphore=state.body_semaphore,
+            large_bodies=state.large_bodies,
         )
 
 
@@ -181,6 +183,7 @@ def token_problems(scope: Scope) -> list[ProblemError]:
         ScopeMissing(scope),
         Unprocessable(INVALID_QUERY, errors=[unknown]),
         RateLimited(wait_seconds=1),
+        ConcurrencyLimited("connections to the database"),
         TooManyUnderWay(),
         DatabaseUnavailable(),
         KeysUnavailable(),

@@ -12,7 +12,7 @@ from app.events.repository import EventRepository, encode_page
 from app.events.schemas import FILE_ID, EventView, HistoryQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPlace, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, page_links
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.types import Uuid
@@ -66,12 +66,12 @@ async def list_file_events(
     file_id: FileId,
     query: Annotated[HistoryQuery, Query()],
     _reader: Reader,
-    place: ListPlace,
+    permit: ListPermit,
     database: CurrentDatabase,
 ) -> Response:
     """Everything that happened to the file, oldest first. The `Link` header leads to the next page."""
     check_offset(query.offset)
-    await place.take(query.limit)
+    await permit.acquire(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
         page = await EventList(connection, through).history(
@@ -83,4 +83,4 @@ async def list_file_events(
     links = page_links(
         request, limit=query.limit, offset=query.offset, has_next=following is not None, following=following
     )
-    return PageResponse(place.fill(encode_page(page.events)), headers=links)
+    return PageResponse(encode_page(page.events), headers=links)

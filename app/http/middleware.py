@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, Request
 from uuid_utils import uuid7
 
+from app.concurrency.fair_semaphore import caller
 from app.errors import Unavailable, bug_response, problem_response
 from app.log import LOGGED
 from app.log.request_line import begin_request, log_request
@@ -103,6 +104,7 @@ class RequestMiddleware:
         request = OpenRequest(scope, send, self._leave)
         scope.setdefault("state", {}).update(request_id=request.id, open_request=request)
         begin_request(request.id)
+        caller.set("")
         app = self._enter(request) or _rejection(scope)
         bug: Exception | None = None
         try:
