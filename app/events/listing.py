@@ -1,36 +1,33 @@
 """Lists of events by position, each page from index entries of a bounded number."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import reduce
+from collections.abc import AsyncIterator, Sequence
+from itertools import accumulate, takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Row,
-    Subquery,
-    and_,
+    Text,
     case,
-    false,
+    cast,
     func,
     select,
-    true,
-    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
+from app.database.engine import Database
 from app.database.sql import json_text
-from app.database.types import greatest_of, least_of
+from app.database.types import among, octets_of
 from app.errors import FieldError, Unprocessable
-from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
-from app.events.schemas import EventView
+from app.events.models import SyncEvent
+from app.events.schemas import METADATA_MAX_BYTES, EventView
+from app.events.search import EVERYTHING, HEAD, EventFilter, Position, Range, Search, search_for
+from app.http.pages import SLICE_BYTES, PageMemory
 
 VISITED_EVENTS = 100_000  # by a page whose filters no single index serves
 MAX_FILTERED_OFFSET = 10_000
-PENDING = "pending"
+OTHER_BYTES = 450  # of the JSON of an event without its metadata, about
 OFFSET_TOO_LARGE = (
     'Beside a filter `offset` is at most 10000: follow the `Link` with `rel="next"` of each page instead, '
     "which continues at a position."
@@ -45,24 +42,6 @@ _members = {name: _OTHERS[name] if name in _OTHERS else getattr(SyncEvent, name)
 
 # An event as JSON, as `EventView` has it: written by the database, several times as fast as from rows.
 EVENT_JSON = json_text(_members)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events; `None` means any. Times are exclusive bounds."""
-
-    event_type: str | None = None
-    processed: bool | None = None
-    file_id: UUID | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    anomaly: bool | None = None
-    state: str | None = None
-
-
-EVERYTHING = EventFilter()
-_HEAD = select(LedgerHead.position).scalar_subquery()
-CURSOR = select(SweepCursor.position).scalar_subquery()  # all events up to it are processed or have a retry state
 
 
 class Continuation(NamedTuple):
@@ -89,11 +68,46 @@ def check_offset(offset: int) -> None:
         raise Unprocessable(OFFSET_TOO_LARGE, errors=[error])
 
 
+class Sized(NamedTuple):
+    """The position of an event, and about how many bytes its JSON has."""
+
+    position: int
+    size_bytes: int
+
+
 class EventPage(NamedTuple):
-    """Events as JSON, and where the next page begins; None after the last page."""
+    """The first events of a page as JSON, the rest, and where the next page begins; None after the last page."""
 
     events: Sequence[str]
+    rest: Sequence[Sized]
     following: Continuation | None
+
+    def encode(self) -> bytes:
+        """The JSON of the page, without its end if there is a rest."""
+        return b"[%b%b" % (_join(self.events), b"" if self.rest else b"]")
+
+    def slices(self, database: Database, memory: PageMemory) -> AsyncIterator[bytes] | None:
+        """The JSON after `encode`, for which each slice is a read of its own; None when there is no rest."""
+        return _read_slices(database, memory, self.rest) if self.rest else None
+
+
+async def _read_slices(database: Database, memory: PageMemory, rest: Sequence[Sized]) -> AsyncIterator[bytes]:
+    while rest:
+        async with database.connection() as connection:
+            part, rest = _cut(rest, memory.slice_bytes())
+            events = await EventList(connection).at(part)
+        yield b",%b%b" % (_join(events), b"" if rest else b"]")
+
+
+def _cut(events: Sequence[Sized], size_bytes: int) -> tuple[Sequence[Sized], Sequence[Sized]]:
+    """The first events, of about `size_bytes` but at least one, and the rest."""
+    totals = accumulate(event.size_bytes for event in events)
+    count = max(1, sum(1 for _ in takewhile(lambda total: total <= size_bytes, totals)))
+    return events[:count], events[count:]
+
+
+def _join(events: Sequence[str]) -> bytes:
+    return b",".join([event.encode() for event in events])
 
 
 class EventList:
@@ -104,7 +118,13 @@ class EventList:
         self._through = through
 
     async def newest(
-        self, event_filter: EventFilter, *, limit: int, offset: int = 0, before: int | None = None
+        self,
+        event_filter: EventFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: int | None = None,
+        memory: PageMemory | None = None,
     ) -> EventPage:
         """Matching events by falling position, below the position `before`.
 
@@ -112,150 +132,66 @@ class EventList:
         serves, a page ends after `VISITED_EVENTS` events, even when it is short or empty.
         """
         tops = [top for top in (self._through, None if before is None else before - 1) if top is not None]
-        top: int | ColumnElement[int] = min(tops) if tops else _HEAD
+        top: int | ColumnElement[int] = min(tops) if tops else HEAD
         if event_filter == EVERYTHING:
-            return await self._read(_Search([_Range()], through=[top - offset]), limit, 0)
-        search = _search(event_filter)
+            return await self._read(Search([Range()], through=[top - offset]), limit, 0, memory)
+        search = search_for(event_filter)
         if search.tests and not tops:  # two statements have to read the same events
-            top = await self._session.scalar(select(_HEAD)) or 0
+            top = await self._session.scalar(select(HEAD)) or 0
         if isinstance(top, int):
             search.through.append(top)
-        return await self._read(search, limit, offset)
+        return await self._read(search, limit, offset, memory)
 
-    async def history(self, file_id: UUID, *, limit: int, offset: int = 0, after: int | None = None) -> EventPage:
+    async def history(
+        self,
+        file_id: UUID,
+        *,
+        limit: int,
+        offset: int = 0,
+        after: int | None = None,
+        memory: PageMemory | None = None,
+    ) -> EventPage:
         """Events of one file by rising position, above the position `after`."""
         through: list[Position] = [] if self._through is None else [self._through]
-        of_file = _Range([SyncEvent.file_id == file_id], above=[after or 0])
-        return await self._read(_Search([of_file], through=through, newest_first=False), limit, offset)
+        of_file = Range([SyncEvent.file_id == file_id], above=[after or 0])
+        return await self._read(Search([of_file], through=through, newest_first=False), limit, offset, memory)
 
-    async def _read(self, search: "_Search", limit: int, offset: int) -> EventPage:
+    async def at(self, events: Sequence[Sized]) -> Sequence[str]:
+        """The JSON of these events, which are in the order of their positions."""
+        positions = [event.position for event in events]
+        order = SyncEvent.position.desc() if positions[0] > positions[-1] else SyncEvent.position.asc()
+        query = select(EVENT_JSON).where(among(SyncEvent.position, positions)).order_by(order)
+        return (await self._session.execute(query)).scalars().all()
+
+    async def _read(self, search: Search, limit: int, offset: int, memory: PageMemory | None) -> EventPage:
+        slice_bytes = SLICE_BYTES if memory is None else memory.slice_bytes()
+        is_small = (limit + 1) * METADATA_MAX_BYTES <= slice_bytes
+        column = EVENT_JSON if is_small else octets_of(cast(SyncEvent.event_metadata, Text))
         # With tests SQLite visits all events that it may, so a few are tried first.
-        rows = await self._find(search, limit + 1, offset, (2 if search.tests else 1) * (limit + 1 + offset))
+        rows = await self._find(column, search, limit + 1, offset, (2 if search.tests else 1) * (limit + 1 + offset))
         if len(rows) <= limit and search.tests:
-            rows = await self._find(search, limit + 1, offset, VISITED_EVENTS)
-        events = [json for _, json in rows[:limit]]
+            rows = await self._find(column, search, limit + 1, offset, VISITED_EVENTS)
+        following = None
         if len(rows) > limit:
-            return EventPage(events, Continuation(rows[limit - 1].position, 0))
-        return EventPage(events, await self._find_end(search, offset) if search.tests else None)
+            following = Continuation(rows[limit - 1][0], 0)
+        elif search.tests:
+            following = await self._find_end(search, offset)
+        if is_small:
+            return EventPage([json for _, json in rows[:limit]], [], following)
+        found = [Sized(position, (octets or 0) + OTHER_BYTES) for position, octets in rows[:limit]]
+        first, rest = _cut(found, slice_bytes)
+        return EventPage(await self.at(first) if first else [], rest, following)
 
-    async def _find(self, search: "_Search", limit: int, offset: int, most: int) -> Sequence[Row[int, str]]:
-        query = select(SyncEvent.position, EVENT_JSON).where(search.page(limit, offset, most))
+    async def _find(
+        self, column: ColumnElement[Any], search: Search, limit: int, offset: int, most: int
+    ) -> Sequence[Row[int, Any]]:
+        query = select(SyncEvent.position, column).where(search.page(limit, offset, most))
         return (await self._session.execute(query.order_by(search.order(SyncEvent.position)).limit(limit))).all()
 
-    async def _find_end(self, search: "_Search", offset: int) -> Continuation | None:
+    async def _find_end(self, search: Search, offset: int) -> Continuation | None:
         """Where a page ended that visited as many events as it may; None when it has visited all."""
         visited = search.visited(VISITED_EVENTS)
         matching = func.count(case((visited.c.matches, 1)))
         query = select(func.count(), matching, func.min(visited.c.position)).select_from(visited)
         count, matches, position = (await self._session.execute(query)).one()
         return Continuation(position, max(0, offset - matches)) if count == VISITED_EVENTS else None
-
-
-Position = int | ColumnElement[int]
-
-
-class _Range(NamedTuple):
-    """Events above the positions `above` that meet `conditions`: one index gives them in order."""
-
-    conditions: Sequence[ColumnElement[bool]] = ()
-    above: Sequence[Position] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """How a list is found: in disjoint ranges up to the positions `through`, by `tests` of each event visited."""
-
-    ranges: Sequence[_Range]
-    tests: Sequence[ColumnElement[bool]] = ()
-    through: list[Position] = field(default_factory=list)
-    newest_first: bool = True
-
-    def order(self, position: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[int]:
-        """The order of the list by this column."""
-        return position.desc() if self.newest_first else position.asc()
-
-    def page(self, limit: int, offset: int, most: int) -> ColumnElement[bool]:
-        """The events of a page among the first `most`, by their positions unless they are the first of one range.
-
-        So the database writes no JSON of events that it skips.
-        """
-        if not self.tests and not offset and len(self.ranges) == 1:
-            return and_(true(), *self._conditions(self.ranges[0]))
-        visited = self.visited(most)
-        page = select(visited.c.position).order_by(self.order(visited.c.position)).limit(limit).offset(offset)
-        return SyncEvent.position.in_(page.where(visited.c.matches) if self.tests else page)
-
-    def visited(self, limit: int) -> Subquery:
-        """The first `limit` positions of all ranges together, and whether the event there `matches` the tests."""
-        columns = (SyncEvent.position, and_(true(), *self.tests).label("matches"))
-        order = self.order(SyncEvent.position)
-        parts = [select(*columns).where(*self._conditions(one)).order_by(order).limit(limit) for one in self.ranges]
-        if len(parts) == 1:
-            return parts[0].subquery()
-        merged = union_all(*(select(part.subquery()) for part in parts)).subquery()
-        return select(merged).order_by(self.order(merged.c.position)).limit(limit).subquery()
-
-    def _conditions(self, events: _Range) -> Iterator[ColumnElement[bool]]:
-        """The conditions of one range. SQLite searches an index by one bound on each side alone."""
-        yield from events.conditions
-        if events.above:
-            yield SyncEvent.position > reduce(greatest_of, events.above)
-        if self.through:
-            yield SyncEvent.position <= reduce(least_of, self.through)
-
-
-def _search(event_filter: EventFilter) -> _Search:
-    """How events are found that meet all the filters."""
-    is_processed = event_filter.processed or event_filter.state == "processed"
-    states = _unprocessed_states(event_filter)
-    if states and (is_processed or event_filter.anomaly):  # an anomaly is known once its event is processed
-        return _Search([_Range([false()])])
-    conditions = _conditions(event_filter)
-    indexed, tests = conditions[:1], conditions[1:]
-    if event_filter.anomaly is False and not states:
-        tests.append(SyncEvent.anomaly.is_(None))
-    above, through = _time_bounds(event_filter)
-    if is_processed:
-        through.append(CURSOR)
-        tests.append(SyncEvent.processed.is_(True))
-    ranges = [_Range([SyncEvent.retry_state == state, *indexed], above) for state in states if state != PENDING]
-    if PENDING in states:
-        ranges.append(_Range(indexed, [*above, CURSOR]))
-    return _Search(ranges or [_Range(indexed, above)], tests, through)
-
-
-def _conditions(event_filter: EventFilter) -> list[ColumnElement[bool]]:
-    """What an index can serve, the most selective condition first."""
-    conditions: list[ColumnElement[bool]] = []
-    if event_filter.file_id is not None:
-        conditions.append(SyncEvent.file_id == event_filter.file_id)
-    if event_filter.anomaly:
-        conditions.append(SyncEvent.anomaly.is_not(None))
-    if event_filter.event_type is not None:
-        conditions.append(SyncEvent.event_type == event_filter.event_type)
-    return conditions
-
-
-def _time_bounds(event_filter: EventFilter) -> tuple[list[Position], list[Position]]:
-    """The positions that events of the time are above, and up to: `created_at` never falls while `position` rises."""
-    above: list[Position] = []
-    through: list[Position] = []
-    if event_filter.created_after is not None:
-        above.append(_last_position(SyncEvent.created_at <= event_filter.created_after))
-    if event_filter.created_before is not None:
-        through.append(_last_position(SyncEvent.created_at < event_filter.created_before))
-    return above, through
-
-
-def _unprocessed_states(event_filter: EventFilter) -> Sequence[str]:
-    """The states to search for events that are not processed; empty where processed ones are listed too."""
-    if event_filter.state not in (None, "processed"):
-        return [str(event_filter.state)]
-    return [PENDING, *RetryState] if event_filter.processed is False else []
-
-
-def _last_position(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    """The last position where the condition on the time holds, 0 where there is none."""
-    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
-    last = select(SyncEvent.position).where(condition).order_by(*newest_first).limit(1).scalar_subquery()
-    return func.coalesce(last, 0)

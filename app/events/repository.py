@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
 from app.errors import NotFound
-from app.events.listing import CURSOR
 from app.events.models import LedgerIdentity, RetryState, SyncEvent
+from app.events.search import CURSOR
 
 MAX_COUNT = 10_000
 
@@ -28,11 +28,6 @@ MAX_COUNT = 10_000
 EventRow = Row[Any]
 _EVENTS: Select[Any] = select(*(column.class_attribute.label(column.key) for column in inspect(SyncEvent).column_attrs))
 _BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
-
-
-def encode_page(events: Sequence[str]) -> bytes:
-    """Events as a JSON array."""
-    return b"[%b]" % b",".join([event.encode() for event in events])
 
 
 class EventRepository:

@@ -17,9 +17,9 @@ from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
-from app.events.listing import EVERYTHING, EventFilter, EventList, check_offset
+from app.events.listing import EventList, check_offset
 from app.events.models import EventType
-from app.events.repository import EventRepository, encode_page
+from app.events.repository import EventRepository
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -33,10 +33,11 @@ from app.events.schemas import (
     NewBatch,
     NewEvent,
 )
+from app.events.search import EVERYTHING, EventFilter
 from app.http.body import JsonRequest, TooManyLargeBodies, require_json
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, WriteSession, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, WriteSession, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
-from app.http.pages import PageResponse, TooManyLargePages
+from app.http.pages import PageResponse
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 
@@ -191,13 +192,13 @@ async def create_events(
     operation_id="listSyncEvents",
     summary="List events",
     response_model=list[EventView],
-    responses=documented(200, "A page of events, newest first.", TooManyLargePages(), headers=LINK_HEADER),
+    responses=documented(200, "A page of events, newest first.", headers=LINK_HEADER),
 )
 async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    permit: ListPermit,
+    memory: CurrentPageMemory,
     database: CurrentDatabase,
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
@@ -209,17 +210,16 @@ async def list_events(
     is_filtered = event_filter != EVERYTHING
     if is_filtered:
         check_offset(query.offset)
-    await permit.acquire(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
         page = await EventList(connection, through).newest(
-            event_filter, limit=query.limit, offset=query.offset, before=query.before_position
+            event_filter, limit=query.limit, offset=query.offset, before=query.before_position, memory=memory
         )
     following = page.following.query("before_position") if page.following and is_filtered else None
     links = page_links(
         request, limit=query.limit, offset=query.offset, has_next=page.following is not None, following=following
     )
-    return PageResponse(encode_page(page.events), headers=links)
+    return PageResponse(memory, page.encode(), page.slices(database, memory), links)
 
 
 @router.get(

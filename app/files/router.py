@@ -8,13 +8,13 @@ from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
 from app.events.listing import EventList, check_offset
-from app.events.repository import EventRepository, encode_page
+from app.events.repository import EventRepository
 from app.events.schemas import FILE_ID, EventView, HistoryQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, page_links
 from app.http.openapi import documented
-from app.http.pages import PageResponse, TooManyLargePages
+from app.http.pages import PageResponse
 from app.http.types import Uuid
 
 
@@ -57,25 +57,22 @@ async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, 
     operation_id="listFileEvents",
     summary="List the history of a file",
     response_model=list[EventView],
-    responses=documented(
-        200, "A page of the file's events, oldest first.", UNKNOWN, TooManyLargePages(), headers=LINK_HEADER
-    ),
+    responses=documented(200, "A page of the file's events, oldest first.", UNKNOWN, headers=LINK_HEADER),
 )
 async def list_file_events(
     request: Request,
     file_id: FileId,
     query: Annotated[HistoryQuery, Query()],
     _reader: Reader,
-    permit: ListPermit,
+    memory: CurrentPageMemory,
     database: CurrentDatabase,
 ) -> Response:
     """Everything that happened to the file, oldest first. The `Link` header leads to the next page."""
     check_offset(query.offset)
-    await permit.acquire(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
         page = await EventList(connection, through).history(
-            file_id, limit=query.limit, offset=query.offset, after=query.after_position
+            file_id, limit=query.limit, offset=query.offset, after=query.after_position, memory=memory
         )
         if not page.events and not await EventRepository(connection, through).file_is_known(file_id):
             raise NotFound("No event names this file.")
@@ -83,4 +80,4 @@ async def list_file_events(
     links = page_links(
         request, limit=query.limit, offset=query.offset, has_next=following is not None, following=following
     )
-    return PageResponse(encode_page(page.events), headers=links)
+    return PageResponse(memory, page.encode(), page.slices(database, memory), links)

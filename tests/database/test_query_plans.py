@@ -15,9 +15,10 @@ from app.changes.repository import ChangeRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.ledger_repository import LedgerRepository
-from app.events.listing import EVERYTHING, EventFilter, EventList
+from app.events.listing import EventList
 from app.events.models import EventType
 from app.events.repository import EventRepository
+from app.events.search import EVERYTHING, EventFilter
 from app.files.repository import FileRepository, FileStateHandler
 from app.sweep.repository import SweepRepository
 from app.sweep.sweeper import Sweeper

@@ -10,8 +10,9 @@ from sqlalchemy import event, text, update
 
 from app.database.engine import Database
 from app.events import listing
-from app.events.listing import EventFilter, EventList
+from app.events.listing import EventList
 from app.events.models import LedgerHead, SweepCursor
+from app.events.search import EventFilter
 
 EVENTS, PASSED, SWEPT = 40_000, 20_000, 38_000
 FILE = UUID(int=2**100)
