@@ -153,7 +153,7 @@ class EventList:
     ) -> EventPage:
         """Events of one file by rising position, above the position `after`."""
         through: list[Position] = [] if self._through is None else [self._through]
-        of_file = Range([SyncEvent.file_id == file_id], above=[after or 0])
+        of_file = Range([(SyncEvent.file_id, file_id)], above=[after or 0])
         return await self._read(Search([of_file], through=through, newest_first=False), limit, offset, memory)
 
     async def at(self, events: Sequence[Sized]) -> Sequence[str]:
@@ -185,8 +185,9 @@ class EventList:
     async def _find(
         self, column: ColumnElement[Any], search: Search, limit: int, offset: int, most: int
     ) -> Sequence[Row[int, Any]]:
-        query = select(SyncEvent.position, column).where(search.page(limit, offset, most))
-        return (await self._session.execute(query.order_by(search.order(SyncEvent.position)).limit(limit))).all()
+        query = search.page(select(SyncEvent.position, column), limit, offset, most)
+        rows: Sequence[Row[int, Any]] = (await self._session.execute(query)).all()
+        return rows
 
     async def _find_end(self, search: Search, offset: int) -> Continuation | None:
         """Where a page ended that visited as many events as it may; None when it has visited all."""

@@ -17,11 +17,14 @@ from app.events.search import EventFilter
 EVENTS, PASSED, SWEPT = 40_000, 20_000, 38_000
 FILE = UUID(int=2**100)
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
-# The first 100 events are the only deletions, the only ones of the file, and the only anomalies.
+OLD_FILE = UUID(int=2**101)
+# The first 100 events are the only deletions, the only ones of the file, and the only anomalies. Of the others, the
+# first half is updates of one file: statistics say that these are frequent, but they are far from the newest events.
 FILL = """
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
     INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed, anomaly, retry_state)
-    SELECT {id}, i, CASE WHEN i <= 100 THEN {file} ELSE {id} END, CASE WHEN i <= 100 THEN 'delete' ELSE 'upload' END,
+    SELECT {id}, i, CASE WHEN i <= 100 THEN {file} WHEN i <= 20000 THEN {old_file} ELSE {id} END,
+           CASE WHEN i <= 100 THEN 'delete' WHEN i <= 20000 THEN 'update' ELSE 'upload' END,
            {time}, 'x', i <= 38000 AND (i > 20000 OR i % 4 = 0),
            CASE WHEN i <= 100 AND i % 4 = 0 THEN 'delete_of_unknown_file' END,
            CASE WHEN i > 20000 OR i % 4 = 0 THEN NULL WHEN i % 4 = 1 THEN 'failed' WHEN i % 4 = 2 THEN 'waiting'
@@ -31,16 +34,20 @@ FILL = """
 SQLITE = {
     "id": "printf('%032x', i)",
     "file": f"'{FILE.hex}'",
+    "old_file": f"'{OLD_FILE.hex}'",
     "time": "strftime('%Y-%m-%d %H:%M:%f000', '2026-01-01', i || ' seconds')",
 }
 POSTGRESQL = {
     "id": "CAST(lpad(to_hex(i), 32, '0') AS uuid)",
     "file": f"CAST('{FILE}' AS uuid)",
+    "old_file": f"CAST('{OLD_FILE}' AS uuid)",
     "time": "TIMESTAMPTZ '2026-01-01 00:00Z' + i * INTERVAL '1 second'",
 }
 ONE: list[dict[str, Any]] = [
     {"file_id": FILE},
+    {"file_id": OLD_FILE},
     {"event_type": "delete"},
+    {"event_type": "update"},
     {"created_after": TIME + timedelta(seconds=EVENTS - 90)},
     {"created_before": TIME + timedelta(seconds=90)},
 ]
@@ -49,6 +56,7 @@ UNPROCESSED: list[dict[str, Any]] = [
     *({"state": state} for state in ("pending", "retrying", "waiting", "failed")),
 ]
 FULL = [*ONE, {"anomaly": True}, *UNPROCESSED]
+FULL += [{"event_type": "update"} | other for other in ONE[-2:]]
 FULL += [first | other for first in UNPROCESSED for other in [*ONE, {"anomaly": False}]]
 OTHERS: list[dict[str, Any]] = [
     {"processed": True, "event_type": "upload", "anomaly": True},
