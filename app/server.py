@@ -4,21 +4,25 @@ import os
 import resource
 import signal
 import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from socket import socket
 from types import FrameType
 
 import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.config import Settings
 from app.http.connection import PortTaken, address, bind
 from app.http.protocol import BoundedHttpProtocol
-from app.operations.metrics import MULTIPROCESS_DIRECTORY
+from app.metrics import MULTIPROCESS_DIRECTORY
 
 ACCEPTED_AT_ONCE = 16
 START_REFUSED = 1
+MAX_PAUSE_SECONDS = 60
 
 log = structlog.get_logger(__name__)
 
@@ -84,15 +88,77 @@ def _tell_address(config: uvicorn.Config) -> None:
     log.info("listening", url=f"http://{address(config.host, config.port)}")
 
 
+@dataclass
+class Retry:
+    """When the successor of a worker starts, None while the worker runs, and the pause before that."""
+
+    at: float | None = None
+    pause_seconds: float = 0
+
+    def plan(self, *, failed: bool, now: float) -> None:
+        """The worker has ended at `now`, with an error that its successor may meet too if it `failed`."""
+        self.pause_seconds = min(2 * self.pause_seconds or 1, MAX_PAUSE_SECONDS) if failed else 0
+        self.at = now + self.pause_seconds
+
+
+class _Supervisor(Multiprocess):
+    """Keeps the workers running: a successor that cannot start is tried again after growing pauses.
+
+    uvicorn would end the healthy workers too. Only while no worker has served yet is a failed start the end of all.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        self.has_failed = False
+        self._has_served = False
+        self._retries: dict[Process, Retry] = {}
+
+    def keep_subprocess_alive(self) -> None:
+        """Look after each worker; uvicorn calls this twice a second."""
+        for index, process in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            if process.is_alive(self.config.timeout_worker_healthcheck):
+                if (process in self._retries or not self._has_served) and process.is_ready():
+                    self._has_served = True
+                    self._retries.pop(process, None)
+                continue
+            retry = self._retries.setdefault(process, Retry())
+            if retry.at is None:
+                process.kill()  # it may hang
+                process.join()
+                self._bury(process, retry)
+            elif time.monotonic() >= retry.at:
+                successor = self.processes[index] = Process(self.config, self.sockets)
+                successor.start()
+                self._retries[successor] = Retry(pause_seconds=retry.pause_seconds)
+                del self._retries[process]
+
+    def _bury(self, process: Process, retry: Retry) -> None:
+        """Set the time of the successor: at once, unless the worker ended by itself with an error."""
+        is_failure = bool(process.exitcode and process.exitcode > 0)
+        if is_failure and not self._has_served:
+            log.error("a worker cannot start, the service ends", worker=process.pid)
+            self.has_failed = True
+            self.should_exit.set()
+            return
+        retry.plan(failed=is_failure, now=time.monotonic())
+        wait = {"status": process.exitcode, "restart_in_seconds": retry.pause_seconds}
+        log.error("a worker has ended", worker=process.pid, **wait)
+
+
 def _supervise(config: uvicorn.Config, listeners: list[socket]) -> int:
     """Run the workers; a directory that they share adds up their metrics."""
-    with tempfile.TemporaryDirectory(prefix="sync-metrics-") as directory:
-        os.environ[MULTIPROCESS_DIRECTORY] = directory
-        supervisor = Multiprocess(config, sockets=listeners)
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="sync-metrics-"))
+            os.environ[MULTIPROCESS_DIRECTORY] = directory
+        except OSError as error:
+            log.warning("no directory for the metrics: each worker counts for itself", reason=error.strerror)
+        supervisor = _Supervisor(config, sockets=listeners)
         _tell_address(config)
         supervisor.run()
-    failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
-    return START_REFUSED if failed else 0
+    return START_REFUSED if supervisor.has_failed else 0
 
 
 def _end_in_order(_number: int, _frame: FrameType | None) -> None:

@@ -21,11 +21,10 @@ from app.errors import add_error_handlers
 from app.http.connection import bind
 from app.http.middleware import RequestMiddleware
 from app.http.protocol import BoundedHttpProtocol
-from app.metrics import Metrics
+from app.metrics import MULTIPROCESS_DIRECTORY, Metrics
 from app.operations.health import HealthMonitor
 from app.operations.repository import LedgerStatus
 
-MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _LIVE_GAUGE = re.compile(r"gauge_live[a-z]+_(?P<pid>\d+)\.db")
 METRICS_EXAMPLE = """\
