@@ -9,9 +9,9 @@ import app.events.models
 import app.files.models
 import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata
 from app.config import Settings, load_settings
-from app.database.base import Base
-from app.database.engine import create_engine
+from app.database.connection import create_engine
 from app.database.migrations import MIGRATION_LOCK
+from app.database.types import Base
 from app.log import configure_logging
 
 PATIENCE_SECONDS = 3600

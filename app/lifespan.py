@@ -19,8 +19,8 @@ from app.concurrency.shutdown import Drain
 from app.concurrency.weighted_semaphore import BodySemaphore
 from app.config import Settings
 from app.database.engine import Database
+from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
-from app.database.pool_metrics import DatabaseMetrics
 from app.database.prober import Prober
 from app.deliveries.background import DeliveryTasks
 from app.deliveries.fan_out import FanOutHandler
@@ -32,12 +32,11 @@ from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.handler import FileStateHandler
 from app.files.schemas import DeliveryProgress
-from app.gc_tuning import tune_garbage_collector
 from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import MetricsExporter, metrics_server
-from app.startup import clear_refusals
+from app.startup import clear_refusals, tune_garbage_collector
 from app.subscriptions.service import SubscriptionService
 from app.sweep.sweeper import Sweeper
 from app.tracing import exporting_spans

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.database.engine import Database
-from app.database.single_process import DatabaseShared, sole_process
+from app.database.preflight import DatabaseShared, sole_process
 from app.files.models import FileState
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger

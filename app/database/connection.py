@@ -1,17 +1,37 @@
-"""A connection to PostgreSQL whose commits are never cancelled, and that notes when somebody else cancelled one."""
+"""How a connection is opened and set, whatever the server, the database or the role says.
+
+`ALTER SYSTEM` changes the defaults of running sessions, `ALTER DATABASE … SET` and `ALTER ROLE … SET` those of new
+sessions. Left as it is: `default_transaction_read_only`, which an operator means (`/health` reports it), and whatever
+decides on plans, memory and rights.
+"""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.config import Settings
 from app.database.errors import DatabaseUnavailable
 
+BEGIN = "sqlite_begin"  # the execution option that names the statement with which SQLite begins a transaction
+CLOSE_SECONDS = 2
+ISOLATION = "READ COMMITTED"  # what is read after a lock has to include what its last holder committed
+WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
+
+_READ_ONLY_SERVER = "25006"
 # A connection whose peer has vanished is noticed after 20 seconds, also while it waits for a standby.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+# PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
+_SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
+# A commit is flushed to disk before it is confirmed; the one value that promises more is kept.
+_SYNCHRONOUS_COMMIT = "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
 
 
 class CommitUncertain(DatabaseUnavailable):
@@ -70,3 +90,150 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
             await connection.invalidate()
     if driver.warnings:
         raise CommitUncertain
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Build the engine that `settings` ask for; no connection is opened yet."""
+    target = settings.database
+    connect_args = dict(target.connect_args)
+    connect_args |= _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
+    engine = create_async_engine(
+        target.url,
+        connect_args=connect_args,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        **({} if target.is_sqlite else {"isolation_level": ISOLATION}),
+    )
+    if target.is_sqlite:
+        _prepare_sqlite(engine, settings)
+    else:
+        _prepare_postgresql(engine, settings)
+    event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
+    event.listen(engine.sync_engine, "handle_error", _forget_values)
+    return engine
+
+
+def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
+    return {"timeout": settings.database_lock_timeout, "isolation_level": None}
+
+
+def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "connection_class": ClosableConnection,
+        "timeout": settings.database_connect_timeout,
+        # The server's own time-out fires first; this one is for a server that no longer answers.
+        "command_timeout": settings.database_statement_timeout + 1,
+    }
+    if not settings.database_prepared_statements:
+        # PgBouncer hands each transaction another server connection, and refuses unknown start-up parameters.
+        return arguments | {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
+        }
+    return arguments | {"server_settings": _startup_parameters(settings)}
+
+
+def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
+    """WAL and full synchronisation on every connection, and an explicit BEGIN of the right kind."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {int(settings.database_lock_timeout * 1000)}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"journal_size_limit = {WAL_LIMIT_BYTES}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if statement := connection.get_execution_options().get(BEGIN, "BEGIN"):
+            connection.exec_driver_sql(statement)
+
+
+def _treat_read_only_as_lost(context: ExceptionContext) -> None:
+    # After a failover the pool still holds connections to the old primary, now a read-only standby.
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
+        context.is_disconnect = True
+
+
+def _forget_values(context: ExceptionContext) -> None:
+    # PostgreSQL's DETAIL of a violated constraint is the row, and a log line of the error would have it.
+    original = context.original_exception
+    for error in (original, original.__cause__):
+        if getattr(error, "detail", None) is not None:
+            error.detail = None  # type: ignore[union-attr]  # an error of asyncpg, or SQLAlchemy's copy of it
+
+
+def _startup_parameters(settings: Settings) -> dict[str, str]:
+    """The settings that a session is opened with, which costs no round trip."""
+    return {
+        "application_name": "sync-service",
+        "default_transaction_isolation": ISOLATION.lower(),
+        **_for_statements(settings),
+    }
+
+
+def _prepare_postgresql(engine: AsyncEngine, settings: Settings) -> None:
+    """Set every session of `engine`; behind a transaction pooler, which drops start-up parameters, every transaction.
+
+    The search path that the first connection finds is kept for all: the tables are where they were at the start.
+    """
+    search_path: str | None = None
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: DBAPIConnection, _record: object) -> None:
+        nonlocal search_path
+        driver: ClosableConnection = connection.driver_connection
+        driver.watch()
+        cursor = connection.cursor()
+        cursor.execute(_statement({}, local=False), (search_path,))
+        (search_path, *_others) = cursor.fetchone() or (search_path,)
+        cursor.close()
+        connection.commit()
+
+    if settings.database_prepared_statements:
+        return
+    statement = _statement(_for_statements(settings), local=True)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(statement, (search_path,))
+
+
+def _for_statements(settings: Settings) -> dict[str, str]:
+    """What statements rely on, and PostgreSQL's own time-outs in milliseconds, by the name of the setting."""
+    seconds = {
+        "statement_timeout": settings.database_statement_timeout,
+        "lock_timeout": settings.database_lock_timeout,
+        "idle_in_transaction_session_timeout": settings.database_idle_transaction_timeout,
+    }
+    timeouts = {name: str(int(value * 1000)) for name, value in seconds.items()}
+    return {"timezone": "UTC", "standard_conforming_strings": "on", **timeouts}
+
+
+def _statement(values: Mapping[str, str], *, local: bool) -> str:
+    """Set `values` and what depends on the server, for the session or, when `local`, for the transaction.
+
+    Takes the search path to keep, or null for the one that is there, and returns it.
+    """
+    scope = str(local).lower()
+    return ", ".join(
+        (
+            f"SELECT set_config('search_path', coalesce($1, current_setting('search_path')), {scope})",
+            f"set_config('synchronous_commit', {_SYNCHRONOUS_COMMIT}, {scope})",
+            *(f"set_config('{name}', '{value}', {scope})" for name, value in values.items()),
+            *(
+                f"CASE WHEN current_setting('{name}', true) IS NOT NULL THEN set_config('{name}', '0', {scope}) END"
+                for name in _SWITCHED_OFF
+            ),
+        )
+    )

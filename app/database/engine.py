@@ -6,39 +6,23 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import structlog
-from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.config import Settings
-from app.database.connection import ClosableConnection, never_cancelled
-from app.database.errors import DatabaseDamaged, database_errors
-from app.database.pool_metrics import DatabaseMetrics, measure_pool
-from app.database.session import ISOLATION, prepare_sessions, startup_parameters
+from app.database.connection import BEGIN, CLOSE_SECONDS, create_engine, never_cancelled
+from app.database.errors import DAMAGE, DatabaseDamaged, Writability, database_errors
+from app.database.metrics import DatabaseMetrics, measure_pool
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
-from app.database.writability import DAMAGE, Writability
 from app.errors import describe
 
 log = structlog.get_logger(__name__)
 
-_BEGIN = "sqlite_begin"
-_READ_ONLY_SERVER = "25006"
 _COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
-CLOSE_SECONDS = 2
-NO_LIMIT_SECONDS = 7 * 86_400
-WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
+_NO_LIMIT_SECONDS = 7 * 86_400
 
 
 class Database:
@@ -59,9 +43,9 @@ class Database:
         pooled = not settings.database_prepared_statements
         single = {} if self.is_sqlite or pooled else {"isolation_level": "AUTOCOMMIT"}
         self._single = self.engine.execution_options(**single)
-        self._append = self.engine.execution_options(**single, **{_BEGIN: "BEGIN IMMEDIATE"})
-        self._outside = self.engine.execution_options(**{_BEGIN: ""})
-        self._write = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        self._append = self.engine.execution_options(**single, **{BEGIN: "BEGIN IMMEDIATE"})
+        self._outside = self.engine.execution_options(**{BEGIN: ""})
+        self._write = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
         # SQLite's own wait for other writers is not fair: without a queue of ours a busy sweep would starve appends.
         self._turn = asyncio.Lock() if self.is_sqlite else None
         self._turn_timeout_seconds = settings.database_lock_timeout
@@ -83,7 +67,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """The same as a bare connection, for rows instead of objects, at half the cost."""
+        """A bare connection, for rows instead of objects, at half the cost; each statement is a snapshot of its own."""
         with self._errors():
             async with self._single.connect() as connection:
                 yield connection
@@ -182,95 +166,7 @@ class Database:
             self._file.close()
 
 
-def create_engine(settings: Settings) -> AsyncEngine:
-    """Build the engine that `settings` ask for; no connection is opened yet."""
-    target = settings.database
-    connect_args = dict(target.connect_args)
-    connect_args |= _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
-    engine = create_async_engine(
-        target.url,
-        connect_args=connect_args,
-        pool_size=settings.database_pool_size,
-        max_overflow=settings.database_max_overflow,
-        pool_timeout=settings.database_pool_timeout,
-        pool_use_lifo=True,
-        hide_parameters=True,
-        **({} if target.is_sqlite else {"isolation_level": ISOLATION}),
-    )
-    if target.is_sqlite:
-        _prepare_sqlite(engine, settings)
-    else:
-        event.listen(engine.sync_engine, "connect", _watch_connection)
-        prepare_sessions(engine, settings)
-    event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
-    event.listen(engine.sync_engine, "handle_error", _forget_values)
-    return engine
-
-
 def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> AsyncEngine:
     """An engine of one connection whose statements may take as long as they take."""
-    limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": NO_LIMIT_SECONDS}
+    limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": _NO_LIMIT_SECONDS}
     return create_engine(settings.model_copy(update=limits)).execution_options(**options)
-
-
-def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
-    return {"timeout": settings.database_lock_timeout, "isolation_level": None}
-
-
-def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "connection_class": ClosableConnection,
-        "timeout": settings.database_connect_timeout,
-        # The server's own time-out fires first; this one is for a server that no longer answers.
-        "command_timeout": settings.database_statement_timeout + 1,
-    }
-    if not settings.database_prepared_statements:
-        # PgBouncer hands each transaction another server connection, and refuses unknown start-up parameters.
-        return arguments | {
-            "statement_cache_size": 0,
-            "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
-        }
-    return arguments | {"server_settings": startup_parameters(settings)}
-
-
-def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
-    """WAL and full synchronisation on every connection, and an explicit BEGIN of the right kind."""
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: DBAPIConnection, _record: object) -> None:
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout = {int(settings.database_lock_timeout * 1000)}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            f"journal_size_limit = {WAL_LIMIT_BYTES}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if statement := connection.get_execution_options().get(_BEGIN, "BEGIN"):
-            connection.exec_driver_sql(statement)
-
-
-def _watch_connection(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    driver = connection.driver_connection
-    if isinstance(driver, ClosableConnection):
-        driver.watch()
-
-
-def _treat_read_only_as_lost(context: ExceptionContext) -> None:
-    # After a failover the pool still holds connections to the old primary, now a read-only standby.
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
-        context.is_disconnect = True
-
-
-def _forget_values(context: ExceptionContext) -> None:
-    # PostgreSQL's DETAIL of a violated constraint is the row, and a log line of the error would have it.
-    original = context.original_exception
-    for error in (original, original.__cause__):
-        if getattr(error, "detail", None) is not None:
-            error.detail = None  # type: ignore[union-attr]  # an error of asyncpg, or SQLAlchemy's copy of it

@@ -1,20 +1,29 @@
-"""Tells "the database cannot serve this now" from every other database error."""
+"""Tells "the database cannot serve this now" from other errors, and remembers why writes are refused."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InterfaceError
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
 
+log = structlog.get_logger(__name__)
+
+DAMAGE = "damage"  # the check that finds the database damaged or lost
+READ_ONLY = "read-only"  # the check that finds the database read-only
+_DISK = "disk"
+_READ_ONLY_REASON = "The database is read-only: a standby, default_transaction_read_only, or the rights of its file."
+_ENFORCED = frozenset({READ_ONLY, _DISK})  # by the database itself, which knows first when it accepts writes again
+_DISK_REASON = "The disk of the database is full, or cannot be written."
 DAMAGED_RETRY_SECONDS = 60
 
 # PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races; closed.
 _FAILED_CLASSES = ("08", "53", "57P", "58")
 _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
-_READ_ONLY = "25006"
+_READ_ONLY_SERVER = "25006"
 _DISK_FULL = "53100"
 _SCHEMA_STATES = frozenset({"42P01", "42703"})  # undefined table, undefined column
 _SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
@@ -60,6 +69,13 @@ class DatabaseDamaged(DatabaseUnavailable):
         super().__init__(detail, retry_after_seconds=DAMAGED_RETRY_SECONDS)
 
 
+class WritesRefused(DatabaseUnavailable):
+    """503: the database answers, but an event written now could be lost."""
+
+    code = "writes-refused"
+    detail = "The database does not accept writes that last; try again."
+
+
 class SchemaBehind(DatabaseUnavailable):
     """503: a table or a column is missing, as after a downgrade under a running service."""
 
@@ -71,11 +87,11 @@ def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return True
-    if found_damage(error):
+    if error.connection_invalidated or isinstance(error, InterfaceError) or found_damage(error):
         return True
     state = _sqlstate(error)
+    if state is None and isinstance(error, InternalError):
+        return True  # asyncpg's own: the connection ended in the middle of an exchange
     if state is not None:
         return state in _FAILED_STATES or state.startswith(_FAILED_CLASSES)
     return _sqlite_code(error) in _SQLITE_FAILED
@@ -104,7 +120,7 @@ def waited_for_lock(error: BaseException) -> bool:
 def is_read_only(error: BaseException) -> bool:
     """Whether the database refused a write because it takes none."""
     return isinstance(error, DBAPIError) and (
-        _sqlstate(error) == _READ_ONLY or _sqlite_code(error) == sqlite3.SQLITE_READONLY
+        _sqlstate(error) == _READ_ONLY_SERVER or _sqlite_code(error) == sqlite3.SQLITE_READONLY
     )
 
 
@@ -152,3 +168,59 @@ def database_errors() -> Iterator[None]:
         if connection_failed(error) or ran_out_of_time(error) or isinstance(error, (OSError, TimeoutError)):
             raise DatabaseUnavailable from error
         raise
+
+
+class Writability:
+    """The reasons for which writes are refused, each kept under the name of the check that found it.
+
+    Checks call `refuse`, `report_read_only` and `allow` as often as they look; a change is logged once. Appends call
+    `check` and run in `observed`, `/health` reads `reason`. Appends still try what the database itself refuses.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def reason(self) -> str | None:
+        """One sentence for people that says why writes are refused; None while they are accepted."""
+        return next(iter(self._reasons.values()), None)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the database was found damaged or lost, which only an operator can heal."""
+        return DAMAGE in self._reasons
+
+    def refuse(self, check: str, reason: str) -> None:
+        """Refuse writes for `reason` until `check` allows them again."""
+        if self._reasons.get(check) != reason:
+            log.error("writes refused", check=check, reason=reason)
+        self._reasons[check] = reason
+
+    def report_read_only(self) -> None:
+        """Report that the database refuses writes."""
+        self.refuse(READ_ONLY, _READ_ONLY_REASON)
+
+    def allow(self, check: str) -> None:
+        """Withdraw the reason that `check` gave, if it gave one."""
+        if self._reasons.pop(check, None) is not None:
+            log.info("writes accepted again", check=check)
+
+    def check(self) -> None:
+        """Raise `WritesRefused` while there is a reason that the database does not enforce itself."""
+        for check, reason in self._reasons.items():
+            if check not in _ENFORCED:
+                raise WritesRefused(reason)
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Report why the write of the block fails if every write would; withdraw that once a write succeeds."""
+        try:
+            yield
+        except Exception as error:
+            if is_read_only(error):
+                self.report_read_only()
+            elif disk_is_full(error):
+                self.refuse(_DISK, _DISK_REASON)
+            raise
+        self.allow(READ_ONLY)
+        self.allow(_DISK)

@@ -1,19 +1,27 @@
 """Opens the database for the service: checks it, migrates it where that is the rule, and watches it while open."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
+from sqlalchemy import text
+
 from app.concurrency.periodic import PeriodicTask
 from app.config import Settings
-from app.database.durability import INTERVAL_SECONDS as DURABILITY_SECONDS
-from app.database.durability import DurabilityCheck, check_durability
-from app.database.engine import CLOSE_SECONDS, Database
+from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
+from app.database.engine import Database
+from app.database.errors import READ_ONLY
+from app.database.metrics import DatabaseMetrics
 from app.database.migrations import Schema, prepare_schema
-from app.database.pool_metrics import DatabaseMetrics
-from app.database.preflight import check_fitness
-from app.database.single_process import sole_process
-from app.database.wal import INTERVAL_SECONDS as WAL_SECONDS
-from app.database.wal import WalTruncation
+from app.database.preflight import FSYNC_OFF, check_durability, check_fitness, sole_process
+
+DURABILITY_SECONDS = 5
+WAL_SECONDS = 10
+WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
+_FSYNC = "fsync"
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -44,3 +52,69 @@ async def open_database(settings: Settings, metrics: DatabaseMetrics) -> AsyncIt
                 await watch.stop(CLOSE_SECONDS)
     finally:
         await database.close()
+
+
+class DurabilityCheck:
+    """Checks repeatedly whether PostgreSQL keeps what it confirms, accepts writes, and has synchronous standbys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
+        """Refuse appends while `fsync` is off, report a read-only server, and find out about synchronous standbys.
+
+        Raises:
+            DatabaseUnavailable: when the database cannot serve now.
+        """
+        query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
+        writability = self._database.writability
+        async with self._database.connection() as connection:
+            fsync_is_off, is_read_only = (await connection.execute(query)).one()
+            await self._database.watermark.check(connection)
+            if is_read_only:
+                await connection.invalidate()  # the default of its session may be of the past
+        if fsync_is_off:
+            writability.refuse(_FSYNC, FSYNC_OFF)
+        else:
+            writability.allow(_FSYNC)
+        if is_read_only:
+            writability.report_read_only()
+        else:
+            writability.allow(READ_ONLY)
+
+
+class WalTruncation:
+    """Empties a WAL of more than 16 MiB.
+
+    SQLite writes the WAL into the file by itself every 4 MiB, but not beyond the snapshot of the oldest reader, and
+    begins at its front only while nobody reads it: after one long transaction of another process it would stay large.
+    """
+
+    def __init__(self, database: Database, metrics: DatabaseMetrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._is_held = False
+
+    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
+        """Measure the WAL, and empty it if it is large and nobody reads it.
+
+        Raises:
+            DatabaseUnavailable: when the database cannot serve now.
+        """
+        if self._measure() <= WAL_LIMIT_BYTES:
+            self._is_held = False
+            return
+        emptied = await self._database.truncate_wal()
+        size = self._measure()
+        is_held = not emptied and size > WAL_WARN_BYTES
+        if is_held and not self._is_held:
+            log.warning("the WAL cannot be emptied while another process reads an old snapshot", wal_bytes=size)
+        self._is_held = is_held
+
+    def _measure(self) -> int:
+        try:
+            size = self._database.wal_path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        self._metrics.wal_bytes.set(size)
+        return size

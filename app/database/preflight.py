@@ -1,8 +1,14 @@
-"""Refuses at start a PostgreSQL database that would fail requests later."""
+"""Refuses at start a database that would fail requests later, lose what it confirms, or is another process's."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.config import Settings
 from app.database.engine import Database
 
 # What the statements of this release need, each right as PostgreSQL calls it. More rights do no harm; an operator who
@@ -20,6 +26,7 @@ NEEDED_RIGHTS: dict[str, tuple[str, ...]] = {
     "full_lanes": _EVERYTHING,
     "delivery_attempts": ("SELECT", "INSERT", "DELETE"),
 }
+FSYNC_OFF = "PostgreSQL has fsync = off, so an event it confirmed could be lost: turn it on"
 _ENCODING = "UTF8"
 
 _MISSING_RIGHTS = text(
@@ -31,6 +38,14 @@ _MISSING_RIGHTS = text(
      ORDER BY min(needed.ordinal)
     """
 )
+
+
+class DatabaseShared(Exception):
+    """Another process serves the same SQLite database."""
+
+
+class NotDurable(Exception):
+    """The database confirms a commit before it is on disk."""
 
 
 class DatabaseUnfit(Exception):
@@ -71,3 +86,43 @@ async def _check_rights(session: AsyncSession) -> None:
     if missing:
         grants = "; ".join(f"GRANT {rights} ON {name} TO {role}" for name, rights in missing)
         raise DatabaseUnfit(f"the role {role} lacks rights that the service needs: {grants}")
+
+
+async def check_durability(database: Database) -> None:
+    """Make sure that a commit is flushed to disk before it is confirmed.
+
+    What depends on the session is set on each of our connections; `fsync` is the server's own.
+
+    Raises:
+        NotDurable: when PostgreSQL does not flush at all.
+    """
+    if database.is_sqlite:
+        return
+    async with database.read() as session:
+        if await session.scalar(text("SELECT current_setting('fsync')")) == "off":
+            raise NotDurable(FSYNC_OFF)
+
+
+@contextmanager
+def sole_process(settings: Settings) -> Iterator[None]:
+    """Hold a lock file beside a SQLite database in production; elsewhere do nothing.
+
+    Raises:
+        DatabaseShared: when another process holds it.
+    """
+    if settings.environment != "production" or not settings.database.is_sqlite:
+        yield
+        return
+    # By any of its names it is one file.
+    lock = FileLock(f"{Path(str(settings.database.url.database)).resolve()}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DatabaseShared(
+            "DATABASE_URL names SQLite, which serves one worker, and another process has it: "
+            "start a single worker, or use PostgreSQL"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

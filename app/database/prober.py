@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.config import Settings
-from app.database.engine import CLOSE_SECONDS, create_engine
+from app.database.connection import CLOSE_SECONDS, create_engine
 from app.database.errors import database_errors
 
 PROBE_SECONDS = 0.8

@@ -8,8 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.errors import DatabaseDamaged
-from app.database.writability import DAMAGE, Writability
+from app.database.errors import DAMAGE, DatabaseDamaged, Writability
 
 REMOVED = (
     "The database file is no longer at its path. The running process still has it: "

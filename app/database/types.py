@@ -1,9 +1,10 @@
-"""Column types and SQL constructs that mean the same on SQLite and PostgreSQL."""
+"""Base of the models, and column types and SQL constructs that mean the same on SQLite and PostgreSQL."""
 
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Dialect,
+    MetaData,
     Text,
     TypeDecorator,
     Uuid,
@@ -20,10 +22,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import NullType
+
+JsonList = JSON().with_variant(JSONB(), "postgresql")  # a list of texts, which `json_has` searches
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -48,58 +52,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
-class database_now(GenericFunction[datetime]):  # noqa: N801 - named as the SQL function that it is
-    """The database's clock at the moment of evaluation (not of the transaction's start)."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-@compiles(database_now, "postgresql")
-def _now_postgresql(_element: database_now, _compiler: SQLCompiler, **_kw: Any) -> str:
-    return "clock_timestamp()"
-
-
-@compiles(database_now, "sqlite")
-def _now_sqlite(_element: database_now, _compiler: SQLCompiler, **_kw: Any) -> str:
-    # Milliseconds are all that SQLite's clock gives; the zeros keep the width of SQLAlchemy's own format.
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
-
-
-class statement_now(GenericFunction[datetime]):  # noqa: N801
-    """The database's clock at the start of the statement, the same in all of it: it may bound a range of an index."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-@compiles(statement_now, "postgresql")
-def _statement_now_postgresql(_element: statement_now, _compiler: SQLCompiler, **_kw: Any) -> str:
-    return "statement_timestamp()"
-
-
-@compiles(statement_now, "sqlite")
-def _statement_now_sqlite(_element: statement_now, _compiler: SQLCompiler, **_kw: Any) -> str:
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
-
-
-class latest(GenericFunction[datetime]):  # noqa: N801
-    """The later of two instants."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-@compiles(latest, "postgresql")
-def _latest_postgresql(element: latest, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"greatest({compiler.process(element.clauses, **kw)})"
-
-
-@compiles(latest, "sqlite")
-def _latest_sqlite(element: latest, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"max({compiler.process(element.clauses, **kw)})"
-
-
 class _ValueSet(TypeDecorator[Sequence[Any]]):
     """Many values as one bound value: an array on PostgreSQL, a JSON text on SQLite."""
 
@@ -121,22 +73,99 @@ class _ValueSet(TypeDecorator[Sequence[Any]]):
         return json.dumps([one.hex if isinstance(one, UUID) else one for one in value])
 
 
-class _among(GenericFunction[Any]):  # noqa: N801
-    type = NullType()  # of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve
+class Base(DeclarativeBase):
+    """Base of all models; its naming convention lets alembic name constraints alike."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {int: BigInteger, UUID: Uuid(), datetime: UtcDateTime()}
+
+
+def one_of(column: str, choices: type[StrEnum]) -> str:
+    """The check constraint that `column` holds one of `choices`."""
+    return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
+
+
+class database_now(GenericFunction[datetime]):  # noqa: N801 - named as the SQL function that it is
+    """The database's clock at the moment of evaluation (not of the transaction's start)."""
+
+    type = UtcDateTime()
     inherit_cache = True
-    name = "among"
 
 
-@compiles(_among, "postgresql")
-def _among_postgresql(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
-    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} = ANY ({values})"
+class statement_now(GenericFunction[datetime]):  # noqa: N801
+    """The database's clock at the start of the statement, the same in all of it: it may bound a range of an index."""
+
+    type = UtcDateTime()
+    inherit_cache = True
 
 
-@compiles(_among, "sqlite")
-def _among_sqlite(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
-    column, values = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled clauses
+class latest(GenericFunction[datetime]):  # noqa: N801
+    """The later of two instants."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+class json_words(GenericFunction[Any]):  # noqa: N801
+    """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
+
+    type = JsonList
+    inherit_cache = True
+
+
+class _Condition(GenericFunction[Any]):
+    type = NullType()  # of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve
+
+
+class _among(_Condition):  # noqa: N801
+    inherit_cache = True
+
+
+class _among_pairs(_Condition):  # noqa: N801
+    inherit_cache = True
+
+
+class _json_has(_Condition):  # noqa: N801
+    inherit_cache = True
+
+
+def _spell(function: type[GenericFunction[Any]], *, postgresql: str, sqlite: str) -> None:
+    """Give `function` its SQL in each dialect; `{0}`, `{1}`, … stand for its arguments."""
+    for dialect, template in (("postgresql", postgresql), ("sqlite", sqlite)):
+
+        def spelt(element: GenericFunction[Any], compiler: SQLCompiler, *, _sql: str = template, **kw: Any) -> str:
+            return _sql.format(*(compiler.process(clause, **kw) for clause in element.clauses))
+
+        compiles(function, dialect)(spelt)
+
+
+# Milliseconds are all that SQLite's clock gives; the zeros keep the width of SQLAlchemy's own format.
+_SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+_SQLITE_PAIRS = "SELECT l.value, r.value FROM json_each({2}) AS l JOIN json_each({3}) AS r USING (key)"
+
+_spell(database_now, postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
+_spell(statement_now, postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
+_spell(latest, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+_spell(
+    json_words,
+    postgresql="""((('["'::text || replace(({0})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb""",
+    sqlite="""'["' || replace({0}, ' ', '","') || '"]'""",
+)
+_spell(_among, postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT value FROM json_each({1}))")
+_spell(
+    _among_pairs,
+    postgresql="({0}, {1}) IN (SELECT * FROM unnest({2}, {3}))",
+    sqlite=f"({{0}}, {{1}}) IN ({_SQLITE_PAIRS})",
+)
+_spell(_json_has, postgresql="{0} ? {1}", sqlite="{1} IN (SELECT value FROM json_each({0}))")
 
 
 def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:
@@ -147,27 +176,8 @@ def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Se
 
 
 def among_ids(column: InstrumentedAttribute[UUID], ids: Iterable[UUID]) -> ColumnElement[bool]:
-    """The same for UUIDs."""
+    """`column` is one of `ids`, which are one bound value."""
     return _among(column, bindparam(None, list(ids), type_=_ValueSet(Uuid)))
-
-
-class _among_pairs(GenericFunction[Any]):  # noqa: N801
-    type = NullType()
-    inherit_cache = True
-    name = "among_pairs"
-
-
-@compiles(_among_pairs, "postgresql")
-def _among_pairs_postgresql(element: _among_pairs, compiler: SQLCompiler, **kw: Any) -> str:
-    left, right, lefts, rights = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"({left}, {right}) IN (SELECT * FROM unnest({lefts}, {rights}))"  # noqa: S608 - compiled clauses
-
-
-@compiles(_among_pairs, "sqlite")
-def _among_pairs_sqlite(element: _among_pairs, compiler: SQLCompiler, **kw: Any) -> str:
-    left, right, lefts, rights = (compiler.process(clause, **kw) for clause in element.clauses)
-    pairs = f"SELECT l.value, r.value FROM json_each({lefts}) AS l JOIN json_each({rights}) AS r USING (key)"  # noqa: S608
-    return f"({left}, {right}) IN ({pairs})"
 
 
 def among_pairs(
@@ -177,46 +187,6 @@ def among_pairs(
     lefts, rights = ([pair[side] for pair in pairs] for side in (0, 1))
     values = (bindparam(None, side, type_=_ValueSet(Text)) for side in (lefts, rights))
     return _among_pairs(*columns, *values)
-
-
-JsonList = JSON().with_variant(JSONB(), "postgresql")  # a list of texts, which `json_has` searches
-
-
-class json_words(GenericFunction[Any]):  # noqa: N801
-    """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
-
-    type = JsonList
-    inherit_cache = True
-
-
-@compiles(json_words, "postgresql")
-def _json_words_postgresql(element: json_words, compiler: SQLCompiler, **kw: Any) -> str:
-    [words] = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"""((('["'::text || replace(({words})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb"""
-
-
-@compiles(json_words, "sqlite")
-def _json_words_sqlite(element: json_words, compiler: SQLCompiler, **kw: Any) -> str:
-    [words] = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"""'["' || replace({words}, ' ', '","') || '"]'"""
-
-
-class _json_has(GenericFunction[Any]):  # noqa: N801
-    type = NullType()
-    inherit_cache = True
-    name = "json_has"
-
-
-@compiles(_json_has, "postgresql")
-def _json_has_postgresql(element: _json_has, compiler: SQLCompiler, **kw: Any) -> str:
-    items, item = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{items} ? {item}"
-
-
-@compiles(_json_has, "sqlite")
-def _json_has_sqlite(element: _json_has, compiler: SQLCompiler, **kw: Any) -> str:
-    items, item = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{item} IN (SELECT value FROM json_each({items}))"  # noqa: S608 - compiled clauses
 
 
 def json_has(items: InstrumentedAttribute[list[str]], item: InstrumentedAttribute[str]) -> ColumnElement[bool]:

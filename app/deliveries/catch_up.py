@@ -10,8 +10,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.deliveries.fan_out import FanOutRepository
 from app.deliveries.full_lane_repository import FullLaneRepository
 from app.deliveries.repository import DeliveryRepository

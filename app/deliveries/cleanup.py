@@ -9,8 +9,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.deliveries.cleanup_repository import Examined, PruneRepository, RemovalRepository
 
 log = structlog.get_logger(__name__)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import structlog
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.stalled_repository import StalledRepository
 

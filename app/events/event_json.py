@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, case, func
 
-from app.database.json_text import json_text
+from app.database.sql import json_text
 from app.events.models import SyncEvent
 from app.events.schemas import EventView
 

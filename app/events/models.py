@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, one_of
+from app.database.types import Base, one_of
 
 
 class EventType(StrEnum):

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base
+from app.database.types import Base
 
 
 class FileState(Base):

@@ -21,8 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, one_of
-from app.database.types import JsonList, json_words
+from app.database.types import Base, JsonList, json_words, one_of
 
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key alone
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from sync_client import RetryPolicy, SyncClient
-from tests.client.relay import Relay
 from tests.support.process import ServiceProcess
+from tests.support.relay import Relay
 from tests.support.tokens import TokenFactory
 
 # Enough attempts to outlive a restart, and no time lost between them.

@@ -7,8 +7,8 @@ from sqlalchemy import CheckConstraint, Connection, inspect
 import app.events.models
 import app.files.models
 import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata
-from app.database.base import Base
 from app.database.engine import Database
+from app.database.types import Base
 from app.events.models import EventType
 from app.subscriptions.models import Subscription
 

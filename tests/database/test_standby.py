@@ -12,9 +12,9 @@ from sqlalchemy import Engine, event
 
 from app.changes.change import EVERYTHING
 from app.changes.feed import ChangeFeed
-from app.database.durability import DurabilityCheck
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
+from app.database.opening import DurabilityCheck
 from app.events.event_reader import EventReader
 from app.main import create_app
 from tests.conftest import MakeSettings, alembic

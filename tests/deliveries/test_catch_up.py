@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.database.types import database_now
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.repository import DeliveryRepository

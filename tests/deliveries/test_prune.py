@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert, select, update
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.deliveries.cleanup import Pruning
 from app.deliveries.cleanup_repository import Examined, Page, PruneRepository
 from app.subscriptions.models import Attempt, Delivery

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
-from app.database.advisory_lock import BackgroundJob, try_lock_job
 from app.database.engine import Database
+from app.database.locks import BackgroundJob, try_lock_job
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.stalled import StalledLanes
 from app.subscriptions.models import Delivery, Ordering

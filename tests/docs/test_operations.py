@@ -5,7 +5,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.config import Settings
-from app.database.pool_metrics import DatabaseMetrics
+from app.database.metrics import DatabaseMetrics
 from app.deliveries.metrics import WebhookMetrics
 from app.metrics import Metrics
 from tests.docs.markdown import OPERATIONS, rows, section

@@ -11,10 +11,9 @@ from app.auth.token import Scope
 from app.changes.errors import TooManyFollowers
 from app.config import load_settings
 from app.database.engine import Database
-from app.database.errors import DatabaseDamaged, DatabaseUnavailable
+from app.database.errors import DatabaseDamaged, DatabaseUnavailable, WritesRefused
 from app.database.migrations import NotMigrated, Schema, prepare_schema
 from app.database.watermark import NotYetDurable
-from app.database.writability import WritesRefused
 from app.events.deadlines import CommitTooLate
 from app.events.ledger import LedgerBusy
 from app.http.body import BodiesBusy

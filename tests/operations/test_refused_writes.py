@@ -12,8 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
-from app.database.durability import DurabilityCheck
 from app.database.engine import Database
+from app.database.opening import DurabilityCheck
 from app.main import create_app
 from app.operations.health import HealthMonitor
 from tests.conftest import MakeSettings, alembic

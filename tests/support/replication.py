@@ -55,9 +55,14 @@ class ReplicatedPostgres:
         """Terminate what waits for the standby."""
         self.primary.sql(f"SELECT pg_terminate_backend(pid) {WAITING}")
 
+    def wait_until_received(self) -> None:
+        """Return once the standby has everything."""
+        self.wait_for("SELECT replay_lsn >= pg_current_wal_lsn() FROM pg_stat_replication", "t")
+
     def promote_standby(self) -> None:
-        """Lose the primary for good, and make the standby the primary of what it has."""
+        """Lose the primary for good, and make the standby, which may be down, the primary of what it has."""
         self.primary.kill()
+        self.standby.kill()
         self.standby.start()
         self.standby.sql("SELECT pg_promote()")
 

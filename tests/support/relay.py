@@ -1,8 +1,9 @@
-"""A TCP relay as a failing proxy is: its target can move, and it cuts connections in the middle of an answer."""
+"""A TCP relay that fails as proxies and firewalls do: its target moves, it cuts connections, it goes silent."""
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,8 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.target = target
         self.cuts: deque[int] = deque()
+        self._is_silent = False
+        self._silenced: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
@@ -33,25 +36,53 @@ class Relay:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        """Abort all connections."""
+        for writer in self._connections.values():
+            writer.transport.abort()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Lose what is sent, as a firewall does that has forgotten its connections.
+
+        The connections of before and those opened meanwhile stay open and silent for ever; later ones work.
+        """
+        self._silenced |= self._connections.keys()
+        self._is_silent = True
+        try:
+            yield
+        finally:
+            self._is_silent = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._connections[task] = writer
+        if self._is_silent:
+            self._silenced.add(task)
         cut = self.cuts.popleft() if self.cuts else None
         try:
             with suppress(OSError):
                 await self._join(reader, writer, cut)
         finally:
             writer.transport.abort()
+            self._silenced.discard(task)
             del self._connections[task]
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: int | None) -> None:
         back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        whole = asyncio.current_task()
         passing = [
-            asyncio.create_task(_pass_on(reader, back_writer, None)),
-            asyncio.create_task(_pass_on(back_reader, writer, cut)),
+            asyncio.create_task(self._pass_on(whole, reader, back_writer, None)),
+            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut)),
         ]
         try:
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
@@ -61,11 +92,18 @@ class Relay:
             await asyncio.gather(*passing, return_exceptions=True)
             back_writer.transport.abort()
 
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at_most: int | None) -> None:
-    passed = 0
-    while (at_most is None or passed < at_most) and (data := await reader.read(65_536)):
-        part = data if at_most is None else data[: at_most - passed]
-        writer.write(part)
-        await writer.drain()
-        passed += len(part)
+    async def _pass_on(
+        self,
+        whole: asyncio.Task[None] | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        at_most: int | None,
+    ) -> None:
+        passed = 0
+        while (at_most is None or passed < at_most) and (data := await reader.read(65_536)):
+            if whole in self._silenced:
+                continue
+            part = data if at_most is None else data[: at_most - passed]
+            writer.write(part)
+            await writer.drain()
+            passed += len(part)

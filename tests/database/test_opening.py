@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.database import wal
-from app.database.engine import WAL_LIMIT_BYTES, Database
-from app.database.pool_metrics import DatabaseMetrics
-from app.database.wal import WalTruncation
+from app.database import opening
+from app.database.connection import WAL_LIMIT_BYTES
+from app.database.engine import Database
+from app.database.metrics import DatabaseMetrics
+from app.database.opening import WalTruncation
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_wal_that_a_reader_held_is_emptied_once_it_ends(
     database: Database, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(wal, "WARN_BYTES", WAL_LIMIT_BYTES)
+    monkeypatch.setattr(opening, "WAL_WARN_BYTES", WAL_LIMIT_BYTES)
     metrics = DatabaseMetrics()
     task, ledger = WalTruncation(database, metrics), open_ledger(database)
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as reader:

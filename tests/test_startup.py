@@ -7,7 +7,7 @@ import pytest
 
 LOOK = """
 import gc
-from app.gc_tuning import tune_garbage_collector
+from app.startup import tune_garbage_collector
 from app import main
 tracked = len(gc.get_objects())
 tune_garbage_collector()
