@@ -64,7 +64,7 @@ async def test_the_files_of_the_metrics_have_their_space(
 ) -> None:
     assert len(await workers_serve(service, 2)) == 2
     await client.get("/metrics")
-    files = [os.stat(path) for path in glob.glob(f"{folder}/sync-metrics-*/*.db")]  # noqa: PTH116, PTH207, ASYNC240
+    files = [os.stat(path) for path in glob.glob(f"{folder}/sync-metrics-*/*.db")]  # noqa: PTH116, PTH207
     assert sorted(file.st_size for file in files) == sorted([*FILE_BYTES.values()] * 2), "none was forgotten, none grew"
     assert all(file.st_blocks * 512 >= file.st_size for file in files), "a write to a hole could end the process"
 
