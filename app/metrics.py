@@ -111,6 +111,11 @@ class HttpMetrics:
             ("reason",),
             registry=registry,
         )
+        self.connections_closed = Counter(
+            "sync_http_connections_closed",
+            "Idle connections closed because there were too many for the limit of open files.",
+            registry=registry,
+        )
         for reason in REJECTIONS:
             self._rejected.labels(reason)
         # There are few of them, and the library's own look-up takes a lock and several times as long.

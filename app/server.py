@@ -89,16 +89,19 @@ def _tell_address(config: uvicorn.Config) -> None:
 
 
 @dataclass
-class Retry:
-    """When the successor of a worker starts, None while the worker runs, and the pause before that."""
+class Worker:
+    """What the supervisor knows of a worker; `restart_at` is None while it runs."""
 
-    at: float | None = None
+    is_asked: bool = False
+    has_answered: bool = False
+    has_served: bool = False
+    restart_at: float | None = None
     pause_seconds: float = 0
 
-    def plan(self, *, failed: bool, now: float) -> None:
+    def plan_restart(self, *, failed: bool, now: float) -> None:
         """The worker has ended at `now`, with an error that its successor may meet too if it `failed`."""
         self.pause_seconds = min(2 * self.pause_seconds or 1, MAX_PAUSE_SECONDS) if failed else 0
-        self.at = now + self.pause_seconds
+        self.restart_at = now + self.pause_seconds
 
 
 class _Supervisor(Multiprocess):
@@ -111,40 +114,56 @@ class _Supervisor(Multiprocess):
         super().__init__(config, sockets)
         self.has_failed = False
         self._has_served = False
-        self._retries: dict[Process, Retry] = {}
+        self._workers: dict[Process, Worker] = {}
 
     def keep_subprocess_alive(self) -> None:
         """Look after each worker; uvicorn calls this twice a second."""
         for index, process in enumerate(self.processes):
             if self.should_exit.is_set():
                 return
-            if process.is_alive(self.config.timeout_worker_healthcheck):
-                if (process in self._retries or not self._has_served) and process.is_ready():
-                    self._has_served = True
-                    self._retries.pop(process, None)
-                continue
-            retry = self._retries.setdefault(process, Retry())
-            if retry.at is None:
+            worker = self._workers.setdefault(process, Worker())
+            if worker.restart_at is not None:
+                if time.monotonic() >= worker.restart_at:
+                    successor = self.processes[index] = Process(self.config, self.sockets)
+                    successor.start()
+                    self._workers[successor] = Worker(pause_seconds=worker.pause_seconds)
+                    del self._workers[process]
+            elif not self._responds(process, worker):
                 process.kill()  # it may hang
                 process.join()
-                self._bury(process, retry)
-            elif time.monotonic() >= retry.at:
-                successor = self.processes[index] = Process(self.config, self.sockets)
-                successor.start()
-                self._retries[successor] = Retry(pause_seconds=retry.pause_seconds)
-                del self._retries[process]
+                self._bury(process, worker)
 
-    def _bury(self, process: Process, retry: Retry) -> None:
-        """Set the time of the successor: at once, unless the worker ended by itself with an error."""
+    def _responds(self, process: Process, worker: Worker) -> bool:
+        """Whether the worker runs and does not hang; one that has never answered still imports, however long."""
+        if not process.process.is_alive():
+            return False
+        try:
+            if not worker.is_asked:
+                process.parent_conn.send(b"ping")
+                worker.is_asked = True
+            if not worker.has_answered:
+                if not process.parent_conn.poll():
+                    return True
+                process.parent_conn.recv()
+                worker.has_answered = True
+        except (OSError, EOFError):  # it has just ended
+            return False
+        if not worker.has_served and process.is_ready():
+            worker.has_served = self._has_served = True
+            worker.pause_seconds = 0
+        return process.is_alive(self.config.timeout_worker_healthcheck)
+
+    def _bury(self, process: Process, worker: Worker) -> None:
+        """Plan the successor: at once, unless the worker ended by itself with an error."""
         is_failure = bool(process.exitcode and process.exitcode > 0)
         if is_failure and not self._has_served:
             log.error("a worker cannot start, the service ends", worker=process.pid)
             self.has_failed = True
             self.should_exit.set()
             return
-        retry.plan(failed=is_failure, now=time.monotonic())
-        wait = {"status": process.exitcode, "restart_in_seconds": retry.pause_seconds}
-        log.error("a worker has ended", worker=process.pid, **wait)
+        worker.plan_restart(failed=is_failure, now=time.monotonic())
+        end = {"status": process.exitcode, "restart_in_seconds": worker.pause_seconds}
+        log.error("a worker has ended", worker=process.pid, **end)
 
 
 def _supervise(config: uvicorn.Config, listeners: list[socket]) -> int:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from app.metrics import FILE_BYTES
-from app.server import Retry
+from app.server import Worker
 from tests.conftest import service_processes
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
@@ -50,13 +50,13 @@ async def workers_serve(service: ServiceProcess, starts: int) -> list[int]:
 
 
 def test_the_pauses_before_a_successor_grow_up_to_a_minute() -> None:
-    retry, pauses = Retry(), []
+    worker, pauses = Worker(), []
     for _ in range(8):
-        retry.plan(failed=True, now=0)
-        pauses.append(retry.at)
+        worker.plan_restart(failed=True, now=0)
+        pauses.append(worker.restart_at)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    retry.plan(failed=False, now=5)
-    assert retry.at == 5, "one that was killed has its successor at once"
+    worker.plan_restart(failed=False, now=5)
+    assert worker.restart_at == 5, "one that was killed has its successor at once"
 
 
 async def test_the_files_of_the_metrics_have_their_space(

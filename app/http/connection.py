@@ -3,16 +3,24 @@
 import asyncio
 import fcntl
 import json
+import resource
 import socket
 import struct
 import termios
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from heapq import nsmallest
+from typing import Protocol
 
 import structlog
 from uuid_utils.compat import uuid7
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.config import Settings
 from app.errors import PROBLEM_JSON, phrase, problem_document
 
+OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
 log = structlog.get_logger("app.access")
@@ -83,6 +91,50 @@ class Refusal(Exception):
         )
 
 
+class Connection(Protocol):
+    """What a limit of connections looks at."""
+
+    transport: asyncio.Transport
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the connection was last of use, by the clock of the loop; None while it is."""
+        ...
+
+
+class ConnectionLimit:
+    """Closes the idlest connections before the process has used up its open files.
+
+    Without files left the kernel's queue fills with connections that nobody accepts, honest ones among them.
+    """
+
+    def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
+        self._maximum = maximum
+        self._on_close = on_close
+        self._is_reached = False
+
+    @classmethod
+    def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
+        """The limit that leaves files for the database, the webhooks and everything else."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        others = settings.database_pool_size + settings.database_max_overflow + settings.webhook_concurrency
+        return cls(max(files - others - OTHER_FILES, files // 2), on_close)
+
+    def make_room(self, connections: Collection[Connection]) -> None:
+        """Close the idlest of `connections` when they are too many, some at once, and log that once."""
+        excess = len(connections) - self._maximum
+        if excess < 0:
+            self._is_reached = self._is_reached and len(connections) > self._maximum * 3 // 4
+            return
+        idle = [(since, id(one), one) for one in connections if (since := one.idle_since) is not None]
+        for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
+            one.transport.close()
+            self._on_close()
+        if not self._is_reached:
+            self._is_reached = True
+            log.warning("too many connections for the limit of open files: the idlest are closed", limit=self._maximum)
+
+
 class ReaderWatch:
     """Cuts off a client that reads nothing of its responses for `timeout_seconds`; a slow reader is not."""
 
@@ -133,3 +185,23 @@ def count_in_kernel(transport: asyncio.Transport, queue: int) -> int:
     with suppress(OSError):  # a system without this call
         queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, queued)
     return int(struct.unpack("i", queued)[0])
+
+
+def without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """`app` for HTTP/1.0, which has no chunks: a body of unknown length is all that comes until the connection ends."""
+
+    has_length = True
+
+    async def send(message: ASGISendEvent) -> None:
+        nonlocal has_length
+        if message["type"] == "http.response.start":
+            has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            cycle.chunked_encoding = None if has_length else False
+        elif message["type"] == "http.response.body" and not has_length:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await cycle.send(message)
+
+    async def respond(scope: Scope, receive: ASGIReceiveCallable, _send: ASGISendCallable) -> None:
+        await app(scope, receive, send)
+
+    return respond

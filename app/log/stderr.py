@@ -65,7 +65,7 @@ class StderrHandler(logging.Handler):
             return
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            _log.warning("log lines were dropped: nobody read them in time", lines=dropped)
+            _log.warning("log lines were dropped: standard error did not take them at once", lines=dropped)
 
     def _drop(self) -> None:
         self._dropped += 1
