@@ -16,7 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.config import Settings
-from app.http.connection import PortTaken, address, bind
+from app.http.connection import PortTaken, address, bind, unix_path
 from app.http.protocol import BoundedHttpProtocol
 from app.metrics import MULTIPROCESS_DIRECTORY
 
@@ -54,19 +54,27 @@ def serve(settings: Settings) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
         timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=settings.shutdown_request_timeout,
     )
     try:
-        listener = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")
+        bound = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")
     except PortTaken as error:
         log.error(str(error))  # noqa: TRY400 - the line says all there is to know
         return START_REFUSED
     # uvloop takes one connection from each socket in a turn of its loop. Under load a turn can take 50 ms, and a probe
     # would wait behind hundreds of connections that came together. All these sockets are one queue of the kernel's.
-    listeners = [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
-    if settings.web_concurrency > 1:
-        return _supervise(config, listeners)
+    listeners = [*bound, *(listener.dup() for listener in bound for _ in range(ACCEPTED_AT_ONCE - 1))]
+    try:
+        return _supervise(config, listeners) if settings.web_concurrency > 1 else _run(config, listeners)
+    finally:
+        path = unix_path(settings.server_host)
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+def _run(config: uvicorn.Config, listeners: list[socket]) -> int:
     try:
         _Server(config).run(listeners)
     except KeyboardInterrupt:
@@ -85,7 +93,8 @@ def _allow_many_connections() -> None:
 
 
 def _tell_address(config: uvicorn.Config) -> None:
-    log.info("listening", url=f"http://{address(config.host, config.port)}")
+    is_network = unix_path(config.host) is None
+    log.info("listening", url=f"http://{address(config.host, config.port)}" if is_network else config.host)
 
 
 @dataclass

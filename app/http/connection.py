@@ -1,6 +1,7 @@
 """Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of what is no request."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import resource
@@ -10,6 +11,7 @@ import termios
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from heapq import nsmallest
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -20,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.config import Settings
 from app.errors import PROBLEM_JSON, phrase, problem_document
 
+UNIX = "unix:"
 OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
@@ -37,21 +40,53 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bind(host: str, port: int, *, setting: str, shared: bool = False) -> socket.socket:
-    """A socket bound to `port`, which listens once it is served. With `shared`, other processes can bind the port too.
+def unix_path(host: str) -> Path | None:
+    """The path of `unix:/path`; None for a host of the network."""
+    return Path(host.removeprefix(UNIX)) if host.startswith(UNIX) else None
+
+
+def bind(host: str, port: int, *, setting: str, shared: bool = False) -> list[socket.socket]:
+    """Sockets bound to `port`, which listen once they are served; `localhost` has one for each family of addresses.
+
+    With `unix:/path` it is a Unix socket, which every user of the machine may connect to. With `shared`, other
+    processes can bind the port too.
 
     Raises:
-        PortTaken: the service cannot listen on the port; the message names its `setting`.
+        PortTaken: the service cannot listen there; the message names its `setting`.
     """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    path = unix_path(host)
+    if path is not None:
+        return [_bind_path(path)]
+    listeners = []
+    for one in ("127.0.0.1", "::1") if host == "localhost" else (host,):
+        listener = socket.socket(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            listener.bind((one, port))
+        except OSError as error:
+            listener.close()
+            if one == "::1" and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                continue  # a machine without IPv6
+            raise PortTaken(f"{setting}: cannot listen on {address(one, port)}: {error.strerror}") from None
+        listeners.append(listener)
+    return listeners
+
+
+def _bind_path(path: Path) -> socket.socket:
+    """A Unix socket in place of one that a process left there when it was killed."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind((host, port))
+        if path.is_socket() and listener.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink()
+        listener.close()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        path.chmod(0o666)
     except OSError as error:
         listener.close()
-        raise PortTaken(f"{setting}: cannot listen on {address(host, port)}: {error.strerror}") from None
+        raise PortTaken(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
     return listener
 
 

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from app.config import Settings
 from app.errors import add_error_handlers
-from app.http.connection import bind
+from app.http.connection import bind, unix_path
 from app.http.middleware import RequestMiddleware
 from app.http.protocol import BoundedHttpProtocol
 from app.metrics import MULTIPROCESS_DIRECTORY, Metrics
@@ -179,7 +179,8 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
         return
     # Every worker listens; each responds for all of them.
     shared = settings.web_concurrency > 1
-    listener = bind(settings.server_host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
+    host = settings.server_host if unix_path(settings.server_host) is None else "127.0.0.1"
+    listeners = bind(host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
     config = uvicorn.Config(
         _create_app(settings, metrics, exporter),
         lifespan="on",
@@ -190,7 +191,7 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
         timeout_graceful_shutdown=1,
     )
     server = _InnerServer(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics-server")
+    serving = asyncio.create_task(server.serve(sockets=listeners), name="metrics-server")
     try:
         yield
     finally:

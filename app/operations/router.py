@@ -28,7 +28,7 @@ class ApiInformation(BaseModel):
                     "version": "1.0.0",
                     "description": "Service for handling synchronization events",
                     "status": "running",
-                    "links": {"documentation": "/docs", "health": "/health", "events": "/sync-events"},
+                    "links": {"documentation": "docs", "health": "health", "events": "sync-events"},
                 }
             ]
         }
@@ -38,7 +38,7 @@ class ApiInformation(BaseModel):
     version: str
     description: str
     status: str = Field(description="`running`: the process answers. `/health` tells more.")
-    links: dict[str, str]
+    links: dict[str, str] = Field(description="Relative to the URL of the request.")
 
 
 @router.get(
@@ -57,11 +57,11 @@ async def get_information(request: Request) -> ApiInformation:
         description=settings.api_description,
         status="running",
         links={
-            "documentation": "/docs",
-            "reference": "/redoc",
-            "openapi": "/openapi.json",
-            "health": "/health",
-            "events": "/sync-events",
+            "documentation": "docs",
+            "reference": "redoc",
+            "openapi": "openapi.json",
+            "health": "health",
+            "events": "sync-events",
         },
     )
 

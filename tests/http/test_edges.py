@@ -200,6 +200,29 @@ async def test_http_1_0_has_no_chunks(service: Service) -> None:
     assert body.startswith((b":", b"id:", b"event:", b"retry:", b"data:")), "no length of a chunk"
 
 
+@pytest.mark.parametrize(("said", "url"), [("/api/sync/", "/api/sync"), ("//evil.example", "/"), ("/a?b", "/")])
+async def test_a_proxy_names_the_prefix_that_it_strips(client: httpx.AsyncClient, said: str, url: str) -> None:
+    document = (await client.get("/openapi.json", headers={"X-Forwarded-Prefix": said})).json()
+    assert [server["url"] for server in document["servers"]] == [url]
+
+
+async def test_references_hold_behind_a_prefix(client: httpx.AsyncClient) -> None:
+    def behind(response: httpx.Response, reference: str) -> str:
+        """The path that the service sees when a proxy strips `/api/sync/`."""
+        outside = httpx.URL(f"https://files.example/api/sync{response.url.path}").join(reference)
+        assert outside.host == "files.example"
+        return outside.raw_path.decode().removeprefix("/api/sync")
+
+    created = [await client.post("/sync-events", json=json.loads(event())) for _ in range(2)]
+    for one in created:
+        assert (await client.get(behind(one, one.headers["Location"]))).json()["event_id"] == one.json()["event_id"]
+    page = await client.get("/sync-events?limit=1")
+    after = await client.get(behind(page, page.links["next"]["url"]))
+    assert after.json()[0]["position"] == page.json()[0]["position"] - 1
+    root = await client.get("/")
+    assert {(await client.get(behind(root, link))).status_code for link in root.json()["links"].values()} == {200}
+
+
 async def test_strangers_do_not_use_up_the_files(service: Service, client: httpx.AsyncClient) -> None:
     seen, closed = len(service.lines()), await metric(client, "sync_http_connections_closed_total")
     assert closed == 0

@@ -74,6 +74,14 @@ async def test_there_is_nothing_else_among_the_assets(anonymous: httpx.AsyncClie
     assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
+async def test_a_prefix_is_a_setting_that_no_stranger_changes(
+    make_settings: MakeSettings,
+) -> None:
+    async with serve_in_process(create_app(make_settings(root_path="/api/sync/"))) as client:
+        document = (await client.get("/openapi.json", headers={"X-Forwarded-Prefix": "/elsewhere"})).json()
+        assert [server["url"] for server in document["servers"]] == ["/api/sync"]
+
+
 async def test_the_title_is_text(make_settings: MakeSettings) -> None:
     async with serve_in_process(create_app(make_settings(api_title="</title><script>alert(1)</script>"))) as client:
         for url in PAGES:
