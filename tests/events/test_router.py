@@ -1,5 +1,6 @@
 """Recording events and reading them back, over HTTP, on both databases."""
 
+import json
 from uuid import UUID, uuid4
 
 import httpx
@@ -85,6 +86,43 @@ async def test_a_key_used_for_another_event_is_refused(client: httpx.AsyncClient
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:sync-service:problem:idempotency-key-reused"
     assert len((await client.get("/sync-events")).json()) == 1
+
+
+SENT = {"n": 1, "list": [0, 100, None], "inner": {"big": 9007199254740993, "on": True}}
+
+
+async def retry(client: httpx.AsyncClient, before: str, after: str) -> int:
+    """The status of a repeated POST, one number of whose metadata is spelt in another way."""
+    body = json.dumps(new_event(metadata=SENT))
+    headers = {"Idempotency-Key": "key-1", "Content-Type": "application/json"}
+    assert (await client.post("/sync-events", content=body, headers=headers)).status_code == 201
+    assert before in body
+    return (await client.post("/sync-events", content=body.replace(before, after), headers=headers)).status_code
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [('"n": 1', '"n": 1.0'), ("[0, 100, null]", "[-0.0, 1e2, null]"), ("[0, 100, null]", "[-0, 1E+2, null]")],
+)
+async def test_equal_json_values_are_equal_bodies(client: httpx.AsyncClient, before: str, after: str) -> None:
+    assert await retry(client, before, after) == 201
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("9007199254740993", "9007199254740992"),
+        ("9007199254740993", "9007199254740992.0"),
+        ('"n": 1', '"n": true'),
+        ('"on": true', '"on": 1'),
+        ('"n": 1', '"n": "1"'),
+        ("[0, 100, null]", "[0, null, 100]"),
+        ("[0, 100, null]", "[0, 100]"),
+        ("[0, 100, null]", "{}"),
+    ],
+)
+async def test_other_json_values_are_other_bodies(client: httpx.AsyncClient, before: str, after: str) -> None:
+    assert await retry(client, before, after) == 422
 
 
 async def test_keys_are_scoped_to_the_sender(client: httpx.AsyncClient, tokens: TokenFactory) -> None:
