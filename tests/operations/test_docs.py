@@ -91,10 +91,12 @@ async def test_the_title_is_text(make_settings: MakeSettings) -> None:
 
 
 async def test_behind_a_prefix_the_document_names_it(make_settings: MakeSettings) -> None:
-    app = create_app(make_settings())
+    settings = make_settings()
+    app = create_app(settings)
 
     async def behind_a_proxy(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        await app({**scope, "root_path": "/sync", "path": f"/sync{scope['path']}"}, receive, send)
+        moved = {"root_path": "/sync", "path": f"/sync{scope['path']}", "state": {"settings": settings}}
+        await app({**scope, **moved}, receive, send)
 
     transport = httpx.ASGITransport(app=behind_a_proxy)
     async with httpx.AsyncClient(transport=transport, base_url="http://sync-service") as client:
