@@ -19,10 +19,10 @@ from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
 from app.log import configure_logging
 from app.log.stderr import count_dropped_lines
-from app.metrics import Metrics, reserve_files
+from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
-from app.operations.metrics import metrics_router
+from app.operations.metrics import metrics_router, reserve_files
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced

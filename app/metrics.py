@@ -5,15 +5,11 @@ an id or anything else that a caller can invent. With several worker processes t
 through files in `PROMETHEUS_MULTIPROC_DIR`, which prometheus-client reads when it is imported.
 """
 
-import os
 import platform
 from collections import Counter as TypeCounts
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 
-import prometheus_client.values
-import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -38,45 +34,6 @@ REJECTIONS = (
 )
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # events
-
-MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-# More than every series together needs, by the kind of instrument.
-FILE_BYTES = {
-    "counter": 524_288,
-    "histogram": 524_288,
-    "gauge_livemax": 65_536,
-    "gauge_livesum": 65_536,
-    "gauge_max": 65_536,
-}
-
-log = structlog.get_logger(__name__)
-
-
-def reserve_files() -> None:
-    """Reserve the disk space of this worker's files before the first instrument is made.
-
-    prometheus-client maps them into memory with holes, and a write to a hole ends the process (SIGBUS) when the disk is
-    full. Where there is no space, this process counts for itself alone.
-    """
-    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
-    if not directory:
-        return
-    files = {Path(directory) / f"{kind}_{os.getpid()}.db": size_bytes for kind, size_bytes in FILE_BYTES.items()}
-    try:
-        for path, size_bytes in files.items():
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
-    except OSError as error:
-        for path in files:
-            path.unlink(missing_ok=True)
-        log.warning("no space for the files of the metrics: this worker counts for itself", reason=error.strerror)
-        count_alone()
-
-
-def count_alone() -> None:
-    """Keep the values of the instruments to come in the memory of this process."""
-    os.environ.pop(MULTIPROCESS_DIRECTORY, None)
-    prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
 
 
 class HttpMetrics:

@@ -18,7 +18,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from app.config import Settings
 from app.http.connection import PortTaken, address, bind, unix_path
 from app.http.protocol import BoundedHttpProtocol
-from app.metrics import MULTIPROCESS_DIRECTORY
+from app.operations.metrics import MULTIPROCESS_DIRECTORY
 
 ACCEPTED_AT_ONCE = 16
 START_REFUSED = 1

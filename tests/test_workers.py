@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from app.metrics import FILE_BYTES
+from app.operations.metrics import FILE_BYTES
 from app.server import Worker
 from tests.conftest import service_processes
 from tests.support.fork_server import ForkServer

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import prometheus_client.values
+import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
@@ -21,11 +23,20 @@ from app.errors import add_error_handlers
 from app.http.connection import bind, unix_path
 from app.http.middleware import RequestMiddleware
 from app.http.protocol import BoundedHttpProtocol
-from app.metrics import MULTIPROCESS_DIRECTORY, Metrics
+from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.repository import LedgerStatus
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+# More than every series together needs, by the kind of instrument.
+FILE_BYTES = {
+    "counter": 524_288,
+    "histogram": 524_288,
+    "gauge_livemax": 65_536,
+    "gauge_livesum": 65_536,
+    "gauge_max": 65_536,
+}
 _LIVE_GAUGE = re.compile(r"gauge_live[a-z]+_(?P<pid>\d+)\.db")
 METRICS_EXAMPLE = """\
 # HELP sync_events_unprocessed Events that wait for the sweep.
@@ -34,6 +45,34 @@ sync_events_unprocessed 12.0
 """
 
 metrics_router = APIRouter(tags=["operations"])
+log = structlog.get_logger(__name__)
+
+
+def reserve_files() -> None:
+    """Reserve the disk space of this worker's files before the first instrument is made.
+
+    prometheus-client maps them into memory with holes, and a write to a hole ends the process (SIGBUS) when the disk is
+    full. Where there is no space, this process counts for itself alone.
+    """
+    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
+    if not directory:
+        return
+    files = {Path(directory) / f"{kind}_{os.getpid()}.db": size_bytes for kind, size_bytes in FILE_BYTES.items()}
+    try:
+        for path, size_bytes in files.items():
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+    except OSError as error:
+        for path in files:
+            path.unlink(missing_ok=True)
+        log.warning("no space for the files of the metrics: this worker counts for itself", reason=error.strerror)
+        count_alone()
+
+
+def count_alone() -> None:
+    """Keep the values of the instruments to come in the memory of this process."""
+    os.environ.pop(MULTIPROCESS_DIRECTORY, None)
+    prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
 
 
 class MetricsExporter:
