@@ -76,14 +76,14 @@ def count_alone() -> None:
 
 
 class MetricsExporter:
-    """What `GET /metrics` answers, in Prometheus' text format 0.0.4."""
+    """What `GET /metrics` responds, in Prometheus' text format 0.0.4."""
 
     def __init__(self, metrics: Metrics, monitor: HealthMonitor) -> None:
         self._metrics = metrics
         self._monitor = monitor
 
     async def render(self) -> bytes:
-        """Every metric; without those of the ledger when the database does not answer within a second."""
+        """Every metric; without those of the ledger when the database does not respond within a second."""
         status = await self._monitor.ledger_status()
         refused = self._monitor.writes_refused_reason is not None
         return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status, refused)))
@@ -106,7 +106,7 @@ class _StatusCollector(Collector):
         self._writes_refused = writes_refused
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("sync_database_up", "1 when the database answers, else 0.", float(self._status is not None))
+        yield _gauge("sync_database_up", "1 when the database responds, else 0.", float(self._status is not None))
         yield _gauge(
             "sync_writes_refused",
             "1 while events cannot be recorded for a reason that `/health` names, else 0; the database being away is "
@@ -192,7 +192,7 @@ def _is_running(pid: int) -> bool:
 )
 @metrics_router.head("/metrics", include_in_schema=False)
 async def get_metrics(request: Request) -> Response:
-    """Metrics for Prometheus, in its text format; answers within a second, also while the database does not."""
+    """Metrics for Prometheus, in its text format; it responds within a second, also while the database does not."""
     exporter: MetricsExporter = request.state.exporter
     return Response(await exporter.render(), media_type=CONTENT_TYPE)
 
