@@ -32,6 +32,7 @@ from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
 from app.files.schemas import DeliveryProgress
 from app.http.body import LargeBodies
+from app.http.connection import ConnectionLimit
 from app.http.pages import PageMemory
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
@@ -58,6 +59,7 @@ class State(TypedDict):
     rate_limiter: RateLimiter | None
     large_bodies: LargeBodies
     page_memory: PageMemory
+    connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
@@ -137,6 +139,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                     on_reject=partial(metrics.http.rejected, "large_bodies"),
                 ),
                 page_memory=page_memory,
+                connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,

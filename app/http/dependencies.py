@@ -155,7 +155,7 @@ def page_links(
 def _page(request: Request, limit: int, query: dict[str, int]) -> str:
     changed = {"limit", "offset", *query}
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changed]
-    return f"{request.url.path}?{urlencode([*kept, ('limit', limit), *query.items()])}"
+    return f"?{urlencode([*kept, ('limit', limit), *query.items()])}"
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]
