@@ -46,6 +46,10 @@ class ClientConnection(Protocol):
         ...
 
 
+class ResponseCutOff(Exception):
+    """The rest of a response cannot be had, which is in the log. The server closes the connection."""
+
+
 class TooManyUnderWay(Unavailable):
     """503; nothing was done."""
 
@@ -139,7 +143,7 @@ class RequestMiddleware:
                 request.status = request.status or CLIENT_LEFT
                 bind_request_fields(reason=describe(error))
                 return
-            bug = error
+            bug = None if isinstance(error, ResponseCutOff) else error
             if request.status:
                 error.add_note(LOGGED)
                 raise  # the response has begun, so only the server can end it: by closing the connection

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import structlog
 from fastapi import Request, Response
 
-from app.errors import Unavailable, describe
-from app.http.middleware import Receive, Scope, Send
+from app.errors import ProblemError, describe
+from app.http.middleware import Receive, ResponseCutOff, Scope, Send
 
 SLICE_BYTES = 2**20
 LEAST_SLICE_BYTES = 2**16
@@ -15,10 +15,6 @@ SENT_BYTES = 48 * 2**20  # from here on slices have the least size
 PIECE_BYTES = 2**16
 
 log = structlog.get_logger(__name__)
-
-
-class PageCutOff(Exception):
-    """The rest of a page cannot be read. The server closes the connection, so that the client has no whole JSON."""
 
 
 class PageMemory:
@@ -69,7 +65,7 @@ class PageResponse(Response):
         """Send it; what a client that left does not take goes nowhere.
 
         Raises:
-            PageCutOff: when a later slice cannot be read.
+            ResponseCutOff: when a later slice cannot be read.
         """
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         part, self.body = bytes(self.body), b""
@@ -81,14 +77,14 @@ class PageResponse(Response):
                 part = await anext(self._rest)
             except StopAsyncIteration:
                 part, self._rest = b"", None
-            except Unavailable as error:
+            except ProblemError as error:
                 log.warning("page cut off", reason=describe(error.__cause__ or error))
-                raise PageCutOff from error
+                raise ResponseCutOff from error
         await self._send(part, send, more_body=False)
 
     async def _send(self, part: bytes, send: Send, *, more_body: bool) -> None:
         with self._memory.holding(len(part)):
-            for start in range(0, len(part), PIECE_BYTES):
-                await send({"type": "http.response.body", "body": part[start : start + PIECE_BYTES], "more_body": True})
-        if not more_body:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            for start in range(0, max(len(part), 1), PIECE_BYTES):
+                end = start + PIECE_BYTES
+                more = more_body or end < len(part)
+                await send({"type": "http.response.body", "body": part[start:end], "more_body": more})
