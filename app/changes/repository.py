@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, Uuid, case, cast, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import Change, ChangeFilter
@@ -106,9 +106,10 @@ class ChangeRepository:
     async def _list_file(self, change_filter: ChangeFilter, *, after: int, head: int, limit: int) -> ChangeRange:
         """Read the events of the file in the order of its index, and filter their types here."""
         examined = max(limit, WINDOW_FILE_EVENTS) if change_filter.event_types else limit
-        query = select(*COLUMNS).where(
-            SyncEvent.file_id == change_filter.file_id, SyncEvent.position > after, SyncEvent.position <= head
-        )
+        # As in `Search`: PostgreSQL would read the events by position, and visit those of all files, if it could.
+        place = tuple_(SyncEvent.file_id, SyncEvent.position)
+        first, last = (tuple_(literal(change_filter.file_id, Uuid), literal(end, BigInteger)) for end in (after, head))
+        query = select(*COLUMNS).where(place > first, place <= last).order_by(SyncEvent.file_id)
         changes, through = await self._read(query, examined, head)
         matching = [change for change in changes if change_filter.matches(change)]
         return ChangeRange(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)

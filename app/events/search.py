@@ -46,7 +46,8 @@ class EventFilter:
 
 EVERYTHING = EventFilter()
 HEAD = select(LedgerHead.position).scalar_subquery()
-CURSOR = select(SweepCursor.position).scalar_subquery()  # all events up to it are processed or have a retry state
+# All events up to it are processed or have a retry state. To a bare subquery SQLite gives a type that no index has.
+CURSOR = func.coalesce(select(SweepCursor.position).scalar_subquery(), 0)
 
 
 class Range(NamedTuple):
@@ -137,8 +138,9 @@ def search_for(event_filter: EventFilter) -> Search:
     if is_processed:
         through.append(CURSOR)
         tests.append(SyncEvent.processed.is_(True))
+    passed = SyncEvent.retry_state.is_not(None)  # the condition of the indexes
     ranges = [
-        Range([(SyncEvent.retry_state, state), *indexed.keys], above=above) for state in states if state != PENDING
+        Range([(SyncEvent.retry_state, state), *indexed.keys], passed, above) for state in states if state != PENDING
     ]
     if PENDING in states:
         ranges.append(indexed._replace(above=[*above, CURSOR]))
