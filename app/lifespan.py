@@ -32,6 +32,7 @@ from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
 from app.files.schemas import DeliveryProgress
 from app.http.body import LargeBodies
+from app.http.connection import ConnectionLimit
 from app.http.pages import LargePages
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
@@ -59,6 +60,7 @@ class State(TypedDict):
     large_bodies: LargeBodies
     list_pages: LargePages
     change_pages: LargePages
+    connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
@@ -136,6 +138,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 ),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
+                connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,
