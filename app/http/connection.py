@@ -26,7 +26,8 @@ UNIX = "unix:"
 OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
-log = structlog.get_logger("app.access")
+log = structlog.get_logger(__name__)
+_access_log = structlog.get_logger("app.access")
 
 _REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
 
@@ -104,7 +105,7 @@ class Refusal(Exception):
 
     def log(self) -> None:
         """Write the log line."""
-        log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
+        _access_log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole response as HTTP/1.1, with these `headers` and its own."""

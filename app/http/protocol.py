@@ -103,7 +103,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @property
     def idle_since(self) -> float | None:
         """When the connection was last of use, by the clock of the loop; None while it is."""
-        if self._without_response or self.transport.get_write_buffer_size():
+        if self._without_response or self.transport.is_closing() or self.transport.get_write_buffer_size():
             return None
         if self.timeout_keep_alive_task is not None:
             return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
