@@ -79,11 +79,12 @@ def _bind_path(path: Path) -> socket.socket:
     """A Unix socket in place of one that a process left there when it was killed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket() and listener.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink()
-        listener.close()
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            if path.is_socket() and probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+                path.unlink()
         listener.bind(str(path))
+        listener.listen()  # at once, or another process that starts now would take it for one that was left
         path.chmod(0o666)
     except OSError as error:
         listener.close()
