@@ -129,13 +129,17 @@ class Refusal(Exception):
 
 
 class Connection(Protocol):
-    """What a limit of connections looks at."""
+    """What others need to know of a connection, which its requests have in their state."""
 
     transport: asyncio.Transport
 
     @property
     def idle_since(self) -> float | None:
         """When the connection was last of use, by the clock of the loop; None while it is."""
+        ...
+
+    def end_at_eof(self) -> None:
+        """The running request waits for events: it ends when the client sends nothing more."""
         ...
 
 
