@@ -9,16 +9,20 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import Connection, event
+import structlog
+from sqlalchemy import Connection, CursorResult, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.config import Settings
-from app.database.errors import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable, connection_lost, plan_outdated
+from app.errors import describe
+
+log = structlog.get_logger(__name__)
 
 BEGIN = "sqlite_begin"  # the execution option that names the statement with which SQLite begins a transaction
 CLOSE_SECONDS = 2
@@ -26,8 +30,9 @@ ISOLATION = "READ COMMITTED"  # what is read after a lock has to include what it
 WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
 
 _READ_ONLY_SERVER = "25006"
-# A connection whose peer has vanished is noticed after 20 seconds, also while it waits for a standby.
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+# A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
+_RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread anew over the servers behind one name
 # PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
 _SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
 # A commit is flushed to disk before it is confirmed; the one value that promises more is kept.
@@ -92,6 +97,30 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
         raise CommitUncertain
 
 
+class ReadConnection(Connection):
+    """Repeats a statement once when its connection was cut or its plan is out of date.
+
+    Only for reads, of which each is a transaction of its own: of a write nobody knows whether it was committed.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> CursorResult[Any]:
+        """Execute a statement as `Connection.execute` does."""
+        try:
+            return super().execute(*args, **options)
+        except DBAPIError as error:
+            if not connection_lost(error) and not plan_outdated(error):
+                raise
+            log.info("read repeated", reason=describe(error))
+            if connection_lost(error):
+                self.invalidate(error)
+            self.rollback()
+            return super().execute(*args, **options)
+
+    def scalar(self, *args: Any, **options: Any) -> Any:
+        """The first column of the first row, as `Connection.scalar` returns it."""
+        return self.execute(*args, **options).scalar()
+
+
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine that `settings` ask for; no connection is opened yet."""
     target = settings.database
@@ -105,7 +134,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         pool_timeout=settings.database_pool_timeout,
         pool_use_lifo=True,
         hide_parameters=True,
-        **({} if target.is_sqlite else {"isolation_level": ISOLATION}),
+        **({} if target.is_sqlite else {"isolation_level": ISOLATION, "pool_recycle": _RECYCLE_SECONDS}),
     )
     if target.is_sqlite:
         _prepare_sqlite(engine, settings)
@@ -132,7 +161,8 @@ def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
         return arguments | {
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
+            # Without a name each replaces the one before: to close others would reach another server connection.
+            "prepared_statement_name_func": str,
         }
     return arguments | {"server_settings": _startup_parameters(settings)}
 
@@ -178,6 +208,7 @@ def _startup_parameters(settings: Settings) -> dict[str, str]:
     return {
         "application_name": "sync-service",
         "default_transaction_isolation": ISOLATION.lower(),
+        "tcp_keepalives_idle": "60",  # the server too notices a client that has vanished
         **_for_statements(settings),
     }
 
@@ -199,6 +230,11 @@ def _prepare_postgresql(engine: AsyncEngine, settings: Settings) -> None:
         (search_path, *_others) = cursor.fetchone() or (search_path,)
         cursor.close()
         connection.commit()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _taken(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError("the connection was cut while it was idle")
 
     if settings.database_prepared_statements:
         return

@@ -9,12 +9,15 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Index,
     SmallInteger,
     String,
     Text,
     UniqueConstraint,
     false,
+    func,
+    select,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -119,6 +122,14 @@ class SyncEvent(Base):
         ),
         {"postgresql_with": {"fillfactor": 50}},
     )
+
+
+def head_position() -> ColumnElement[int]:
+    """The position of the newest event, 0 before the first; from the index, in which it has one entry.
+
+    The row of `ledger_head` has a version for each append for as long as somebody holds an old snapshot.
+    """
+    return select(func.coalesce(func.max(SyncEvent.position), 0)).scalar_subquery()
 
 
 class LedgerHead(Base):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from app.database.types import database_now
 from app.errors import NotFound
-from app.events.models import LedgerHead, SweepCursor, SyncEvent
+from app.events.models import SweepCursor, SyncEvent, head_position
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 MAX_COUNTED = 10_001
@@ -83,7 +83,7 @@ class OverviewRepository:
 
     async def get_head(self) -> int:
         """The last position of the ledger."""
-        return (await self._session.scalars(select(LedgerHead.position))).one()
+        return (await self._session.scalars(select(head_position()))).one()
 
     async def find_last_before(self, at: datetime) -> int:
         """The position of the last event that was recorded before then; 0 when there is none."""
@@ -113,7 +113,7 @@ def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, dat
     return select(
         Subscription,
         database_now(),
-        select(LedgerHead.position).scalar_subquery(),
+        head_position(),
         select(SweepCursor.position).scalar_subquery(),
         _count(DeliveryStatus.PENDING),
         _count(DeliveryStatus.DEAD),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import database_now
 from app.errors import NotFound
-from app.events.models import LedgerHead, SweepCursor
+from app.events.models import SweepCursor, head_position
 from app.subscriptions.lane import has_long_lane, is_full, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
@@ -143,7 +143,7 @@ class SubscriptionRepository:
         return (await self._session.scalars(select(SweepCursor.position))).one()
 
     async def _get_head(self) -> int:
-        return (await self._session.scalars(select(LedgerHead.position))).one()
+        return (await self._session.scalars(select(head_position()))).one()
 
 
 def _has_room(pending: int) -> ColumnElement[bool]:
