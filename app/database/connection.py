@@ -31,7 +31,7 @@ WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow
 
 _READ_ONLY_SERVER = "25006"
 # A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
+_KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
 _RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread anew over the servers behind one name
 # PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
 _SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
@@ -53,15 +53,15 @@ class ClosableConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg h
     closes = False
     warnings = 0
 
-    def watch(self) -> None:
+    def watch(self, socket_options: Mapping[str, int]) -> None:
         """Count warnings from now on, and have the kernel look for a peer that has vanished."""
         self.add_log_listener(_count_warning)
         peer = self._transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _KEEP_ALIVE.items():
+            for name, value in (_KEEP_ALIVE | socket_options).items():
                 if hasattr(socket, name):
-                    peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+                    level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+                    peer.setsockopt(level, getattr(socket, name), value)
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
         if self.closes:
@@ -124,8 +124,7 @@ class ReadConnection(Connection):
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine that `settings` ask for; no connection is opened yet."""
     target = settings.database
-    connect_args = dict(target.connect_args)
-    connect_args |= _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
+    connect_args = _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
     engine = create_async_engine(
         target.url,
         connect_args=connect_args,
@@ -150,9 +149,11 @@ def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
 
 
 def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
+    of_url = settings.database.connect_args
     arguments: dict[str, Any] = {
+        **of_url,
         "connection_class": ClosableConnection,
-        "timeout": settings.database_connect_timeout,
+        "timeout": min(settings.database_connect_timeout, of_url.get("timeout", settings.database_connect_timeout)),
         # The server's own time-out fires first; this one is for a server that no longer answers.
         "command_timeout": settings.database_statement_timeout + 1,
     }
@@ -164,7 +165,7 @@ def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
             # Without a name each replaces the one before: to close others would reach another server connection.
             "prepared_statement_name_func": str,
         }
-    return arguments | {"server_settings": _startup_parameters(settings)}
+    return arguments | {"server_settings": _startup_parameters(settings) | of_url.get("server_settings", {})}
 
 
 def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
@@ -219,12 +220,13 @@ def _prepare_postgresql(engine: AsyncEngine, settings: Settings) -> None:
     The search path that the first connection finds is kept for all: the tables are where they were at the start.
     """
     search_path: str | None = None
+    socket_options = settings.database.socket_options
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: DBAPIConnection, _record: object) -> None:
         nonlocal search_path
         driver: ClosableConnection = connection.driver_connection
-        driver.watch()
+        driver.watch(socket_options)
         cursor = connection.cursor()
         cursor.execute(_statement({}, local=False), (search_path,))
         (search_path, *_others) = cursor.fetchone() or (search_path,)
