@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.database.url import DatabaseUrl, parse_database_url
-from app.setting_types import PLACEHOLDERS, Algorithms, Database, Host, Ports, Seconds, Secret, Secrets
+from app.setting_types import PLACEHOLDERS, Algorithms, Database, Host, Origins, Ports, Seconds, Secret, Secrets
 
 
 class Settings(BaseSettings):
@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     )
     rate_limit_burst: int = Field(
         10_000, ge=1, le=1_000_000, description="Requests that a token subject may send at once after a pause"
+    )
+    cors_allow_origins: Origins = Field(
+        (), description="Origins whose pages may call the API from a browser, comma-separated, or `*`; empty: none"
     )
 
     # Security

@@ -30,7 +30,7 @@ from app.deliveries.progress_repository import FileProgressReader
 from app.deliveries.service import DeliveryService
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
-from app.files.handler import FileStateHandler
+from app.files.repository import FileStateHandler
 from app.files.schemas import DeliveryProgress
 from app.http.pages import Pages
 from app.metrics import Metrics

@@ -12,6 +12,7 @@ ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", 
 PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth0.com"})
 MIN_SECRET_LENGTH = 32
 
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -29,6 +30,12 @@ def _host_with_optional_port(value: str) -> str:
 def _only_asymmetric(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
         raise ValueError(f"only asymmetric algorithms are accepted: {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
+    return value
+
+
+def _only_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in value):
+        raise ValueError("must be origins such as https://app.example.com, in lower case and without a path, or *")
     return value
 
 
@@ -59,6 +66,7 @@ def _known_database(value: str) -> str:
 Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 Host = Annotated[str, AfterValidator(_host_with_optional_port)]
 Algorithms = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_asymmetric)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_origins)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_ports)]
 Secret = Annotated[str, AfterValidator(_long_enough_secret)]
 Secrets = Annotated[str, AfterValidator(_long_enough_keys)]

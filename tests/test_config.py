@@ -54,6 +54,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "AUTH0_DOMAIN": ("localhost:8443", "localhost:8443"),
     "API_AUDIENCE": ("https://other/", "https://other/"),
     "ALGORITHMS": ("RS256, ES384", ("RS256", "ES384")),
+    "CORS_ALLOW_ORIGINS": ("https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
     "AUTH_ENFORCE_SCOPES": ("true", True),
     "CHANGES_CURSOR_VERSION": ("1", 1),
     "SYNC_EVENT_PROCESS_INTERVAL": ("0.25", 0.25),
@@ -179,6 +180,10 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
             for text in ("https://hunter2/", "hunter2/", "a hunter2", "hunter2:", "hunter2:x")
         ),
         *(("AUTH0_DOMAIN", f"{text}") for text in ("hunter2:65536", "hunter2:0", "u@hunter2", "hünter2", "hunter2\n")),
+        *(
+            ("CORS_ALLOW_ORIGINS", text)
+            for text in ("b.example", "https://a.example/", "HTTPS://A.example", "*,http://a")
+        ),
         *(("ALGORITHMS", text) for text in ("HS256", "none", "RS256,HUNTER2", ",")),
         ("ENVIRONMENT", "hunter2"),
         ("LOG_LEVEL", "hunter2"),

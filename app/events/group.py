@@ -22,7 +22,7 @@ class EventRecord(NamedTuple):
     """An event about to be written, or found written.
 
     `metadata` is compact JSON text. `id` is drawn by the caller, so that writing the same record again after a lost
-    answer can be told from writing another one.
+    response can be distinguished from writing another one.
     """
 
     id: UUID
@@ -66,31 +66,31 @@ class Receipt(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """Events that one caller wants written together, all or nothing, and the caller's answer."""
+    """Events that one caller wants written together, all or nothing, and their outcome."""
 
     records: Sequence[EventRecord]
-    answer: asyncio.Future[list[Receipt]]
+    outcome: asyncio.Future[list[Receipt]]
     origin: SpanContext | None = None  # the caller's span, if one is recorded
 
     @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.answer.done()
+    def settled(self) -> bool:
+        """Whether the outcome is set, or its caller has left."""
+        return self.outcome.done()
 
     def resolve(self, receipts: list[Receipt]) -> None:
-        """Answer, unless the caller has gone away."""
-        if not self.answer.done():
-            self.answer.set_result(receipts)
+        """Give the caller its receipts, unless it has left."""
+        if not self.outcome.done():
+            self.outcome.set_result(receipts)
 
     def refuse(self, error: Exception) -> None:
-        """Answer with an error, unless the caller has gone away."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        """Give the caller an error, unless it has left."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
 
 
 @dataclass(slots=True)
 class GroupPlan:
-    """What to write, and what to answer once it is written."""
+    """What to write, and the receipts to give once it is written."""
 
     records: list[EventRecord] = field(default_factory=list)
     accepted: list[tuple[Append, list[Receipt]]] = field(default_factory=list)
@@ -143,5 +143,5 @@ def plan_group(appends: Iterable[Append], known: KnownEvents) -> GroupPlan:
 
 
 def _is_replay(earlier: EventRecord | None, record: EventRecord) -> bool:
-    # The same id means that our own write had arrived although its answer was lost: to the caller it is the first.
+    # The same id means that our own write had arrived although its response was lost: to the caller it is the first.
     return earlier is not None and earlier.id != record.id

@@ -147,7 +147,7 @@ def head_position() -> ColumnElement[int]:
 
 
 class LedgerIdentity(Base):
-    """One row: a random id that tells this ledger from every other one, drawn when the table was made."""
+    """One row: a random id of this ledger, drawn when the table was made."""
 
     __tablename__ = "ledger_identity"
 

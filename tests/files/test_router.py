@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.files.handler import FileStateHandler
+from app.files.repository import FileStateHandler
 from app.sweep.handler import Handler
 from app.sweep.repository import SweepRepository
 from app.sweep.sweeper import Sweeper
