@@ -58,7 +58,7 @@ class ClosableConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg h
         self.add_log_listener(_count_warning)
         peer = self._transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
-            for name, value in (_KEEP_ALIVE | socket_options).items():
+            for name, value in {**_KEEP_ALIVE, **socket_options}.items():
                 if hasattr(socket, name):
                     level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
                     peer.setsockopt(level, getattr(socket, name), value)

@@ -23,7 +23,8 @@ _HOLDERS = text(
     """
     SELECT pid, application_name, query_start, virtualtransaction, string_agg(DISTINCT relname, ', ') AS tables
       FROM pg_locks JOIN pg_stat_activity USING (pid) LEFT JOIN pg_class ON pg_class.oid = relation AND relkind = 'r'
-     WHERE granted AND pid <> pg_backend_pid() AND datname = current_database() AND mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+     WHERE granted AND pid <> pg_backend_pid() AND datname = current_database()
+       AND mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
        AND (relation IN (to_regclass('ledger_head'), to_regclass('sweep_cursor'), to_regclass('subscriptions'))
             OR pid IN (SELECT unnest(pg_blocking_pids(waiting.pid)) FROM pg_stat_activity AS waiting
                         WHERE waiting.wait_event_type = 'Lock' AND waiting.datname = current_database()))
