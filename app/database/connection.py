@@ -17,6 +17,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
 from app.database.errors import DatabaseUnavailable, connection_lost, plan_outdated
@@ -30,6 +31,7 @@ ISOLATION = "READ COMMITTED"  # what is read after a lock has to include what it
 WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
 
 _READ_ONLY_SERVER = "25006"
+_USED = "sync-service: used"
 # A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
 _KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
 _RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread anew over the servers behind one name
@@ -234,9 +236,11 @@ def _prepare_postgresql(engine: AsyncEngine, settings: Settings) -> None:
         connection.commit()
 
     @event.listens_for(engine.sync_engine, "checkout")
-    def _taken(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
-        if connection.driver_connection.is_closed():
+    def _taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # A new one that is closed already is left to its first statement: the pool gives up after two in a row.
+        if connection.driver_connection.is_closed() and record.info.get(_USED):
             raise DisconnectionError("the connection was cut while it was idle")
+        record.info[_USED] = True
 
     if settings.database_prepared_statements:
         return
