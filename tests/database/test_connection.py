@@ -170,10 +170,11 @@ async def test_what_is_read_after_a_lock_includes_what_its_last_holder_committed
 
 
 async def test_options_of_the_url_reach_the_server_and_the_socket(
-    make_settings: MakeSettings, database_url: str
+    make_settings: MakeSettings, database_url: str, prepared: bool
 ) -> None:
     options = "application_name=mine&options=-c%20geqo%3Doff&keepalives_idle=33&connect_timeout=5"
-    database = Database(make_settings(database_url=f"{database_url}?{options}"))
+    url = f"{database_url}?{options}"
+    database = Database(make_settings(database_url=url, database_prepared_statements=prepared))
     async with database.connection() as connection:
         shown = [await connection.scalar(text(f"SHOW {name}")) for name in ("application_name", "geqo", "timezone")]
         driver: Any = (await connection.get_raw_connection()).driver_connection
