@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import asyncpg
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
@@ -104,6 +104,8 @@ def plan_outdated(error: BaseException) -> bool:
 
 def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
+    if isinstance(error, StatementError) and isinstance(error.orig, (OSError, TimeoutError, PoolTimeoutError)):
+        return True  # to repeat a read it connected anew, in vain
     if not isinstance(error, DBAPIError):
         return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
     if connection_lost(error) or found_damage(error) or plan_outdated(error):

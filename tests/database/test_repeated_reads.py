@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.database.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
+from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -101,6 +103,19 @@ async def test_a_read_whose_connection_is_cut_is_repeated_once(
         await sleeping
 
 
+async def test_a_read_that_cannot_connect_again_is_unavailable(
+    warm: Database, operator: Database, postgres: PostgresServer, postgres_url: str
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    sleeping = asyncio.create_task(read(warm, "SELECT 5 FROM pg_sleep(30)"))
+    async with operator.read() as session:
+        await session.execute(text("SELECT 1"))
+        await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "template1")
+        await until(lambda: _cut_sleeper(session))
+    with pytest.raises(DatabaseUnavailable):
+        await sleeping
+
+
 async def test_a_write_whose_connection_is_cut_is_not_repeated(warm: Database, operator: Database) -> None:
     writing = asyncio.create_task(run(warm, "SELECT 5 FROM pg_sleep(30)"))
     await cut_sleeper(operator)
@@ -110,9 +125,9 @@ async def test_a_write_whose_connection_is_cut_is_not_repeated(warm: Database, o
 
 async def cut_sleeper(operator: Database) -> None:
     """Cut the connection that sleeps, once it does."""
+    async with operator.read() as session:
+        await until(lambda: _cut_sleeper(session))
 
-    async def cut() -> bool:
-        async with operator.read() as session:
-            return bool(await session.scalar(CUT_SLEEPER))
 
-    await until(cut)
+async def _cut_sleeper(session: AsyncSession) -> bool:
+    return bool(await session.scalar(CUT_SLEEPER))
