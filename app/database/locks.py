@@ -1,6 +1,8 @@
 """Advisory locks of background jobs, and who else holds locks and snapshots that the service waits for."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -50,14 +52,25 @@ class BackgroundJob(IntEnum):
     STALLED = 0x5745_4248_5354_414C
 
 
-async def try_lock_job(session: AsyncSession, job: BackgroundJob) -> bool:
-    """Lock `job` until the transaction ends unless another replica holds it; returns whether it is locked now.
+class OtherReplicaWorks(Exception):
+    """Another replica runs the job."""
 
-    It never waits, so it may come before the lanes' lock. SQLite has one writer at a time anyway.
+
+@asynccontextmanager
+async def job_transaction(database: Database, job: BackgroundJob) -> AsyncIterator[AsyncSession]:
+    """A transaction of the only replica that runs `job`.
+
+    The lock is never waited for, so it may come before the lanes' lock. SQLite has one writer at a time anyway.
+
+    Raises:
+        OtherReplicaWorks: another replica holds the lock.
+        DatabaseUnavailable: the database cannot serve.
     """
-    if session.get_bind().dialect.name != "postgresql":
-        return True
-    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(job.value))))
+    async with database.transaction() as session:
+        locked = select(func.pg_try_advisory_xact_lock(job.value))
+        if session.get_bind().dialect.name == "postgresql" and not await session.scalar(locked):
+            raise OtherReplicaWorks
+        yield session
 
 
 class Holder(NamedTuple):

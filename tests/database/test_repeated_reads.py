@@ -107,6 +107,7 @@ async def test_a_read_that_cannot_connect_again_is_unavailable(
     warm: Database, operator: Database, postgres: PostgresServer, postgres_url: str
 ) -> None:
     name = postgres_url.rpartition("/")[2]
+    await read(warm, "SELECT 1")
     sleeping = asyncio.create_task(read(warm, "SELECT 5 FROM pg_sleep(30)"))
     async with operator.read() as session:
         await session.execute(text("SELECT 1"))
