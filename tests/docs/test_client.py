@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.cli import TOKEN_VARIABLE
-from app.outbound.signature import new_secret, signed_headers
+from app.outbound.secret import new_secret, signed_headers
 from sync_client import Change, Invalid, errors
 from tests.conftest import ROOT
 from tests.docs.conftest import AUTHORITY
