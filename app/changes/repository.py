@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, Uuid, case, cast, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, Uuid, case, cast, func, literal, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import Change, ChangeFilter
 from app.database.types import database_now, octets_of
 from app.events.listing import EVENT_JSON, OTHER_BYTES
-from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
+from app.events.models import LedgerIdentity, SyncEvent, head_position
 from app.events.schemas import METADATA_MAX_BYTES
 from app.http.pages import SLICE_BYTES
 
@@ -66,19 +66,20 @@ class ChangeRepository:
         The head is at least `asked`, the position of an earlier cursor, unless the ledger ends before it.
         """
         oldest = select(func.min(SyncEvent.position)).scalar_subquery()
-        position: ColumnElement[int] = LedgerHead.position.expression
+        head = select(head_position().label("position")).subquery("head")
+        position: ColumnElement[int] = head.c.position
         if self._through is not None:
             position = func.least(position, max(self._through, asked))
-        event_id = select(SyncEvent.id).where(SyncEvent.position == position).correlate(LedgerHead)
+        event_id = select(SyncEvent.id).where(SyncEvent.position == position).correlate(head)
         query = select(
             position,
             func.coalesce(oldest - 1, position),
             LedgerIdentity.ledger_id,
             event_id.scalar_subquery(),
             select(SyncEvent.id).where(SyncEvent.position == asked).scalar_subquery(),
-            LedgerHead.position,
+            head.c.position,
         )
-        query = query.join_from(LedgerHead, LedgerIdentity, LedgerIdentity.id == LedgerHead.id)
+        query = query.select_from(head).join(LedgerIdentity, true())
         return FeedHead(*(await self._session.execute(query)).one())
 
     async def get_age_seconds(self, position: int) -> float:

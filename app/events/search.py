@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import greatest_of, least_of
-from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+from app.events.models import RetryState, SweepCursor, SyncEvent, head_position
 from app.events.schemas import MAX_POSITION
 
 PENDING = "pending"
@@ -45,7 +45,7 @@ class EventFilter:
 
 
 EVERYTHING = EventFilter()
-HEAD = select(LedgerHead.position).scalar_subquery()
+HEAD = head_position()
 # All events up to it are processed or have a retry state. To a bare subquery SQLite gives a type that no index has.
 CURSOR = func.coalesce(select(SweepCursor.position).scalar_subquery(), 0)
 
