@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
     max_concurrent_requests: int = Field(
-        400, ge=1, le=100_000, description="Requests under way at once per process; more get 503"
+        400, ge=1, le=100_000, description="Requests under way at once per process; more get 429 or 503"
     )
     rate_limit_per_second: float = Field(
         2000,

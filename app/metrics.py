@@ -62,7 +62,7 @@ class HttpMetrics:
         )
         self._rejected = Counter(
             "sync_http_requests_rejected",
-            "Requests refused by a limit: `concurrency` (503), `rate` (429), `connections`, `followers` "
+            "Requests refused by a limit: `rate` (429), `concurrency`, `connections`, `followers` "
             "or `large_bodies` (429 or 503), or before they became a request of the application: "
             "`not_http` (400, 501), `slow_headers` (408), `large_headers` (431).",
             ("reason",),

@@ -125,17 +125,22 @@ class AuthenticatedRoute(APIRoute):
 
 
 def limit_rate(request: Request) -> None:
-    """Refuse a request beyond the rate of its subject; the token must be verified already.
+    """Refuse a request beyond the rate of its subject, or beyond its share of those under way.
+
+    The token must be verified already.
 
     Raises:
-        RateLimited: 429.
+        RateLimited, ConcurrencyLimited: 429.
     """
-    limiter: RateLimiter | None = request.state.rate_limiter
+    state = request.state
+    subject: str = state.principal.subject
+    state.open_request.belong_to(subject)
+    limiter: RateLimiter | None = state.rate_limiter
     if limiter is None:
         return
-    wait_seconds = limiter.take(request.state.principal.subject)
+    wait_seconds = limiter.take(subject)
     if wait_seconds is not None:
-        request.state.metrics.http.rejected("rate")
+        state.metrics.http.rejected("rate")
         raise RateLimited(wait_seconds)
 
 
