@@ -134,3 +134,4 @@ async def _read_slowly(
                 part = await reader.read(2**16)
         finally:
             writer.close()
+        await asyncio.sleep(1)
