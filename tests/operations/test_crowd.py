@@ -112,7 +112,7 @@ async def test_clients_that_read_large_pages_slowly_take_little_memory_and_delay
     slowest = {name: round(max(each), 2) for name, each in waits.items()}
     print(f"peak {max(memory_bytes) / 2**20:.0f} MiB, slowest: {slowest}, {statuses}")
     assert max(memory_bytes) < MEMORY_MIB * 2**20
-    # The crowd shares two cores with the service and with PostgreSQL: the first moment, when all of it comes, is slower.
+    # The crowd shares its cores with the service and with PostgreSQL: the moment when all of it comes is slower.
     assert median(waits["ready"]) < 1
     assert sorted(waits["ready"])[-2] < 1
     assert max(*waits["ready"], *waits["page"]) < 5
