@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, TypeAdapter
 
 from sync_client.connection import path_id
+from sync_client.errors import InvalidCall
 from sync_client.face import Face_co, operation, pages
 from sync_client.models import Answer
 from sync_client.pagination import list_pages
@@ -96,7 +97,7 @@ class Deliveries(Resource[Face_co]):
     @operation
     async def get(self, delivery_id: int) -> DeliveryWithHistory:
         """One delivery, and every attempt that is still kept."""
-        return (await self._connection.get(f"deliveries/{int(delivery_id)}", _WITH_HISTORY))[0]
+        return (await self._connection.get(_path(delivery_id), _WITH_HISTORY))[0]
 
     @operation
     async def redeliver(self, delivery_id: int) -> Delivery:
@@ -105,10 +106,17 @@ class Deliveries(Resource[Face_co]):
         Raises:
             Conflict: it is pending.
         """
-        return (await self._connection.send("POST", f"deliveries/{int(delivery_id)}/redeliver", _DELIVERY))[0]
+        return (await self._connection.send("POST", f"{_path(delivery_id)}/redeliver", _DELIVERY))[0]
 
     @operation
     async def redeliver_dead(self, subscription_id: UUID | str) -> Redelivered:
         """Send all dead ones of a subscription again, at most 50,000 in a call."""
         path = f"subscriptions/{path_id(subscription_id)}/redeliver"
         return (await self._connection.send("POST", path, _REDELIVERED))[0]
+
+
+def _path(delivery_id: int) -> str:
+    try:
+        return f"deliveries/{int(delivery_id)}"
+    except ValueError as error:
+        raise InvalidCall("the id of a delivery is a number") from error
