@@ -53,7 +53,7 @@ class Face:
         if inspect.isasyncgen(returned):
             while count is None or len(items) < count:
                 try:
-                    items.append(self._runner.run(anext(returned)))  # type: ignore[arg-type]  # it can be a coroutine
+                    items.append(self._runner.run(anext(returned)))
                 except StopAsyncIteration:
                     break
             self._runner.run(returned.aclose())
