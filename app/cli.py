@@ -23,7 +23,7 @@ MAX_MINUTES = 525_600
 OPERATOR_SUBJECT = "operator"
 
 
-class _Scopes(click.ParamType):
+class _Scopes(click.ParamType[list[Scope]]):
     name = "scope"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[Scope]:  # noqa: ARG002

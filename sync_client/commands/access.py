@@ -24,13 +24,17 @@ ReadToken = Callable[[], Token]
 class Failure(click.ClickException):
     """Ends the command with one line on standard error and an exit status."""
 
-    def __init__(self, message: str, status: int = FAILED) -> None:
-        super().__init__(message)
-        self.exit_code = status
+    exit_code = FAILED
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
         print(self.message, file=file or sys.stderr)
+
+
+class ServiceUnavailable(Failure):
+    """The service did not respond; a later attempt may succeed."""
+
+    exit_code = UNAVAILABLE
 
 
 def read_token() -> str:
@@ -64,7 +68,7 @@ def run(group: click.Group, arguments: Sequence[str] | None, name: str) -> int:
     return status if isinstance(status, int) else 0
 
 
-class UrlType(click.ParamType):
+class UrlType(click.ParamType[str]):
     """The address of a service."""
 
     name = "url"
@@ -80,7 +84,7 @@ class UrlType(click.ParamType):
         return value
 
 
-class UuidType(click.ParamType):
+class UuidType(click.ParamType[str]):
     """A UUID."""
 
     name = "uuid"
@@ -115,6 +119,6 @@ def connect(context: click.Context, url: str) -> Iterator[BlockingSyncClient]:
         with BlockingSyncClient(url, token(), max_retries=RETRIES) as sync:
             yield sync
     except Unavailable as error:
-        raise Failure(str(error), UNAVAILABLE) from None
+        raise ServiceUnavailable(str(error)) from None
     except (SyncError, InvalidCall) as error:
         raise Failure(re.sub(r"[^\x20-\x7e]", "?", str(error))) from None

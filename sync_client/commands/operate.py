@@ -24,7 +24,7 @@ limit_option = click.option(
 @url_option
 @json_option
 @click.pass_context
-def health(context: click.Context, url: str, *, as_json: bool) -> int:
+def health(context: click.Context, /, url: str, *, as_json: bool) -> int:
     """How the service is; status 1 unless it is healthy. Needs no token."""
     context.obj = lambda: "none"
     with connect(context, url) as sync:
@@ -46,7 +46,7 @@ def events() -> None:
 @click.option("--file-id", type=ID)
 @click.option("--state", help="Such as failed: set aside until it is requeued.")
 @click.pass_context
-def list_events(context: click.Context, url: str, limit: int, *, as_json: bool, **filters: Any) -> None:
+def list_events(context: click.Context, /, url: str, limit: int, *, as_json: bool, **filters: Any) -> None:
     """List events, newest first."""
     with connect(context, url) as sync:
         show(islice(sync.list(**filters), limit), EVENT_COLUMNS, as_json=as_json)
@@ -57,7 +57,7 @@ def list_events(context: click.Context, url: str, limit: int, *, as_json: bool, 
 @json_option
 @click.argument("event_id", type=ID)
 @click.pass_context
-def get_event(context: click.Context, url: str, event_id: str, *, as_json: bool) -> None:
+def get_event(context: click.Context, /, url: str, event_id: str, *, as_json: bool) -> None:
     """Show one event."""
     with connect(context, url) as sync:
         show_members(sync.get(event_id), as_json=as_json)
@@ -68,7 +68,7 @@ def get_event(context: click.Context, url: str, event_id: str, *, as_json: bool)
 @json_option
 @click.argument("event_ids", type=ID, nargs=-1, required=True)
 @click.pass_context
-def requeue(context: click.Context, url: str, event_ids: tuple[str, ...], *, as_json: bool) -> None:
+def requeue(context: click.Context, /, url: str, event_ids: tuple[str, ...], *, as_json: bool) -> None:
     """Give set-aside events to the next sweep. Ends at the first one that is refused."""
     with connect(context, url) as sync:
         requeued = [sync.events.requeue(one) for one in with_progress(event_ids, "requeue")]
@@ -86,7 +86,7 @@ def subscriptions() -> None:
 @click.option("--status", type=click.Choice(["active", "paused", "disabled"]))
 @click.pass_context
 def list_subscriptions(
-    context: click.Context, url: str, status: Literal["active", "paused", "disabled"] | None, *, as_json: bool
+    context: click.Context, /, url: str, status: Literal["active", "paused", "disabled"] | None, *, as_json: bool
 ) -> None:
     """List subscriptions, oldest first."""
     with connect(context, url) as sync:
@@ -103,9 +103,11 @@ def list_subscriptions(
 @click.option("--ordering", type=click.Choice(["per_file", "none"]))
 @click.option("--max-concurrency", type=int)
 @click.pass_context
-def create_subscription(context: click.Context, url: str, receiver: str, *, as_json: bool, **given: Any) -> None:
+def create_subscription(context: click.Context, /, url: str, receiver: str, *, as_json: bool, **given: Any) -> None:
     """Have events POSTed to the URL RECEIVER. Only this output contains the secret."""
-    options = {name: list(value) if name == "event_types" else value for name, value in given.items() if value}
+    options: dict[str, Any] = {
+        name: list(value) if name == "event_types" else value for name, value in given.items() if value
+    }
     if str(options.get("start", "")).isdecimal():
         options["start"] = int(options["start"])
     with connect(context, url) as sync:
@@ -117,7 +119,7 @@ def create_subscription(context: click.Context, url: str, receiver: str, *, as_j
 @json_option
 @click.argument("subscription_id", type=ID)
 @click.pass_context
-def test(context: click.Context, url: str, subscription_id: str, *, as_json: bool) -> int:
+def test(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> int:
     """Send a ping at once; status 1 when the receiver did not take it."""
     with connect(context, url) as sync:
         result = sync.subscriptions.test(subscription_id)
@@ -130,7 +132,7 @@ def test(context: click.Context, url: str, subscription_id: str, *, as_json: boo
 @json_option
 @click.argument("subscription_id", type=ID)
 @click.pass_context
-def pause(context: click.Context, url: str, subscription_id: str, *, as_json: bool) -> None:
+def pause(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> None:
     """Send nothing, and keep the backlog."""
     with connect(context, url) as sync:
         show([sync.subscriptions.pause(subscription_id)], SUBSCRIPTION_COLUMNS, as_json=as_json)
@@ -141,7 +143,7 @@ def pause(context: click.Context, url: str, subscription_id: str, *, as_json: bo
 @json_option
 @click.argument("subscription_id", type=ID)
 @click.pass_context
-def resume(context: click.Context, url: str, subscription_id: str, *, as_json: bool) -> None:
+def resume(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> None:
     """Send at once, also when the service disabled it or slowed it down."""
     with connect(context, url) as sync:
         show([sync.subscriptions.resume(subscription_id)], SUBSCRIPTION_COLUMNS, as_json=as_json)
@@ -156,9 +158,9 @@ def resume(context: click.Context, url: str, subscription_id: str, *, as_json: b
 @click.option("--from-time", type=click.DateTime(), help="UTC.")
 @click.option("--until-time", type=click.DateTime(), help="UTC.")
 @click.pass_context
-def replay(context: click.Context, url: str, subscription_id: str, *, as_json: bool, **given: Any) -> None:
+def replay(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool, **given: Any) -> None:
     """Deliver a range of events again, by position or by the time they were recorded."""
-    bounds = {k: v.replace(tzinfo=UTC) if isinstance(v, datetime) else v for k, v in given.items()}
+    bounds: dict[str, Any] = {k: v.replace(tzinfo=UTC) if isinstance(v, datetime) else v for k, v in given.items()}
     with connect(context, url) as sync:
         show_members(sync.subscriptions.replay(subscription_id, **bounds), as_json=as_json)
 
@@ -177,7 +179,7 @@ def deliveries() -> None:
 @click.option("--file-id", type=ID)
 @click.pass_context
 def list_deliveries(
-    context: click.Context, url: str, limit: int, subscription_id: str, *, as_json: bool, **filters: Any
+    context: click.Context, /, url: str, limit: int, subscription_id: str, *, as_json: bool, **filters: Any
 ) -> None:
     """List the deliveries of a subscription, newest event first."""
     with connect(context, url) as sync:
@@ -189,7 +191,7 @@ def list_deliveries(
 @json_option
 @click.argument("delivery_ids", type=int, nargs=-1, required=True)
 @click.pass_context
-def redeliver(context: click.Context, url: str, delivery_ids: tuple[int, ...], *, as_json: bool) -> None:
+def redeliver(context: click.Context, /, url: str, delivery_ids: tuple[int, ...], *, as_json: bool) -> None:
     """Send dead or delivered ones again. Ends at the first one that is refused."""
     with connect(context, url) as sync:
         again = [sync.deliveries.redeliver(one) for one in with_progress(delivery_ids, "redeliver")]

@@ -56,7 +56,7 @@ class TailOptions:
 @click.option("--file-id", type=ID, help="Only changes of this file.")
 @json_option
 @click.pass_context
-def command(context: click.Context, start: str, **given: Any) -> int:
+def command(context: click.Context, /, start: str, **given: Any) -> int:
     """Print every change, one a line, until Ctrl-C."""
     token: ReadToken = context.obj
     return tail(TailOptions(start=None if start == "beginning" else start, **given), token())

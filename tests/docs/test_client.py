@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli import TOKEN_VARIABLE
 from app.outbound.secret import new_secret, signed_headers
 from sync_client import Change, Invalid, errors
+from sync_client.commands.access import TOKEN_VARIABLE, URL_VARIABLE
 from tests.conftest import ROOT
 from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import README, code_blocks, rows, section
@@ -138,4 +138,5 @@ def test_every_error_is_in_the_table() -> None:
 
 
 def test_the_variable_of_the_token_is_named() -> None:
-    assert f"`{TOKEN_VARIABLE}`" in CLIENT.read_text()
+    assert f"{URL_VARIABLE}=" in CLIENT.read_text()
+    assert f"{TOKEN_VARIABLE}=" in CLIENT.read_text()
