@@ -68,7 +68,7 @@ def test_events(command: Command, sync: BlockingSyncClient, local: Local) -> Non
     until(lambda: sync.get(created.event_id).processed)
     sync.create(file_id, "delete")
     done = command("events", "list", "--file-id", str(file_id))
-    assert [line.split()[3] for line in done.output.splitlines()] == ["type", "delete", "upload"]
+    assert [line.split()[3] for line in done.output.splitlines()[1:]] == ["delete", "upload"]
     assert len(command("events", "list", "--limit", "1", "--json").json()) == 1
     shown = command("events", "get", str(created.event_id)).output
     assert "\\x1b[31m[red]a" in shown
