@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Raises:
-        SystemExit: 2 when the arguments make no sense; with a message when the settings do not.
+        SystemExit: 2 for invalid arguments; with a message for invalid settings.
     """
     return run(_commands, arguments, "python -m app")
 
