@@ -71,7 +71,7 @@ def test_events(command: Command, sync: BlockingSyncClient, local: Local) -> Non
     assert [line.split()[3] for line in done.output.splitlines()[1:]] == ["delete", "upload"]
     assert len(command("events", "list", "--limit", "1", "--json").json()) == 1
     shown = command("events", "get", str(created.event_id)).output
-    assert "\\x1b[31m[red]a" in shown
+    assert "\\u001b[31m[red]a" in shown
     assert "\x1b" not in shown
     refused = command("events", "requeue", str(created.event_id))
     assert (refused.status, refused.output, refused.errors.count("\n")) == (1, "", 1)
