@@ -240,12 +240,12 @@ def service_processes(
 ) -> Iterator[Callable[..., ServiceProcess]]:
     """Begin real service processes on a database, without waiting for them; they are ended with the block.
 
-    Where a command is given, or a variable that Python itself reads when it starts, a Python of its own runs it.
+    Where a variable is given that Python itself reads when it starts, a Python of its own runs it.
     """
     processes: list[ServiceProcess] = []
 
     def begin(*program: str, **variables: str) -> ServiceProcess:
-        own_python = bool(program) or any(name.startswith("PYTHON") for name in variables)
+        own_python = any(name.startswith("PYTHON") for name in variables)
         environment = {
             "DATABASE_URL": url,
             "AUTH0_DOMAIN": issuer.domain,
@@ -298,11 +298,11 @@ def start_replicas(begin_service: Callable[..., ServiceProcess]) -> Callable[...
     return start
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_service(
     sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
-    """One service in local mode, for all tests of a module that bear what the others have recorded."""
+    """One service in local mode, for all tests that bear what the others have recorded."""
     folder = tmp_path_factory.mktemp("local-service")
     shutil.copy(sqlite_template, folder / "sync.db")
     with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, fork_server, folder) as begin:
