@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
 from app.changes.router import router as change_router
@@ -17,18 +18,32 @@ from app.files.router import router as file_router
 from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
 from app.log import configure_logging
+from app.log.stderr import count_dropped_lines
 from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
-from app.operations.metrics import metrics_router
+from app.operations.metrics import metrics_router, reserve_files
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
+
+# Of browser clients: what they may send and read beyond what every page may.
+CORS_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-ID",
+)
+CORS_EXPOSED = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is opened before its lifespan begins."""
     metrics = Metrics()
+    count_dropped_lines(metrics.log_lines_dropped.inc)
     app = FastAPI(
         title=settings.api_title,
         version=settings.api_version,
@@ -51,6 +66,14 @@ def create_app(settings: Settings) -> FastAPI:
         ),
     )
     add_error_handlers(app)
+    if settings.cors_allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_allow_origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=CORS_HEADERS,
+            expose_headers=CORS_EXPOSED,
+        )
     app.add_middleware(RequestMiddleware, limit=settings.max_concurrent_requests, metrics=metrics.http)
     # They are the application's own routes: an included router is another look-up for each request. They are tried in
     # this order, so those that are asked for most come first.
@@ -84,6 +107,7 @@ def _load_app() -> FastAPI:
     """The application with the settings of this process, which logs in our shape from here on."""
     settings = load_settings()
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    reserve_files()
     return create_app(settings)
 
 

@@ -1,6 +1,7 @@
 """Types of settings: what each checks is reported at start-up with the name of the variable."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -12,6 +13,8 @@ ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", 
 PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth0.com"})
 MIN_SECRET_LENGTH = 32
 
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -29,6 +32,12 @@ def _host_with_optional_port(value: str) -> str:
 def _only_asymmetric(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
         raise ValueError(f"only asymmetric algorithms are accepted: {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
+    return value
+
+
+def _only_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in value):
+        raise ValueError("must be origins such as https://app.example.com, in lower case and without a path, or *")
     return value
 
 
@@ -50,6 +59,23 @@ def _long_enough_secret(value: str) -> str:
     return value
 
 
+def _only_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for network in value:
+            if network != "*":
+                ip_network(network)
+    except ValueError:
+        raise ValueError("must be IP addresses or networks, e.g. 10.0.0.0/8, or *") from None
+    return value
+
+
+def _prefix(value: str) -> str:
+    value = value.rstrip("/")
+    if not PREFIX.fullmatch(value):
+        raise ValueError("must be a path such as /api/sync, without a host")
+    return value
+
+
 def _known_database(value: str) -> str:
     parse_database_url(value)
     return value
@@ -57,8 +83,11 @@ def _known_database(value: str) -> str:
 
 # At least a millisecond: databases count in those, and none of them would mean no limit at all.
 Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_networks)]
+RootPath = Annotated[str, AfterValidator(_prefix)]
 Host = Annotated[str, AfterValidator(_host_with_optional_port)]
 Algorithms = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_asymmetric)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_origins)]
 Ports = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_ports)]
 Secret = Annotated[str, AfterValidator(_long_enough_secret)]
 Secrets = Annotated[str, AfterValidator(_long_enough_keys)]

@@ -9,7 +9,7 @@ import uvloop
 from app.config import Settings, load_settings
 from app.database.engine import Database
 from app.deliveries.fan_out import FanOutHandler
-from app.files.handler import FileStateHandler
+from app.files.repository import FileStateHandler
 from app.sweep.sweeper import Sweeper
 
 

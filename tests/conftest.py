@@ -259,9 +259,11 @@ def service_processes(
         processes.append(process)
         return process
 
-    yield begin
-    for process in processes:
-        process.kill()
+    try:
+        yield begin
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.fixture

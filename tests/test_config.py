@@ -54,6 +54,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "AUTH0_DOMAIN": ("localhost:8443", "localhost:8443"),
     "API_AUDIENCE": ("https://other/", "https://other/"),
     "ALGORITHMS": ("RS256, ES384", ("RS256", "ES384")),
+    "CORS_ALLOW_ORIGINS": ("https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
     "AUTH_ENFORCE_SCOPES": ("true", True),
     "CHANGES_CURSOR_VERSION": ("1", 1),
     "SYNC_EVENT_PROCESS_INTERVAL": ("0.25", 0.25),
@@ -64,6 +65,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "MAX_BATCH_BYTES": ("4096", 4096),
     "MAX_HEADER_BYTES": ("2048", 2048),
     "SERVER_HOST": ("0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens there
+    "ROOT_PATH": ("/api/sync/", "/api/sync"),
+    "FORWARDED_ALLOW_IPS": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "RATE_LIMIT_PER_SECOND": ("0.5", 0.5),
     "SHUTDOWN_DELAY": ("2.5", 2.5),
     "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": ("true", True),
@@ -179,7 +182,13 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
             for text in ("https://hunter2/", "hunter2/", "a hunter2", "hunter2:", "hunter2:x")
         ),
         *(("AUTH0_DOMAIN", f"{text}") for text in ("hunter2:65536", "hunter2:0", "u@hunter2", "hünter2", "hunter2\n")),
+        *(
+            ("CORS_ALLOW_ORIGINS", text)
+            for text in ("b.example", "https://a.example/", "HTTPS://A.example", "*,http://a")
+        ),
         *(("ALGORITHMS", text) for text in ("HS256", "none", "RS256,HUNTER2", ",")),
+        *(("ROOT_PATH", text) for text in ("api/hunter2", "https://hunter2", "//hunter2", "/a?hunter2")),
+        *(("FORWARDED_ALLOW_IPS", text) for text in ("hunter2", "10.0.0.1/8", ",127.0.0.1:80")),
         ("ENVIRONMENT", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
         ("LOG_FORMAT", "hunter2"),

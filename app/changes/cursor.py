@@ -1,4 +1,4 @@
-"""Cursors: opaque, self-checking texts that mark how far a follower has read.
+"""Changes, the filter that selects them, and cursors: texts that mark how far a follower has read.
 
 A cursor is bytes in base64url (RFC 4648, section 5): the version, the position, digests of the filter and of the
 ledger's id, in version 2 the last bytes of the id of the event at that position, and a checksum over all of these. The
@@ -10,17 +10,115 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import NamedTuple
 from uuid import UUID
 
-from app.changes.change import DIGEST_BYTES, ChangeFilter
-from app.changes.errors import CursorAhead, CursorInvalid, CursorOfOtherFilter, CursorOfOtherLedger
+from app.errors import ProblemError
+from app.events.models import EventType
 
+DIGEST_BYTES = 6
 WITHOUT_EVENT, WITH_EVENT = 1, 2  # the two versions; releases that only know the first refuse the second
 LENGTHS = {WITHOUT_EVENT: 36, WITH_EVENT: 44}  # characters
 EVENT_TAG_BYTES = 6
 MAX_POSITION = 2**63 - 1
 _TEXT = re.compile("|".join(f"[A-Za-z0-9_-]{{{length}}}" for length in LENGTHS.values()))
 _FIELDS = struct.Struct(f">BQ{DIGEST_BYTES}s{DIGEST_BYTES}s")
+START_OVER = "Without a cursor the feed begins with the oldest event, with `cursor=latest` after the newest."
+
+
+class CursorInvalid(ProblemError):
+    """400: the text is not a cursor that this service returned."""
+
+    status, code = 400, "cursor-invalid"
+    detail = f"Invalid or damaged cursor: send it exactly as a response returned it. {START_OVER}"
+
+
+class CursorOfOtherFilter(ProblemError):
+    """400: the cursor belongs to another filter."""
+
+    status, code = 400, "cursor-of-other-filter"
+    detail = (
+        "The cursor was returned for another `event_type` or `file_id`: send the same filter as before. "
+        f"To follow another filter, start over. {START_OVER}"
+    )
+
+
+class CursorOfOtherLedger(ProblemError):
+    """400: the cursor belongs to another ledger."""
+
+    status, code = 400, "cursor-of-other-ledger"
+    detail = (
+        "The cursor belongs to another ledger, so its position is not valid here: "
+        f"check the address of the service, or start over. {START_OVER}"
+    )
+
+
+class CursorAhead(ProblemError):
+    """400: the ledger has lost events that the follower has seen."""
+
+    status, code = 400, "cursor-ahead"
+    detail = (
+        "The cursor is ahead of the newest event: the database was restored from an older backup. "
+        f"Compare your data with the ledger, and start over. {START_OVER}"
+    )
+
+
+class CursorGone(ProblemError):
+    """410: events after the cursor were deleted; `cursor` continues with the oldest event that is kept."""
+
+    status, code = 410, "cursor-gone"
+    detail = (
+        "Events after this cursor were deleted; the oldest event that is kept is at `oldest_position`. "
+        "Take a snapshot of the files, then continue from the `cursor` in this response."
+    )
+
+    def __init__(self, oldest_position: int, cursor: str) -> None:
+        super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
+
+
+class CursorOfLostEvent(ProblemError):
+    """410: the ledger has lost events that the follower has seen, and other events have their positions now."""
+
+    status, code = 410, "cursor-of-lost-event"
+    detail = (
+        "The ledger has another event at the position of this cursor: a failover or a restore has lost events that "
+        "you have read, and other events have their positions now. Compare your data with the ledger by `event_id`: "
+        "the `cursor` in this response continues with the oldest event that is kept, at `oldest_position`."
+    )
+
+    def __init__(self, oldest_position: int, cursor: str) -> None:
+        super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
+
+
+class Change(NamedTuple):
+    """An event at its position; `json` is its `EventView` at the time of the read."""
+
+    position: int
+    event_id: UUID
+    event_type: str
+    file_id: UUID
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Selects changes of these types and of this file; an empty set of types is all types, no file is all files."""
+
+    event_types: frozenset[EventType] = frozenset()
+    file_id: UUID | None = None
+
+    def digest(self) -> bytes:
+        """Digest of the filter, as stored in a cursor; the order of the types does not matter."""
+        text = f"{','.join(sorted(self.event_types))};{self.file_id or ''}"
+        return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+    def matches(self, change: Change) -> bool:
+        """Whether `change` passes the filter."""
+        of_type = not self.event_types or change.event_type in self.event_types
+        return of_type and self.file_id in (None, change.file_id)
+
+
+EVERYTHING = ChangeFilter()
 
 
 def tag_of(event_id: UUID | None) -> bytes | None:

@@ -1,15 +1,26 @@
 """Reads pages of the feed from the database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from app.changes.change import Change, ChangeFilter
-from app.changes.cursor import WITH_EVENT, Cursor, CursorMaker, FeedPosition, are_of_different_events, tag_of
-from app.changes.errors import CursorAhead, CursorGone, CursorOfLostEvent, CursorOfOtherLedger
-from app.changes.repository import ChangeRepository, FeedHead
+from app.changes.cursor import (
+    WITH_EVENT,
+    Change,
+    ChangeFilter,
+    Cursor,
+    CursorAhead,
+    CursorGone,
+    CursorMaker,
+    CursorOfLostEvent,
+    CursorOfOtherLedger,
+    FeedPosition,
+    are_of_different_events,
+    tag_of,
+)
+from app.changes.repository import MAX_CHARACTERS, ChangeRepository, FeedHead
 from app.database.engine import Database
 from app.database.errors import database_errors
 
@@ -165,3 +176,18 @@ def _check_event(head: FeedHead, start: FeedPosition) -> None:
     """Raise unless the event at `start`, which is the asked event of `head`, is the one the follower has read."""
     if are_of_different_events(start.event_tag, tag_of(head.asked_event_id)):
         raise CursorOfLostEvent(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())
+
+
+def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int) -> Page:
+    """A page of the first `limit` of `changes`, which are all matching ones up to `end`.
+
+    It ends early with the change that makes it `MAX_CHARACTERS` or longer.
+    """
+    some: list[Change] = []
+    size = 0
+    for change in changes:
+        if len(some) == limit or size >= MAX_CHARACTERS:
+            return Page(some, after, end.moved_to(some[-1].position, some[-1].event_id), end.position)
+        some.append(change)
+        size += len(change.json)
+    return Page(some, after, end, end.position)

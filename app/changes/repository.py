@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.change import Change, ChangeFilter
+from app.changes.cursor import Change, ChangeFilter
 from app.database.types import database_now
-from app.events.event_json import EVENT_JSON
 from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
+from app.events.repository import EVENT_JSON
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the filter's types may be rare
 WINDOW_FILE_EVENTS = 1000  # examined for one page of one file, with types

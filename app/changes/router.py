@@ -8,17 +8,16 @@ from fastapi.sse import EventSourceResponse
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
-from app.changes.errors import (
+from app.changes.cursor import (
     CursorAhead,
     CursorGone,
     CursorInvalid,
     CursorOfLostEvent,
     CursorOfOtherFilter,
     CursorOfOtherLedger,
-    TooManyFollowers,
 )
 from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, ChangesQuery, FollowQuery
-from app.changes.service import ChangeService
+from app.changes.service import ChangeService, TooManyFollowers
 from app.errors import FieldError, Unprocessable
 from app.http.dependencies import ChangePlace
 from app.http.middleware import cancel_on_disconnect

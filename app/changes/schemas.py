@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.changes.change import ChangeFilter
+from app.changes.cursor import ChangeFilter
 from app.events.models import EventType
 from app.events.schemas import PAGE_MAX_EVENTS, PENDING_EVENT, EventView
 from app.http.types import QueryInteger, Uuid

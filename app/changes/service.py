@@ -7,15 +7,21 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from app.auth.token import Principal
-from app.changes.broadcast import Broadcast
-from app.changes.change import ChangeFilter
-from app.changes.errors import TooManyFollowers
+from app.changes.cursor import ChangeFilter
 from app.changes.feed import ChangeFeed, Page
-from app.changes.stream import ChangeStream
+from app.changes.stream import Broadcast, ChangeStream
 from app.changes.tail import Tail
 from app.config import Settings
 from app.database.engine import Database
+from app.errors import Unavailable
 from app.metrics import ChangeMetrics
+
+
+class TooManyFollowers(Unavailable):
+    """503: the follower limit of this process is reached."""
+
+    code = "too-many-followers"
+    detail = "Too many streams and long polls are open here; try again, or read pages without `wait`."
 
 
 class FollowerLimit:

@@ -11,8 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from app.changes.change import EVERYTHING, Change
-from app.changes.cursor import are_of_different_events, tag_of
+from app.changes.cursor import EVERYTHING, Change, are_of_different_events, tag_of
 from app.changes.repository import ChangeRepository, FeedHead
 from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database

@@ -15,15 +15,15 @@ from app.events.repository import EventRepository, EventRow
 GROUP_SIZE = 500
 
 
-class _Question(NamedTuple):
+class _Lookup(NamedTuple):
     event_id: UUID
-    answer: asyncio.Future[EventRow]
+    result: asyncio.Future[EventRow]
 
 
 class ReadTooLate(Unavailable):
     """503."""
 
-    detail = "The database took too long to answer; try again."
+    detail = "The database took too long to respond; try again."
 
 
 class EventReader:
@@ -36,7 +36,7 @@ class EventReader:
     def __init__(self, database: Database, timeout_seconds: float) -> None:
         self._database = database
         self._timeout_seconds = timeout_seconds
-        self._waiting: list[_Question] = []
+        self._waiting: list[_Lookup] = []
         self._batcher = Batcher("event-reader", self._read_group, lambda: bool(self._waiting))
 
     async def get(self, event_id: UUID) -> EventRow:
@@ -47,12 +47,12 @@ class EventReader:
             DatabaseUnavailable: the database cannot serve now, or its standbys have not confirmed the event.
             ReadTooLate: it took too long, the wait for an earlier statement included.
         """
-        question = _Question(event_id, asyncio.get_running_loop().create_future())
-        self._waiting.append(question)
+        lookup = _Lookup(event_id, asyncio.get_running_loop().create_future())
+        self._waiting.append(lookup)
         self._batcher.wake()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                event = await question.answer
+                event = await lookup.result
         except TimeoutError:
             raise ReadTooLate from None
         await self._database.watermark.reach(event.position)
@@ -66,10 +66,10 @@ class EventReader:
 
     async def _read_group(self) -> None:
         group, self._waiting = self._waiting[:GROUP_SIZE], self._waiting[GROUP_SIZE:]
-        await self._answer([question for question in group if not question.answer.done()])
+        await self._serve([lookup for lookup in group if not lookup.result.done()])
 
-    async def _answer(self, group: Sequence[_Question]) -> None:
-        """Read what `group` asks for together, or one by one when something in it cannot be read."""
+    async def _serve(self, group: Sequence[_Lookup]) -> None:
+        """Read the events of `group` together, or one by one when one of them cannot be read."""
         try:
             await self._read(group)
         except asyncio.CancelledError:
@@ -77,29 +77,29 @@ class EventReader:
             raise
         except DatabaseUnavailable as error:
             _refuse(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, everybody gets an answer
+        except Exception as error:  # noqa: BLE001 - whatever the error, every caller gets a result
             if len(group) == 1:
                 _refuse(group, error)
             else:
-                for question in group:
-                    await self._answer([question])
+                for lookup in group:
+                    await self._serve([lookup])
 
-    async def _read(self, group: Sequence[_Question]) -> None:
+    async def _read(self, group: Sequence[_Lookup]) -> None:
         if not group:
             return
         async with self._database.connection() as connection:
-            events = await EventRepository(connection).list_by_ids({question.event_id for question in group})
-        for event_id, answer in group:
-            if answer.done():  # the caller has gone away meanwhile
+            events = await EventRepository(connection).list_by_ids({lookup.event_id for lookup in group})
+        for event_id, result in group:
+            if result.done():  # the caller has left
                 continue
             event = events.get(event_id)
             if event is None:
-                answer.set_exception(NotFound("There is no event with this id."))
+                result.set_exception(NotFound("There is no event with this id."))
             else:
-                answer.set_result(event)
+                result.set_result(event)
 
 
-def _refuse(group: Sequence[_Question], error: Exception) -> None:
-    for question in group:
-        if not question.answer.done():
-            question.answer.set_exception(error)
+def _refuse(group: Sequence[_Lookup], error: Exception) -> None:
+    for lookup in group:
+        if not lookup.result.done():
+            lookup.result.set_exception(error)

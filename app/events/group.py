@@ -22,7 +22,7 @@ class EventRecord(NamedTuple):
     """An event about to be written, or found written.
 
     `metadata` is compact JSON text. `id` is drawn by the caller, so that writing the same record again after a lost
-    answer can be told from writing another one.
+    response can be distinguished from writing another one.
     """
 
     id: UUID
@@ -38,16 +38,28 @@ class EventRecord(NamedTuple):
         return None if self.idempotency_key is None else (self.created_by, self.idempotency_key)
 
     def same_content(self, other: "EventRecord") -> bool:
-        """Whether both say the same of the same file; the order of names in the metadata says nothing."""
+        """Whether both say the same of the same file; metadata are compared as JSON values, not as texts."""
         return (
             self.file_id == other.file_id
             and self.event_type == other.event_type
-            and (self.metadata == other.metadata or _sorted(self.metadata) == _sorted(other.metadata))
+            and (self.metadata == other.metadata or _is_same(_decode(self.metadata), _decode(other.metadata)))
         )
 
 
-def _sorted(metadata: str | None) -> str | None:
-    return None if metadata is None else json.dumps(json.loads(metadata), sort_keys=True)
+def _decode(metadata: str | None) -> Any:
+    return None if metadata is None else json.loads(metadata)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: 1 and 1.0 and 1e0 are, and 0 and -0.0, but neither 1 and true.
+
+    Python compares an integer with a float exactly, so that 2**53 + 1 is not the float next to it.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 class IdempotencyKeyReused(Unprocessable):
@@ -66,31 +78,31 @@ class Receipt(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """Events that one caller wants written together, all or nothing, and the caller's answer."""
+    """Events that one caller wants written together, all or nothing, and their outcome."""
 
     records: Sequence[EventRecord]
-    answer: asyncio.Future[list[Receipt]]
+    outcome: asyncio.Future[list[Receipt]]
     origin: SpanContext | None = None  # the caller's span, if one is recorded
 
     @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.answer.done()
+    def settled(self) -> bool:
+        """Whether the outcome is set, or its caller has left."""
+        return self.outcome.done()
 
     def resolve(self, receipts: list[Receipt]) -> None:
-        """Answer, unless the caller has gone away."""
-        if not self.answer.done():
-            self.answer.set_result(receipts)
+        """Give the caller its receipts, unless it has left."""
+        if not self.outcome.done():
+            self.outcome.set_result(receipts)
 
     def refuse(self, error: Exception) -> None:
-        """Answer with an error, unless the caller has gone away."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        """Give the caller an error, unless it has left."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
 
 
 @dataclass(slots=True)
 class GroupPlan:
-    """What to write, and what to answer once it is written."""
+    """What to write, and the receipts to give once it is written."""
 
     records: list[EventRecord] = field(default_factory=list)
     accepted: list[tuple[Append, list[Receipt]]] = field(default_factory=list)
@@ -143,5 +155,5 @@ def plan_group(appends: Iterable[Append], known: KnownEvents) -> GroupPlan:
 
 
 def _is_replay(earlier: EventRecord | None, record: EventRecord) -> bool:
-    # The same id means that our own write had arrived although its answer was lost: to the caller it is the first.
+    # The same id means that our own write had arrived although its response was lost: to the caller it is the first.
     return earlier is not None and earlier.id != record.id

@@ -14,7 +14,6 @@ from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.database.watermark import server_of
 from app.errors import Unavailable, describe
-from app.events.deadlines import CommitTooLate, Deadlines
 from app.events.group import Append, EventRecord, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import EventType
@@ -30,11 +29,17 @@ class LedgerBusy(Unavailable):
     detail = "Too many events wait to be written; try again."
 
 
+class CommitTooLate(Unavailable):
+    """503: the commit did not come in time; it may still come."""
+
+    detail = "The event was not committed in time, and may still be; try again with the same Idempotency-Key."
+
+
 class Ledger:
     """Appends events durably and in order.
 
     Callers that arrive while a commit is under way are written together by the next one. A task writes the groups and
-    lives only while somebody waits; callers only await their answers, so a caller that is cancelled takes nobody along.
+    lives only while somebody waits; callers only await their outcomes, so a cancelled caller affects no other.
     """
 
     def __init__(
@@ -73,10 +78,10 @@ class Ledger:
         self._waiting_events += len(records)
         self._metrics.queue_events.inc(len(records))
         self._batcher.wake()
-        return await append.answer
+        return await append.outcome
 
     async def close(self, timeout_seconds: float) -> None:
-        """Wait until everything that was accepted is answered; after `timeout_seconds` refuse what is left."""
+        """Wait until every accepted append has its outcome; after `timeout_seconds` refuse the rest."""
         if not await self._batcher.close(timeout_seconds):
             log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
         while group := self._take_group():
@@ -86,9 +91,9 @@ class Ledger:
     async def _write_group(self) -> None:
         try:
             if group := self._take_group():
-                await self._answer(group)
+                await self._settle(group)
         finally:
-            self._deadlines.forget_answered()
+            self._deadlines.forget_settled()
 
     def _take_group(self) -> list[Append]:
         """Appends for one transaction: at least one, at most `group_size` events unless the first alone has more."""
@@ -98,19 +103,19 @@ class Ledger:
             append = self._queue.popleft()
             self._waiting_events -= len(append.records)
             self._metrics.queue_events.dec(len(append.records))
-            if not append.abandoned:
+            if not append.settled:
                 group.append(append)
                 size += len(append.records)
         return group
 
-    async def _answer(self, group: list[Append]) -> None:
-        """Write `group` together, or one by one when the database refuses something in it; answer everybody."""
+    async def _settle(self, group: list[Append]) -> None:
+        """Write `group` together, or one by one when the database refuses something in it."""
         try:
             await self._write_or_split(group)
         except asyncio.CancelledError:
             _refuse(group, CommitTooLate())
             raise
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, every caller gets an answer
+        except Exception as error:  # noqa: BLE001 - whatever the error, every caller gets an outcome
             _refuse(group, error)
 
     async def _write_or_split(self, group: list[Append]) -> None:
@@ -124,7 +129,7 @@ class Ledger:
                 raise
             log.warning("group refused, writing its appends one by one", appends=len(group), error=describe(error))
             for append in group:
-                await self._answer([append])
+                await self._settle([append])
 
     async def _write(self, group: list[Append]) -> None:
         known, known_through = KnownEvents(), 0
@@ -155,7 +160,7 @@ class Ledger:
         try:
             await self._add_events_surely(records)
         except IntegrityError:
-            raise  # something in it was known already, which a retry without it mends
+            raise  # something in it was known already, which a retry without it fixes
         except Exception:
             self._metrics.commit_failures.inc()
             raise
@@ -184,3 +189,40 @@ class Ledger:
 def _refuse(group: list[Append], error: Exception) -> None:
     for append in group:
         append.refuse(error)
+
+
+class Deadlines:
+    """Refuses an append that has no outcome after `timeout_seconds`. A timer for each would be a tenth of its cost."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._waiting: deque[tuple[float, Append]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, append: Append) -> None:
+        """Give `append` its time, from now on."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_seconds
+        self._waiting.append((deadline, append))
+        if self._timer is None:
+            self._timer = loop.call_at(deadline, self._refuse_late)
+
+    def forget_settled(self) -> None:
+        """Drop appends that have an outcome, from the oldest on."""
+        while self._waiting and self._waiting[0][1].settled:
+            self._waiting.popleft()
+
+    def close(self) -> None:
+        """Refuse every append that still waits, and cancel the timer."""
+        while self._waiting:
+            self._waiting.popleft()[1].refuse(CommitTooLate())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse_late(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._waiting[0][0] <= loop.time():
+            self._waiting.popleft()[1].refuse(CommitTooLate())
+        self.forget_settled()
+        self._timer = loop.call_at(self._waiting[0][0], self._refuse_late) if self._waiting else None

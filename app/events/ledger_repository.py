@@ -11,7 +11,7 @@ from app.events.group import EventRecord, encode_metadata
 from app.events.models import LedgerHead, SyncEvent
 
 # One statement, one round trip, one transaction: a client that stalls cannot hold the head's lock. It returns one
-# row whatever the number of events, so that the answer never waits for the client to read it.
+# row whatever the number of events, so that the response never waits for the client to read it.
 _APPEND_POSTGRESQL = text(
     """
     WITH head AS (

@@ -134,7 +134,7 @@ class LedgerHead(Base):
 
 
 class LedgerIdentity(Base):
-    """One row: a random id that tells this ledger from every other one, drawn when the table was made."""
+    """One row: a random id of this ledger, drawn when the table was made."""
 
     __tablename__ = "ledger_identity"
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     func,
     inspect,
     literal,
@@ -24,10 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from app.database.sql import json_text
 from app.database.types import among, among_ids
 from app.errors import NotFound
-from app.events.event_json import EVENT_JSON
 from app.events.models import LedgerHead, LedgerIdentity, RetryState, SweepCursor, SyncEvent
+from app.events.schemas import EventView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,21 @@ EVERYTHING = EventFilter()
 EventRow = Row[Any]
 _EVENTS: Select[Any] = select(*(column.class_attribute.label(column.key) for column in inspect(SyncEvent).column_attrs))
 _BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
+
+_OTHERS: dict[str, ColumnElement[Any]] = {
+    "event_id": SyncEvent.id.expression,
+    "metadata": SyncEvent.event_metadata.expression,
+    "state": case((SyncEvent.processed, "processed"), else_=func.coalesce(SyncEvent.retry_state, "pending")),
+}
+_members = {name: _OTHERS[name] if name in _OTHERS else getattr(SyncEvent, name) for name in EventView.model_fields}
+
+# An event as JSON, as `EventView` has it: written by the database, several times as fast as from rows.
+EVENT_JSON = json_text(_members)
+
+
+def encode_page(events: Sequence[str]) -> bytes:
+    """Events as a JSON array."""
+    return b"[%b]" % b",".join([event.encode() for event in events])
 
 
 class EventRepository:
@@ -78,15 +95,17 @@ class EventRepository:
         rows = await self._session.execute(_EVENTS.where(among_ids(SyncEvent.id, event_ids)))
         return {row.id: row for row in rows}
 
-    async def list_newest(self, wanted: EventFilter, *, limit: int, offset: int) -> Sequence[str]:
+    async def list_newest(self, event_filter: EventFilter, *, limit: int, offset: int) -> Sequence[str]:
         """Events as JSON by falling position. Without filters, any offset is one index seek: positions have no gaps."""
         newest_first = SyncEvent.position.desc()
-        if wanted == EVERYTHING:
+        if event_filter == EVERYTHING:
             listed = SyncEvent.position <= self._head - offset
-        elif wanted.processed is False:
-            listed = SyncEvent.position.in_(_unprocessed_page([*_conditions(wanted), *self._through], limit, offset))
+        elif event_filter.processed is False:
+            listed = SyncEvent.position.in_(
+                _unprocessed_page([*_conditions(event_filter), *self._through], limit, offset)
+            )
         else:
-            listed = _listed([*_conditions(wanted), *self._through], newest_first, limit, offset)
+            listed = _listed([*_conditions(event_filter), *self._through], newest_first, limit, offset)
         query = select(EVENT_JSON).where(listed).order_by(newest_first).limit(limit)
         return (await self._session.execute(query)).scalars().all()
 
@@ -114,11 +133,11 @@ class EventRepository:
         return (await self._session.scalar(query)) or 0
 
     async def get_ledger_id(self) -> UUID:
-        """What tells this ledger from every other one."""
+        """The id of this ledger."""
         return (await self._session.execute(select(LedgerIdentity.ledger_id))).scalar_one()
 
     async def requeue(self, event_id: UUID) -> bool:
-        """Give a set-aside event to the next sweep, with all its attempts anew; false when it was not set aside."""
+        """Give a set-aside event to the next sweep, with all its attempts again; false when it was not set aside."""
         query = (
             update(SyncEvent)
             .where(SyncEvent.id == event_id, SyncEvent.retry_state == RetryState.FAILED)
@@ -154,7 +173,7 @@ def unprocessed_count(file_id: UUID) -> ColumnElement[int]:
 def _listed(
     conditions: list[ColumnElement[bool]], order: ColumnElement[int], limit: int, offset: int
 ) -> ColumnElement[bool]:
-    """Which events are on a page; by their positions if it has an offset, lest PostgreSQL write those that it skips."""
+    """The events of a page; by position if it has an offset, so that PostgreSQL writes no JSON of skipped ones."""
     if not offset:
         return and_(*conditions)
     page = select(SyncEvent.position).where(*conditions).order_by(order).limit(limit).offset(offset)
@@ -181,23 +200,23 @@ def _last_position(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
     return select(SyncEvent.position).where(*conditions).order_by(*newest_first).limit(1).scalar_subquery()
 
 
-def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+def _conditions(event_filter: EventFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.event_type is not None:
-        conditions.append(SyncEvent.event_type == wanted.event_type)
-    if wanted.file_id is not None:
-        conditions.append(SyncEvent.file_id == wanted.file_id)
-    if wanted.created_after is not None:
-        bound = _last_position(SyncEvent.created_at <= wanted.created_after)
+    if event_filter.event_type is not None:
+        conditions.append(SyncEvent.event_type == event_filter.event_type)
+    if event_filter.file_id is not None:
+        conditions.append(SyncEvent.file_id == event_filter.file_id)
+    if event_filter.created_after is not None:
+        bound = _last_position(SyncEvent.created_at <= event_filter.created_after)
         conditions.append(SyncEvent.position > func.coalesce(bound, 0))
-    if wanted.created_before is not None:
-        conditions.append(SyncEvent.position <= _last_position(SyncEvent.created_at < wanted.created_before))
-    if wanted.anomaly is not None:
-        conditions.append(SyncEvent.anomaly.is_not(None) if wanted.anomaly else SyncEvent.anomaly.is_(None))
-    if wanted.processed:
+    if event_filter.created_before is not None:
+        conditions.append(SyncEvent.position <= _last_position(SyncEvent.created_at < event_filter.created_before))
+    if event_filter.anomaly is not None:
+        conditions.append(SyncEvent.anomaly.is_not(None) if event_filter.anomaly else SyncEvent.anomaly.is_(None))
+    if event_filter.processed:
         conditions += _state_conditions("processed")
-    if wanted.state is not None:
-        conditions += _state_conditions(wanted.state)
+    if event_filter.state is not None:
+        conditions += _state_conditions(event_filter.state)
     return conditions
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response, status
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
@@ -14,13 +14,11 @@ from app.auth.route import AuthenticatedRoute, check_query, limit_rate
 from app.auth.token import Principal
 from app.config import Settings
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
-from app.events.deadlines import CommitTooLate
-from app.events.dependencies import CurrentEventReader, CurrentLedger, IdempotencyKey
-from app.events.event_json import encode_page
+from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
-from app.events.ledger import LedgerBusy
+from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
 from app.events.models import EventType
-from app.events.repository import EventFilter, EventRepository
+from app.events.repository import EventFilter, EventRepository, encode_page
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -52,7 +50,29 @@ APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
 NOT_SET_ASIDE_DETAIL = "The event is not set aside, so there is nothing to requeue."
 UNKNOWN, NOT_SET_ASIDE = NotFound("There is no event with this id."), Conflict(NOT_SET_ASIDE_DETAIL)
 
-EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` answered.", examples=[EVENT_ID])]
+
+async def get_ledger(request: Request) -> Ledger:
+    """The process's ledger, built by the lifespan."""
+    ledger: Ledger = request.state.ledger
+    return ledger
+
+
+async def get_event_reader(request: Request) -> EventReader:
+    """The process's reader of single events, built by the lifespan."""
+    reader: EventReader = request.state.event_reader
+    return reader
+
+
+CurrentLedger = Annotated[Ledger, Depends(get_ledger)]
+CurrentEventReader = Annotated[EventReader, Depends(get_event_reader)]
+IdempotencyKey = Annotated[
+    IdempotencyKeyText | None,
+    Header(
+        description="Any string that names this event among yours, 1 to 255 visible ASCII characters. A retry with "
+        "the same key and body gets the response of the first request and records nothing."
+    ),
+]
+EventId = Annotated[Uuid, Path(description="The `event_id` that the `POST` returned.", examples=[EVENT_ID])]
 
 _event: TypeAdapter[NewEvent] = TypeAdapter(NewEvent)
 _key: TypeAdapter[str] = TypeAdapter(IdempotencyKeyText)
@@ -118,15 +138,15 @@ async def create_event(
     ledger: CurrentLedger,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Record one event. The answer comes after the event is committed and flushed to disk.
+    """Record one event. The response comes after the event is committed and flushed to disk.
 
     Send an `Idempotency-Key` and repeat the request as often as needed: the event is recorded once, and each repetition
-    gets the answer of the first, with the header `Idempotency-Replayed`. A key belongs to the subject of the token.
+    gets the response of the first, with the header `Idempotency-Replayed`. A key belongs to the subject of the token.
     """
     [receipt] = await ledger.append([_record(event, sender, idempotency_key)])
     event_id = str(receipt.event_id)
     bind_request_fields(event_id=event_id)
-    headers = {"Location": f"/sync-events/{event_id}"}
+    headers = {"Location": f"sync-events/{event_id}"}
     if receipt.replayed:
         headers[REPLAYED] = "true"
     body = f'{{"message":"{CREATED_MESSAGE}","event_id":"{event_id}"}}'
@@ -183,12 +203,12 @@ async def list_events(
 
     Filters narrow the list together: an event is listed when it meets all of them.
     """
-    wanted = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
+    event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
     await place.take(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
         events = await EventRepository(connection, through).list_newest(
-            wanted, limit=query.limit + 1, offset=query.offset
+            event_filter, limit=query.limit + 1, offset=query.offset
         )
     has_next = len(events) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
@@ -214,7 +234,7 @@ async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventRead
     responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
 )
 async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
-    """Give an event that the sweep set aside to the next sweep, with all its attempts anew.
+    """Give an event that the sweep set aside to the next sweep, with all its attempts again.
 
     It is processed then, after later events of its file if there are any; the file's state stays that of the latest.
     """

@@ -190,7 +190,7 @@ class EventView(BaseModel):
     processed: bool
     processed_at: datetime | None
     metadata: dict[str, Any] | None
-    position: int = Field(description="Place in the ledger: 1, 2, 3, … without a gap.")
+    position: int = Field(description="Position in the ledger: 1, 2, 3, … without a gap.")
     created_by: str = Field(description="Subject of the token that posted the event.")
     anomaly: Anomaly | None = Field(
         description="What the order of events makes impossible. Known once the event is processed."

@@ -70,7 +70,7 @@ class FileRepository:
         """Flag updates and deletes of files that were not uploaded, or not again since they were deleted.
 
         What decides is the nearest earlier upload or delete of the file, processed or not, so the flag depends on the
-        ledger's order alone. A processed update on the way knows the answer already, which keeps the way short.
+        ledger's order alone. A processed update on the way has the result already, which keeps the way short.
         """
         event, earlier = aliased(SyncEvent), aliased(SyncEvent)
         condition_after = case(
@@ -108,6 +108,16 @@ class FileRepository:
             .values(anomaly=anomaly)
             .execution_options(synchronize_session=False)
         )
+
+
+class FileStateHandler:
+    """Projects events onto the states of their files."""
+
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        """Update the states of the files of the events at `positions`, and mark the anomalies among them."""
+        repository = FileRepository(session)
+        await repository.add_events(positions)
+        await repository.mark_anomalies(positions)
 
 
 def _latest_by_file(positions: Sequence[int]) -> Select[Any]:

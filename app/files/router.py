@@ -7,8 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
-from app.events.event_json import encode_page
-from app.events.repository import EventRepository
+from app.events.repository import EventRepository, encode_page
 from app.events.schemas import FILE_ID, EventView, PageQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView

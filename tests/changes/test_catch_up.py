@@ -4,11 +4,9 @@ import asyncio
 
 import pytest
 
-from app.changes.broadcast import CHUNK_BYTES, Broadcast
-from app.changes.change import EVERYTHING, ChangeFilter
-from app.changes.cursor import FeedPosition
+from app.changes.cursor import EVERYTHING, ChangeFilter, FeedPosition
 from app.changes.feed import ChangeFeed, Page
-from app.changes.stream import FIRST_CHANGES, MAX_CHANGES, ChangeStream
+from app.changes.stream import CHUNK_BYTES, FIRST_CHANGES, MAX_CHANGES, Broadcast, ChangeStream
 from app.changes.tail import Tail
 from app.database.engine import Database
 from app.metrics import ChangeMetrics

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.changes.change import EVERYTHING, ChangeFilter
-from app.changes.cursor import EVENT_TAG_BYTES, LENGTHS, MAX_POSITION, WITH_EVENT, WITHOUT_EVENT, Cursor, CursorMaker
-from app.changes.errors import CursorAhead, CursorInvalid, CursorOfOtherFilter, CursorOfOtherLedger
+from app.changes.cursor import (
+    EVENT_TAG_BYTES,
+    EVERYTHING,
+    LENGTHS,
+    MAX_POSITION,
+    WITH_EVENT,
+    WITHOUT_EVENT,
+    ChangeFilter,
+    Cursor,
+    CursorAhead,
+    CursorInvalid,
+    CursorMaker,
+    CursorOfOtherFilter,
+    CursorOfOtherLedger,
+)
 from app.events.models import EventType
 
 LEDGER = uuid4()

@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import delete, event, update
 
-from app.changes.broadcast import Broadcast
-from app.changes.change import EVERYTHING, ChangeFilter
-from app.changes.cursor import FeedPosition
-from app.changes.errors import CursorAhead, CursorOfLostEvent
+from app.changes.cursor import EVERYTHING, ChangeFilter, CursorAhead, CursorOfLostEvent, FeedPosition
 from app.changes.feed import ChangeFeed, Page
 from app.changes.service import wait_for_page
-from app.changes.stream import ChangeStream
+from app.changes.stream import Broadcast, ChangeStream
 from app.changes.tail import Tail
 from app.database.engine import Database
 from app.events.models import LedgerHead, SyncEvent

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.broadcast import Broadcast
-from app.changes.change import EVERYTHING
+from app.changes.cursor import EVERYTHING
 from app.changes.feed import LONG_LIVED_READERS, ChangeFeed
-from app.changes.stream import ChangeStream
+from app.changes.stream import Broadcast, ChangeStream
 from app.changes.tail import Tail
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable

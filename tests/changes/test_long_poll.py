@@ -5,11 +5,11 @@ import time
 
 import httpx
 
-from app.changes.broadcast import Broadcast
-from app.changes.change import EVERYTHING
+from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed, Page
 from app.changes.repository import MAX_CHARACTERS
 from app.changes.service import wait_for_page
+from app.changes.stream import Broadcast
 from app.changes.tail import Tail
 from app.database.engine import Database
 from app.main import create_app

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 
 from app.changes import tail as tail_module
-from app.changes.change import EVERYTHING, Change
-from app.changes.cursor import tag_of
+from app.changes.cursor import EVERYTHING, Change, tag_of
 from app.changes.feed import ChangeFeed
 from app.changes.tail import OVERHEAD_BYTES, Ring, Tail
 from app.database.engine import Database

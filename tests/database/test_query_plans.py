@@ -10,15 +10,14 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.changes.change import ChangeFilter
+from app.changes.cursor import ChangeFilter
 from app.changes.repository import ChangeRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import EventType
 from app.events.repository import EVERYTHING, EventFilter, EventRepository
-from app.files.handler import FileStateHandler
-from app.files.repository import FileRepository
+from app.files.repository import FileRepository, FileStateHandler
 from app.sweep.repository import SweepRepository
 from app.sweep.sweeper import Sweeper
 from tests.events.support import open_ledger, record

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
-from app.changes.change import EVERYTHING
+from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable

@@ -8,14 +8,13 @@ import pytest
 
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing
 from app.auth.token import Scope
-from app.changes.errors import TooManyFollowers
+from app.changes.service import TooManyFollowers
 from app.config import load_settings
 from app.database.engine import Database
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, WritesRefused
 from app.database.migrations import NotMigrated, Schema, prepare_schema
 from app.database.watermark import NotYetDurable
-from app.events.deadlines import CommitTooLate
-from app.events.ledger import LedgerBusy
+from app.events.ledger import CommitTooLate, LedgerBusy
 from app.http.body import BodiesBusy
 from app.http.middleware import RequestMiddleware
 from app.metrics import HttpMetrics

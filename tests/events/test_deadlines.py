@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.events.deadlines import CommitTooLate, Deadlines
 from app.events.group import Append
+from app.events.ledger import CommitTooLate, Deadlines
 
 
 def new_append() -> Append:
@@ -21,7 +21,7 @@ async def test_each_is_refused_in_its_time() -> None:
         await asyncio.sleep(0.05)
     for append, asked in appends:
         with pytest.raises(CommitTooLate):
-            await append.answer
+            await append.outcome
         assert loop.time() - asked >= 0.198  # clocks may tick in milliseconds
     # The last two were each waited for anew.
     assert loop.time() - began >= 0.298
@@ -33,15 +33,15 @@ async def test_who_is_answered_is_left_alone_and_forgotten() -> None:
     for append in (answered, left, late, after):
         deadlines.add(append)
     answered.resolve([])
-    left.answer.cancel()
-    deadlines.forget_answered()
+    left.outcome.cancel()
+    deadlines.forget_settled()
     after.resolve([])
     with pytest.raises(CommitTooLate):
-        await late.answer
-    assert answered.answer.result() == after.answer.result() == []
+        await late.outcome
+    assert answered.outcome.result() == after.outcome.result() == []
     deadlines.add(again := new_append())
     with pytest.raises(CommitTooLate):
-        await again.answer
+        await again.outcome
 
 
 async def test_the_end_is_told_at_once_to_all_who_wait() -> None:
@@ -51,6 +51,6 @@ async def test_the_end_is_told_at_once_to_all_who_wait() -> None:
     deadlines.add(waiting)
     answered.resolve([])
     deadlines.close()
-    assert answered.answer.result() == []
+    assert answered.outcome.result() == []
     with pytest.raises(CommitTooLate):
-        await waiting.answer
+        await waiting.outcome

@@ -11,9 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.events.deadlines import CommitTooLate
 from app.events.group import IdempotencyKeyReused
-from app.events.ledger import LedgerBusy
+from app.events.ledger import CommitTooLate, LedgerBusy
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import LedgerHead
 from app.log.request_line import add_request_fields, begin_request

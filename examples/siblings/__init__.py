@@ -1,0 +1,1 @@
+"""The services beside Sync Service, small: a metadata service and a block store."""
