@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +42,7 @@ LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-en
 SLOW_MARKERS = ("browser", "kubectl", "load", "promtool", "slow", "wrk")
 SLOW_FIXTURES = {"begin_service", "fork_server", "frail_postgres", "local_service", "postgres", "run"}
 
+Alembic = Callable[..., "subprocess.CompletedProcess[str]"]
 MakeSettings = Callable[..., Settings]
 
 
@@ -74,18 +74,6 @@ def _is_quick(item: pytest.Item) -> bool:
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores: half of the time a test waits for a process, a lock or a disk."""
     return max(1, (os.cpu_count() or 1) * 3 // 2)
-
-
-def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run alembic's own command line against a database."""
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        env={**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
 
 
 def migrate(url: str) -> None:
@@ -232,6 +220,19 @@ def fork_server() -> Iterator[ForkServer]:
     """What service processes are forked from."""
     with ForkServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def alembic(fork_server: ForkServer) -> Alembic:
+    """Run alembic's own command line against a database, in a process of its own; a failure is an error."""
+
+    def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"}
+        done = fork_server.run(("alembic", *arguments), environment)
+        done.check_returncode()
+        return done
+
+    return run
 
 
 @contextmanager

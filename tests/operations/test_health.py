@@ -19,7 +19,7 @@ from app.database.engine import Database
 from app.events.models import RetryState, SyncEvent
 from app.main import create_app
 from app.operations.repository import StatusRepository
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
@@ -125,7 +125,7 @@ async def _is_set(last_sweep: Callable[[], Any]) -> bool:
 
 
 async def test_readiness_says_which_check_fails(
-    anonymous: httpx.AsyncClient, database: Database, database_url: str
+    anonymous: httpx.AsyncClient, database: Database, database_url: str, alembic: Alembic
 ) -> None:
     await until_ready(anonymous)
     good = await anonymous.get("/health/ready")
