@@ -39,7 +39,7 @@ AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
 LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-enough-characters"}
 
-SLOW_MARKERS = ("browser", "kubectl", "load", "promtool", "slow", "wrk")
+SLOW_MARKERS = ("browser", "kubectl", "load", "long", "promtool", "slow", "wrk")
 SLOW_FIXTURES = {"begin_service", "fork_server", "frail_postgres", "local_service", "postgres", "run"}
 
 Alembic = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -57,7 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not quick."""
+    """Begin with the long ones, which one worker runs while the others take the rest; leave out what is not quick."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if config.getoption("quick"):
         slow = [item for item in items if not _is_quick(item)]
         config.hook.pytest_deselected(items=slow)

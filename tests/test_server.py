@@ -156,7 +156,6 @@ async def test_an_idle_process_takes_little_memory(start_service: Start, tmp_pat
     assert psutil.Process(service.pid).memory_info().rss < 120_000_000
 
 
-@pytest.mark.load
 @on_postgresql
 async def test_several_workers_end_in_order_under_load(
     start_service: Start, database: Database, tokens: TokenFactory

@@ -39,10 +39,8 @@ APPENDS = f"{WAITING} AND query LIKE '%INSERT INTO sync_events%'"
 
 Serve = Callable[..., Any]
 
-pytestmark = [
-    pytest.mark.load,
-    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),  # each test uses the pair instead
-]
+# Each test uses the pair instead.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(scope="module")

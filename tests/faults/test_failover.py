@@ -23,7 +23,7 @@ from tests.support.tokens import TokenFactory
 SECONDS = chaos_seconds(0.5)
 EVENTS = 20
 
-pytestmark = [pytest.mark.load, pytest.mark.timeout(120 + 3 * SECONDS)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120 + 3 * SECONDS)]
 
 
 @pytest.fixture
