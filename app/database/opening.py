@@ -1,7 +1,7 @@
 """Opens the database for the service: checks it, migrates it where that is the rule, and watches it while open."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -27,14 +27,18 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, metrics: DatabaseMetrics) -> AsyncIterator[tuple[Database, Schema]]:
+async def open_database(
+    settings: Settings, metrics: DatabaseMetrics, on_reject: Callable[[], None]
+) -> AsyncIterator[tuple[Database, Schema]]:
     """The database, ready for use, and what is known of its schema; both closed at the end of the block.
+
+    `on_reject` is called for each request that waits in vain for a connection.
 
     Raises:
         DatabaseShared, DatabaseUnfit, NotMigrated, NotDurable: the service cannot start on it.
         DatabaseUnavailable: it cannot serve now.
     """
-    database = Database(settings, metrics)
+    database = Database(settings, metrics, on_reject)
     try:
         with sole_process(settings):
             await check_fitness(database)
