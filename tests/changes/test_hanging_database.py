@@ -20,7 +20,7 @@ from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.support.postgres import PostgresServer
 from tests.support.sse import Message, open_stream
 from tests.support.waiting import until
@@ -137,7 +137,11 @@ async def test_a_read_ends_with_its_stream(hanging: HangingDatabase, stream: Str
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_streams_that_catch_up_while_postgresql_hangs(
-    start_service: Start, frail_postgres: PostgresServer, make_settings: MakeSettings, outside: httpx.AsyncClient
+    start_service: Start,
+    frail_postgres: PostgresServer,
+    alembic: Alembic,
+    make_settings: MakeSettings,
+    outside: httpx.AsyncClient,
 ) -> None:
     url = frail_postgres.url("long_ledger")
     frail_postgres.sql("CREATE DATABASE long_ledger")
