@@ -114,6 +114,13 @@ class latest(GenericFunction[datetime]):  # noqa: N801
     inherit_cache = True
 
 
+class after_seconds(GenericFunction[datetime]):  # noqa: N801
+    """An instant so many whole seconds after another one."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
 class json_words(GenericFunction[Any]):  # noqa: N801
     """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
 
@@ -154,6 +161,11 @@ _SQLITE_PAIRS = "SELECT l.value, r.value FROM json_each({2}) AS l JOIN json_each
 _spell(database_now, postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
 _spell(statement_now, postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
 _spell(latest, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+_spell(
+    after_seconds,
+    postgresql="({0} + make_interval(secs => {1}))",
+    sqlite="strftime('%Y-%m-%d %H:%M:%f000', {0}, ({1}) || ' seconds')",
+)
 _spell(
     json_words,
     postgresql="""((('["'::text || replace(({0})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb""",

@@ -202,7 +202,9 @@ class ClaimRepository:
         held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
         ids = held.with_for_update(key_share=True).cte("held")
         statement = (
-            update(Delivery).where(Delivery.id.in_(select(ids.c.id))).values(due_at=database_now(), claimed_by=None)
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=database_now(), wait_seconds=0, claimed_by=None)
         )
         await write(self._session, statement)
 

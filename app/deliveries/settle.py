@@ -145,7 +145,7 @@ class Settler:
             # With nothing left to send, days may pass without an attempt; they are not days of failures.
             if not await repository.has_pending(one):
                 by_id[one].failing_since = None
-        await repository.mark_health(by_id.values())
+        await repository.mark_health(by_id.values(), now)
         days = self._policy.disable_after.total_seconds() / 86_400
         return [
             *((by_id[one], "The receiver answered 410 Gone.") for one in gone),

@@ -1,12 +1,13 @@
 """Writes the results of attempts, many in one transaction."""
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Integer, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
@@ -24,6 +25,7 @@ _SETTLED: dict[str, TypeEngine[Any]] = {
     "fence": BigInteger(),
     "status": String(16),
     "due_at": UtcDateTime(),
+    "wait_seconds": Integer(),
     "attempts": SmallInteger(),
     "failures": SmallInteger(),
     "settled_at": UtcDateTime(),
@@ -76,6 +78,7 @@ class SettlementRepository:
             .values(
                 status=new.c.status,
                 due_at=new.c.due_at,
+                wait_seconds=new.c.wait_seconds,
                 attempts=new.c.attempts,
                 failures=new.c.failures,
                 settled_at=new.c.settled_at,
@@ -137,13 +140,20 @@ class SettlementRepository:
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
         return (await self._session.scalar(query)) is not None
 
-    async def mark_health(self, health: Iterable[SubscriptionHealth]) -> None:
+    async def mark_health(self, health: Iterable[SubscriptionHealth], now: datetime) -> None:
         """Write their health."""
         for one in health:
-            values = {"failing_since": one.failing_since, "slow_until": one.slow_until, "slow_count": one.slow_count}
-            await write(
-                self._session, update(Subscription).where(Subscription.id == one.subscription_id).values(**values)
+            statement = (
+                update(Subscription)
+                .where(Subscription.id == one.subscription_id)
+                .values(
+                    failing_since=one.failing_since,
+                    slow_until=one.slow_until,
+                    slow_seconds=_whole_seconds(one.slow_until, now),
+                    slow_count=one.slow_count,
+                )
             )
+            await write(self._session, statement)
 
 
 def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, ...]:
@@ -155,10 +165,15 @@ def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, .
         delivery.fence,
         decision.status,
         decision.due_at,
+        _whole_seconds(decision.due_at, now),
         delivery.attempts + 1,
         decision.failures,
         settled_at,
     )
+
+
+def _whole_seconds(until: datetime | None, now: datetime) -> int | None:
+    return None if until is None else math.ceil((until - now).total_seconds())
 
 
 def _attempt(result: Result) -> dict[str, Any]:

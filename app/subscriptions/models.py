@@ -107,6 +107,7 @@ class Subscription(Base):
 
     failing_since: Mapped[datetime | None]  # the first failed attempt since the last one that succeeded
     slow_until: Mapped[datetime | None]  # nothing is sent until then
+    slow_seconds: Mapped[int | None] = mapped_column(Integer)  # how long that was when it was written
     slow_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # responses in a row that asked for less
     next_send_at: Mapped[datetime | None]  # the rate limit's theoretical arrival time (GCRA)
 
@@ -134,6 +135,7 @@ class Delivery(Base):
     file_id: Mapped[UUID]
     status: Mapped[str] = mapped_column(String(16))
     due_at: Mapped[datetime | None]
+    wait_seconds: Mapped[int | None] = mapped_column(Integer)  # before a retry: from the failed attempt to `due_at`
     claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending

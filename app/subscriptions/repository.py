@@ -99,7 +99,10 @@ class SubscriptionRepository:
             .order_by(Delivery.due_at, Delivery.position)
             .limit(MAX_HASTENED)
         )
-        await write(self._session, update(Delivery).where(Delivery.id.in_(waiting)).values(due_at=database_now()))
+        await write(
+            self._session,
+            update(Delivery).where(Delivery.id.in_(waiting)).values(due_at=database_now(), wait_seconds=0),
+        )
 
     async def add_replay(self, subscription: Subscription, *, after: int, through: int | None = None) -> bool:
         """Deliver once more what came after the position `after`, up to and with `through`; None: up to now.

@@ -1,0 +1,32 @@
+"""How long a delivery or a subscription waits, beside until when: a clock may have been wrong.
+
+Revision ID: 0006
+Revises: 0004
+Create Date: 2026-11-28
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0006"
+down_revision: str | None = "0004"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+COLUMNS = (("deliveries", "wait_seconds"), ("subscriptions", "slow_seconds"))
+
+
+def upgrade() -> None:
+    """Apply. Empty columns cost no rewrite; the lock must not be waited for long: all who come later would wait too."""
+    if op.get_context().dialect.name == "postgresql":
+        op.execute("SET LOCAL lock_timeout = '3s'")
+    for table, name in COLUMNS:
+        op.add_column(table, sa.Column(name, sa.Integer(), nullable=True))
+
+
+def downgrade() -> None:
+    """Take back. SQLite drops a column in place too."""
+    for table, name in COLUMNS:
+        op.drop_column(table, name)
