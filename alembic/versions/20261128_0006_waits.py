@@ -1,4 +1,4 @@
-"""How long a delivery or a subscription waits, beside until when: a clock may have been wrong.
+"""How long a delivery or a subscription waits, beside until when; a locked subscription keeps no sweep waiting.
 
 Revision ID: 0006
 Revises: 0004
@@ -15,6 +15,7 @@ down_revision: str | None = "0004"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
+FOREIGN_KEY = "fk_deliveries_subscription_id_subscriptions"  # SQLite locks no rows, and keeps it
 COLUMNS = (("deliveries", "wait_seconds"), ("subscriptions", "slow_seconds"))
 
 
@@ -22,6 +23,7 @@ def upgrade() -> None:
     """Apply. Empty columns cost no rewrite; the lock must not be waited for long: all who come later would wait too."""
     if op.get_context().dialect.name == "postgresql":
         op.execute("SET LOCAL lock_timeout = '3s'")
+        op.drop_constraint(FOREIGN_KEY, "deliveries", type_="foreignkey")
     for table, name in COLUMNS:
         op.add_column(table, sa.Column(name, sa.Integer(), nullable=True))
 
@@ -30,3 +32,7 @@ def downgrade() -> None:
     """Take back. SQLite drops a column in place too."""
     for table, name in COLUMNS:
         op.drop_column(table, name)
+    if op.get_context().dialect.name == "postgresql":
+        op.create_foreign_key(
+            FOREIGN_KEY, "deliveries", "subscriptions", ["subscription_id"], ["id"], ondelete="CASCADE"
+        )

@@ -169,7 +169,7 @@ class StalledRepository:
         due, unordered = func.count(Delivery.due_at), Subscription.ordering == Ordering.NONE
         query = (
             select(Delivery.subscription_id, Delivery.file_id)
-            .join(Subscription)
+            .join(Subscription, Subscription.id == Delivery.subscription_id)
             .where(is_pending())
             .group_by(Delivery.subscription_id, Delivery.file_id, Subscription.ordering)
             .having(or_(due == 0, and_(unordered, due < func.count())))

@@ -117,9 +117,18 @@ class SettlementRepository:
         )
         return await write(self._session, statement)
 
-    async def list_health(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[SubscriptionHealth]:
-        """The health of the subscriptions for which it may change, locked; most that succeed are healthy already."""
+    async def lock_health(
+        self, succeeded: Collection[UUID], failed: Collection[UUID]
+    ) -> tuple[list[SubscriptionHealth], set[UUID]]:
+        """The health of the subscriptions for which it may change, locked; and those that somebody else has locked.
+
+        Most that succeed are healthy already.
+        """
         was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
+        may_change = or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad)
+        ids = set((await self._session.scalars(select(Subscription.id).where(may_change))).all())
+        if not ids:
+            return [], ids
         columns = (
             Subscription.id,
             Subscription.url,
@@ -127,13 +136,10 @@ class SettlementRepository:
             Subscription.slow_until,
             Subscription.slow_count,
         )
-        query = (
-            select(*columns)
-            .where(or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad))
-            .order_by(Subscription.id)
-            .with_for_update(key_share=True)
-        )
-        return [SubscriptionHealth(*row) for row in await self._session.execute(query)]
+        query = select(*columns).where(among_ids(Subscription.id, ids)).order_by(Subscription.id)
+        rows = await self._session.execute(query.with_for_update(key_share=True, skip_locked=True))
+        health = [SubscriptionHealth(*row) for row in rows]
+        return health, ids - {one.subscription_id for one in health}
 
     async def has_pending(self, subscription_id: UUID) -> bool:
         """Whether anything is still to be delivered to it."""

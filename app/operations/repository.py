@@ -158,7 +158,7 @@ def _oldest(condition: ColumnElement[bool]) -> ScalarSelect[datetime]:
 def _pending_deliveries() -> ScalarSelect[int]:
     rows = (
         select(Delivery.position)
-        .join(Subscription)
+        .join(Subscription, Subscription.id == Delivery.subscription_id)
         .where(_has_status(SubscriptionStatus.ACTIVE), is_pending())
         .limit(MAX_COUNTED)
         .subquery()

@@ -130,7 +130,8 @@ class Delivery(Base):
     __tablename__ = "deliveries"
 
     id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
-    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"))
+    # No foreign key: its check would wait for whoever has locked the subscription, and the sweep with it.
+    subscription_id: Mapped[UUID]
     position: Mapped[int]
     file_id: Mapped[UUID]
     status: Mapped[str] = mapped_column(String(16))

@@ -87,7 +87,7 @@ QUERIES: dict[str, Query] = {
     "release": lambda session, _id: ClaimRepository(session, "me").release(),
     "settle": lambda session, _id: SettlementRepository(session, "other").mark_attempted(SETTLED, NOW),
     "next of the lane": _next_due,
-    "standings": lambda session, id_: SettlementRepository(session, "me").list_health([id_], [id_]),
+    "standings": lambda session, id_: SettlementRepository(session, "me").lock_health([id_], [id_]),
     "fan out a range": lambda session, _id: DeliveryRepository(session).add_swept(range(ROWS - 5, ROWS)),
     "fan out some": lambda session, _id: DeliveryRepository(session).add_swept([ROWS, 3, ROWS - 9]),
     "catch up": lambda session, id_: DeliveryRepository(session).add_missed(id_, after=ROWS - 1000, through=ROWS),
