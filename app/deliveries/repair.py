@@ -15,7 +15,6 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     Update,
-    and_,
     case,
     func,
     or_,
@@ -58,19 +57,26 @@ class StalledLanes:
         Raises:
             DatabaseUnavailable: when the database cannot serve now.
         """
-        while not (stopping and stopping.is_set()):
-            async with self._database.read() as session:
-                lanes = await StalledRepository(session).list_stalled(LANES_AT_ONCE)
-            repaired = 0
-            with suppress(OtherReplicaWorks):
-                if lanes:
-                    async with job_transaction(self._database, BackgroundJob.STALLED) as session:
-                        repaired = await StalledRepository(session).mark_due(lanes)
-            if not repaired:
-                return
+        async with self._database.read() as session:
+            subscriptions = await StalledRepository(session).list_orderings()
+        with suppress(OtherReplicaWorks):
+            for subscription_id, ordering in subscriptions.items():
+                while not (stopping and stopping.is_set()) and await self._repair(subscription_id, ordering):
+                    pass
+
+    async def _repair(self, subscription_id: UUID, ordering: str) -> int:
+        """Repair up to `LANES_AT_ONCE` lanes of a subscription; returns how many deliveries are due now."""
+        async with self._database.read() as session:
+            lanes = await StalledRepository(session).list_stalled(subscription_id, ordering, LANES_AT_ONCE)
+        if not lanes:
+            return 0
+        async with job_transaction(self._database, BackgroundJob.STALLED) as session:
+            repaired = await StalledRepository(session).mark_due(lanes)
+        if repaired:
             self._metrics.stalled.inc(repaired)
             log.error("deliveries waited without a due time, and are due now", deliveries=repaired)
             self._on_repaired()
+        return repaired
 
 
 class ClockRepair:
@@ -161,21 +167,25 @@ class StalledRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def list_stalled(self, limit: int) -> Sequence[Lane]:
-        """At most `limit` of them, and files of subscriptions without order of which any is not due.
+    async def list_orderings(self) -> dict[UUID, str]:
+        """The ordering of each subscription."""
+        rows = await self._session.execute(select(Subscription.id, Subscription.ordering))
+        return dict(rows.tuples().all())
 
-        Reads every pending delivery there is.
+    async def list_stalled(self, subscription_id: UUID, ordering: str, limit: int) -> Sequence[Lane]:
+        """At most `limit` stalled lanes of one subscription; without an order, files of which any is not due.
+
+        Reads its pending deliveries, which are bounded, and no others.
         """
-        due, unordered = func.count(Delivery.due_at), Subscription.ordering == Ordering.NONE
+        due = func.count(Delivery.due_at)
         query = (
-            select(Delivery.subscription_id, Delivery.file_id)
-            .join(Subscription, Subscription.id == Delivery.subscription_id)
-            .where(is_pending())
-            .group_by(Delivery.subscription_id, Delivery.file_id, Subscription.ordering)
-            .having(or_(due == 0, and_(unordered, due < func.count())))
+            select(Delivery.file_id)
+            .where(Delivery.subscription_id == subscription_id, is_pending())
+            .group_by(Delivery.file_id)
+            .having(due < func.count() if ordering == Ordering.NONE else due == 0)
             .limit(limit)
         )
-        return [(subscription_id, file_id) for subscription_id, file_id in await self._session.execute(query)]
+        return [(subscription_id, file_id) for file_id in await self._session.scalars(query)]
 
     async def mark_due(self, lanes: Sequence[Lane]) -> int:
         """Make due what should be in those of the `lanes` that are still stalled; returns how many deliveries.
