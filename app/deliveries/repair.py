@@ -170,7 +170,7 @@ class StalledRepository:
     async def list_orderings(self) -> dict[UUID, str]:
         """The ordering of each subscription."""
         rows = await self._session.execute(select(Subscription.id, Subscription.ordering))
-        return dict(rows.tuples().all())
+        return {row.id: row.ordering for row in rows}
 
     async def list_stalled(self, subscription_id: UUID, ordering: str, limit: int) -> Sequence[Lane]:
         """At most `limit` stalled lanes of one subscription; without an order, files of which any is not due.
