@@ -129,14 +129,12 @@ class SettlementRepository:
         ids = set((await self._session.scalars(select(Subscription.id).where(may_change))).all())
         if not ids:
             return [], ids
-        columns = (
-            Subscription.id,
-            Subscription.url,
-            Subscription.failing_since,
-            Subscription.slow_until,
-            Subscription.slow_count,
+        columns = Subscription.failing_since, Subscription.slow_until, Subscription.slow_count
+        query = (
+            select(Subscription.id, Subscription.url, *columns)
+            .where(among_ids(Subscription.id, ids))
+            .order_by(Subscription.id)
         )
-        query = select(*columns).where(among_ids(Subscription.id, ids)).order_by(Subscription.id)
         rows = await self._session.execute(query.with_for_update(key_share=True, skip_locked=True))
         health = [SubscriptionHealth(*row) for row in rows]
         return health, ids - {one.subscription_id for one in health}
