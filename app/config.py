@@ -294,11 +294,11 @@ def load_settings(**overrides: str) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic, like the environment
     except UnicodeDecodeError:
-        raise SystemExit("Sync Service cannot start, its settings make no sense:\n  .env: is not UTF-8 text") from None
+        lines = [".env: is not UTF-8 text"]
     except ValidationError as error:
         lines = [
-            f"  {'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
+            f"{'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
             f"{item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False, include_url=False)
         ]
-        raise SystemExit("Sync Service cannot start, its settings make no sense:\n" + "\n".join(lines)) from None
+    raise SystemExit("\n  ".join(["Sync Service cannot start, invalid settings:", *lines]))

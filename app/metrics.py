@@ -57,7 +57,7 @@ class HttpMetrics:
         )
         self.in_progress = Gauge(
             "sync_http_requests_in_progress",
-            "Requests that are not answered yet; without streams and long polls.",
+            "Requests whose response is not complete yet; without streams and long polls.",
             registry=registry,
             multiprocess_mode="livesum",
         )

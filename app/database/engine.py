@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from app.concurrency.fair_semaphore import FairSemaphore, caller
 from app.config import Settings
-from app.database.connection import BEGIN, CLOSE_SECONDS, create_engine, never_cancelled
+from app.database.connection import BEGIN, CLOSE_SECONDS, ReadConnection, create_engine, never_cancelled
 from app.database.errors import DAMAGE, DatabaseDamaged, DatabaseUnavailable, Writability, database_errors
 from app.database.metrics import DatabaseMetrics, measure_pool
 from app.database.sqlite_file import SqliteFile
@@ -56,8 +56,6 @@ class Database:
         )
         self.writability = Writability()
         self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
-        if metrics is not None:
-            measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
         self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
         if self._file is not None:
@@ -67,6 +65,7 @@ class Database:
         pooled = not settings.database_prepared_statements
         single = {} if self.is_sqlite or pooled else {"isolation_level": "AUTOCOMMIT"}
         self._single = self.engine.execution_options(**single)
+        self._single.sync_engine._connection_cls = ReadConnection  # noqa: SLF001 - an engine has no other way to say it
         self._append = self.engine.execution_options(**single, **{BEGIN: "BEGIN IMMEDIATE"})
         self._outside = self.engine.execution_options(**{BEGIN: ""})
         self._write = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
@@ -81,6 +80,8 @@ class Database:
             pooled=pooled,
         )
         self.watermark.watch(self.engine)
+        if metrics is not None:
+            measure_pool(self.engine, settings, metrics)  # last: what a check before it refuses was not taken
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

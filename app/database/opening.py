@@ -12,11 +12,13 @@ from app.config import Settings
 from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
 from app.database.engine import Database
 from app.database.errors import READ_ONLY
+from app.database.locks import LockWatch
 from app.database.metrics import DatabaseMetrics
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import FSYNC_OFF, check_durability, check_fitness, sole_process
 
 DURABILITY_SECONDS = 5
+LOCKS_SECONDS = 5
 WAL_SECONDS = 10
 WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
 _FSYNC = "fsync"
@@ -44,16 +46,21 @@ async def open_database(
             await prepare_schema(database, schema)
             await check_durability(database)
             if database.is_sqlite:
-                watch = PeriodicTask("wal", WalTruncation(database, metrics).run_once, WAL_SECONDS)
+                watches = [PeriodicTask("wal", WalTruncation(database, metrics).run_once, WAL_SECONDS)]
             else:
                 check = DurabilityCheck(database)
                 await check.run_once()
-                watch = PeriodicTask("durability", check.run_once, DURABILITY_SECONDS)
-            watch.start()
+                watches = [
+                    PeriodicTask("durability", check.run_once, DURABILITY_SECONDS),
+                    PeriodicTask("locks", LockWatch(database, metrics).run_once, LOCKS_SECONDS),
+                ]
+            for watch in watches:
+                watch.start()
             try:
                 yield database, schema
             finally:
-                await watch.stop(CLOSE_SECONDS)
+                for watch in watches:
+                    await watch.stop(CLOSE_SECONDS)
     finally:
         await database.close()
 
