@@ -1,8 +1,9 @@
 """More requests than may be under way at once are refused; whatever ends a request frees its place."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httpx
@@ -108,6 +109,10 @@ async def test_a_long_lived_request_leaves_its_permit_to_others(slow: Slow) -> N
     assert slow.registry.get_sample_value("sync_http_request_duration_seconds_count") is None
 
 
+def _are_done(tasks: Sequence[asyncio.Future[httpx.Response]], number: int) -> bool:
+    return sum(task.done() for task in tasks) == number
+
+
 async def test_one_subject_cannot_have_all_requests_under_way(slow: Slow) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -121,8 +126,8 @@ async def test_one_subject_cannot_have_all_requests_under_way(slow: Slow) -> Non
     transport = httpx.ASGITransport(app=RequestMiddleware(app, 8, slow.metrics))
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         for _ in range(2):
-            greedy = [asyncio.create_task(client.get("/greedy")) for _ in range(8)]
-            await until(lambda tasks=greedy: sum(task.done() for task in tasks) == 2)
+            greedy = [asyncio.ensure_future(client.get("/greedy")) for _ in range(8)]
+            await until(partial(_are_done, greedy, 2))
             modest = [asyncio.create_task(client.get("/modest")) for _ in range(2)]
             await until(lambda: slow.under_way == 8)
             slow.go_on.set()
