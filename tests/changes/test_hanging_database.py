@@ -151,7 +151,8 @@ async def test_streams_that_catch_up_while_postgresql_hangs(
         await until(lambda: len(quiet) == 10, 10)
         started = time.monotonic()
         responses = await asyncio.gather(*(outside.get(f"{service.url}/changes/stream") for _ in range(2)))
-        assert [response.status_code for response in responses] == [503] * 2
+        statuses = [response.status_code for response in responses]
+        assert sorted(statuses) == [429, 503], "the second found the share of its subject in use"
         assert time.monotonic() - started < 5
         started = time.monotonic()
         service.send(signal.SIGTERM)
