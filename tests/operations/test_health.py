@@ -20,7 +20,7 @@ from app.events.models import RetryState, SyncEvent
 from app.main import create_app
 from app.operations.repository import StatusRepository
 from app.subscriptions.models import Delivery
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.deliveries.support import add_subscription, make_sweeper
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
@@ -127,7 +127,7 @@ async def _is_set(last_sweep: Callable[[], Any]) -> bool:
 
 
 async def test_readiness_says_which_check_fails(
-    anonymous: httpx.AsyncClient, database: Database, database_url: str
+    anonymous: httpx.AsyncClient, database: Database, database_url: str, alembic: Alembic
 ) -> None:
     await until_ready(anonymous)
     good = await anonymous.get("/health/ready")
@@ -235,6 +235,7 @@ async def test_every_probe_answers_while_postgresql_is_down(
     assert (await ask(on_frail_postgres, "/health/ready")).status_code == 200
 
 
+@pytest.mark.load
 async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, tokens: TokenFactory) -> None:
     settings = make_settings(database_pool_size=1, database_max_overflow=0, database_pool_timeout=5)
     app = create_app(settings)
@@ -287,7 +288,9 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
     start_service: Callable[..., ServiceProcess],
 ) -> None:
     service = start_service(SHUTDOWN_DELAY="1")
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    # A new connection for each request, as a load balancer that has not noticed yet would open one.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=service.url, limits=limits) as client:
         await until_ready(client)
         service.send(signal.SIGTERM)
 
@@ -297,9 +300,7 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
         await until(is_red)
         assert (await client.get("/health/ready")).json()["checks"]["shutdown"] == "failed"
         for url in ("/health", "/health/live", "/"):
-            # A new connection each, as a load balancer that has not noticed yet would open one.
-            async with httpx.AsyncClient(base_url=service.url) as another:
-                assert (await another.get(url)).status_code == 200
+            assert (await client.get(url)).status_code == 200
     assert await asyncio.to_thread(service.wait) == 0
 
 
