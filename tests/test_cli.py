@@ -110,7 +110,7 @@ def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture
 def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([])
-    assert "command" in capsys.readouterr().err
+    assert "Commands:" in capsys.readouterr().err
 
 
 def test_the_process_prints_the_token_alone(run: Run) -> None:

@@ -19,7 +19,9 @@ from app.database.engine import Database
 from app.events.models import RetryState, SyncEvent
 from app.main import create_app
 from app.operations.repository import StatusRepository
+from app.subscriptions.models import Delivery
 from tests.conftest import Alembic, MakeSettings
+from tests.deliveries.support import add_subscription, make_sweeper
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
@@ -310,3 +312,20 @@ def test_a_second_signal_ends_the_delay(start_service: Callable[..., ServiceProc
             pass
     service.send(signal.SIGTERM)
     assert service.wait() == 0
+
+
+async def test_a_clock_that_was_ahead_makes_no_age_negative_and_is_reported(database: Database) -> None:
+    await add_subscription(database)
+    await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
+    await make_sweeper(database).run_once()
+    await move_cursor(database, 1)
+    later = datetime.now(UTC) + timedelta(days=365)
+    async with database.transaction() as session:
+        for table in (SyncEvent, Delivery):
+            await session.execute(update(table).values(created_at=later))
+        await session.execute(update(SyncEvent).where(SyncEvent.position == 2).values(processed=False))
+    async with database.connection() as connection:
+        status = await StatusRepository(connection).get_status()
+    assert (status.unprocessed, status.oldest_unprocessed_age) == (1, timedelta())
+    assert (status.pending_deliveries, status.oldest_pending_delivery_age) == (2, timedelta())
+    assert timedelta(days=364) < status.newest_event_ahead <= timedelta(days=365)
