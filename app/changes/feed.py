@@ -20,9 +20,10 @@ from app.changes.cursor import (
     are_of_different_events,
     tag_of,
 )
-from app.changes.repository import MAX_CHARACTERS, ChangeRepository, FeedHead
+from app.changes.repository import ChangeRepository, FeedHead
 from app.database.engine import Database
 from app.database.errors import database_errors
+from app.http.pages import PageMemory
 
 LATEST = "latest"
 LONG_LIVED_READERS = 4  # reads of long-lived requests at once, so that other requests find free connections
@@ -65,12 +66,18 @@ class ChangeFeed:
         CursorGone, CursorOfLostEvent: 410.
         DatabaseUnavailable: 503.
 
-    `cursor_version` is the newest cursor version that it writes.
+    `cursor_version` is the newest cursor version that it writes. A page ends early at the size that `memory` allows.
     """
 
     def __init__(
-        self, database: Database, *, queue_timeout_seconds: float = 3, cursor_version: int = WITH_EVENT
+        self,
+        database: Database,
+        *,
+        queue_timeout_seconds: float = 3,
+        cursor_version: int = WITH_EVENT,
+        memory: PageMemory | None = None,
     ) -> None:
+        self.memory = memory or PageMemory()
         self._database = database
         self._cursor_version = cursor_version
         self._long_lived = asyncio.Semaphore(LONG_LIVED_READERS)
@@ -112,7 +119,7 @@ class ChangeFeed:
         parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
-            repository = ChangeRepository(session, through)
+            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes())
             head = await repository.get_head(_position(parsed))
             return await _read_page(
                 repository, head, self._resolve_cursor(head, parsed, change_filter), change_filter, limit
@@ -122,7 +129,7 @@ class ChangeFeed:
         """The page of at most `limit` changes after `start`, for a long-lived request."""
         through = await self._database.watermark.bound()
         async with self._long_lived_read(), self._database.read() as session:
-            repository = ChangeRepository(session, through)
+            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes())
             head = await repository.get_head(start.position)
             if start.cursors.ledger_id != head.ledger_id:
                 raise CursorOfOtherLedger
@@ -178,15 +185,15 @@ def _check_event(head: FeedHead, start: FeedPosition) -> None:
         raise CursorOfLostEvent(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())
 
 
-def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int) -> Page:
+def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int, max_bytes: int) -> Page:
     """A page of the first `limit` of `changes`, which are all matching ones up to `end`.
 
-    It ends early with the change that makes it `MAX_CHARACTERS` or longer.
+    It ends early with the change that makes it about `max_bytes` or longer.
     """
     some: list[Change] = []
     size = 0
     for change in changes:
-        if len(some) == limit or size >= MAX_CHARACTERS:
+        if len(some) == limit or size >= max_bytes:
             return Page(some, after, end.moved_to(some[-1].position, some[-1].event_id), end.position)
         some.append(change)
         size += len(change.json)

@@ -15,8 +15,10 @@ from app.changes.repository import ChangeRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.ledger_repository import LedgerRepository
+from app.events.listing import EventList
 from app.events.models import EventType
-from app.events.repository import EVERYTHING, EventFilter, EventRepository
+from app.events.repository import EventRepository
+from app.events.search import EVERYTHING, EventFilter
 from app.files.repository import FileRepository, FileStateHandler
 from app.sweep.repository import SweepRepository
 from app.sweep.sweeper import Sweeper
@@ -42,10 +44,10 @@ QUERIES: dict[str, Query] = {
     "append": _append,
     "get": _get,
     "get together": lambda session: EventRepository(session).list_by_ids([uuid4(), uuid4()]),
-    "history": lambda session: EventRepository(session).list_history(FILE, limit=1, offset=0),
+    "history": lambda session: EventList(session).history(FILE, limit=1),
     "first page": lambda session: _list(session, EVERYTHING),
     "deep page": lambda session: _list(session, EVERYTHING, offset=75_000),
-    "deep history": lambda session: EventRepository(session).list_history(FILE, limit=11, offset=5000),
+    "deep history": lambda session: EventList(session).history(FILE, limit=10, offset=5000),
     "deep page of a type": lambda session: _list(session, EventFilter(event_type="delete"), offset=5000),
     "file": lambda session: _list(session, EventFilter(file_id=FILE)),
     "type": lambda session: _list(session, EventFilter(event_type="delete")),
@@ -54,6 +56,14 @@ QUERIES: dict[str, Query] = {
     "unprocessed of a file": lambda session: _list(session, EventFilter(processed=False, file_id=FILE)),
     "failed": lambda session: _list(session, EventFilter(state="failed")),
     "pending": lambda session: _list(session, EventFilter(state="pending")),
+    "failed of a type": lambda session: _list(session, EventFilter(state="failed", event_type="delete")),
+    "waiting of a file": lambda session: _list(session, EventFilter(state="waiting", file_id=FILE)),
+    "unprocessed of a type": lambda session: _list(session, EventFilter(processed=False, event_type="delete")),
+    "processed of a type": lambda session: _list(
+        session, EventFilter(processed=True, event_type="delete"), offset=9000
+    ),
+    "processed of a file": lambda session: _list(session, EventFilter(processed=True, file_id=FILE)),
+    "without anomaly": lambda session: _list(session, EventFilter(anomaly=False)),
     "anomalies": lambda session: _list(session, EventFilter(anomaly=True)),
     "before": lambda session: _list(session, EventFilter(created_before=PAST)),
     "after": lambda session: _list(session, EventFilter(created_after=PAST)),
@@ -83,7 +93,7 @@ QUERIES: dict[str, Query] = {
 
 
 def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaitable[Any]:
-    return EventRepository(session).list_newest(wanted, limit=11, offset=offset)
+    return EventList(session).newest(wanted, limit=10, offset=offset)
 
 
 def _follow(session: AsyncSession, change_filter: ChangeFilter) -> Awaitable[Any]:

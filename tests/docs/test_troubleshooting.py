@@ -17,7 +17,6 @@ from app.database.watermark import NotYetDurable
 from app.events.ledger import CommitTooLate, LedgerBusy
 from app.http.body import TooManyLargeBodies
 from app.http.middleware import RequestMiddleware
-from app.http.pages import TooManyLargePages
 from app.metrics import HttpMetrics
 from tests.conftest import MakeSettings, alembic
 from tests.docs.markdown import TROUBLESHOOTING, rows, section
@@ -60,7 +59,6 @@ async def test_every_reason_of_a_503_is_explained() -> None:
         CommitTooLate.detail,
         ConnectionsInUse.detail,
         TooManyLargeBodies.detail,
-        TooManyLargePages.detail,
         TooManyFollowers.detail,
         await concurrency_detail(),
     }

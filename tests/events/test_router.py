@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from app.events import listing
 from tests.support.tokens import TokenFactory
 
 
@@ -235,8 +236,37 @@ async def test_filters_narrow_the_list_and_stay_in_its_links(client: httpx.Async
     assert len(await positions("processed=false")) == len(await positions("state=pending")) == 8
     assert await positions("state=failed") == await positions("anomaly=true") == []
     page = await client.get(f"/sync-events?limit=1&file_id={file_id}&offset=1")
-    assert page.links["next"]["url"] == f"?file_id={file_id}&limit=1&offset=2"
-    assert (await client.get(page.url.join(page.links["prev"]["url"]))).json()[0]["position"] == 7
+    assert page.links["next"]["url"] == f"?file_id={file_id}&limit=1&before_position=5"
+    assert (await client.get("/sync-events" + page.links["prev"]["url"])).json()[0]["position"] == 7
+    first = await client.get(f"/sync-events?limit=3&processed=false&file_id={file_id}")
+    rest = await client.get(first.url.join(first.links["next"]["url"]))
+    assert [[event["position"] for event in page.json()] for page in (first, rest)] == [[7, 5, 3], [1]]
+    assert "next" not in rest.links
+
+
+async def test_a_filtered_list_skips_few_events(client: httpx.AsyncClient) -> None:
+    await client.post("/sync-events/batch", json={"events": [new_event(), new_event()]})
+    for path in ("/sync-events?processed=false&", f"/files/{uuid4()}/events?"):
+        answer = await client.get(f"{path}offset=10001")
+        assert answer.status_code == 422
+        assert "follow the `Link`" in answer.json()["detail"]
+        assert answer.json()["errors"][0]["loc"] == ["query", "offset"]
+    assert (await client.get("/sync-events?processed=false&offset=10000")).json() == []
+    assert (await client.get("/sync-events?offset=10001")).json() == []
+    assert [event["position"] for event in (await client.get("/sync-events?before_position=2")).json()] == [1]
+
+
+async def test_a_page_that_visited_enough_may_be_empty_and_leads_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "VISITED_EVENTS", 3)
+    file_id = str(uuid4())
+    for event_type in ("delete", "update", "update", "update", "update", "update"):
+        await post(client, {"file_id": file_id, "event_type": event_type})
+    first = await client.get(f"/sync-events?limit=2&file_id={file_id}&event_type=delete")
+    assert first.json() == []
+    rest = await client.get(first.url.join(first.links["next"]["url"]))
+    assert [event["position"] for event in rest.json()] == [1]
 
 
 async def test_times_bound_the_list_on_both_sides_exclusively(client: httpx.AsyncClient) -> None:
