@@ -37,12 +37,7 @@ class ChangeService:
         memory: PageMemory,
         on_reject: Callable[[], None],
     ) -> None:
-        self._feed = ChangeFeed(
-            database,
-            queue_timeout_seconds=settings.database_pool_timeout,
-            cursor_version=settings.changes_cursor_version,
-            memory=memory,
-        )
+        self._feed = ChangeFeed(database, cursor_version=settings.changes_cursor_version, memory=memory)
         self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
         self._broadcast = Broadcast(self._tail)
         self._followers = FairSemaphore(

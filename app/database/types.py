@@ -135,6 +135,13 @@ class latest(GenericFunction[datetime]):  # noqa: N801
     inherit_cache = True
 
 
+class after_seconds(GenericFunction[datetime]):  # noqa: N801
+    """An instant so many whole seconds after another one."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
 class json_words(GenericFunction[Any]):  # noqa: N801
     """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
 
@@ -178,6 +185,11 @@ _spell(latest, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
 _spell(octets_of, postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
 _spell(least_of, postgresql="least({0}, {1})", sqlite="min({0}, {1})")
 _spell(greatest_of, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+_spell(
+    after_seconds,
+    postgresql="({0} + make_interval(secs => {1}))",
+    sqlite="strftime('%Y-%m-%d %H:%M:%f000', {0}, ({1}) || ' seconds')",
+)
 _spell(
     json_words,
     postgresql="""((('["'::text || replace(({0})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb""",

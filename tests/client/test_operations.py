@@ -140,7 +140,8 @@ def test_subscriptions_are_managed(face: Face, receiver: Receiver) -> None:
     ping = do(subscriptions.test(created.id))
     assert (ping.outcome, ping.status_code) == ("failed", 500)
     assert do(subscriptions.rotate_secret(created.id)).secret != created.secret
-    do(face.client.create(uuid4(), "upload"))
+    event_id = do(face.client.create(uuid4(), "upload")).event_id
+    until(lambda: do(face.client.get(event_id)).processed)
     do(subscriptions.replay(created.id, from_time=datetime.now(UTC) - timedelta(days=1)))
     assert do(subscriptions.end_replay(created.id)) is None
     do(subscriptions.delete(created.id))
