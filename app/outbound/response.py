@@ -17,6 +17,7 @@ class AttemptResponse:
     status_code: int | None = None
     retry_after_seconds: float | None = None
     body: str = ""  # the first KiB of the response body, as printable text
+    content: bytes = b""  # the body as it came: all of the response to a GET, the first KiB of others
     error: str | None = None
     refused: bool = False  # the address is not allowed
     unreachable: bool = False  # no connection: no address, connection refused, TLS failed
