@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details, rendered by one set of handlers."""
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ MAX_ERROR_CHARACTERS = 500
 NOTHING_DETAIL = "There is nothing at this path. The ids of events, files and subscriptions are UUIDs."
 BUG_DETAIL = "An unexpected error; the log has it under this request id."
 
+_HARMLESS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -212,11 +214,16 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 
 def _field_error(item: dict[str, Any]) -> FieldError:
     loc, message = list(item["loc"]), item["msg"]
-    if item["type"] == "extra_forbidden":
+    if item["type"] == "extra_forbidden" and not is_harmless_name(loc[-1]):
         loc[-1] = "(unknown field)"
     if item["type"] == "json_invalid":
         message = f"This is not JSON as the service reads it: {item['ctx']['error'].rstrip(': ')}"
     return FieldError(loc=loc, msg=message, type=item["type"])
+
+
+def is_harmless_name(name: object) -> bool:
+    """Whether a response may repeat the name of an unknown field: an ASCII identifier of at most 64 characters."""
+    return isinstance(name, str) and _HARMLESS_NAME.fullmatch(name) is not None
 
 
 def unknown_parameter(known: Iterable[str]) -> FieldError:

@@ -159,10 +159,22 @@ async def test_a_bug_outside_the_middleware_is_a_problem_too() -> None:
 
 
 async def test_invalid_input_is_located_and_not_echoed(client: httpx.AsyncClient) -> None:
-    body = problem(await client.post("/body", json={"numbers": [1, "hunter2"], "hunter2": 1}), 422)
+    body = problem(await client.post("/body", json={"numbers": [1, "hunter2"], "hunter2!": 1}), 422)
     assert body["type"] == "urn:sync-service:problem:invalid-request"
     assert [error["loc"] for error in body["errors"]] == [["body", "numbers", 1], ["body", "(unknown field)"]]
     assert "hunter2" not in str(body)
+
+
+@pytest.mark.parametrize("name", ["metadta", "_", "a" * 64])
+async def test_an_unknown_field_with_a_harmless_name_is_named(client: httpx.AsyncClient, name: str) -> None:
+    body = problem(await client.post("/body", json={"numbers": [1], name: 1}), 422)
+    assert [error["loc"] for error in body["errors"]] == [["body", name]]
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "a b", "<b>", "1a", "größe", "a\n", "a-b"])
+async def test_an_unknown_field_with_another_name_is_not(client: httpx.AsyncClient, name: str) -> None:
+    body = problem(await client.post("/body", json={"numbers": [1], name: 1}), 422)
+    assert [error["loc"] for error in body["errors"]] == [["body", "(unknown field)"]]
 
 
 async def test_broken_json_is_located(client: httpx.AsyncClient) -> None:

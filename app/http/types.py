@@ -1,4 +1,4 @@
-"""Types of the input: values with one spelling each, in paths, queries and bodies, and the base of every object."""
+"""Types of the input: values in paths, queries and bodies, and the base of every object."""
 
 import re
 from datetime import UTC, datetime
@@ -17,7 +17,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.errors import is_harmless_name
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_OTHER_UUID = re.compile(rf"[0-9a-fA-F]{{32}}|\{{{_UUID.pattern}\}}|[uU][rR][nN]:[uU][uU][iI][dD]:{_UUID.pattern}")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,19})")
 _TIMESTAMP = re.compile(
@@ -28,8 +32,8 @@ _TIMESTAMP = re.compile(
 class Input(BaseModel):
     """An object without unknown fields.
 
-    An object with more members than fields gets one error: a body can hold a million unknown fields, and an error for
-    each of them would take seconds and gigabytes.
+    An object with more members than fields gets one error, which names one of them: a body can hold a million unknown
+    fields, and an error for each would take seconds and gigabytes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,22 +48,27 @@ class Input(BaseModel):
     @classmethod
     def _few_members(cls, data: Any) -> Any:
         if isinstance(data, dict) and len(data) > cls._field_count:
-            raise PydanticCustomError("unknown_fields", "The object has unknown fields")
+            names = (name for name in data if name not in cls.model_fields and is_harmless_name(name))
+            example = next((f", such as {name}" for name in names), "")
+            raise PydanticCustomError("unknown_fields", "The object has unknown fields{example}", {"example": example})
         return data
 
 
-def _hyphenated(value: Any) -> Any:
-    if not isinstance(value, UUID) and not (isinstance(value, str) and _UUID.fullmatch(value)):
-        raise PydanticCustomError(
-            "uuid_format", "Input should be a UUID of 32 hexadecimal digits in the form 8-4-4-4-12"
-        )
-    return value
+def _uuid_text(value: Any) -> Any:
+    """A UUID in the form 8-4-4-4-12, of 32 digits, in braces or as a URN (RFC 9562, section 4), in any case."""
+    if isinstance(value, UUID) or (isinstance(value, str) and _UUID.fullmatch(value)):
+        return value
+    if isinstance(value, str) and _OTHER_UUID.fullmatch(value):
+        return value.lower().removeprefix("urn:uuid:").strip("{}")
+    raise PydanticCustomError("uuid_format", "Input should be a UUID, as 32 hexadecimal digits in the form 8-4-4-4-12")
 
 
-def _lower_case_boolean(value: Any) -> Any:
-    if isinstance(value, str) and value not in {"true", "false"}:
+def _boolean(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if (boolean := _BOOLEANS.get(value.lower())) is None:
         raise PydanticCustomError("boolean_format", "Input should be true or false")
-    return value
+    return boolean
 
 
 def _plain_integer(value: Any) -> Any:
@@ -94,8 +103,8 @@ def number_not_text(value: Any) -> Any:
     return value
 
 
-Uuid = Annotated[UUID, BeforeValidator(_hyphenated)]
-QueryBoolean = Annotated[bool, BeforeValidator(_lower_case_boolean), WithJsonSchema({"type": "boolean"})]
+Uuid = Annotated[UUID, BeforeValidator(_uuid_text)]
+QueryBoolean = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema({"type": "boolean"})]
 QueryInteger = Annotated[int, BeforeValidator(_plain_integer)]
 QueryTimestamp = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 BodyInteger = Annotated[int, BeforeValidator(number_not_text)]

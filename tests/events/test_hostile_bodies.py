@@ -78,9 +78,9 @@ NOT_AN_EVENT = {
         f"file_id is {value!r}": event(file_id=value)
         for value in (
             "EVIL",
-            FILE_ID.replace("-", ""),
-            f"{{{FILE_ID}}}",
-            f"urn:uuid:{FILE_ID}",
+            FILE_ID.replace("-", "", 1),
+            f"{{{FILE_ID}",
+            f"uuid:{FILE_ID}",
             f"{FILE_ID}\n",
             f" {FILE_ID}",
             FILE_ID[:-1] + "\N{FULLWIDTH DIGIT ONE}",
@@ -91,8 +91,8 @@ NOT_AN_EVENT = {
             {"EVIL": 1},
         )
     },
-    "an unknown field": event(EVIL=1),
-    "5,000 unknown fields": event(**{f"EVIL{number}": 1 for number in range(5_000)}),
+    "an unknown field": event(**{"EVIL!": 1}),
+    "5,000 unknown fields": event(**{f"EVIL!{number}": 1 for number in range(5_000)}),
     "no file_id": b'{"event_type":"upload"}',
     "no event_type": b'{"file_id":"' + FILE_ID.encode() + b'"}',
     "an empty object": b"{}",
@@ -102,7 +102,7 @@ NOT_A_BATCH = {
     "no events": b"{}",
     "no list": b'{"events":{"EVIL":1}}',
     "none": b'{"events":[]}',
-    "an unknown field": b'{"events":[' + GOOD + b'],"EVIL":1}',
+    "an unknown field": b'{"events":[' + GOOD + b'],"EVIL!":1}',
     "1001": b'{"events":[' + b",".join([GOOD] * 1001) + b"]}",
     "a million": b'{"events":[' + b",".join([b"{}"] * 1_000_000) + b"]}",
     **{

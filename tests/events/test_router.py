@@ -190,7 +190,10 @@ async def test_filters_narrow_the_list_and_stay_in_its_links(client: httpx.Async
     assert await positions(f"file_id={file_id}") == [7, 5, 3, 1]
     assert await positions("event_type=update") == [5, 3]
     assert await positions(f"file_id={file_id.upper()}&event_type=delete") == [7]
-    assert await positions("processed=true") == []
+    assert (
+        await positions("processed=true") == await positions("processed=True") == await positions("processed=1") == []
+    )
+    assert len(await positions("processed=False")) == len(await positions("processed=0")) == 8
     assert len(await positions("processed=false")) == len(await positions("state=pending")) == 8
     assert await positions("state=failed") == await positions("anomaly=true") == []
     page = await client.get(f"/sync-events?limit=1&file_id={file_id}&offset=1")
@@ -221,7 +224,8 @@ async def test_times_bound_the_list_on_both_sides_exclusively(client: httpx.Asyn
         "offset=99999999999999999999",
         "event_type=rename",
         "processed=perhaps",
-        "processed=1",
+        "processed=2",
+        "processed=",
         "file_id=42",
         "created_after=yesterday",
         "created_after=2026-01-01T00:00:00",
@@ -237,3 +241,18 @@ async def test_wrong_query_values_are_refused_and_not_echoed(client: httpx.Async
     value = query.partition("=")[2]
     assert len(value) < 3 or value not in answer.text
     assert "colour" not in answer.text
+
+
+SPELLINGS = ("{}", "{{{}}}", "urn:uuid:{}", "URN:UUID:{}")
+
+
+@pytest.mark.parametrize("spelling", [*SPELLINGS, "without hyphens"])
+async def test_a_file_id_may_be_spelt_as_libraries_do_and_is_shown_in_one_form(
+    client: httpx.AsyncClient, spelling: str
+) -> None:
+    file_id = uuid4()
+    spelt = spelling.format(str(file_id).upper()) if spelling in SPELLINGS else file_id.hex
+    created = await client.post("/sync-events", json={"file_id": spelt, "event_type": "upload"})
+    assert created.status_code == 201, created.text
+    [event] = (await client.get("/sync-events", params={"file_id": spelt})).json()
+    assert event["file_id"] == str(file_id)

@@ -118,7 +118,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "beyond": ({"from_position": 11}, "body.from_position", "beyond_ledger"),
     "time without zone": ({"from_time": "2026-01-15T10:00:00"}, "body.from_time", "timestamp_format"),
     "time number": ({"from_time": 1768471200}, "body.from_time", "string_type"),
-    "unknown": ({"from_position": 1, "x": 1}, "body.(unknown field)", "extra_forbidden"),
+    "unknown": ({"from_position": 1, "x": 1}, "body.x", "extra_forbidden"),
 }
 
 
