@@ -183,6 +183,18 @@ class Settings(BaseSettings):
         "one of each file and subscription stay",
     )
 
+    # Consistency
+    consistency_files_per_second: int = Field(
+        2000, ge=0, le=1_000_000, description="Files that a check of a whole source compares per second; 0: no limit"
+    )
+    consistency_concurrency: int = Field(
+        8, ge=1, le=1000, description="Questions about single files to one source at once, per process"
+    )
+    consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
+    consistency_full_interval: float = Field(
+        0, ge=0, le=31_536_000, allow_inf_nan=False, description="Seconds between checks of all of a source; 0: none"
+    )
+
     # Server
     server_host: str = Field(
         "127.0.0.1", min_length=1, description="Address that `python -m app serve` listens on; 0.0.0.0: all addresses"

@@ -1,10 +1,11 @@
 """Runs one claimed check: by inventory, page by page, or of named files. Any process can go on from its cursor."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
@@ -113,48 +114,30 @@ class CheckRunner:
             files = await ledger.read(as_of, file_ids, offered)
             active = await findings.list_active(check.source_id, file_ids)
             now = await self._looker.clock(session)
-        staged: list[Staged] = []
-        counts = dict(check.counts)
-        for file_id in [one for one in file_ids if not files[one].in_flight]:
-            differences = compare(files[file_id].expected, found.get(file_id))
-            for kind, evidence in differences.items():
-                counts[kind] = counts.get(kind, 0) + 1
-                staged.append(Staged(file_id, kind, evidence, now))
-            healed = active.get(file_id, {}).keys() - differences.keys()
-            staged += [Staged(file_id, kind, None, now) for kind in sorted(healed)]
-        if sum(counts.values()) > MAX_DIFFERENCES:
-            raise SourceError("differs in more than a million files")
-        await self._advance(check, through, page, _Tally(files, found), counts, staged)
+        chunk = _compare(files, found, active, now)
+        await self._advance(check, page, through, chunk)
         return through, len(file_ids)
 
-    async def _advance(
-        self,
-        check: Check,
-        through: UUID | None,
-        page: Page,
-        tally: "_Tally",
-        counts: dict[str, int],
-        staged: Sequence[Staged],
-    ) -> None:
-        values: dict[str, Any] = {
-            "cursor": check.cursor if through is None else through,
-            "listed": check.listed + tally.listed,
-            "compared": check.compared + tally.compared,
-            "in_flight": check.in_flight + tally.in_flight,
-            "expected": check.expected + tally.expected,
-            "counts": counts,
-        }
+    async def _advance(self, check: Check, page: Page, through: UUID | None, chunk: "_Chunk") -> None:
+        """Move the cursor to `through` (None: to the end), and count and keep what the chunk has shown."""
         is_last = through is None
-        ended = _judge(check, page, check.listed + tally.listed, check.expected + tally.expected, counts)
+        values: dict[str, Any] = {
+            "cursor": check.cursor if is_last else through,
+            **{name: getattr(check, name) + count for name, count in chunk.tally.items()},
+            "counts": {kind: check.counts.get(kind, 0) + chunk.counts[kind] for kind in check.counts | chunk.counts},
+        }
+        if sum(values["counts"].values()) > MAX_DIFFERENCES:
+            raise SourceError("differs in more than a million values")
+        doubt = _doubt(check, page, values) if is_last else None
         async with self._database.transaction() as session:
             repository = CheckRepository(session)
             now = await self._looker.clock(session)
-            if is_last and ended is not None:
-                values |= {"state": ended[0], "reason": ended[1], "ended_at": now, "due_at": None}
+            if doubt is not None:
+                values |= {"state": doubt[0], "reason": doubt[1], "ended_at": now, "due_at": None}
             else:
                 values |= {"is_listed": is_last, "due_at": now + self.lease}
             await repository.change(check.id, check.fence, **values)
-            await repository.stage(check.id, staged)
+            await repository.stage(check.id, chunk.staged)
         for name, value in values.items():
             setattr(check, name, value)
 
@@ -232,24 +215,42 @@ class CheckRunner:
                     await CheckRepository(session).change(check_id, fence, due_at=until)
 
 
-class _Tally:
-    """How many files of a chunk are listed, compared, in flight, and expected."""
+class _Chunk(NamedTuple):
+    """What the comparison of some files has shown; `tally` is added to the columns of the check."""
 
-    def __init__(self, files: Mapping[UUID, LedgerFile], found: Mapping[UUID, Facts]) -> None:
-        compared = {one: file for one, file in files.items() if not file.in_flight}
-        self.listed = len(found)
-        self.compared = sum(file.expected.exists or one in found for one, file in compared.items())
-        self.in_flight = len(files) - len(compared)
-        self.expected = sum(file.expected.exists for file in compared.values())
+    tally: Mapping[str, int]
+    counts: Counter[str]
+    staged: Sequence[Staged]
 
 
-def _judge(
-    check: Check, page: Page, listed: int, expected: int, counts: Mapping[str, int]
-) -> tuple[CheckState, str] | None:
+def _compare(
+    files: Mapping[UUID, LedgerFile],
+    found: Mapping[UUID, Facts],
+    active: Mapping[UUID, Mapping[str, object]],
+    now: datetime,
+) -> _Chunk:
+    compared = {one: file.expected for one, file in files.items() if not file.in_flight}
+    staged: list[Staged] = []
+    for file_id, expected in compared.items():
+        differences = compare(expected, found.get(file_id))
+        healed = [kind for kind in sorted(active.get(file_id, {})) if kind not in differences]
+        staged += [Staged(file_id, kind, evidence, now) for kind, evidence in differences.items()]
+        staged += [Staged(file_id, kind, None, now) for kind in healed]
+    tally = {
+        "listed": len(found),
+        "compared": sum(expected.exists or one in found for one, expected in compared.items()),
+        "in_flight": len(files) - len(compared),
+        "expected": sum(expected.exists for expected in compared.values()),
+    }
+    return _Chunk(tally, Counter(str(one.kind) for one in staged if one.evidence is not None), staged)
+
+
+def _doubt(check: Check, page: Page, values: Mapping[str, Any]) -> tuple[CheckState, str] | None:
     """Why the whole listing is not to be believed; None: it is."""
+    listed, expected = values["listed"], values["expected"]
     if check.total is not None and page.total == check.total != listed:
         return CheckState.INCOMPLETE, f"The source lists {listed} files and says that it holds {check.total}."
-    absent = counts.get(Kind.MISSING, 0)
+    absent = values["counts"].get(Kind.MISSING, 0)
     if absent > SUSPECT_FILES and absent > SUSPECT_SHARE * expected and not check.accept_shrink:
         return CheckState.SUSPECT, (
             f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."

@@ -97,19 +97,19 @@ async def _stored_verdict(
         evidence = merge_evidence([one.evidence for _, one in sorted(active.items())])
         return SourceVerdict(source=source.id, verdict=Verdict.INCONSISTENT, seen_at=seen_at, evidence=evidence)
     state, unprocessed = await FileRepository(session).find(file_id)
-    verdict, seen_at = Verdict.UNKNOWN, None
-    if look is not None and look.seen_at is not None:
-        verdict, seen_at = Verdict(look.verdict or Verdict.UNKNOWN), look.seen_at
+    verdict, looked_at = Verdict.UNKNOWN, look.seen_at if look is not None else None
+    if look is not None and look.verdict is not None:
+        verdict = Verdict(look.verdict)
         is_changed = state is not None and look.position is not None and state.last_position > look.position
         if verdict is Verdict.CONSISTENT and is_changed:
             verdict = Verdict.IN_FLIGHT
     check = await CheckRepository(session).find_last(source.id, complete=True)
-    if check is not None and state is not None and await _has_compared(session, check, source, file_id):
-        if seen_at is None or check.started_at > seen_at:
-            verdict, seen_at = Verdict.CONSISTENT, check.ended_at
+    is_newer = check is not None and (looked_at is None or check.started_at > looked_at)
+    if check is not None and is_newer and state is not None and await _has_compared(session, check, source, file_id):
+        verdict, looked_at = Verdict.CONSISTENT, check.ended_at
     if unprocessed and verdict is not Verdict.UNKNOWN:
         verdict = Verdict.IN_FLIGHT
-    return SourceVerdict(source=source.id, verdict=verdict, seen_at=seen_at, evidence=None)
+    return SourceVerdict(source=source.id, verdict=verdict, seen_at=looked_at, evidence=None)
 
 
 async def _has_compared(session: AsyncSession, check: Check, source: Source, file_id: UUID) -> bool:

@@ -155,7 +155,7 @@ class FindingRepository:
         active = await self.list_active(source.id, [one.file_id for one in seen])
         for one in seen:
             if one.differences is not None:
-                self._follow(source.id, one.file_id, active[one.file_id], one.differences, now, grace)
+                self._follow(source.id, one, active[one.file_id], now, grace)
         rows = [
             {
                 "source_id": source.id,
@@ -190,26 +190,19 @@ class FindingRepository:
         await self._session.flush()
         await self._note([{**notes[file_id], "position": None} for file_id in sorted(notes)], None)
 
-    def _follow(
-        self,
-        source_id: UUID,
-        file_id: UUID,
-        active: dict[str, Finding],
-        differences: Mapping[Kind, Evidence],
-        now: datetime,
-        grace: timedelta,
-    ) -> None:
+    def _follow(self, source_id: UUID, seen: Seen, active: dict[str, Finding], now: datetime, grace: timedelta) -> None:
+        differences = seen.differences or {}
         for kind, evidence in differences.items():
             if kind not in active:
-                active[kind] = _suspect(source_id, file_id, kind, evidence, now)
+                active[kind] = _suspect(source_id, seen.file_id, kind, evidence, now)
                 self._session.add(active[kind])
                 continue
             finding = active[kind]
             finding.evidence, finding.last_seen_at = evidence, now
             if finding.state == FindingState.SUSPECTED and now >= finding.first_seen_at + grace:
                 finding.state = FindingState.OPEN
-        for kind in active.keys() - differences.keys():
-            active[kind].state, active[kind].resolved_at = FindingState.RESOLVED, now
+        for finding in [finding for kind, finding in active.items() if kind not in differences]:
+            finding.state, finding.resolved_at = FindingState.RESOLVED, now
 
     async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: datetime | None) -> None:
         if not rows:

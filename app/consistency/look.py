@@ -121,7 +121,8 @@ class Looker:
                 try:
                     look = await self._client.look(self.address(source), file_id, patience)
                 except SourceError as error:
-                    responses.ended = responses.ended or (error.unanswered and responses.count == before)
+                    if error.unanswered and responses.count == before:
+                        responses.ended = True
                     return error
                 responses.count += 1
                 return look

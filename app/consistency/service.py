@@ -98,7 +98,7 @@ class ConsistencyService:
         Raises:
             NotFound: 404.
             SourceUrlRefused, TooManySourceHeaders: 422.
-            NoEncryptionKey: 503.
+            NoEncryptionKey, EncryptionKeyMissing: 503.
         """
         sent = change.model_fields_set
         if "url" in sent:
@@ -193,11 +193,15 @@ class ConsistencyService:
     def _encrypt(self, headers: Mapping[str, str]) -> bytes | None:
         return self._cipher.encrypt(json.dumps(headers)) if headers else None
 
+    def _decrypt(self, source: Source) -> dict[str, str]:
+        headers: dict[str, str] = json.loads(self._cipher.decrypt(source.headers)) if source.headers is not None else {}
+        return headers
+
     def _merge_headers(self, source: Source, changes: Mapping[str, str | None] | None) -> dict[str, str]:
         if changes is None:
             return {}
         names = {name.lower() for name in changes}
-        merged = {name: value for name, value in self._looker.address(source).headers.items() if name.lower() not in names}
+        merged = {name: value for name, value in self._decrypt(source).items() if name.lower() not in names}
         merged |= {name: value for name, value in changes.items() if value is not None}
         if len(merged) > MAX_HEADERS:
             raise TooManySourceHeaders
