@@ -7,7 +7,19 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.database.url import DatabaseUrl, parse_database_url
-from app.setting_types import PLACEHOLDERS, Algorithms, Database, Host, Origins, Ports, Seconds, Secret, Secrets
+from app.setting_types import (
+    PLACEHOLDERS,
+    Algorithms,
+    Database,
+    Host,
+    Networks,
+    Origins,
+    Ports,
+    RootPath,
+    Seconds,
+    Secret,
+    Secrets,
+)
 
 
 class Settings(BaseSettings):
@@ -197,9 +209,18 @@ class Settings(BaseSettings):
 
     # Server
     server_host: str = Field(
-        "127.0.0.1", min_length=1, description="Address that `python -m app serve` listens on; 0.0.0.0: all addresses"
+        "127.0.0.1",
+        min_length=1,
+        description="Address that `python -m app serve` listens on; 0.0.0.0: all addresses; unix:/path: a Unix socket",
     )
     server_port: int = Field(8000, ge=1, le=65_535, description="Port that `python -m app serve` listens on")
+    root_path: RootPath = Field(
+        "", description="Prefix that a proxy strips, e.g. /api/sync, for the addresses in the API documentation"
+    )
+    forwarded_allow_ips: Networks = Field(
+        ("127.0.0.1",),
+        description="Proxies whose X-Forwarded-* headers are believed: addresses or networks, comma-separated, or *",
+    )
     max_header_bytes: int = Field(
         32_768, ge=1024, le=1_048_576, description="Largest request line with its headers, in bytes; larger gets 431"
     )
@@ -233,13 +254,9 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _keys_outlive_their_refresh(self) -> Self:
+    def _fit_for_each_other(self) -> Self:
         if self.jwks_refresh_seconds * 2 > self.jwks_max_age_seconds:
             raise ValueError("JWKS_REFRESH_SECONDS must be at most half of JWKS_MAX_AGE_SECONDS")
-        return self
-
-    @model_validator(mode="after")
-    def _ports_differ(self) -> Self:
         if self.metrics_port == self.server_port:
             raise ValueError("METRICS_PORT must differ from SERVER_PORT")
         return self
@@ -254,9 +271,7 @@ class Settings(BaseSettings):
             if getattr(self, name) in PLACEHOLDERS:
                 raise ValueError(f"{name.upper()} still has its placeholder value; ENVIRONMENT=production refuses it")
         if self.database.is_sqlite and self.web_concurrency > 1:
-            raise ValueError(
-                "DATABASE_URL names SQLite, which serves one worker; set WEB_CONCURRENCY=1 or use PostgreSQL"
-            )
+            raise ValueError("DATABASE_URL names SQLite, which serves one worker: WEB_CONCURRENCY=1, or use PostgreSQL")
         return self
 
     @property

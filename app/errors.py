@@ -56,7 +56,7 @@ class ValidationProblem(Problem):
 
 
 class ProblemError(Exception):
-    """An error that knows its HTTP answer. Subclasses set the class attributes."""
+    """An error that knows its HTTP response. Subclasses set the class attributes."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = ""
@@ -236,7 +236,7 @@ def unknown_parameter(known: Iterable[str]) -> FieldError:
 
 
 def bug_response(request: Request) -> JSONResponse:
-    """The answer to a request that met a bug."""
+    """The response to a request that met a bug."""
     return problem_response(request, 500, BUG_DETAIL)
 
 

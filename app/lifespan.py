@@ -34,6 +34,7 @@ from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
 from app.files.schemas import DeliveryProgress
+from app.http.connection import ConnectionLimit
 from app.http.pages import Pages
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
@@ -61,6 +62,7 @@ class State(TypedDict):
     body_semaphore: BodySemaphore
     list_pages: Pages
     change_pages: Pages
+    connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
     exporter: MetricsExporter
@@ -135,6 +137,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 body_semaphore=BodySemaphore(LARGE_BODIES * settings.max_batch_bytes),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
+                connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,
                 monitor=monitor,
                 exporter=exporter,

@@ -20,10 +20,11 @@ from app.files.router import router as file_router
 from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
 from app.log import configure_logging
+from app.log.stderr import count_dropped_lines
 from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
-from app.operations.metrics import metrics_router
+from app.operations.metrics import metrics_router, reserve_files
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
@@ -44,6 +45,7 @@ CORS_EXPOSED = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is opened before its lifespan begins."""
     metrics = Metrics()
+    count_dropped_lines(metrics.log_lines_dropped.inc)
     app = FastAPI(
         title=settings.api_title,
         version=settings.api_version,
@@ -109,6 +111,7 @@ def _load_app() -> FastAPI:
     """The application with the settings of this process, which logs in our shape from here on."""
     settings = load_settings()
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    reserve_files()
     return create_app(settings)
 
 

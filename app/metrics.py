@@ -37,19 +37,19 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # event
 
 
 class HttpMetrics:
-    """Requests and their answers, by route template."""
+    """Requests and their responses, by route template."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._requests = Counter(
             "sync_http_requests",
-            "Requests, by the status of their answer: 499 when the client left before there was one, "
-            "`aborted` when the process ended before there was an answer.",
+            "Requests, by the status of their response: 499 when the client left before there was one, "
+            "`aborted` when the process ended before there was a response.",
             ("method", "route", "status"),
             registry=registry,
         )
         self._duration = Histogram(
             "sync_http_request_duration_seconds",
-            "Time from a request to the end of its answer; without streams and long polls.",
+            "Time from a request to the end of its response; without streams and long polls.",
             ("method", "route"),
             buckets=LATENCIES,
             registry=registry,
@@ -68,6 +68,11 @@ class HttpMetrics:
             ("reason",),
             registry=registry,
         )
+        self.connections_closed = Counter(
+            "sync_http_connections_closed",
+            "Idle connections closed because there were too many for the limit of open files.",
+            registry=registry,
+        )
         for reason in REJECTIONS:
             self._rejected.labels(reason)
         # There are few of them, and the library's own look-up takes a lock and several times as long.
@@ -77,7 +82,7 @@ class HttpMetrics:
     def answered(self, method: str, route: str | None, status: int, duration_seconds: float | None) -> None:
         """Count a request that has ended, and time it unless `duration_seconds` is None.
 
-        `route` is its template, None when no route took it; status 0: no answer.
+        `route` is its template, None when no route took it; status 0: no response.
         """
         of_route = (method if method in METHODS else "OTHER", route or "unmatched")
         self._count(*of_route, str(status) if status else "aborted").inc()
@@ -227,6 +232,11 @@ class Metrics:
             ("version", "python", "database"),
             registry=self.registry,
             multiprocess_mode="max",
+        )
+        self.log_lines_dropped = Counter(
+            "sync_log_lines_dropped",
+            "Log lines dropped because standard error did not take them at once.",
+            registry=self.registry,
         )
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)

@@ -1,6 +1,7 @@
 """Types of settings: what each checks is reported at start-up with the name of the variable."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,6 +14,7 @@ PLACEHOLDERS = frozenset({"your_secure_secret_key_here", "your-auth0-domain.auth
 MIN_SECRET_LENGTH = 32
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -57,6 +59,23 @@ def _long_enough_secret(value: str) -> str:
     return value
 
 
+def _only_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for network in value:
+            if network != "*":
+                ip_network(network)
+    except ValueError:
+        raise ValueError("must be IP addresses or networks, e.g. 10.0.0.0/8, or *") from None
+    return value
+
+
+def _prefix(value: str) -> str:
+    value = value.rstrip("/")
+    if not PREFIX.fullmatch(value):
+        raise ValueError("must be a path such as /api/sync, without a host")
+    return value
+
+
 def _known_database(value: str) -> str:
     parse_database_url(value)
     return value
@@ -64,6 +83,8 @@ def _known_database(value: str) -> str:
 
 # At least a millisecond: databases count in those, and none of them would mean no limit at all.
 Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_networks)]
+RootPath = Annotated[str, AfterValidator(_prefix)]
 Host = Annotated[str, AfterValidator(_host_with_optional_port)]
 Algorithms = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_asymmetric)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_origins)]

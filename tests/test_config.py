@@ -65,6 +65,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "MAX_BATCH_BYTES": ("4096", 4096),
     "MAX_HEADER_BYTES": ("2048", 2048),
     "SERVER_HOST": ("0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens there
+    "ROOT_PATH": ("/api/sync/", "/api/sync"),
+    "FORWARDED_ALLOW_IPS": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "RATE_LIMIT_PER_SECOND": ("0.5", 0.5),
     "SHUTDOWN_DELAY": ("2.5", 2.5),
     "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": ("true", True),
@@ -185,6 +187,8 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
             for text in ("b.example", "https://a.example/", "HTTPS://A.example", "*,http://a")
         ),
         *(("ALGORITHMS", text) for text in ("HS256", "none", "RS256,HUNTER2", ",")),
+        *(("ROOT_PATH", text) for text in ("api/hunter2", "https://hunter2", "//hunter2", "/a?hunter2")),
+        *(("FORWARDED_ALLOW_IPS", text) for text in ("hunter2", "10.0.0.1/8", ",127.0.0.1:80")),
         ("ENVIRONMENT", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
         ("LOG_FORMAT", "hunter2"),

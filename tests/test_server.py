@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable
 from importlib.metadata import packages_distributions
@@ -87,7 +88,27 @@ def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
 def test_it_tells_where_it_listens(start_service: Start, host: str) -> None:
     command = ("app", "serve", "--host", host, "--port", "{port}")
     service = start_service(*command, LOG_LEVEL="INFO", LOG_FORMAT="json")
+    if host != "127.0.0.1":  # of both families of addresses
+        assert httpx.get(f"http://[::1]:{service.port}/health/live").status_code == 200
     assert f'"url": "http://{"[::]" if host == "::" else host}:{service.port}"' in service.output()
+
+
+@on_sqlite
+async def test_it_listens_on_a_unix_socket(begin_service: Start, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left_by_one_that_was_killed:
+        left_by_one_that_was_killed.bind(str(path))
+    service = begin_service("app", "serve", "--host", f"unix:{path}", LOG_LEVEL="INFO", METRICS_PORT="0")
+    async with httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://service"
+    ) as client:
+        await until(lambda: f"url=unix:{path}" in service.output())
+        assert (await client.get("/health")).status_code == 200
+        second = begin_service("app", "serve", "--host", f"unix:{path}")
+        assert await asyncio.to_thread(second.wait) == STARTUP_FAILED
+        assert f"SERVER_HOST: cannot listen on unix:{path}: Address already in use" in second.output()
+    assert await asyncio.to_thread(service.end) == 0
+    assert not path.exists()
 
 
 @pytest.mark.slow

@@ -38,16 +38,28 @@ class EventRecord(NamedTuple):
         return None if self.idempotency_key is None else (self.created_by, self.idempotency_key)
 
     def same_content(self, other: "EventRecord") -> bool:
-        """Whether both say the same of the same file; the order of names in the metadata says nothing."""
+        """Whether both say the same of the same file; metadata are compared as JSON values, not as texts."""
         return (
             self.file_id == other.file_id
             and self.event_type == other.event_type
-            and (self.metadata == other.metadata or _sorted(self.metadata) == _sorted(other.metadata))
+            and (self.metadata == other.metadata or _is_same(_decode(self.metadata), _decode(other.metadata)))
         )
 
 
-def _sorted(metadata: str | None) -> str | None:
-    return None if metadata is None else json.dumps(json.loads(metadata), sort_keys=True)
+def _decode(metadata: str | None) -> Any:
+    return None if metadata is None else json.loads(metadata)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: 1 and 1.0 and 1e0 are, and 0 and -0.0, but neither 1 and true.
+
+    Python compares an integer with a float exactly, so that 2**53 + 1 is not the float next to it.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 class IdempotencyKeyReused(Unprocessable):

@@ -146,7 +146,7 @@ async def create_event(
     [receipt] = await ledger.append([_record(event, sender, idempotency_key)])
     event_id = str(receipt.event_id)
     bind_request_fields(event_id=event_id)
-    headers = {"Location": f"/sync-events/{event_id}"}
+    headers = {"Location": f"sync-events/{event_id}"}
     if receipt.replayed:
         headers[REPLAYED] = "true"
     body = f'{{"message":"{CREATED_MESSAGE}","event_id":"{event_id}"}}'

@@ -1,18 +1,29 @@
 """Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of what is no request."""
 
 import asyncio
+import errno
 import fcntl
 import json
+import resource
 import socket
 import struct
 import termios
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from heapq import nsmallest
+from pathlib import Path
+from typing import Protocol
 
 import structlog
 from uuid_utils.compat import uuid7
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.config import Settings
 from app.errors import PROBLEM_JSON, phrase, problem_document
 
+UNIX = "unix:"
+OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
 log = structlog.get_logger("app.access")
@@ -29,21 +40,53 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bind(host: str, port: int, *, setting: str, shared: bool = False) -> socket.socket:
-    """A socket bound to `port`, which listens once it is served. With `shared`, other processes can bind the port too.
+def unix_path(host: str) -> Path | None:
+    """The path of `unix:/path`; None for a host of the network."""
+    return Path(host.removeprefix(UNIX)) if host.startswith(UNIX) else None
+
+
+def bind(host: str, port: int, *, setting: str, shared: bool = False) -> list[socket.socket]:
+    """Sockets bound to `port`, which listen once they are served; `localhost` has one for each family of addresses.
+
+    With `unix:/path` it is a Unix socket, which every user of the machine may connect to. With `shared`, other
+    processes can bind the port too.
 
     Raises:
-        PortTaken: the service cannot listen on the port; the message names its `setting`.
+        PortTaken: the service cannot listen there; the message names its `setting`.
     """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    path = unix_path(host)
+    if path is not None:
+        return [_bind_path(path)]
+    listeners = []
+    for one in ("127.0.0.1", "::1") if host == "localhost" else (host,):
+        listener = socket.socket(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            listener.bind((one, port))
+        except OSError as error:
+            listener.close()
+            if one == "::1" and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                continue  # a machine without IPv6
+            raise PortTaken(f"{setting}: cannot listen on {address(one, port)}: {error.strerror}") from None
+        listeners.append(listener)
+    return listeners
+
+
+def _bind_path(path: Path) -> socket.socket:
+    """A Unix socket in place of one that a process left there when it was killed."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind((host, port))
+        if path.is_socket() and listener.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink()
+        listener.close()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        path.chmod(0o666)
     except OSError as error:
         listener.close()
-        raise PortTaken(f"{setting}: cannot listen on {address(host, port)}: {error.strerror}") from None
+        raise PortTaken(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
     return listener
 
 
@@ -81,6 +124,50 @@ class Refusal(Exception):
                 body,
             )
         )
+
+
+class Connection(Protocol):
+    """What a limit of connections looks at."""
+
+    transport: asyncio.Transport
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the connection was last of use, by the clock of the loop; None while it is."""
+        ...
+
+
+class ConnectionLimit:
+    """Closes the idlest connections before the process has used up its open files.
+
+    Without files left the kernel's queue fills with connections that nobody accepts, honest ones among them.
+    """
+
+    def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
+        self._maximum = maximum
+        self._on_close = on_close
+        self._is_reached = False
+
+    @classmethod
+    def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
+        """The limit that leaves files for the database, the webhooks and everything else."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        others = settings.database_pool_size + settings.database_max_overflow + settings.webhook_concurrency
+        return cls(max(files - others - OTHER_FILES, files // 2), on_close)
+
+    def make_room(self, connections: Collection[Connection]) -> None:
+        """Close the idlest of `connections` when they are too many, some at once, and log that once."""
+        excess = len(connections) - self._maximum
+        if excess < 0:
+            self._is_reached = self._is_reached and len(connections) > self._maximum * 3 // 4
+            return
+        idle = [(since, id(one), one) for one in connections if (since := one.idle_since) is not None]
+        for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
+            one.transport.close()
+            self._on_close()
+        if not self._is_reached:
+            self._is_reached = True
+            log.warning("too many connections for the limit of open files: the idlest are closed", limit=self._maximum)
 
 
 class ReaderWatch:
@@ -133,3 +220,23 @@ def count_in_kernel(transport: asyncio.Transport, queue: int) -> int:
     with suppress(OSError):  # a system without this call
         queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, queued)
     return int(struct.unpack("i", queued)[0])
+
+
+def without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """`app` for HTTP/1.0, which has no chunks: a body of unknown length is all that comes until the connection ends."""
+
+    has_length = True
+
+    async def send(message: ASGISendEvent) -> None:
+        nonlocal has_length
+        if message["type"] == "http.response.start":
+            has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            cycle.chunked_encoding = None if has_length else False
+        elif message["type"] == "http.response.body" and not has_length:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await cycle.send(message)
+
+    async def respond(scope: Scope, receive: ASGIReceiveCallable, _send: ASGISendCallable) -> None:
+        await app(scope, receive, send)
+
+    return respond

@@ -157,7 +157,7 @@ def page_links(request: Request, *, limit: int, offset: int, has_next: bool) -> 
 
 def _page(request: Request, limit: int, offset: int) -> str:
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in {"limit", "offset"}]
-    return f"{request.url.path}?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"
+    return f"?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]

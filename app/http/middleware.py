@@ -6,14 +6,14 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fastapi import HTTPException, Request
 from uuid_utils import uuid7
 
-from app.errors import Unavailable, bug_response, problem_response
+from app.errors import Unavailable, bug_response, describe, problem_response
 from app.log import LOGGED
-from app.log.request_line import begin_request, log_request
+from app.log.request_line import begin_request, bind_request_fields, log_request
 from app.metrics import HttpMetrics
 
 Scope = MutableMapping[str, Any]
@@ -26,9 +26,23 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
+CLIENT_LEFT = 499
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+
+
+class ClientConnection(Protocol):
+    """The connection that a request came by."""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nothing that is sent from now on can reach the client."""
+        ...
+
+    def end_at_eof(self) -> None:
+        """The running request waits for events: it ends when the client sends nothing more."""
+        ...
 
 
 class TooManyUnderWay(Unavailable):
@@ -40,7 +54,7 @@ class TooManyUnderWay(Unavailable):
 class OpenRequest:
     """A request under way: its id, the status of its response once that has begun (else 0), and its permits."""
 
-    __slots__ = ("_leave", "_send", "id", "is_long_lived", "permits", "started", "status")
+    __slots__ = ("_connection", "_leave", "_send", "id", "is_long_lived", "permits", "started", "status")
 
     def __init__(self, scope: Scope, send: Send, leave: Callable[["OpenRequest"], None]) -> None:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
@@ -51,6 +65,12 @@ class OpenRequest:
         self.started = time.perf_counter()
         self._send = send
         self._leave = leave
+        self._connection: ClientConnection | None = scope["state"].get("connection") if "state" in scope else None
+
+    @property
+    def client_has_left(self) -> bool:
+        """Whether nothing that is sent from now on can reach the client."""
+        return self._connection is not None and self._connection.has_left
 
     async def send(self, message: Message) -> None:
         """Send a part of the response, its start with `X-Request-ID` and `X-Content-Type-Options: nosniff`.
@@ -58,7 +78,7 @@ class OpenRequest:
         A response without `Cache-Control` gets `no-store`.
         """
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = CLIENT_LEFT if self.client_has_left else message["status"]
             headers = [*message.get("headers", ()), (b"x-request-id", self.id.encode()), _NO_SNIFF]
             for name, _ in headers:
                 if name == b"cache-control":
@@ -69,10 +89,15 @@ class OpenRequest:
         await self._send(message)
 
     def become_long_lived(self) -> None:
-        """The request waits for events to come, as streams and long polls do: it leaves its permit to others."""
+        """The request waits for events to come, as streams and long polls do: it leaves its permit to others.
+
+        It ends with the client's side of the connection.
+        """
         if not self.is_long_lived:
             self.is_long_lived = True
             self._leave(self)
+            if self._connection is not None:
+                self._connection.end_at_eof()
 
 
 class RequestMiddleware:
@@ -108,6 +133,10 @@ class RequestMiddleware:
         try:
             await app(scope, receive, request.send)
         except Exception as error:
+            if isinstance(error, RuntimeError) and request.client_has_left:  # from the connection, to which it wrote
+                request.status = request.status or CLIENT_LEFT
+                bind_request_fields(reason=describe(error))
+                return
             bug = error
             if request.status:
                 error.add_note(LOGGED)
@@ -164,7 +193,7 @@ class ClientDisconnected(HTTPException):
     """499, as nginx has it: for the log and the metrics, since there is no client to respond to."""
 
     def __init__(self) -> None:
-        super().__init__(499, "The client disconnected before it had a response.", {"Connection": "close"})
+        super().__init__(CLIENT_LEFT, "The client disconnected before it had a response.", {"Connection": "close"})
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:

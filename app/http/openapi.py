@@ -75,7 +75,10 @@ def add_problems(responses: Responses, errors: Iterable[ProblemError | HTTPExcep
 def location_header(what: str) -> dict[str, Any]:
     """The header `Location` of a response that created something."""
     return {
-        "Location": {"description": f"Where the {what} is.", "schema": {"type": "string", "format": "uri-reference"}}
+        "Location": {
+            "description": f"Where the {what} is, relative to the URL of the request.",
+            "schema": {"type": "string", "format": "uri-reference"},
+        }
     }
 
 

@@ -5,12 +5,13 @@ import termios
 from typing import Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.config import Settings
-from app.http.connection import ReaderWatch, Refusal, count_in_kernel
+from app.http.connection import ConnectionLimit, ReaderWatch, Refusal, count_in_kernel, without_chunks
 from app.metrics import HttpMetrics
 
 MAX_PIPELINED_REQUESTS = 16
@@ -20,7 +21,8 @@ LINGER_SECONDS = 2
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits, for `uvicorn.Config(http=…)`.
 
-    It expects `settings` and `metrics` in the lifespan's state.
+    It expects `settings`, `metrics` and maybe `connection_limit` in the lifespan's state; requests find the connection
+    in theirs.
 
     - A request line with its headers that is larger than `MAX_HEADER_BYTES` gets 431, and so do such trailers.
     - A request whose headers take longer than `HEADER_TIMEOUT` gets 408. A connection that sends nothing for so long,
@@ -28,6 +30,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     - Bytes that are not HTTP get 400, and so does HTTP/1.1 without exactly one Host (RFC 9112, section 3.2).
     - A transfer coding other than `chunked` gets 501 (RFC 9112, section 6.1).
     - A client that reads nothing of its responses for `KEEP_ALIVE_TIMEOUT` is cut off; a slow reader is not.
+    - A client that ends its side after its requests still gets the responses, but for those that wait for events.
+    - A response of unknown length to HTTP/1.0 ends with the connection (RFC 9112, section 6.1).
 
     Refusals are problem documents, are sent after the responses to earlier requests, and end the connection.
     """
@@ -39,12 +43,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
         settings: Settings = app_state["settings"]
         self._metrics: HttpMetrics = app_state["metrics"].http
         self.ws_protocol_class = None  # no route is a WebSocket
         self._max_header_bytes = settings.max_header_bytes
         self._header_timeout_seconds = settings.header_timeout
+        self._limit: ConnectionLimit | None = app_state.get("connection_limit")
+        self._running: RequestResponseCycle | None = None  # or the last one
+        self._has_eof = False
+        self._ends_at_eof = False  # the running request
         self._in_head = False
         self._idle_bytes = 0  # received since the parser last made progress: it may hold them in memory
         self._has_progressed = False
@@ -57,15 +65,55 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the time limit of the first request."""
         super().connection_made(transport)
+        if self._limit is not None:
+            self._limit.make_room(self.connections)  # type: ignore[arg-type]  # all are of this class
         self._reader_watch = ReaderWatch(transport, self.timeout_keep_alive)
         self._expect_within(self._header_timeout_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+        """Stop the timers, and tell every request that its client is gone; uvicorn tells the newest."""
         super().connection_lost(exc)
         self._reader_watch.end()
         if self._timer is not None:
             self._timer.cancel()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.pipeline.clear()
+        self.cycle = self._running = None  # type: ignore[assignment]  # their requests hold this object
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes always
+        """The client sends nothing more. Return whether the connection stays open for responses."""
+        self._has_eof = True
+        if self._without_response and self.cycle.more_body and not self.cycle.response_complete:
+            self._give_up_last_request()
+        if not self._without_response or self._ends_at_eof:
+            return False
+        self._deadline = None
+        newest = self.pipeline[0][0] if self.pipeline else self._running
+        if newest is not None:
+            newest.keep_alive = False
+        return True
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nothing that is sent from now on can reach the client."""
+        return self.transport.is_closing()
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the connection was last of use, by the clock of the loop; None while it is."""
+        if self._without_response or self.transport.get_write_buffer_size():
+            return None
+        if self.timeout_keep_alive_task is not None:
+            return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
+        return None if self._deadline is None else self._deadline - self._header_timeout_seconds
+
+    def end_at_eof(self) -> None:
+        """The running request waits for events: it ends when the client sends nothing more."""
+        self._ends_at_eof = True
+        if self._has_eof:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`; a task is started for every request whose headers are complete."""
@@ -118,6 +166,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline = None
         self._without_response += 1
         self.headers = []  # for trailers, which must not be taken for headers
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        self._ends_at_eof = False
+        super()._start_asgi_task(cycle, without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body has come."""
@@ -216,7 +269,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._metrics.rejected(self._refusal.reason)
         self._unset_keepalive_if_required()
         self.transport.write(self._refusal.render(self.server_state.default_headers))
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._has_eof:
             # To close while data arrives could reset the connection and lose the response (RFC 9112, section 9.6).
             self.transport.write_eof()
             self.flow.resume_reading()

@@ -12,6 +12,7 @@ import structlog
 from pydantic_core import to_json
 
 from app.log.request_line import RequestRecord, add_request_fields, add_trace
+from app.log.stderr import StderrHandler
 from app.log.text import TextRenderer
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _StderrHandler()
+    handler = StderrHandler()
     handler.addFilter(_is_new)
     handler.setFormatter(_Formatter(shared, as_json=as_json))
     _send_everything_to(handler, level)
@@ -145,16 +146,3 @@ def _log_uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
     thread = uncaught.thread.name if uncaught.thread else None
     if uncaught.exc_value is not None and not isinstance(uncaught.exc_value, SystemExit):
         _log.critical("uncaught exception", thread=thread, exc_info=uncaught.exc_value)
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to the current stderr. It reports that a record cannot be rendered, and nothing of its content."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write `record`."""
-        try:
-            sys.stderr.write(f"{self.format(record)}\n")
-            sys.stderr.flush()
-        except Exception as error:  # noqa: BLE001 - logging must never break its caller
-            if record.name != __name__:
-                _log.error("a log line could not be written", of=record.name, error=type(error).__name__)

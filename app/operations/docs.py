@@ -7,12 +7,16 @@ import html
 import importlib.metadata
 import importlib.resources
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+
+from app.config import Settings
+from app.setting_types import PREFIX
 
 PACKAGE = "fastapi-offline"
 REDOC_SCRIPT = "redoc.standalone.js"
@@ -46,12 +50,30 @@ _files = StaticFiles(directory=_directory)
 
 
 async def get_document(request: Request) -> Response:
-    """The OpenAPI document; behind a proxy that adds a prefix (`root_path`), the operations are under that."""
+    """The OpenAPI document; behind a proxy that strips a prefix, the operations are under that."""
     document = request.app.openapi()
-    prefix = request.scope.get("root_path", "").rstrip("/")
+    prefix = _prefix(request)
     if prefix:
         document = {**document, "servers": [{**document["servers"][0], "url": prefix}]}
     return JSONResponse(document)
+
+
+def _prefix(request: Request) -> str:
+    """What a proxy says that it strips, if it is to be believed, else `ROOT_PATH`."""
+    settings: Settings = request.state.settings
+    connection = request.scope["state"].get("connection")
+    peer = connection.client if connection else None  # `request.client` is the client of the proxy
+    said = request.headers.get("x-forwarded-prefix", "").rstrip("/")
+    if said and PREFIX.fullmatch(said) and _is_proxy(peer[0] if peer else None, settings.forwarded_allow_ips):
+        return said
+    return settings.root_path or str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def _is_proxy(address: str | None, networks: tuple[str, ...]) -> bool:
+    """Whether a peer's headers are believed; None is a Unix socket's."""
+    if address is None or "*" in networks:
+        return "*" in networks
+    return any(ip_address(address) in ip_network(network) for network in networks)
 
 
 async def get_swagger_page(request: Request) -> Response:

@@ -15,7 +15,7 @@ TAGS = [
     {
         "name": "changes",
         "description": "Follow the ledger: every event once, in order, none skipped. Keep the cursor of the last "
-        "answer.",
+        "response.",
     },
     {
         "name": "consistency",
@@ -33,11 +33,12 @@ TAGS = [
     },
     {
         "name": "files",
-        "description": "Files as the processed events tell them. An event counts once the next sweep has processed it.",
+        "description": "The state of files, derived from their processed events. An event counts once the next sweep "
+        "has processed it.",
     },
     {
         "name": "operations",
-        "description": "What this service is and how it is. These need no token.",
+        "description": "Service information and health. These need no token.",
     },
     {
         "name": "subscriptions",
@@ -47,10 +48,10 @@ TAGS = [
 ]
 GUIDE = """
 **Trying it out.** Press *Authorize* and paste a token, without `Bearer`. In local mode `python -m app token` prints \
-one; else Auth0 issues it. Then every body works as it stands; take the ids of events from the answers.
+one; else Auth0 issues it. Then every body works as it stands; take the ids of events from the responses.
 
 **Conventions.** Bodies are JSON in UTF-8, names in snake_case, times RFC 3339 in UTC, UUIDs in lower case. Unknown \
-fields and unknown query parameters are refused. Every answer carries `X-Request-ID`: yours if you sent one, else a \
+fields and unknown query parameters are refused. Every response carries `X-Request-ID`: yours if you sent one, else a \
 new one. The log lines of the request have it too. Responses carry `Cache-Control: no-store` \
 where a route sets no other value.
 

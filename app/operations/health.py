@@ -56,7 +56,7 @@ _UNHEALTHY: dict[str, JsonValue] = {
 
 
 class Liveness(BaseModel):
-    """The answer of `GET /health/live`."""
+    """The response of `GET /health/live`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
 
@@ -75,7 +75,7 @@ class Checks(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The answer of `GET /health/ready`."""
+    """The response of `GET /health/ready`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -91,7 +91,7 @@ class Readiness(BaseModel):
 
 
 class Health(BaseModel):
-    """The answer of `GET /health`. The ledger's numbers are null while the database does not answer."""
+    """The response of `GET /health`. The ledger's numbers are null while the database does not respond."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _DEGRADED, _UNHEALTHY]})
 
@@ -134,11 +134,11 @@ class Health(BaseModel):
 class HealthMonitor:
     """Looks at the database for everybody who asks, one look at a time.
 
-    Whoever asks waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
+    A caller waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
     statement on a connection that hangs would take its own time. A look that was done in time counts, however late we
     come to know it.
 
-    A replica is unready for what is its own: no keys, its end, a schema that is behind, or no connection for 10
+    A replica is unready for reasons of its own: no keys, its end, a schema that is behind, or no connection for 10
     seconds, whether the probe's or one of the pool. A database that refuses writes leaves it ready, as reads work.
     """
 
@@ -172,7 +172,7 @@ class HealthMonitor:
         return self._database.writability.reason
 
     async def health(self) -> Health:
-        """The answer of `GET /health`."""
+        """The response of `GET /health`."""
         return Health.of(
             await self._look(),
             refusal=self.writes_refused_reason,
@@ -181,7 +181,7 @@ class HealthMonitor:
         )
 
     async def readiness(self) -> Readiness:
-        """The answer of `GET /health/ready`."""
+        """The response of `GET /health/ready`."""
         look = await self._look()
         silence = self._clock() - max(self._connected_at, self._database.responded_at)
         checks = {

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import prometheus_client.values
+import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
@@ -18,15 +20,23 @@ from prometheus_client.registry import Collector
 
 from app.config import Settings
 from app.errors import add_error_handlers
-from app.http.connection import bind
+from app.http.connection import bind, unix_path
 from app.http.middleware import RequestMiddleware
 from app.http.protocol import BoundedHttpProtocol
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.repository import LedgerStatus
 
-MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+# More than every series together needs, by the kind of instrument.
+FILE_BYTES = {
+    "counter": 524_288,
+    "histogram": 524_288,
+    "gauge_livemax": 65_536,
+    "gauge_livesum": 65_536,
+    "gauge_max": 65_536,
+}
 _LIVE_GAUGE = re.compile(r"gauge_live[a-z]+_(?P<pid>\d+)\.db")
 METRICS_EXAMPLE = """\
 # HELP sync_events_unprocessed Events that wait for the sweep.
@@ -35,17 +45,45 @@ sync_events_unprocessed 12.0
 """
 
 metrics_router = APIRouter(tags=["operations"])
+log = structlog.get_logger(__name__)
+
+
+def reserve_files() -> None:
+    """Reserve the disk space of this worker's files before the first instrument is made.
+
+    prometheus-client maps them into memory with holes, and a write to a hole ends the process (SIGBUS) when the disk is
+    full. Where there is no space, this process counts for itself alone.
+    """
+    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
+    if not directory:
+        return
+    files = {Path(directory) / f"{kind}_{os.getpid()}.db": size_bytes for kind, size_bytes in FILE_BYTES.items()}
+    try:
+        for path, size_bytes in files.items():
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+    except OSError as error:
+        for path in files:
+            path.unlink(missing_ok=True)
+        log.warning("no space for the files of the metrics: this worker counts for itself", reason=error.strerror)
+        count_alone()
+
+
+def count_alone() -> None:
+    """Keep the values of the instruments to come in the memory of this process."""
+    os.environ.pop(MULTIPROCESS_DIRECTORY, None)
+    prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
 
 
 class MetricsExporter:
-    """What `GET /metrics` answers, in Prometheus' text format 0.0.4."""
+    """What `GET /metrics` responds, in Prometheus' text format 0.0.4."""
 
     def __init__(self, metrics: Metrics, monitor: HealthMonitor) -> None:
         self._metrics = metrics
         self._monitor = monitor
 
     async def render(self) -> bytes:
-        """Every metric; without those of the ledger when the database does not answer within a second."""
+        """Every metric; without those of the ledger when the database does not respond within a second."""
         status = await self._monitor.ledger_status()
         refused = self._monitor.writes_refused_reason is not None
         return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status, refused)))
@@ -68,7 +106,7 @@ class _StatusCollector(Collector):
         self._writes_refused = writes_refused
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("sync_database_up", "1 when the database answers, else 0.", float(self._status is not None))
+        yield _gauge("sync_database_up", "1 when the database responds, else 0.", float(self._status is not None))
         yield _gauge(
             "sync_writes_refused",
             "1 while events cannot be recorded for a reason that `/health` names, else 0; the database being away is "
@@ -154,7 +192,7 @@ def _is_running(pid: int) -> bool:
 )
 @metrics_router.head("/metrics", include_in_schema=False)
 async def get_metrics(request: Request) -> Response:
-    """Metrics for Prometheus, in its text format; answers within a second, also while the database does not."""
+    """Metrics for Prometheus, in its text format; it responds within a second, also while the database does not."""
     exporter: MetricsExporter = request.state.exporter
     return Response(await exporter.render(), media_type=CONTENT_TYPE)
 
@@ -180,7 +218,8 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
         return
     # Every worker listens; each responds for all of them.
     shared = settings.web_concurrency > 1
-    listener = bind(settings.server_host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
+    host = settings.server_host if unix_path(settings.server_host) is None else "127.0.0.1"
+    listeners = bind(host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
     config = uvicorn.Config(
         _create_app(settings, metrics, exporter),
         lifespan="on",
@@ -191,7 +230,7 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
         timeout_graceful_shutdown=1,
     )
     server = _InnerServer(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics-server")
+    serving = asyncio.create_task(server.serve(sockets=listeners), name="metrics-server")
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Who we are and how we are."""
+"""Service information and health."""
 
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,7 @@ router = APIRouter(tags=["operations"])
 
 
 class ApiInformation(BaseModel):
-    """The answer of `GET /`."""
+    """The response of `GET /`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -28,7 +28,7 @@ class ApiInformation(BaseModel):
                     "version": "1.0.0",
                     "description": "Service for handling synchronization events",
                     "status": "running",
-                    "links": {"documentation": "/docs", "health": "/health", "events": "/sync-events"},
+                    "links": {"documentation": "docs", "health": "health", "events": "sync-events"},
                 }
             ]
         }
@@ -37,15 +37,15 @@ class ApiInformation(BaseModel):
     title: str
     version: str
     description: str
-    status: str = Field(description="`running`: the process answers. `/health` tells more.")
-    links: dict[str, str]
+    status: str = Field(description="`running`: the process responds. `/health` reports more.")
+    links: dict[str, str] = Field(description="Relative to the URL of the request.")
 
 
 @router.get(
     "/",
     operation_id="getInformation",
     summary="About this API",
-    responses=documented(200, "What this service is.", TooManyUnderWay()),
+    responses=documented(200, "Service information.", TooManyUnderWay()),
 )
 @router.head("/", include_in_schema=False)
 async def get_information(request: Request) -> ApiInformation:
@@ -57,11 +57,11 @@ async def get_information(request: Request) -> ApiInformation:
         description=settings.api_description,
         status="running",
         links={
-            "documentation": "/docs",
-            "reference": "/redoc",
-            "openapi": "/openapi.json",
-            "health": "/health",
-            "events": "/sync-events",
+            "documentation": "docs",
+            "reference": "redoc",
+            "openapi": "openapi.json",
+            "health": "health",
+            "events": "sync-events",
         },
     )
 
@@ -77,7 +77,7 @@ async def get_information(request: Request) -> ApiInformation:
 async def get_health(request: Request, response: Response) -> Health:
     """Whether the service can do its job now, and how much work waits for it.
 
-    Answers within a second, also while the database hangs; then with 503.
+    Responds within a second, also while the database hangs; then with 503.
     """
     health = await _monitor(request).health()
     _set_status(response, good=health.status != "unhealthy")
@@ -89,7 +89,7 @@ async def get_health(request: Request, response: Response) -> Health:
 )
 @router.head("/health/live", include_in_schema=False)
 async def get_liveness() -> Liveness:
-    """Whether the process answers at all. Looks at nothing outside the process: restarting it would not mend that."""
+    """Whether the process responds at all. It checks nothing outside the process: a restart would not fix that."""
     return Liveness()
 
 
@@ -105,7 +105,7 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
 
     A database that refuses events leaves it ready, since reads work; so do failures of less than 10 seconds.
 
-    Answers within a second. Once the process was told to end it answers 503, before it stops listening.
+    Responds within a second. Once the process was told to end it responds with 503, before it stops listening.
     """
     readiness = await _monitor(request).readiness()
     _set_status(response, good=readiness.status == "ready")

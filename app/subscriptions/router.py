@@ -83,7 +83,7 @@ async def create_subscription(
     overview, secret = await subscriptions.create(new, operator.subject)
     stored = overview.subscription
     bind_request_fields(subscription_id=str(stored.id))
-    response.headers.update({"Location": f"/subscriptions/{stored.id}", "ETag": version_etag(stored.version)})
+    response.headers.update({"Location": f"subscriptions/{stored.id}", "ETag": version_etag(stored.version)})
     response.headers.update(NO_STORE)
     return CreatedSubscription.of(overview, subscriptions.header_names(stored), secret=secret)
 

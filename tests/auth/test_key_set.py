@@ -1,6 +1,7 @@
 """Which keys of a document are usable, and for what."""
 
 import json
+import sys
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from typing import Any
@@ -112,6 +113,7 @@ def test_every_curve_has_its_algorithm(curve: Callable[[], ec.EllipticCurve], na
     entry = SigningKey("curve", algorithm, ec.generate_private_key(curve())).public_jwk(alg=None)
     assert entry["crv"] == name
     assert parse(entry, algorithms=ALL) == {("curve", algorithm)}
+    assert "ecdsa" not in sys.modules, "SECURITY.md says that nothing imports it"
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,13 @@ async def test_what_is_not_understood_is_an_error(
     assert "hunter2" not in str(raised.value)
 
 
-async def test_a_path_before_the_service_stays_and_a_foreign_link_is_not_followed() -> None:
+@pytest.mark.parametrize("base", ["http://thief/x", "/sync-events", ""])
+async def test_a_path_before_the_service_stays_and_a_foreign_link_is_not_followed(base: str) -> None:
     asked: list[str] = []
 
     def respond(request: httpx.Request) -> httpx.Response:
         asked.append(str(request.url))
-        link = {} if "offset" in request.url.params else {"Link": '<http://thief/x?offset=100&limit=100>; rel="next"'}
+        link = {} if "offset" in request.url.params else {"Link": f'<{base}?offset=100&limit=100>; rel="next"'}
         return httpx.Response(200, json=[EVENT | {"position": 2 - len(asked)}], headers=link)
 
     async with client(respond) as sync:

@@ -102,7 +102,7 @@ async def test_the_history_is_oldest_first_and_paged(client: httpx.AsyncClient, 
         await record(database, uuid4(), "upload")
     page = await client.get(f"/files/{file_id}/events?limit=2")
     assert [event["event_type"] for event in page.json()] == ["upload", "update"]
-    rest = await client.get(page.links["next"]["url"])
+    rest = await client.get(page.url.join(page.links["next"]["url"]))
     assert [event["position"] for event in rest.json()] == [5]
     assert "next" not in rest.links
     assert (await client.get(f"/files/{file_id}/events?offset=9")).json() == []

@@ -74,6 +74,14 @@ async def test_there_is_nothing_else_among_the_assets(anonymous: httpx.AsyncClie
     assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
+async def test_a_prefix_is_a_setting_that_no_stranger_changes(
+    make_settings: MakeSettings,
+) -> None:
+    async with serve_in_process(create_app(make_settings(root_path="/api/sync/"))) as client:
+        document = (await client.get("/openapi.json", headers={"X-Forwarded-Prefix": "/elsewhere"})).json()
+        assert [server["url"] for server in document["servers"]] == ["/api/sync"]
+
+
 async def test_the_title_is_text(make_settings: MakeSettings) -> None:
     async with serve_in_process(create_app(make_settings(api_title="</title><script>alert(1)</script>"))) as client:
         for url in PAGES:
@@ -83,10 +91,12 @@ async def test_the_title_is_text(make_settings: MakeSettings) -> None:
 
 
 async def test_behind_a_prefix_the_document_names_it(make_settings: MakeSettings) -> None:
-    app = create_app(make_settings())
+    settings = make_settings()
+    app = create_app(settings)
 
     async def behind_a_proxy(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        await app({**scope, "root_path": "/sync", "path": f"/sync{scope['path']}"}, receive, send)
+        moved = {"root_path": "/sync", "path": f"/sync{scope['path']}", "state": {"settings": settings}}
+        await app({**scope, **moved}, receive, send)
 
     transport = httpx.ASGITransport(app=behind_a_proxy)
     async with httpx.AsyncClient(transport=transport, base_url="http://sync-service") as client:

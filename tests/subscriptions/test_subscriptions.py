@@ -25,7 +25,7 @@ async def test_a_subscription_with_nothing_but_a_url(client: httpx.AsyncClient) 
     answer = await client.post("/subscriptions", json={"url": URL})
     assert answer.status_code == 201
     body = answer.json()
-    assert answer.headers["Location"] == f"/subscriptions/{body['id']}"
+    assert answer.headers["Location"] == f"subscriptions/{body['id']}"
     assert answer.headers["ETag"] == '"1"'
     assert answer.headers["Cache-Control"] == "no-store"
     assert is_secret(body.pop("secret"))
@@ -134,9 +134,9 @@ async def test_the_list_is_paged_and_filtered(client: httpx.AsyncClient) -> None
     assert "Link" not in listed.headers
     page = await client.get("/subscriptions?limit=2&offset=1&status=active")
     assert [one["id"] for one in page.json()] == [ids[2], ids[4]]
-    assert page.headers["Link"] == '</subscriptions?status=active&limit=2&offset=0>; rel="prev"'
+    assert page.headers["Link"] == '<?status=active&limit=2&offset=0>; rel="prev"'
     first = await client.get("/subscriptions?limit=2")
-    assert first.headers["Link"] == '</subscriptions?limit=2&offset=2>; rel="next"'
+    assert first.headers["Link"] == '<?limit=2&offset=2>; rel="next"'
     assert [one["id"] for one in (await client.get("/subscriptions?status=disabled")).json()] == []
 
 

@@ -42,6 +42,15 @@ class RawConnection:
             headers = {name.lower(): value for name, value in parse_headers(BytesIO(rest)).items()}
             return Answer(int(line.split()[1]), headers, await self._reader.readexactly(int(headers["content-length"])))
 
+    async def until(self, expected: bytes) -> bytes:
+        """What comes up to `expected`, and with it."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self._reader.readuntil(expected)
+
+    def end(self) -> None:
+        """Send nothing more, and go on reading."""
+        self._writer.write_eof()
+
     async def rest(self) -> bytes:
         """What comes until the server ends the connection."""
         async with asyncio.timeout(DEADLINE_SECONDS):

@@ -1,0 +1,107 @@
+"""Writes log lines to standard error without ever waiting for who reads it."""
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+PIPE_BYTES = 1_048_576  # Linux gives 64 KiB unless asked for more, which a reader that pauses briefly lets fill up
+STDERR = 2
+
+Write = Callable[[bytes], int]
+
+_log = structlog.get_logger(__name__)
+
+
+class StderrHandler(logging.Handler):
+    """Writes to the current stderr. It reports that a record cannot be rendered, and nothing of its content.
+
+    What the reader of a pipe, a socket or a terminal does not take at once is dropped, as is what a full disk refuses:
+    `on_drop` is called for each line, and the next line that is written follows one that says how many are missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_drop: Callable[[], object] = lambda: None
+        self._write: Write | None = None
+        if sys.stderr is sys.__stderr__:  # else somebody reads it in this process
+            with suppress(OSError):  # it is closed
+                self._write = _open_without_waiting()
+        self._rest = b""  # of a line that was written in part
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`, or drop it; the lock of the handler is held."""
+        try:
+            line = f"{self.format(record)}\n"
+        except Exception as error:  # noqa: BLE001 - logging must never break its caller
+            if record.name != __name__:
+                _log.error("a log line could not be written", of=record.name, error=type(error).__name__)
+            return
+        try:
+            if self._write is None or sys.stderr is not sys.__stderr__:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+            else:
+                self._send(self._write, line.encode(errors="backslashreplace"))
+        except (OSError, ValueError, AttributeError):  # nobody can read it any more
+            self._drop()
+
+    def _send(self, write: Write, line: bytes) -> None:
+        """Write a whole line or nothing; what a pipe takes of a longer one is completed before the next."""
+        try:
+            while self._rest:
+                self._rest = self._rest[write(self._rest) :]
+            self._rest = line[write(line) :]
+        except OSError:
+            self._drop()
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            _log.warning("log lines were dropped: standard error did not take them at once", lines=dropped)
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        self.on_drop()
+
+
+def count_dropped_lines(count: Callable[[], object]) -> None:
+    """Call `count` for each log line that this process drops from now on."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, StderrHandler):
+            handler.on_drop = count
+
+
+def _open_without_waiting() -> Write:
+    """What writes to stderr without waiting.
+
+    The mode of an open file is shared with every process that has inherited it, such as a shell's other commands. So a
+    pipe or a terminal is opened once more; a user who may not do that gets the mode of the inherited one changed.
+
+    Raises:
+        OSError: stderr is closed.
+    """
+    mode = os.fstat(STDERR).st_mode
+    if stat.S_ISSOCK(mode):
+        connected = socket.socket(fileno=os.dup(STDERR))
+        return lambda data: connected.send(data, socket.MSG_DONTWAIT)
+    descriptor = STDERR
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        try:
+            descriptor = os.open(f"/dev/fd/{STDERR}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.ENOENT, errno.ENXIO}:
+                raise
+            if stat.S_ISFIFO(mode):
+                os.set_blocking(STDERR, False)
+        if stat.S_ISFIFO(mode):
+            with suppress(OSError, AttributeError):  # a system without it, or a user who has too many large pipes
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return lambda data: os.write(descriptor, data)
