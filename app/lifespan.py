@@ -24,12 +24,10 @@ from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
 from app.database.prober import Prober
-from app.deliveries.background import DeliveryTasks
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.opening import open_webhooks
-from app.deliveries.progress_repository import FileProgressReader
-from app.deliveries.service import DeliveryService
+from app.deliveries.repository import FileProgressReader
+from app.deliveries.service import DeliveryService, DeliveryTasks, open_webhooks
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler

@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from app.outbound.cipher import SecretCipher
+from app.outbound.secret import SecretCipher
 from benchmarks.database import PostgresStore
 
 KEY = "key-of-the-benchmarks-with-32-characters"

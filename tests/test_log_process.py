@@ -59,6 +59,20 @@ def test_text_is_in_one_shape_too(start_service: Start) -> None:
     assert events[-1].startswith("Finished server process")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-", "/dev/null"])
+def test_a_log_that_cannot_be_written_is_counted_and_stops_nothing(stderr: str) -> None:
+    code = (
+        "import logging; from app.log import configure_logging; from app.log.stderr import count_dropped_lines\n"
+        "dropped = []; configure_logging(level='INFO', as_json=True); count_dropped_lines(lambda: dropped.append(1))\n"
+        "for _ in range(5): logging.getLogger('x').info('line')\n"
+        "print(len(dropped))"
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" 2>{stderr}', sys.executable, code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+    assert int(done.stdout) == (0 if stderr == "/dev/null" else 5)
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_several_workers_write_the_same_shape(start_service: Start) -> None:
     service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json", WEB_CONCURRENCY="2")

@@ -3,6 +3,7 @@
 import asyncio
 import glob
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -84,7 +85,9 @@ async def test_a_worker_that_cannot_start_does_not_end_the_others(
     assert survivor in await workers_serve(service, 3)
 
 
-async def test_a_full_disk_costs_a_worker_only_the_sum(service: ServiceProcess, client: httpx.AsyncClient) -> None:
+async def test_a_full_disk_costs_a_worker_only_the_sum(
+    service: ServiceProcess, client: httpx.AsyncClient, folder: Path
+) -> None:
     first, _ = await workers_serve(service, 3)
     service.limit_file_size(262_144)
     os.kill(first, signal.SIGKILL)
@@ -92,4 +95,7 @@ async def test_a_full_disk_costs_a_worker_only_the_sum(service: ServiceProcess, 
     assert "no space for the files of the metrics" in service.output()
     for _ in range(20):
         assert "sync_http_requests_in_progress" in (await client.get("/metrics")).text
+    [directory] = glob.glob(f"{folder}/sync-metrics-*")  # noqa: PTH207
+    shutil.rmtree(directory)
+    assert (await client.get("/metrics")).status_code == 200, "what cleans up temporary files took it"
     assert await asyncio.to_thread(service.end) == 0

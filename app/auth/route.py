@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from app.auth.dependencies import Permission
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
 from app.auth.token import Scope
+from app.concurrency.gcra import allow
 from app.config import Settings
 from app.database.errors import DatabaseUnavailable
 from app.errors import FieldError, ProblemError, Unprocessable, unknown_parameter
@@ -37,10 +38,9 @@ class RateLimited(ProblemError):
 class RateLimiter:
     """Lets a subject send `burst` requests at once, and `rate_per_second` from then on.
 
-    This is the generic cell rate algorithm (ITU-T I.371, annex A): for each subject one time is kept, the end of its
-    requests had they come at the even rate. Times are whole nanoseconds, so that a burst is exact.
-    A subject is kept until it has its whole burst again. Beyond `MAX_SUBJECTS` the one that was idle for the longest is
-    dropped and has its whole burst again. `clock` returns seconds.
+    Times are whole nanoseconds, so that a burst is exact. A subject is kept until it has its whole burst again. Beyond
+    `MAX_SUBJECTS` the one that was idle for the longest is dropped and has its whole burst again. `clock` returns
+    seconds.
     """
 
     def __init__(self, rate_per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,10 +58,9 @@ class RateLimiter:
     def take(self, subject: str) -> float | None:
         """Count a request of `subject`. One beyond the rate is not counted; the seconds to wait are returned."""
         now = round(self._clock() * _NANOSECONDS)
-        even_time = max(self._even_times.get(subject, now), now) + self._interval
-        excess = even_time - now - self._tolerance
-        if excess > 0:
-            return excess / _NANOSECONDS
+        count, even_time = allow(self._even_times.get(subject), now, self._interval, self._tolerance)
+        if not count:
+            return (even_time + self._interval - now - self._tolerance) / _NANOSECONDS
         self._even_times[subject] = even_time
         self._even_times.move_to_end(subject)
         self._drop_idle(now)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.consistency.comparison import Facts, read_blocks, read_sha256, read_size
-from app.outbound.client import TOO_LARGE, OutboundClient
-from app.outbound.response import AttemptResponse
+from app.outbound.client import TOO_LARGE, AttemptResponse, OutboundClient
 
 MAX_PAGE_BYTES = 8_388_608
 MAX_ITEM_BYTES = 1_048_576

@@ -20,7 +20,7 @@ from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerR
 from app.consistency.models import Source, Verdict
 from app.consistency.source_repository import SourceRepository
 from app.database.engine import Database
-from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 
 Clock = Callable[[AsyncSession], Awaitable[datetime]]
 

@@ -14,8 +14,8 @@ from app.consistency.look import Clock, Looker, database_clock
 from app.consistency.service import ConsistencyService
 from app.database.engine import Database
 from app.outbound.address import AddressPolicy
-from app.outbound.cipher import create_cipher
 from app.outbound.client import OutboundClient
+from app.outbound.secret import create_cipher
 
 MAX_HEADER_BYTES = 65_536
 

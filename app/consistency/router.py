@@ -30,7 +30,7 @@ from app.http.dependencies import LINK_HEADER, ReadSession, page_links
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.outbound.address import NOT_PUBLIC
-from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
 
 NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 

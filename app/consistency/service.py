@@ -17,8 +17,8 @@ from app.consistency.schemas import NewCheck, NewSource, SourceChange
 from app.consistency.source_repository import SourceRepository
 from app.database.engine import Database
 from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.cipher import SecretCipher
-from app.outbound.response import AttemptResponse
+from app.outbound.client import AttemptResponse
+from app.outbound.secret import SecretCipher
 from app.subscriptions.types import MAX_HEADERS
 
 

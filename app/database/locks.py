@@ -1,9 +1,13 @@
 """Advisory locks that let one replica at a time run a background job."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import IntEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.engine import Database
 
 
 class BackgroundJob(IntEnum):
@@ -14,11 +18,22 @@ class BackgroundJob(IntEnum):
     STALLED = 0x5745_4248_5354_414C
 
 
-async def try_lock_job(session: AsyncSession, job: BackgroundJob) -> bool:
-    """Lock `job` until the transaction ends unless another replica holds it; returns whether it is locked now.
+class OtherReplicaWorks(Exception):
+    """Another replica runs the job."""
 
-    It never waits, so it may come before the lanes' lock. SQLite has one writer at a time anyway.
+
+@asynccontextmanager
+async def job_transaction(database: Database, job: BackgroundJob) -> AsyncIterator[AsyncSession]:
+    """A transaction of the only replica that runs `job`.
+
+    The lock is never waited for, so it may come before the lanes' lock. SQLite has one writer at a time anyway.
+
+    Raises:
+        OtherReplicaWorks: another replica holds the lock.
+        DatabaseUnavailable: the database cannot serve.
     """
-    if session.get_bind().dialect.name != "postgresql":
-        return True
-    return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(job.value))))
+    async with database.transaction() as session:
+        locked = select(func.pg_try_advisory_xact_lock(job.value))
+        if session.get_bind().dialect.name == "postgresql" and not await session.scalar(locked):
+            raise OtherReplicaWorks
+        yield session

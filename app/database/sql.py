@@ -1,17 +1,19 @@
-"""Rows as bound values, which a statement reads like a table, and JSON that the database writes."""
+"""Rows as bound values, which a statement reads like a table, JSON that the database writes, and bulk writes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ARRAY,
     JSON,
     Boolean,
     ColumnElement,
+    CursorResult,
     Dialect,
     FromClause,
     Text,
+    UpdateBase,
     Uuid,
     bindparam,
     column,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
@@ -63,6 +66,15 @@ def _from_json(dialect: Dialect, columns: Mapping[str, TypeEngine[Any]], rows: S
             for place, (name, type_) in enumerate(columns.items())
         )
     ).subquery("bound")
+
+
+async def write(session: AsyncSession, statement: UpdateBase) -> int:
+    """Update or delete rows of which the session holds no objects; returns how many.
+
+    By default the session would look for objects to synchronize, and read back every row.
+    """
+    result = await session.execute(statement, execution_options={"synchronize_session": False})
+    return cast("CursorResult[Any]", result).rowcount
 
 
 class _json_text(GenericFunction[str]):  # noqa: N801 - named as the SQL function that it is

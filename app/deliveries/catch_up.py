@@ -1,22 +1,24 @@
-"""The catch-up: turns the ledger into deliveries for subscriptions that are not live."""
+"""The catch-up: turns the ledger into deliveries for subscriptions that are not live, and for full lanes."""
 
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from uuid import UUID
 
 import structlog
+from sqlalchemy import delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.database.locks import BackgroundJob, try_lock_job
-from app.deliveries.fan_out import FanOutRepository
-from app.deliveries.full_lane_repository import FullLaneRepository
-from app.deliveries.repository import DeliveryRepository
+from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.sql import write
+from app.deliveries.fan_out import DeliveryRepository
 from app.errors import NotFound
-from app.subscriptions.models import Subscription, SubscriptionStatus
+from app.events.models import SyncEvent
+from app.subscriptions.lane import LANE_ROWS, is_pending, list_long_lanes
+from app.subscriptions.models import Delivery, FullLane, Subscription, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 
 log = structlog.get_logger(__name__)
@@ -27,10 +29,66 @@ MAX_PENDING_REPLAY = 1000  # of a replay, so that new events do not wait long be
 MAX_PENDING_LIVE = 100_000  # of a live subscription, beyond which it is live no longer
 LOOK_SECONDS = 30.0  # between two looks for those
 MAX_YIELD_SECONDS = 0.05  # between two chunks
+MAX_LANES = 100  # marked in one transaction
 
 
-class _OtherReplicaCatchesUp(Exception):
-    """Another replica holds the lock of the job."""
+class FullLaneRepository:
+    """A full lane has a cursor of its own: its file's events after it are in the ledger alone.
+
+    What the methods change they do on what `SubscriptionRepository.get_for_change` gave, alone with the lanes.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def mark_full(self, subscription: Subscription) -> int:
+        """Mark its long lanes, and take back what waits in them beyond `LANE_ROWS`; returns how many they are."""
+        files = (await self._session.scalars(list_long_lanes(subscription.id).limit(MAX_LANES))).all()
+        for file_id in files:
+            lane = Delivery.subscription_id == subscription.id, Delivery.file_id == file_id, is_pending()
+            nth = select(Delivery.position).where(*lane).order_by(Delivery.position).offset(LANE_ROWS - 1).limit(1)
+            cursor = (await self._session.scalars(nth)).one()
+            self._session.add(FullLane(subscription_id=subscription.id, file_id=file_id, cursor=cursor))
+            # What was claimed once has a history, and before the start there are only replays.
+            untouched = Delivery.due_at.is_(None), Delivery.fence == 0, Delivery.position > subscription.start_position
+            await write(self._session, delete(Delivery).where(*lane, *untouched, Delivery.position > cursor))
+        await self._session.flush()
+        return len(files)
+
+    async def list_drained(self) -> Sequence[FullLane]:
+        """Full lanes of active subscriptions that have room again."""
+        nth = (
+            select(literal(1))
+            .where(Delivery.subscription_id == FullLane.subscription_id, Delivery.file_id == FullLane.file_id)
+            .where(is_pending())
+            .order_by(Delivery.position)
+            .offset(LANE_ROWS // 2)
+            .limit(1)
+            .correlate(FullLane)
+            .scalar_subquery()
+        )
+        query = select(FullLane).join(Subscription, Subscription.id == FullLane.subscription_id)
+        query = query.where(Subscription.status == SubscriptionStatus.ACTIVE, nth.is_(None))
+        return (await self._session.scalars(query)).all()
+
+    async def refill(self, subscription: Subscription, file_id: UUID, reached: int) -> None:
+        """Write the lane's next deliveries up to the position `reached`; it is full no longer when these are all."""
+        lane = await self._session.get(FullLane, (subscription.id, file_id))
+        if lane is None:
+            return
+        after = lane.cursor
+        events = select(SyncEvent.position).where(SyncEvent.file_id == file_id, SyncEvent.position > after)
+        nth = events.where(SyncEvent.position <= reached).order_by(SyncEvent.position).offset(LANE_ROWS - 1).limit(1)
+        last = await self._session.scalar(nth)
+        if last is None:
+            await self._session.delete(lane)
+        else:
+            lane.cursor = last
+        await self._session.flush()
+        through = reached if last is None else last
+        await DeliveryRepository(self._session).add_missed(
+            subscription.id, after=after, through=through, file_id=file_id
+        )
 
 
 class CatchUp:
@@ -75,13 +133,11 @@ class CatchUp:
         for subscription_id in overloaded:
             await self._release(subscription_id)
         stopping = stopping or asyncio.Event()
-        try:
+        with suppress(OtherReplicaWorks):
             for lane in drained:
                 await self._refill(lane.subscription_id, lane.file_id)
             while behind:
                 behind = [one for one in behind if await self._advance_and_yield(one, stopping)]
-        except _OtherReplicaCatchesUp:
-            return
 
     async def _advance_and_yield(self, subscription_id: UUID, stopping: asyncio.Event) -> bool:
         """Process one chunk, then leave the lanes to others for about as long; false also when `stopping`."""
@@ -97,9 +153,7 @@ class CatchUp:
     async def _advance(self, subscription_id: UUID) -> bool:
         """Process one chunk; returns whether more can be done now."""
         try:
-            async with self._database.transaction() as session:
-                if not await try_lock_job(session, BackgroundJob.CATCH_UP):
-                    raise _OtherReplicaCatchesUp
+            async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
                 subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
                 goes_on = await self._advance_alone(session, subscription)
         except NotFound:
@@ -124,7 +178,7 @@ class CatchUp:
 
     async def _replay(self, session: AsyncSession, subscription: Subscription, after: int, until: int) -> None:
         through = min(after + self._chunk_events, until)
-        await FanOutRepository(session).add_settled(subscription.id, after=after, through=through)
+        await DeliveryRepository(session).add_settled(subscription.id, after=after, through=through)
         await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
         subscription.replay_cursor = through
         if through == until:
@@ -134,15 +188,13 @@ class CatchUp:
         swept = await SubscriptionRepository(session).get_sweep_cursor()
         through = min(subscription.cursor + self._chunk_events, swept)
         if through > subscription.cursor:
-            await FanOutRepository(session).add_missed(subscription.id, after=subscription.cursor, through=through)
+            await DeliveryRepository(session).add_missed(subscription.id, after=subscription.cursor, through=through)
             subscription.cursor = through
         subscription.live = subscription.cursor >= swept
 
     async def _refill(self, subscription_id: UUID, file_id: UUID) -> None:
         try:
-            async with self._database.transaction() as session:
-                if not await try_lock_job(session, BackgroundJob.CATCH_UP):
-                    raise _OtherReplicaCatchesUp
+            async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
                 repository = SubscriptionRepository(session)
                 subscription = await repository.get_for_change(subscription_id)
                 reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor

@@ -1,10 +1,10 @@
-"""Claims what may be sent now, for all subscriptions in one transaction."""
+"""Claims what may be sent now, for all subscriptions in one transaction, and keeps the leases."""
 
+import asyncio
 import json
 import math
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -12,12 +12,12 @@ from uuid import UUID
 import structlog
 
 from app.database.engine import Database
-from app.deliveries.claim_repository import ClaimRepository, DueSubscription, LeasedDelivery, Recipient
+from app.deliveries.claim_repository import ClaimRepository, DueSubscription, LeasedDelivery, LeaseKey, Recipient
 from app.deliveries.message import MessageFactory, MessageSigner
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.policy import allowed
+from app.deliveries.policy import Slots, allowed
 from app.errors import describe
-from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
 
 log = structlog.get_logger(__name__)
 
@@ -35,44 +35,51 @@ class Claim(NamedTuple):
     deliveries: Sequence[LeasedDelivery]
 
 
-class Slots:
-    """Shares the deliveries that one process sends at once among its subscriptions. Pure policy.
+class LeaseKeeper:
+    """Extends leases before they end. Deadlines are on the monotonic clock, early rather than late."""
 
-    No subscription holds more than three quarters of them, and one that holds none always gets one, so that a receiver
-    that hangs never keeps another one waiting.
-    """
+    def __init__(
+        self, database: Database, process: str, lease: timedelta, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._process = process
+        self._clock = clock
+        self._deadlines: dict[LeaseKey, float] = {}
+        self.lease = lease
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._share = max(total * 3 // 4, 1)  # of one subscription
-        self._held: Counter[UUID] = Counter()
+    def __len__(self) -> int:
+        return len(self._deadlines)
 
-    @property
-    def held(self) -> int:
-        """How many are in use."""
-        return self._held.total()
+    def deadline(self) -> float:
+        """When a lease ends that is claimed from now on."""
+        return self._clock() + self.lease.total_seconds()
 
-    def take(self, subscription_id: UUID, wanted: int, *, contested: bool) -> int:
-        """Take slots until the subscription holds `wanted`, at most half of the free ones if `contested`.
+    def add(self, keys: Iterable[LeaseKey], deadline: float) -> None:
+        """Hold these leases until `deadline`."""
+        self._deadlines |= dict.fromkeys(keys, deadline)
 
-        Returns how many were taken.
+    def holds(self, key: LeaseKey) -> bool:
+        """Whether the lease has not ended."""
+        return self._clock() < self._deadlines[key]
+
+    def discard(self, keys: Iterable[LeaseKey]) -> None:
+        """Hold these leases no longer."""
+        for key in keys:
+            self._deadlines.pop(key, None)
+
+    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
+        """Extend every lease that has not ended.
+
+        Raises:
+            DatabaseUnavailable: the database cannot serve; the leases keep their deadlines.
         """
-        free = max(self._total - self.held, 0)
-        share = (free + 1) // 2 if contested else free
-        held = self._held[subscription_id]
-        taken = max(min(share, min(wanted, self._share) - held), 0 if held else 1)
-        self._held[subscription_id] += taken
-        return taken
-
-    def give_back(self, subscription_id: UUID, number: int = 1) -> None:
-        """Free `number` slots of the subscription."""
-        self._held[subscription_id] -= number
-        if not self._held[subscription_id]:
-            del self._held[subscription_id]
-
-    def is_contested(self, subscription_ids: set[UUID]) -> bool:
-        """Whether more than one subscription holds slots or, being among `subscription_ids`, wants some."""
-        return len(subscription_ids | set(self._held)) > 1
+        running = [delivery_id for delivery_id, fence in self._deadlines if self.holds((delivery_id, fence))]
+        if not running:
+            return
+        deadline = self.deadline()
+        async with self._database.transaction(wait_for_standbys=False) as session:
+            extended = await ClaimRepository(session, self._process).extend(running, self.lease)
+        self._deadlines |= {key: deadline for key in extended if key in self._deadlines}
 
 
 class Claimer:

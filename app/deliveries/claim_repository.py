@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Integer, Select, UpdateBase, Uuid, exists,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.database.sql import bound_rows
+from app.database.sql import bound_rows, write
 from app.database.types import among, among_ids, database_now, statement_now
 from app.events.repository import EventRepository, EventRow
 from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
@@ -174,7 +174,7 @@ class ClaimRepository:
         """Note the theoretical arrival time of each subscription's next delivery under its rate limit."""
         for subscription_id, at in times.items():
             statement = update(Subscription).where(Subscription.id == subscription_id).values(next_send_at=at)
-            await self._session.execute(statement.execution_options(synchronize_session=False))
+            await write(self._session, statement)
 
     async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
         """Extend these leases from now on; returns those that had not ended.
@@ -202,12 +202,9 @@ class ClaimRepository:
         held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
         ids = held.with_for_update(key_share=True).cte("held")
         statement = (
-            update(Delivery)
-            .where(Delivery.id.in_(select(ids.c.id)))
-            .values(due_at=database_now(), claimed_by=None)
-            .execution_options(synchronize_session=False)
+            update(Delivery).where(Delivery.id.in_(select(ids.c.id))).values(due_at=database_now(), claimed_by=None)
         )
-        await self._session.execute(statement)
+        await write(self._session, statement)
 
 
 def _first_due(

@@ -1,17 +1,30 @@
 """Deletes what is not needed any more: old history, and the rows of deleted subscriptions."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
+from sqlalchemy import (
+    ColumnElement,
+    delete,
+    exists,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.database.engine import Database
-from app.database.locks import BackgroundJob, try_lock_job
-from app.deliveries.cleanup_repository import Examined, PruneRepository, RemovalRepository
+from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.sql import write
+from app.database.types import among, database_now, statement_now
+from app.subscriptions.lane import lock_lanes, share_lanes
+from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 log = structlog.get_logger(__name__)
 
@@ -35,40 +48,29 @@ class Pruning:
     async def run_once(self, stopping: asyncio.Event | None = None) -> None:
         """Delete everything that is too old; ends between chunks once `stopping` is set or another replica prunes."""
         async with self._database.read() as session:
-            before = await PruneRepository(session).get_now() - self._retention
+            before = await CleanupRepository(session).get_now() - self._retention
         stopping = stopping or asyncio.Event()
-        with suppress(_OtherReplicaPrunes):
+        with suppress(OtherReplicaWorks):
             await self._delete_attempts(before, stopping)
             await self._delete_deliveries(before, stopping)
 
     async def _delete_attempts(self, before: datetime, stopping: asyncio.Event) -> None:
         deleted = self._chunk_rows
         while deleted == self._chunk_rows and not stopping.is_set():
-            async with self._locked() as session:
-                deleted = await PruneRepository(session).delete_attempts(before, self._chunk_rows)
+            async with job_transaction(self._database, BackgroundJob.PRUNE) as session:
+                deleted = await CleanupRepository(session).delete_attempts(before, self._chunk_rows)
 
     async def _delete_deliveries(self, before: datetime, stopping: asyncio.Event) -> None:
         examined: Examined | None = None
         while not stopping.is_set():
-            async with self._locked() as session:
-                repository = PruneRepository(session)
+            async with job_transaction(self._database, BackgroundJob.PRUNE) as session:
+                repository = CleanupRepository(session)
                 page = await repository.list_superseded(before, examined, self._chunk_rows)
                 if page.superseded:
                     await repository.delete_superseded(page.superseded, before)
             examined = page.examined
             if examined is None:
                 return
-
-    @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[AsyncSession]:
-        async with self._database.transaction() as session:
-            if not await try_lock_job(session, BackgroundJob.PRUNE):
-                raise _OtherReplicaPrunes
-            yield session
-
-
-class _OtherReplicaPrunes(Exception):
-    """Another replica holds the job's lock."""
 
 
 class Removal:
@@ -88,7 +90,7 @@ class Removal:
             DatabaseUnavailable: the database cannot serve; the next pass continues.
         """
         async with self._database.read() as session:
-            deleted = await RemovalRepository(session).list_deleted()
+            deleted = await CleanupRepository(session).list_deleted()
         for subscription_id in deleted:
             removed = 1
             while removed and not (stopping and stopping.is_set()):
@@ -96,11 +98,108 @@ class Removal:
 
     async def _remove_chunk(self, subscription_id: UUID) -> int:
         async with self._database.transaction() as session:
-            removed = await RemovalRepository(session).delete_deliveries(subscription_id, self._chunk_rows)
+            removed = await CleanupRepository(session).delete_deliveries(subscription_id, self._chunk_rows)
         if removed:
             return removed
         async with self._database.transaction() as session:
-            done = await RemovalRepository(session).delete_subscription(subscription_id)
+            done = await CleanupRepository(session).delete_subscription(subscription_id)
         if done:
             log.info("subscription removed", subscription_id=str(subscription_id))
         return 0
+
+
+class Examined(NamedTuple):
+    """The last delivery that was examined, in the order in which they were settled."""
+
+    settled_at: datetime
+    id: int
+
+
+class Page(NamedTuple):
+    """The superseded deliveries among those examined, and the last one examined; None: there are no more."""
+
+    superseded: Sequence[int]
+    examined: Examined | None
+
+
+class CleanupRepository:
+    """Each call deletes a bounded number of rows."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get_now(self) -> datetime:
+        """The database's time."""
+        return (await self._session.scalars(select(database_now()))).one()
+
+    async def delete_attempts(self, before: datetime, limit: int) -> int:
+        """Delete the oldest attempts that started before `before`; returns how many were deleted."""
+        old = select(Attempt.id).where(Attempt.started_at < before).order_by(Attempt.started_at).limit(limit)
+        return await write(self._session, delete(Attempt).where(Attempt.id.in_(old)))
+
+    async def list_superseded(self, before: datetime, after: Examined | None, limit: int) -> Page:
+        """Examine the next `limit` deliveries after `after` that were delivered before `before`.
+
+        Superseded is every delivered one except the last of its file and subscription; dead ones stay. It takes no
+        lock, as most of these rows were examined an hour ago.
+        """
+        query = select(Delivery.settled_at, Delivery.id, _is_superseded().label("superseded")).where(
+            Delivery.settled_at < before, Delivery.status == DeliveryStatus.DELIVERED
+        )
+        if after is not None:
+            query = query.where(tuple_(Delivery.settled_at, Delivery.id) > tuple_(after.settled_at, after.id))
+        rows = (await self._session.execute(query.order_by(Delivery.settled_at, Delivery.id).limit(limit))).all()
+        last = Examined(rows[-1].settled_at, rows[-1].id) if len(rows) == limit else None
+        return Page([row.id for row in rows if row.superseded], last)
+
+    async def delete_superseded(self, delivery_ids: Sequence[int], before: datetime) -> None:
+        """Delete the given deliveries that are still superseded."""
+        await share_lanes(self._session)
+        statement = delete(Delivery).where(
+            among(Delivery.id, delivery_ids),
+            Delivery.status == DeliveryStatus.DELIVERED,
+            Delivery.settled_at < before,
+            _is_superseded(),
+        )
+        await write(self._session, statement)
+
+    async def list_deleted(self) -> Sequence[UUID]:
+        """Deleted subscriptions that still have a row."""
+        query = select(Subscription.id).where(Subscription.status == SubscriptionStatus.DELETED)
+        return (await self._session.scalars(query.order_by(Subscription.id))).all()
+
+    async def delete_deliveries(self, subscription_id: UUID, limit: int) -> int:
+        """Delete up to `limit` deliveries with their attempts, except those under a lease, whose results are pending.
+
+        Rows that another replica is deleting are skipped. Returns how many deliveries were deleted.
+        """
+        await share_lanes(self._session)
+        free = or_(Delivery.claimed_by.is_(None), Delivery.due_at <= statement_now())
+        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, free)
+        query = query.order_by(Delivery.position).limit(limit).with_for_update(skip_locked=True)
+        ids = (await self._session.scalars(query)).all()
+        if ids:
+            await write(self._session, delete(Attempt).where(among(Attempt.delivery_id, ids)))
+            await write(self._session, delete(Delivery).where(among(Delivery.id, ids)))
+        return len(ids)
+
+    async def delete_subscription(self, subscription_id: UUID) -> bool:
+        """Delete the subscription if it has no deliveries, under the lanes' lock; returns whether it was deleted."""
+        await lock_lanes(self._session)
+        query = select(Delivery.id).where(Delivery.subscription_id == subscription_id)
+        if await self._session.scalar(query.order_by(Delivery.position).limit(1)) is not None:
+            return False
+        statement = delete(Subscription).where(
+            Subscription.id == subscription_id, Subscription.status == SubscriptionStatus.DELETED
+        )
+        return await write(self._session, statement) > 0
+
+
+def _is_superseded() -> ColumnElement[bool]:
+    newer = aliased(Delivery)
+    return exists().where(
+        newer.file_id == Delivery.file_id,
+        newer.subscription_id == Delivery.subscription_id,
+        newer.position > Delivery.position,
+        newer.status == DeliveryStatus.DELIVERED,
+    )

@@ -11,16 +11,14 @@ import structlog
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.deliveries.claim import Claim, Claimer, Slots
+from app.deliveries.claim import Claim, Claimer, LeaseKeeper
 from app.deliveries.claim_repository import ClaimRepository, LeasedDelivery
-from app.deliveries.lease import LeaseKeeper
 from app.deliveries.message import MessageFactory
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.policy import RetryPolicy, classify
+from app.deliveries.policy import RetryPolicy, Slots, classify
 from app.deliveries.settle import Settler
 from app.deliveries.settlement_repository import Result
-from app.outbound.client import OutboundClient
-from app.outbound.response import AttemptResponse
+from app.outbound.client import AttemptResponse, OutboundClient
 
 log = structlog.get_logger(__name__)
 

@@ -1,21 +1,44 @@
-"""Turns events into deliveries, set by set: no event is read into the process."""
+"""Makes deliveries pending: new ones of events, and settled ones again. No event is read into the process."""
 
 from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Insert, Select, Subquery, Table, bindparam, insert, literal, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    Subquery,
+    Table,
+    bindparam,
+    exists,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.database.sql import write
 from app.database.types import among, json_has, statement_now
+from app.deliveries.claim_repository import FENCE_LEAP
 from app.events.models import SyncEvent
 from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
+MAX_AT_ONCE = 1000
 
-class FanOutRepository:
-    """Adds deliveries, at most one per event and subscription. Each call takes the lanes' lock."""
+
+class DeliveryRepository:
+    """Adds deliveries, at most one per event and subscription, and makes settled ones pending again.
+
+    Each call takes the lanes' lock, until the transaction ends. A settled delivery that is made pending gets all its
+    attempts again, in the order of its file. It counts as created now, and its fence leaps, which tells it from a
+    first delivery.
+    """
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -51,6 +74,68 @@ class FanOutRepository:
             statement_now(),
         )
         await self._session.execute(_insert(rows))
+
+    async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
+        """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
+        return await self._mark_pending(among(Delivery.id, delivery_ids))
+
+    async def mark_dead_pending(self, subscription_id: UUID) -> int:
+        """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
+        await lock_lanes(self._session)
+        dead = (
+            select(Delivery.id)
+            .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD)
+            .order_by(Delivery.position)
+            .limit(MAX_AT_ONCE)
+        )
+        return await self.mark_pending((await self._session.scalars(dead)).all())
+
+    async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
+        """Deliver matching events again, after the position `after`, up to and including `through`."""
+        wanted = exists().where(
+            SyncEvent.position == Delivery.position, json_has(Subscription.event_type_list, SyncEvent.event_type)
+        )
+        return await self._mark_pending(
+            Delivery.subscription_id == subscription_id,
+            Delivery.position > after,
+            Delivery.position <= through,
+            wanted,
+        )
+
+    async def _mark_pending(self, *conditions: ColumnElement[bool]) -> int:
+        await lock_lanes(self._session)
+        settled = (
+            select(
+                Delivery.id,
+                Delivery.subscription_id,
+                Delivery.file_id,
+                Subscription.ordering,
+                rank_in_lane(Delivery.subscription_id, Delivery.file_id, Delivery.position).label("rank"),
+            )
+            .join(Subscription, Subscription.id == Delivery.subscription_id)
+            .where(Delivery.status != DeliveryStatus.PENDING, *conditions)
+            .subquery()
+        )
+        again = select(
+            settled.c.id,
+            due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id).label(
+                "due_at"
+            ),
+        ).subquery()
+        statement = (
+            update(Delivery)
+            .where(Delivery.id == again.c.id)
+            .values(
+                status=DeliveryStatus.PENDING,
+                due_at=again.c.due_at,
+                fence=Delivery.fence + FENCE_LEAP,
+                attempts=0,
+                failures=0,
+                created_at=statement_now(),
+                settled_at=None,
+            )
+        )
+        return await write(self._session, statement)
 
 
 def _add_pending(*conditions: ColumnElement[bool]) -> Insert:
@@ -130,4 +215,4 @@ class FanOutHandler:
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
         """Add a delivery of each event at `positions` to each live subscription that matches it."""
-        await FanOutRepository(session).add_swept(positions)
+        await DeliveryRepository(session).add_swept(positions)

@@ -5,69 +5,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
 
-from app.outbound.cipher import EncryptionKeyMissing, SecretCipher
-from app.outbound.signature import is_own_header, signed_headers
+from app.deliveries.claim_repository import Recipient
+from app.events.repository import EventRow
+from app.outbound.secret import EncryptionKeyMissing, SecretCipher, is_own_header, signed_headers
+from app.subscriptions.models import Subscription
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 _SEQUENCE_DIGITS = 19  # of the largest position
 _CACHED_SECRETS = 256
-
-
-class RecordedEvent(Protocol):
-    """What a message says about an event; a row of the ledger has it."""
-
-    @property
-    def id(self) -> UUID:
-        """The event's id."""
-
-    @property
-    def position(self) -> int:
-        """Its position in the ledger."""
-
-    @property
-    def file_id(self) -> UUID:
-        """The file."""
-
-    @property
-    def event_type(self) -> str:
-        """What happened to the file."""
-
-    @property
-    def created_at(self) -> datetime:
-        """When the event was recorded."""
-
-    @property
-    def created_by(self) -> str:
-        """The subject that posted it."""
-
-    @property
-    def event_metadata(self) -> dict[str, Any] | None:
-        """The metadata that was posted with it."""
-
-
-class Recipient(Protocol):
-    """What a subscription stores encrypted."""
-
-    @property
-    def headers(self) -> bytes | None:
-        """Its own headers, a JSON object."""
-
-    @property
-    def secret(self) -> bytes:
-        """The secret that signs its messages."""
-
-    @property
-    def old_secret(self) -> bytes | None:
-        """The previous secret, which signs too."""
-
-    @property
-    def old_secret_until(self) -> datetime | None:
-        """Until when the previous secret signs."""
 
 
 class Message(NamedTuple):
@@ -85,7 +35,7 @@ class MessageSigner(NamedTuple):
     secrets: Sequence[str]
     user_agent: str
 
-    def event(self, event: RecordedEvent, at: datetime) -> Message:
+    def event(self, event: EventRow, at: datetime) -> Message:
         """The message about `event`, sent at `at`."""
         return self._sign(str(event.id), event_body(event, self.ledger_id), at)
 
@@ -111,7 +61,7 @@ class MessageFactory:
         self._user_agent = f"sync-service/{version}"
         self._decrypt = lru_cache(_CACHED_SECRETS)(cipher.decrypt)
 
-    def signer(self, recipient: Recipient, now: datetime) -> MessageSigner:
+    def signer(self, recipient: Recipient | Subscription, now: datetime) -> MessageSigner:
         """The signer with every secret that is valid now, except a previous one that no key decrypts.
 
         Raises:
@@ -127,10 +77,11 @@ class MessageFactory:
         return MessageSigner(self._ledger_id, own, secrets, self._user_agent)
 
 
-def event_body(event: RecordedEvent, ledger_id: UUID) -> bytes:
-    """The document about `event`: the same bytes in every attempt. `source` and `id` identify it among all ledgers.
+def event_body(event: Any, ledger_id: UUID) -> bytes:
+    """The document about `event`, a row of the ledger: the same bytes in every attempt.
 
-    `sequence` is the position with leading zeros: the CloudEvents extension of this name compares values as text.
+    `source` and `id` identify it among all ledgers. `sequence` is the position with leading zeros: the CloudEvents
+    extension of this name compares values as text.
     """
     data = {
         "event_id": event.id,

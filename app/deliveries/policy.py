@@ -1,5 +1,6 @@
-"""What follows from an attempt: its outcome, the retry decision and the subscription's health. Pure policy."""
+"""What follows from an attempt (outcome, retry decision, subscription health), and who may send now. Pure policy."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,8 +8,9 @@ from http import HTTPStatus
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from app.concurrency.gcra import allow
 from app.config import Settings
-from app.outbound.response import AttemptResponse
+from app.outbound.client import AttemptResponse
 from app.subscriptions.models import DeliveryStatus, Outcome
 
 GROWTH = 3
@@ -92,6 +94,46 @@ class SubscriptionHealth:
         return self.failing_since is not None and now - self.failing_since >= period
 
 
+class Slots:
+    """Shares the deliveries that one process sends at once among its subscriptions. Pure policy.
+
+    No subscription holds more than three quarters of them, and one that holds none always gets one, so that a receiver
+    that hangs never keeps another one waiting.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._share = max(total * 3 // 4, 1)  # of one subscription
+        self._held: Counter[UUID] = Counter()
+
+    @property
+    def held(self) -> int:
+        """How many are in use."""
+        return self._held.total()
+
+    def take(self, subscription_id: UUID, wanted: int, *, contested: bool) -> int:
+        """Take slots until the subscription holds `wanted`, at most half of the free ones if `contested`.
+
+        Returns how many were taken.
+        """
+        free = max(self._total - self.held, 0)
+        share = (free + 1) // 2 if contested else free
+        held = self._held[subscription_id]
+        taken = max(min(share, min(wanted, self._share) - held), 0 if held else 1)
+        self._held[subscription_id] += taken
+        return taken
+
+    def give_back(self, subscription_id: UUID, number: int = 1) -> None:
+        """Free `number` slots of the subscription."""
+        self._held[subscription_id] -= number
+        if not self._held[subscription_id]:
+            del self._held[subscription_id]
+
+    def is_contested(self, subscription_ids: set[UUID]) -> bool:
+        """Whether more than one subscription holds slots or, being among `subscription_ids`, wants some."""
+        return len(subscription_ids | set(self._held)) > 1
+
+
 def classify(response: AttemptResponse) -> Outcome:
     """The outcome of an attempt."""
     if response.status_code is not None:
@@ -159,13 +201,12 @@ def slow_delay(slow_count: int, random: Random) -> timedelta:
 def allowed(next_send_at: datetime | None, now: datetime, rate_per_second: float, at_most: int) -> tuple[int, datetime]:
     """How many deliveries may be sent now at `rate_per_second`, and the `next_send_at` to store for them.
 
-    The generic cell rate algorithm (ITU-T I.371) with a burst of one second, or of one delivery at lower rates.
+    The burst is one second, or one delivery at lower rates.
     """
-    step = max(timedelta(seconds=1 / rate_per_second), timedelta.resolution)
-    burst = max(timedelta(seconds=1), step)
-    start = now if next_send_at is None else max(next_send_at, now)
-    count = min(at_most, max(0, int((now + burst - start) / step)))
-    return count, start + step * count
+    step = max(1, round(1_000_000 / rate_per_second))  # microseconds, like the rest
+    even_time = None if next_send_at is None else (next_send_at - now) // timedelta.resolution
+    count, even_time = allow(even_time, 0, step, max(1_000_000, step), at_most)
+    return count, now + even_time * timedelta.resolution
 
 
 def _classify_status(status: int) -> Outcome:

@@ -1,90 +1,199 @@
-"""Makes settled deliveries pending again: redelivery and replay."""
+"""Reads deliveries, the attempts at them, and the progress of each subscription with a file."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, exists, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from app.database.types import among, json_has, statement_now
-from app.deliveries.claim_repository import FENCE_LEAP
+from app.database.types import statement_now
+from app.errors import NotFound
 from app.events.models import SyncEvent
-from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
-from app.subscriptions.models import Delivery, DeliveryStatus, Subscription
+from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, FullLane, Subscription, SubscriptionStatus
 
-MAX_AT_ONCE = 1000
+MAX_ATTEMPTS = 1000  # shown of one delivery
 
 
-class DeliveryRepository:
-    """Each call takes the lanes' lock, until the transaction ends.
+class StoredDelivery(NamedTuple):
+    """A delivery and its event. `next_attempt_at` is None when it is settled, being sent, or waits for another one."""
 
-    A delivery that is made pending gets all its attempts again, in the order of its file. It counts as created now,
-    and its fence leaps, which tells it from a first delivery.
+    id: int
+    subscription_id: UUID
+    event_id: UUID
+    event_type: str
+    file_id: UUID
+    position: int
+    status: str
+    attempts: int
+    last_outcome: str | None
+    sending: bool
+    next_attempt_at: datetime | None
+    created_at: datetime
+    settled_at: datetime | None
+
+
+class HistoryRepository:
+    """Deliveries of subscriptions that are not deleted.
+
+    The list ends at the position `through` if there is one (`DurableWatermark`).
     """
+
+    def __init__(self, session: AsyncSession, through: int | None = None) -> None:
+        self._session = session
+        self._through = through
+
+    async def get(self, delivery_id: int) -> StoredDelivery:
+        """One delivery.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        row = (await self._session.execute(_deliveries().where(Delivery.id == delivery_id))).one_or_none()
+        if row is None:
+            raise NotFound("There is no delivery with this id.")
+        return StoredDelivery._make(row)
+
+    async def list_newest(
+        self, subscription_id: UUID, *, status: str | None, file_id: UUID | None, limit: int, offset: int
+    ) -> Sequence[StoredDelivery]:
+        """Deliveries of a subscription by falling position."""
+        query = _deliveries().where(Delivery.subscription_id == subscription_id)
+        if self._through is not None:
+            query = query.where(Delivery.position <= self._through)
+        if status is not None:
+            query = query.where(Delivery.status == status)
+        if file_id is not None:
+            query = query.where(Delivery.file_id == file_id)
+        query = query.order_by(Delivery.position.desc()).limit(limit).offset(offset)
+        return [StoredDelivery._make(row) for row in await self._session.execute(query)]
+
+    async def list_of_event(self, position: int, *, limit: int, offset: int) -> Sequence[StoredDelivery]:
+        """Deliveries of the event at `position`, in the order in which they were made."""
+        query = _deliveries().where(Delivery.position == position).order_by(Delivery.id).limit(limit).offset(offset)
+        return [StoredDelivery._make(row) for row in await self._session.execute(query)]
+
+    async def list_attempts(self, delivery_id: int) -> Sequence[Attempt]:
+        """The last 1000 attempts, the newest first."""
+        query = select(Attempt).where(Attempt.delivery_id == delivery_id).order_by(Attempt.id.desc())
+        return (await self._session.scalars(query.limit(MAX_ATTEMPTS))).all()
+
+
+def _deliveries() -> Select[Any]:
+    last_outcome = (
+        select(Attempt.outcome)
+        .where(Attempt.delivery_id == Delivery.id)
+        .order_by(Attempt.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    is_sent = and_(Delivery.claimed_by.is_not(None), Delivery.due_at > statement_now())
+    return (
+        select(
+            Delivery.id,
+            Delivery.subscription_id,
+            SyncEvent.id,
+            SyncEvent.event_type,
+            Delivery.file_id,
+            Delivery.position,
+            Delivery.status,
+            Delivery.attempts,
+            last_outcome,
+            func.coalesce(is_sent, False),
+            case((Delivery.claimed_by.is_(None), Delivery.due_at), else_=null()),
+            Delivery.created_at,
+            Delivery.settled_at,
+        )
+        .join(SyncEvent, SyncEvent.position == Delivery.position)
+        .join(Subscription, Subscription.id == Delivery.subscription_id)
+        .where(Subscription.status != SubscriptionStatus.DELETED)
+    )
+
+
+MAX_COUNTED = 1001
+_NOWHERE = 2**63 - 1
+
+
+class FileProgress(NamedTuple):
+    """One subscription and one file. `pending` and `dead` are counted up to 1001."""
+
+    subscription_id: UUID
+    status: str
+    delivered_position: int | None  # of the last delivered event before the first pending one
+    pending: int
+    dead: int
+    behind: bool  # whether events of the file may wait in the ledger
+
+
+class ProgressRepository:
+    """Of every subscription that is not deleted."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
-        """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
-        return await self._mark_pending(among(Delivery.id, delivery_ids))
-
-    async def mark_dead_pending(self, subscription_id: UUID) -> int:
-        """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
-        await lock_lanes(self._session)
-        dead = (
-            select(Delivery.id)
-            .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD)
-            .order_by(Delivery.position)
-            .limit(MAX_AT_ONCE)
-        )
-        return await self.mark_pending((await self._session.scalars(dead)).all())
-
-    async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
-        """Deliver matching events again, after the position `after`, up to and including `through`."""
-        wanted = exists().where(
-            SyncEvent.position == Delivery.position, json_has(Subscription.event_type_list, SyncEvent.event_type)
-        )
-        return await self._mark_pending(
-            Delivery.subscription_id == subscription_id,
-            Delivery.position > after,
-            Delivery.position <= through,
-            wanted,
-        )
-
-    async def _mark_pending(self, *conditions: ColumnElement[bool]) -> int:
-        await lock_lanes(self._session)
-        settled = (
+    async def list_of_file(self, file_id: UUID) -> Sequence[FileProgress]:
+        """In the order in which the subscriptions were made."""
+        query = (
             select(
-                Delivery.id,
-                Delivery.subscription_id,
-                Delivery.file_id,
-                Subscription.ordering,
-                rank_in_lane(Delivery.subscription_id, Delivery.file_id, Delivery.position).label("rank"),
+                Subscription.id,
+                Subscription.status,
+                _delivered_position(file_id),
+                _count(file_id, DeliveryStatus.PENDING),
+                _count(file_id, DeliveryStatus.DEAD),
+                _is_behind(file_id),
             )
-            .join(Subscription, Subscription.id == Delivery.subscription_id)
-            .where(Delivery.status != DeliveryStatus.PENDING, *conditions)
-            .subquery()
+            .where(Subscription.status != SubscriptionStatus.DELETED)
+            .order_by(Subscription.created_at, Subscription.id)
         )
-        again = select(
-            settled.c.id,
-            due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id).label(
-                "due_at"
-            ),
-        ).subquery()
-        statement = (
-            update(Delivery)
-            .where(Delivery.id == again.c.id)
-            .values(
-                status=DeliveryStatus.PENDING,
-                due_at=again.c.due_at,
-                fence=Delivery.fence + FENCE_LEAP,
-                attempts=0,
-                failures=0,
-                created_at=statement_now(),
-                settled_at=None,
-            )
-            .execution_options(synchronize_session=False)
-        )
-        return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
+        return [FileProgress._make(row) for row in await self._session.execute(query)]
+
+
+class FileProgressReader:
+    """`ProgressRepository` for domains that bring their own session."""
+
+    async def list_of_file(self, session: AsyncSession, file_id: UUID) -> Sequence[FileProgress]:
+        """See `ProgressRepository`."""
+        return await ProgressRepository(session).list_of_file(file_id)
+
+
+def _delivered_position(file_id: UUID) -> ColumnElement[int | None]:
+    pending = aliased(Delivery)
+    first_pending = (
+        select(pending.position)
+        .where(pending.subscription_id == Subscription.id, pending.file_id == file_id)
+        .where(pending.status == DeliveryStatus.PENDING)
+        .order_by(pending.position)
+        .limit(1)
+        .correlate(Subscription)
+        .scalar_subquery()
+    )
+    return (
+        select(Delivery.position)
+        .where(Delivery.file_id == file_id, Delivery.position < func.coalesce(first_pending, _NOWHERE))
+        .where(Delivery.subscription_id == Subscription.id, Delivery.status == DeliveryStatus.DELIVERED)
+        .order_by(Delivery.position.desc())
+        .limit(1)
+        .correlate(Subscription)
+        .scalar_subquery()
+    )
+
+
+def _is_behind(file_id: UUID) -> ColumnElement[bool]:
+    of_lane = FullLane.subscription_id == Subscription.id, FullLane.file_id == file_id
+    lane_cursor = select(FullLane.cursor).where(*of_lane).correlate(Subscription).scalar_subquery()
+    cursor = func.coalesce(lane_cursor, case((Subscription.live, _NOWHERE), else_=Subscription.cursor))
+    last = select(func.max(SyncEvent.position)).where(SyncEvent.file_id == file_id).scalar_subquery()
+    return func.coalesce(last > cursor, literal(False))
+
+
+def _count(file_id: UUID, status: DeliveryStatus) -> ColumnElement[int]:
+    counted = (
+        select(literal(1).label("one"))
+        .where(Delivery.subscription_id == Subscription.id, Delivery.file_id == file_id, Delivery.status == status)
+        .limit(MAX_COUNTED)
+        .correlate(Subscription)
+        .subquery()
+    )
+    return select(func.count()).select_from(counted).scalar_subquery()

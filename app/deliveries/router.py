@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.deliveries.history_repository import HistoryRepository, StoredDelivery
 from app.deliveries.policy import classify
+from app.deliveries.repository import HistoryRepository, StoredDelivery
 from app.deliveries.schemas import (
     DeliveryPageQuery,
     DeliveryQuery,
@@ -24,12 +24,12 @@ from app.events.schemas import EVENT_ID
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, page_links
 from app.http.openapi import documented
 from app.http.types import RowId, Uuid
-from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.examples import DELIVERY_ID, SUBSCRIPTION_ID
-from app.subscriptions.overview import OverviewRepository
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
+from app.subscriptions.repository import OverviewRepository
+from app.subscriptions.schemas import SUBSCRIPTION_ID
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
-DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[DELIVERY_ID])]
+DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=[42])]
 EventId = Annotated[Uuid, Path(description="The `event_id` from the response to the `POST`.", examples=[EVENT_ID])]
 
 

@@ -2,16 +2,43 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.deliveries.history_repository import MAX_ATTEMPTS, StoredDelivery
+from app.deliveries.repository import MAX_ATTEMPTS, StoredDelivery
 from app.events.models import EventType
+from app.events.schemas import EVENT_ID, FILE_ID
 from app.http.types import QueryInteger, Uuid
-from app.subscriptions.examples import ATTEMPT, DELIVERY, DELIVERY_WITH_HISTORY, PINGED, REDELIVERY
 from app.subscriptions.models import Attempt, DeliveryStatus, Outcome
+from app.subscriptions.schemas import SUBSCRIPTION_ID
+
+_DELIVERY: dict[str, Any] = {
+    "id": 42,
+    "subscription_id": SUBSCRIPTION_ID,
+    "event_id": EVENT_ID,
+    "file_id": FILE_ID,
+    "event_type": "upload",
+    "position": 42,
+    "status": "pending",
+    "attempts": 1,
+    "last_outcome": "failed",
+    "sending": False,
+    "next_attempt_at": "2026-01-15T10:31:07.1Z",
+    "created_at": "2026-01-15T10:31:02.5Z",
+    "settled_at": None,
+}
+_ATTEMPT: dict[str, Any] = {
+    "number": 1,
+    "started_at": "2026-01-15T10:31:02.6Z",
+    "duration_ms": 12,
+    "outcome": "failed",
+    "status_code": 500,
+    "response": "no space left on device",
+    "error": None,
+}
+_PING: dict[str, Any] = {"outcome": "delivered", "status_code": 200, "duration_ms": 38, "response": "ok", "error": None}
 
 MAX_OFFSET = 1_000_000  # beyond it a filter finds what is wanted, and the database would only count rows
 
@@ -19,7 +46,7 @@ MAX_OFFSET = 1_000_000  # beyond it a filter finds what is wanted, and the datab
 class DeliveryView(BaseModel):
     """One event for one subscription."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
 
     id: int
     subscription_id: UUID
@@ -47,7 +74,7 @@ class DeliveryView(BaseModel):
 class AttemptView(BaseModel):
     """One request to the subscriber and what came of it."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [ATTEMPT]})
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_ATTEMPT]})
 
     number: int = Field(description="1, 2, 3, …; a redelivery starts again at 1.")
     started_at: datetime
@@ -61,7 +88,7 @@ class AttemptView(BaseModel):
 class DeliveryWithHistory(DeliveryView):
     """A delivery with its attempts."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [DELIVERY_WITH_HISTORY]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_DELIVERY, "history": [_ATTEMPT]}]})
 
     history: list[AttemptView] = Field(
         description=f"Every attempt that is still kept, the newest first, at most {MAX_ATTEMPTS}."
@@ -77,7 +104,7 @@ class DeliveryWithHistory(DeliveryView):
 class RedeliveryResult(BaseModel):
     """What is pending again."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [REDELIVERY]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7, "has_more": False}]})
 
     redelivered: int = Field(description="Deliveries that were dead and are pending again.")
     has_more: bool = Field(description="Whether there may be more: send the request again.")
@@ -102,7 +129,7 @@ class DeliveryQuery(DeliveryPageQuery):
 class PingResult(BaseModel):
     """What came back."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [PINGED]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_PING]})
 
     outcome: Outcome
     status_code: int | None = Field(description="Null: there was no response.")

@@ -1,20 +1,33 @@
-"""What operators do with deliveries: redeliver settled ones, and test a subscription with a ping."""
+"""The webhooks of a process: what operators do with deliveries, and the background tasks."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from app.concurrency.periodic import PeriodicTask
+from app.config import Settings
 from app.database.engine import Database
-from app.deliveries.history_repository import HistoryRepository, StoredDelivery
+from app.deliveries.catch_up import CatchUp
+from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
+from app.deliveries.dispatcher import Dispatcher
+from app.deliveries.fan_out import MAX_AT_ONCE, DeliveryRepository
 from app.deliveries.message import MessageFactory
-from app.deliveries.repository import MAX_AT_ONCE, DeliveryRepository
+from app.deliveries.metrics import WebhookMetrics
+from app.deliveries.policy import RetryPolicy
+from app.deliveries.repair import CHECK_SECONDS, StalledLanes
+from app.deliveries.repository import HistoryRepository, StoredDelivery
 from app.errors import Conflict, NotFound
-from app.outbound.client import OutboundClient
-from app.outbound.response import AttemptResponse
-from app.subscriptions.overview import OverviewRepository
+from app.events.repository import EventRepository
+from app.outbound.address import AddressPolicy
+from app.outbound.client import AttemptResponse, OutboundClient
+from app.outbound.secret import create_cipher
+from app.subscriptions.repository import OverviewRepository
+from app.subscriptions.service import SubscriptionService
 
 MAX_CHUNKS = 50
 
@@ -95,3 +108,100 @@ class DeliveryService:
         stored = overview.subscription
         message = self._messages.signer(stored, overview.now).ping(uuid7(), stored.id, self._clock())
         return await self._client.send(stored.url, message.headers, message.body)
+
+
+class DeliveryTasks:
+    """Starts and stops all of them together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        messages: MessageFactory,
+        client: OutboundClient,
+        metrics: WebhookMetrics,
+    ) -> None:
+        due = asyncio.Event()
+        deleted = asyncio.Event()
+        self.wake = due.set  # when there may be something to claim
+        self.remove_soon = deleted.set  # when a subscription was deleted
+        self._dispatcher = Dispatcher(
+            database,
+            messages,
+            client,
+            RetryPolicy.of(settings),
+            concurrency=settings.webhook_concurrency,
+            lease=timedelta(seconds=settings.webhook_lease),
+            wake=due,
+            metrics=metrics,
+        )
+        catch_up = CatchUp(database, on_added=self.wake)
+        pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
+        removal = Removal(database)
+        stalled = StalledLanes(database, metrics, self.wake)
+        leases, interval = self._dispatcher.leases, settings.webhook_poll_interval
+        self._heartbeat = PeriodicTask("webhook-heartbeat", leases.run_once, settings.webhook_lease / 3)
+        self._dispatch = PeriodicTask("webhook-dispatch", self._dispatcher.run_once, interval, due)
+        self._others = (
+            PeriodicTask("webhook-catch-up", catch_up.run_once, interval),
+            PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS),
+            PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, deleted),
+            PeriodicTask("webhook-stalled", stalled.run_once, CHECK_SECONDS),
+        )
+
+    def start(self) -> None:
+        """Start all tasks."""
+        for task in (self._heartbeat, self._dispatch, *self._others):
+            task.start()
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Claim nothing more, finish what is under way within `timeout_seconds`, and give back the rest."""
+        await asyncio.gather(
+            self._stop_dispatch(timeout_seconds), *(task.stop(timeout_seconds) for task in self._others)
+        )
+        await self._heartbeat.stop(timeout_seconds)
+
+    async def _stop_dispatch(self, timeout_seconds: float) -> None:
+        started = asyncio.get_running_loop().time()
+        await self._dispatch.stop(timeout_seconds)
+        spent = asyncio.get_running_loop().time() - started
+        await self._dispatcher.stop(max(0, timeout_seconds - spent))
+
+
+class Webhooks(NamedTuple):
+    """The parts of the webhooks in one process."""
+
+    subscriptions: SubscriptionService
+    deliveries: DeliveryService
+    tasks: DeliveryTasks
+
+
+@asynccontextmanager
+async def open_webhooks(settings: Settings, database: Database, metrics: WebhookMetrics) -> AsyncIterator[Webhooks]:
+    """The webhooks, whose tasks the caller starts and stops within the block.
+
+    Raises:
+        LocalSecretError: the key of local mode cannot be read or created.
+        DatabaseUnavailable: the database cannot serve now.
+    """
+    policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
+    async with database.read() as session:
+        ledger_id = await EventRepository(session).get_ledger_id()
+    messages = MessageFactory(cipher, ledger_id, settings.api_version)
+    client = OutboundClient(policy, settings.webhook_timeout)
+    try:
+        tasks = DeliveryTasks(settings, database, messages, client, metrics)
+        yield Webhooks(
+            SubscriptionService(
+                database,
+                cipher,
+                policy,
+                max_subscriptions=settings.webhook_max_subscriptions,
+                on_changed=tasks.wake,
+                on_deleted=tasks.remove_soon,
+            ),
+            DeliveryService(database, messages, client, on_added=tasks.wake),
+            tasks,
+        )
+    finally:
+        await client.close()

@@ -6,16 +6,16 @@ from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CursorResult, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
+from sqlalchemy import BigInteger, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
-from app.database.sql import bound_rows
+from app.database.sql import bound_rows, write
 from app.database.types import UtcDateTime, among_ids, statement_now
 from app.deliveries.claim_repository import LeasedDelivery, LeaseKey
 from app.deliveries.policy import RetryDecision, SubscriptionHealth
-from app.outbound.response import AttemptResponse
+from app.outbound.client import AttemptResponse
 from app.subscriptions.lane import is_pending, share_lanes
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Outcome, Subscription
 
@@ -28,7 +28,7 @@ _SETTLED: dict[str, TypeEngine[Any]] = {
     "failures": SmallInteger(),
     "settled_at": UtcDateTime(),
 }
-_LANE: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "file_id": Uuid()}
+LANE: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "file_id": Uuid()}
 
 _ATTEMPTS = cast("Table", Attempt.__table__)  # of the ORM an insert of many rows takes several times as long
 
@@ -94,7 +94,7 @@ class SettlementRepository:
 
     async def mark_next_due(self, lanes: Iterable[Lane]) -> int:
         """In each of these lanes, whose due delivery is settled, make the next one due; returns how many there were."""
-        bound = bound_rows(self._session.get_bind().dialect, _LANE, sorted(set(lanes)))
+        bound = bound_rows(self._session.get_bind().dialect, LANE, sorted(set(lanes)))
         waiting = aliased(Delivery)
         first = (
             select(waiting.id)
@@ -111,9 +111,8 @@ class SettlementRepository:
             # Without an order each has a time of its own, which is left alone.
             .where(Delivery.id == heads.c.id, Delivery.due_at.is_(None))
             .values(due_at=statement_now())
-            .execution_options(synchronize_session=False)
         )
-        return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
+        return await write(self._session, statement)
 
     async def list_health(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[SubscriptionHealth]:
         """The health of the subscriptions for which it may change, locked; most that succeed are healthy already."""
@@ -141,17 +140,10 @@ class SettlementRepository:
     async def mark_health(self, health: Iterable[SubscriptionHealth]) -> None:
         """Write their health."""
         for one in health:
-            statement = (
-                update(Subscription)
-                .where(Subscription.id == one.subscription_id)
-                .values(
-                    failing_since=one.failing_since,
-                    slow_until=one.slow_until,
-                    slow_count=one.slow_count,
-                )
-                .execution_options(synchronize_session=False)
+            values = {"failing_since": one.failing_since, "slow_until": one.slow_until, "slow_count": one.slow_count}
+            await write(
+                self._session, update(Subscription).where(Subscription.id == one.subscription_id).values(**values)
             )
-            await self._session.execute(statement)
 
 
 def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, ...]:

@@ -26,7 +26,8 @@ UNIX = "unix:"
 OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
-log = structlog.get_logger("app.access")
+log = structlog.get_logger(__name__)
+_access_log = structlog.get_logger("app.access")
 
 _REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
 
@@ -78,11 +79,12 @@ def _bind_path(path: Path) -> socket.socket:
     """A Unix socket in place of one that a process left there when it was killed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket() and listener.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink()
-        listener.close()
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            if path.is_socket() and probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+                path.unlink()
         listener.bind(str(path))
+        listener.listen()  # at once, or another process that starts now would take it for one that was left
         path.chmod(0o666)
     except OSError as error:
         listener.close()
@@ -104,7 +106,7 @@ class Refusal(Exception):
 
     def log(self) -> None:
         """Write the log line."""
-        log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
+        _access_log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole response as HTTP/1.1, with these `headers` and its own."""
@@ -127,13 +129,17 @@ class Refusal(Exception):
 
 
 class Connection(Protocol):
-    """What a limit of connections looks at."""
+    """What others need to know of a connection, which its requests have in their state."""
 
     transport: asyncio.Transport
 
     @property
     def idle_since(self) -> float | None:
         """When the connection was last of use, by the clock of the loop; None while it is."""
+        ...
+
+    def end_at_eof(self) -> None:
+        """The running request waits for events: it ends when the client sends nothing more."""
         ...
 
 

@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from uuid_utils import uuid7
 
 from app.errors import Unavailable, bug_response, describe, problem_response
+from app.http.connection import Connection
 from app.log import LOGGED
 from app.log.request_line import begin_request, bind_request_fields, log_request
 from app.metrics import HttpMetrics
@@ -30,19 +31,6 @@ CLIENT_LEFT = 499
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-
-
-class ClientConnection(Protocol):
-    """The connection that a request came by."""
-
-    @property
-    def has_left(self) -> bool:
-        """Whether nothing that is sent from now on can reach the client."""
-        ...
-
-    def end_at_eof(self) -> None:
-        """The running request waits for events: it ends when the client sends nothing more."""
-        ...
 
 
 class TooManyUnderWay(Unavailable):
@@ -65,12 +53,12 @@ class OpenRequest:
         self.started = time.perf_counter()
         self._send = send
         self._leave = leave
-        self._connection: ClientConnection | None = scope["state"].get("connection") if "state" in scope else None
+        self._connection: Connection | None = scope["state"].get("connection") if "state" in scope else None
 
     @property
     def client_has_left(self) -> bool:
         """Whether nothing that is sent from now on can reach the client."""
-        return self._connection is not None and self._connection.has_left
+        return self._connection is not None and self._connection.transport.is_closing()
 
     async def send(self, message: Message) -> None:
         """Send a part of the response, its start with `X-Request-ID` and `X-Content-Type-Options: nosniff`.

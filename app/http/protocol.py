@@ -96,21 +96,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return True
 
     @property
-    def has_left(self) -> bool:
-        """Whether nothing that is sent from now on can reach the client."""
-        return self.transport.is_closing()
-
-    @property
     def idle_since(self) -> float | None:
-        """When the connection was last of use, by the clock of the loop; None while it is."""
-        if self._without_response or self.transport.get_write_buffer_size():
+        """See `Connection`."""
+        if self._without_response or self.transport.is_closing() or self.transport.get_write_buffer_size():
             return None
         if self.timeout_keep_alive_task is not None:
             return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
         return None if self._deadline is None else self._deadline - self._header_timeout_seconds
 
     def end_at_eof(self) -> None:
-        """The running request waits for events: it ends when the client sends nothing more."""
+        """See `Connection`."""
         self._ends_at_eof = True
         if self._has_eof:
             self.transport.close()

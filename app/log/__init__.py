@@ -106,7 +106,8 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _shows_colours() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()  # a closed one is None
+    return is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _send_everything_to(handler: logging.Handler, level: str) -> None:

@@ -31,8 +31,9 @@ class StderrHandler(logging.Handler):
         super().__init__()
         self.on_drop: Callable[[], object] = lambda: None
         self._write: Write | None = None
-        if sys.stderr is sys.__stderr__:  # else somebody reads it in this process
-            with suppress(OSError):  # it is closed
+        # Else it is read in this process, or closed: then its number may name any other file.
+        if sys.stderr is not None and sys.stderr is sys.__stderr__:
+            with suppress(OSError):
                 self._write = _open_without_waiting()
         self._rest = b""  # of a line that was written in part
         self._dropped = 0

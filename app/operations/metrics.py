@@ -158,7 +158,11 @@ def _process_metrics(metrics: Metrics) -> Collector:
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     if not directory:
         return metrics.registry
-    for file in Path(directory).iterdir():
+    try:
+        files = [*Path(directory).iterdir()]
+    except FileNotFoundError:  # removed by what cleans up the folder of temporary files
+        return metrics.registry
+    for file in files:
         live = _LIVE_GAUGE.fullmatch(file.name)
         if live and not _is_running(int(live["pid"])):
             with suppress(FileNotFoundError):  # another worker was first

@@ -1,11 +1,13 @@
 """The HTTP client for requests to addresses that users choose."""
 
 import asyncio
+import codecs
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
@@ -15,14 +17,20 @@ import structlog
 
 from app.errors import describe
 from app.outbound.address import DEFAULT_PORTS, AddressPolicy, AddressRefused, Target
-from app.outbound.connector import MAX_RESPONSE_BYTES, Connector, NameUnknown, Resolve, ResponseTooLarge
-from app.outbound.pool import ConnectionPool
-from app.outbound.response import SHOWN_BYTES, AttemptResponse, printable, retry_after_seconds
+from app.outbound.connection import (
+    MAX_RESPONSE_BYTES,
+    ConnectionPool,
+    Connector,
+    NameUnknown,
+    Resolve,
+    ResponseTooLarge,
+)
 
 # Shorter than the 5 seconds after which many servers close an idle connection, so that few are found closed.
 KEEP_ALIVE_SECONDS = 4.0
 MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked again
 MAX_IDLE_CONNECTIONS = 200
+SHOWN_BYTES = 1024  # of a response's body
 TOO_LARGE = "the response is too large"
 
 # Headers that frame the message or belong to the connection, which this client sets itself.
@@ -39,6 +47,21 @@ _BROKEN: tuple[tuple[type[Exception], str], ...] = (
 )
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResponse:
+    """The result of one attempt. Without an HTTP response `status_code` is None and `error` says why in a few words."""
+
+    duration_seconds: float
+    status_code: int | None = None
+    retry_after_seconds: float | None = None
+    body: str = ""  # the first KiB of the response body, as printable text
+    content: bytes = b""  # the body as it came: all of the response to a GET, the first KiB of others
+    error: str | None = None
+    refused: bool = False  # the address is not allowed
+    unreachable: bool = False  # no connection: no address, connection refused, TLS failed
+    timed_out: bool = False
 
 
 class OutboundClient:
@@ -199,3 +222,26 @@ def _why_no_connection(error: httpcore.ConnectError) -> str:
             return "the connection was refused"
         cause = cause.__cause__
     return "no connection"
+
+
+def printable(body: bytes) -> str:
+    """The first KiB of `body` as text without control characters, bidirectional marks and broken characters."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # drops a character that is cut at the end
+    text = decoder.decode(body[:SHOWN_BYTES]).replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]], now: datetime) -> float | None:
+    """The seconds that Retry-After asks for, in either form (RFC 9110, section 10.2.3); None without a valid value."""
+    values = [value.decode("latin-1").strip() for name, value in headers if name.lower() == b"retry-after"]
+    if len(values) != 1:
+        return None
+    [value] = values
+    if value.isascii() and value.isdigit():
+        return float(value) if len(value) < 10 else None
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return max(0.0, (at - now).total_seconds())

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
@@ -12,17 +12,9 @@ from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
-from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.errors import (
-    BeyondLedger,
-    NothingToReplay,
-    ReplayUnderWay,
-    TooManyHeaders,
-    TooManySubscriptions,
-    UrlRefused,
-)
-from app.subscriptions.examples import CHANGE_BODIES, NEW_BODIES, REPLAY_BODIES, SUBSCRIPTION_ID
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.schemas import (
+    SUBSCRIPTION_ID,
     CreatedSubscription,
     NewSubscription,
     Replay,
@@ -32,6 +24,14 @@ from app.subscriptions.schemas import (
     SubscriptionView,
 )
 from app.subscriptions.service import SubscriptionService
+from app.subscriptions.types import (
+    BeyondLedger,
+    NothingToReplay,
+    ReplayUnderWay,
+    TooManyHeaders,
+    TooManySubscriptions,
+    UrlRefused,
+)
 
 NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
@@ -71,7 +71,7 @@ router = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_class=
     ),
 )
 async def create_subscription(
-    new: Annotated[NewSubscription, Body(openapi_examples=NEW_BODIES)],
+    new: NewSubscription,
     operator: Operator,
     subscriptions: Subscriptions,
     response: Response,
@@ -144,7 +144,7 @@ async def get_subscription(
 )
 async def change_subscription(
     subscription_id: SubscriptionId,
-    change: Annotated[SubscriptionChange, Body(openapi_examples=CHANGE_BODIES)],
+    change: SubscriptionChange,
     _operator: Operator,
     condition: Condition,
     subscriptions: Subscriptions,
@@ -225,7 +225,7 @@ async def rotate_secret(
 )
 async def replay_subscription(
     subscription_id: SubscriptionId,
-    replay: Annotated[Replay, Body(openapi_examples=REPLAY_BODIES)],
+    replay: Replay,
     _operator: Operator,
     subscriptions: Subscriptions,
     response: Response,

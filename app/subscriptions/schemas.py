@@ -10,16 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from app.events.models import EventType
 from app.http.types import BodyInteger, BodyTimestamp, Input, QueryInteger
-from app.subscriptions.examples import (
-    CHANGE_BODIES,
-    CREATED,
-    NEW_BODIES,
-    REPLAY_BODIES,
-    ROTATED,
-    SUBSCRIPTION,
-)
 from app.subscriptions.models import Ordering
-from app.subscriptions.overview import MAX_COUNTED, Overview
+from app.subscriptions.repository import MAX_COUNTED, Overview
 from app.subscriptions.types import (
     Description,
     EventTypes,
@@ -46,14 +38,55 @@ Wanted = Literal["active", "paused"]
 Status = Literal["active", "paused", "disabled"]
 
 
-def _examples(bodies: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [body["value"] for body in bodies.values()]})
+SUBSCRIPTION_ID = "019376a5-3b70-7c1e-a2d4-5e6f7a8b9c0d"
+_URL = "https://metadata.example.com/hooks/sync"
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw7hJ0kP3vXeE="  # noqa: S105 - belongs to nothing
+_SUBSCRIPTION: dict[str, Any] = {
+    "id": SUBSCRIPTION_ID,
+    "url": _URL,
+    "description": "metadata service",
+    "header_names": ["Authorization"],
+    "event_types": ["upload", "delete", "update"],
+    "ordering": "per_file",
+    "max_concurrency": 10,
+    "rate_limit_per_second": None,
+    "status": "active",
+    "status_reason": None,
+    "created_by": "operator@clients",
+    "created_at": "2026-01-15T10:30:00Z",
+    "updated_at": "2026-01-15T10:30:00Z",
+    "old_secret_until": None,
+    "start_position": 41,
+    "backlog": {"live": True, "position": 57, "behind": 2},
+    "pending": 3,
+    "dead": 0,
+    "oldest_pending_at": "2026-01-15T10:31:02.5Z",
+    "failing_since": None,
+    "slow_until": None,
+    "replay": None,
+}
+
+
+def _examples(*bodies: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [*bodies]})
 
 
 class NewSubscription(Input):
     """Who is to be told of which events, where and how."""
 
-    model_config = _examples(NEW_BODIES)
+    model_config = _examples(
+        {"url": _URL, "description": "metadata service"},
+        {
+            "url": _URL,
+            "description": "indexer, from the first event on",
+            "event_types": ["upload", "update"],
+            "headers": {"Authorization": "Bearer 4f1c9a"},
+            "start": "beginning",
+            "ordering": "none",
+            "max_concurrency": 50,
+            "rate_limit_per_second": 200,
+        },
+    )
 
     url: SubscriberUrl = Field(
         description="Where events are POSTed: http or https, without user, password and fragment. Its port must be one "
@@ -90,7 +123,7 @@ class SubscriptionChange(Input):
     """
 
     # A default that is made is none in the schema; whether a field was sent, `model_fields_set` tells.
-    model_config = _examples(CHANGE_BODIES)
+    model_config = _examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
 
     url: SubscriberUrl = Field(default_factory=str, description="As for a new one. It begins with a clean slate.")
     description: Description = Field(default_factory=str, description="For people.")
@@ -121,7 +154,10 @@ class SubscriptionChange(Input):
 class Replay(Input):
     """Which events are to be delivered once more: by position, or by the time they were recorded."""
 
-    model_config = _examples(REPLAY_BODIES)
+    model_config = _examples(
+        {"from_position": 1, "until_position": 40},
+        {"from_time": "2026-01-15T10:00:00Z", "until_time": "2026-01-15T11:00:00Z"},
+    )
 
     from_position: Position | None = Field(None, description="The first one.")
     until_position: Position | None = Field(
@@ -161,7 +197,7 @@ class ReplayProgress(BaseModel):
 class SubscriptionView(BaseModel):
     """A subscription with its state and backlog."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [SUBSCRIPTION]})
+    model_config = _examples(_SUBSCRIPTION)
 
     id: UUID
     url: str
@@ -212,7 +248,7 @@ class SubscriptionView(BaseModel):
 class CreatedSubscription(SubscriptionView):
     """A new subscription, with its secret."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [CREATED]})
+    model_config = _examples({**_SUBSCRIPTION, "secret": _SECRET})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
 
@@ -220,7 +256,7 @@ class CreatedSubscription(SubscriptionView):
 class RotatedSecret(BaseModel):
     """The new secret, and how long the old one signs along."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [ROTATED]})
+    model_config = _examples({"secret": _SECRET, "old_secret_until": "2026-01-16T10:30:00Z"})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
     old_secret_until: datetime | None = Field(

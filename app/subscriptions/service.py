@@ -13,9 +13,13 @@ from app.database.engine import Database
 from app.events.models import EventType
 from app.http.dependencies import IfMatch
 from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.cipher import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
-from app.outbound.signature import new_secret
-from app.subscriptions.errors import (
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher, new_secret
+from app.subscriptions.lane import lock_lanes
+from app.subscriptions.models import Subscription, SubscriptionStatus
+from app.subscriptions.repository import Overview, OverviewRepository, SubscriptionRepository
+from app.subscriptions.schemas import NewSubscription, Replay, SubscriptionChange
+from app.subscriptions.types import (
+    MAX_HEADERS,
     BeyondLedger,
     NothingToReplay,
     ReplayUnderWay,
@@ -23,12 +27,6 @@ from app.subscriptions.errors import (
     TooManySubscriptions,
     UrlRefused,
 )
-from app.subscriptions.lane import lock_lanes
-from app.subscriptions.models import Subscription, SubscriptionStatus
-from app.subscriptions.overview import Overview, OverviewRepository
-from app.subscriptions.repository import SubscriptionRepository
-from app.subscriptions.schemas import NewSubscription, Replay, SubscriptionChange
-from app.subscriptions.types import MAX_HEADERS
 
 OLD_SECRET_SIGNS = timedelta(hours=24)
 

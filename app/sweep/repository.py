@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.database.sql import write
 from app.database.types import among, among_ids, database_now
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
 
@@ -93,9 +94,7 @@ class SweepRepository:
         await self._mark([position], attempts=attempts, last_error=error, retry_state=state, retry_at=retry_at)
 
     async def _mark(self, positions: Sequence[int], **values: Any) -> None:
-        statement = update(SyncEvent).where(among(SyncEvent.position, positions)).values(**values)
-        # The session holds no events to synchronize; by default it would read back every row.
-        await self._session.execute(statement, execution_options={"synchronize_session": False})
+        await write(self._session, update(SyncEvent).where(among(SyncEvent.position, positions)).values(**values))
 
     async def advance_cursor(self, position: int) -> None:
         """Record that every event up to `position` is processed or marked."""

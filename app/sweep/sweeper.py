@@ -20,10 +20,11 @@ from app.errors import describe
 from app.metrics import SweepMetrics
 from app.sweep.handler import Handler
 from app.sweep.repository import Hold, SweepRepository, SweptEvent
-from app.sweep.retry import next_attempt
 from app.tracing import traced
 
 log = structlog.get_logger(__name__)
+
+MAX_DELAY = timedelta(minutes=5)
 
 
 class _Failure(NamedTuple):
@@ -244,3 +245,8 @@ class Sweeper:
                 log.error("event set aside", **details)
             else:
                 log.warning("event failed and will be retried", **details)
+
+
+def next_attempt(now: datetime, failed_attempts: int, interval: timedelta) -> datetime:
+    """One sweep interval after the first failure, doubling with each further one, up to five minutes."""
+    return now + min(interval * float(2 ** min(failed_attempts - 1, 30)), MAX_DELAY)

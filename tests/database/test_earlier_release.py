@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.deliveries.fan_out import FanOutRepository
-from app.deliveries.repository import DeliveryRepository
+from app.deliveries.fan_out import DeliveryRepository
 from app.files.repository import FileRepository
 from tests.deliveries.support import get_subscription, list_deliveries, pending_positions
 from tests.events.support import add_events, read_ledger
@@ -72,13 +71,13 @@ async def test_new_code_reads_the_types_that_the_earlier_release_writes(
     assert (await get_subscription(database, SUBSCRIPTION)).event_type_list == ["upload", "delete"]
     await add_events(database, *EVENTS)
     async with database.transaction() as session:
-        await FanOutRepository(session).add_swept(POSITIONS)
+        await DeliveryRepository(session).add_swept(POSITIONS)
     assert await pending_positions(database, SUBSCRIPTION) == WANTED["upload delete"]
     await earlier.settle()
     await earlier.run("change its types to updates")
     assert (await get_subscription(database, SUBSCRIPTION)).event_type_list == ["update"]
     async with database.transaction() as session:
-        await FanOutRepository(session).add_missed(SUBSCRIPTION, after=0, through=len(EVENTS))
+        await DeliveryRepository(session).add_missed(SUBSCRIPTION, after=0, through=len(EVENTS))
         await DeliveryRepository(session).mark_range_pending(SUBSCRIPTION, after=0, through=len(EVENTS))
     assert await pending_positions(database, SUBSCRIPTION) == WANTED["update"]
 

@@ -13,8 +13,8 @@ from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
 from app.events.repository import EventRepository
 from app.outbound.address import AddressPolicy
-from app.outbound.cipher import SecretCipher
 from app.outbound.client import OutboundClient
+from app.outbound.secret import SecretCipher
 from tests.deliveries.support import make_sweeper
 from tests.support.waiting import until
 

@@ -15,7 +15,7 @@ from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.policy import RetryDecision
 from app.deliveries.settlement_repository import Result
 from app.files.repository import FileStateHandler
-from app.outbound.response import AttemptResponse
+from app.outbound.client import AttemptResponse
 from app.subscriptions.models import Delivery, DeliveryStatus, Ordering, Outcome, Subscription, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 from app.sweep.handler import Handler

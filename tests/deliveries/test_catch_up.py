@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import update
 
 from app.database.engine import Database
-from app.database.locks import BackgroundJob, try_lock_job
+from app.database.locks import BackgroundJob, job_transaction
 from app.database.types import database_now
 from app.deliveries.catch_up import CatchUp
-from app.deliveries.repository import DeliveryRepository
+from app.deliveries.fan_out import DeliveryRepository
 from app.errors import NotFound
 from app.subscriptions.models import Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository
@@ -188,8 +188,7 @@ async def test_one_replica_at_a_time_catches_up(database: Database) -> None:
     await make_sweeper(database).run_once()
     subscription_id = await add_subscription(database, after=0)
     if not database.is_sqlite:
-        async with database.transaction() as elsewhere:
-            assert await try_lock_job(elsewhere, BackgroundJob.CATCH_UP)
+        async with job_transaction(database, BackgroundJob.CATCH_UP):
             await CatchUp(database).run_once()
         assert await pending_positions(database, subscription_id) == []
     await CatchUp(database).run_once()

@@ -8,11 +8,11 @@ from sqlalchemy import select
 
 from app.concurrency.periodic import PeriodicTask
 from app.database.engine import Database
-from app.deliveries import full_lane_repository
+from app.deliveries import catch_up
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import Removal
 from app.deliveries.policy import RetryPolicy
-from app.deliveries.progress_repository import ProgressRepository
+from app.deliveries.repository import ProgressRepository
 from app.events.repository import EventRepository
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane, Ordering
@@ -38,7 +38,7 @@ PATIENT = RetryPolicy(timedelta(milliseconds=50), 1000, timedelta(days=5))
 @pytest.fixture(autouse=True)
 def short_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than four make a lane long."""
-    monkeypatch.setattr(full_lane_repository, "LANE_ROWS", 4)
+    monkeypatch.setattr(catch_up, "LANE_ROWS", 4)
     monkeypatch.setattr(lane, "LANE_ROWS", 4)
 
 

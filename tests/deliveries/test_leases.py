@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.database.engine import Database
-from app.outbound.cipher import SecretCipher
+from app.outbound.secret import SecretCipher
 from app.subscriptions.models import Attempt, Delivery
 from sync_client.signature import verify
 from tests.deliveries.replica import SECRET, encrypted, running

@@ -5,8 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.deliveries.claim import Slots
-from app.deliveries.policy import MAX_SLOW_COUNT, RetryDecision, RetryPolicy, SubscriptionHealth, decide
+from app.deliveries.policy import MAX_SLOW_COUNT, RetryDecision, RetryPolicy, Slots, SubscriptionHealth, decide
 from app.subscriptions.models import Outcome
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)

@@ -7,9 +7,8 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from app.database.engine import Database
-from app.database.locks import BackgroundJob, try_lock_job
-from app.deliveries.cleanup import Pruning
-from app.deliveries.cleanup_repository import Examined, Page, PruneRepository
+from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.deliveries.cleanup import CleanupRepository, Examined, Page, Pruning
 from app.subscriptions.models import Attempt, Delivery
 from tests.deliveries.support import add_subscription, list_deliveries, make_sweeper
 from tests.events.support import add_events
@@ -90,8 +89,7 @@ async def test_one_replica_at_a_time_prunes(database: Database) -> None:
     await make_sweeper(database).run_once()
     await deliver(database, subscription_id)
     if not database.is_sqlite:
-        async with database.transaction() as elsewhere:
-            assert await try_lock_job(elsewhere, BackgroundJob.PRUNE)
+        async with job_transaction(database, BackgroundJob.PRUNE):
             await Pruning(database, timedelta(days=30)).run_once()
         assert await count_attempts(database) == 2
     await Pruning(database, timedelta(days=30)).run_once()
@@ -106,15 +104,18 @@ async def test_nobody_else_looks_through_what_stays_meanwhile(
     await add_events(database, (FILE, "upload"), (OTHER, "upload"))
     await make_sweeper(database).run_once()
     await deliver(database, subscription_id)
-    list_superseded = PruneRepository.list_superseded
+    list_superseded = CleanupRepository.list_superseded
     turns: list[bool] = []
 
-    async def look(repository: PruneRepository, before: datetime, after: Examined | None, limit: int) -> Page:
-        async with database.transaction() as elsewhere:
-            turns.append(await try_lock_job(elsewhere, BackgroundJob.PRUNE))
+    async def look(repository: CleanupRepository, before: datetime, after: Examined | None, limit: int) -> Page:
+        try:
+            async with job_transaction(database, BackgroundJob.PRUNE):
+                turns.append(True)
+        except OtherReplicaWorks:
+            turns.append(False)
         return await list_superseded(repository, before, after, limit)
 
-    monkeypatch.setattr(PruneRepository, "list_superseded", look)
+    monkeypatch.setattr(CleanupRepository, "list_superseded", look)
     await Pruning(database, timedelta(days=30), chunk_rows=1).run_once()
     assert turns == [False, False, False], "two pages of what stays, and the end"
 
@@ -125,8 +126,8 @@ async def test_what_stays_is_passed_over_page_by_page(database: Database) -> Non
     await make_sweeper(database).run_once()
     await deliver(database, subscription_id)
     async with database.read() as session:
-        page = await PruneRepository(session).list_superseded(datetime.now(UTC), None, 1)
+        page = await CleanupRepository(session).list_superseded(datetime.now(UTC), None, 1)
     assert page.superseded == []
     assert page.examined is not None
     async with database.read() as session:
-        assert (await PruneRepository(session).list_superseded(datetime.now(UTC), page.examined, 2)) == Page([], None)
+        assert (await CleanupRepository(session).list_superseded(datetime.now(UTC), page.examined, 2)) == Page([], None)

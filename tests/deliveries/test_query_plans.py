@@ -10,20 +10,17 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
-from app.deliveries import full_lane_repository
+from app.deliveries import catch_up
+from app.deliveries.catch_up import FullLaneRepository
 from app.deliveries.claim_repository import ClaimRepository
-from app.deliveries.cleanup_repository import Examined, PruneRepository, RemovalRepository
-from app.deliveries.fan_out import FanOutRepository
-from app.deliveries.full_lane_repository import FullLaneRepository
-from app.deliveries.history_repository import HistoryRepository
-from app.deliveries.progress_repository import ProgressRepository
-from app.deliveries.repository import DeliveryRepository
+from app.deliveries.cleanup import CleanupRepository, Examined
+from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane
-from app.subscriptions.overview import OverviewRepository
-from app.subscriptions.repository import SubscriptionRepository
+from app.subscriptions.repository import OverviewRepository, SubscriptionRepository
 from tests.database.test_query_plans import plan_of
 from tests.deliveries.support import add_subscription, settled
 
@@ -90,10 +87,10 @@ QUERIES: dict[str, Query] = {
     "settle": lambda session, _id: SettlementRepository(session, "other").mark_attempted(SETTLED, NOW),
     "next of the lane": _next_due,
     "standings": lambda session, id_: SettlementRepository(session, "me").list_health([id_], [id_]),
-    "fan out a range": lambda session, _id: FanOutRepository(session).add_swept(range(ROWS - 5, ROWS)),
-    "fan out some": lambda session, _id: FanOutRepository(session).add_swept([ROWS, 3, ROWS - 9]),
-    "catch up": lambda session, id_: FanOutRepository(session).add_missed(id_, after=ROWS - 1000, through=ROWS),
-    "replay what is missing": lambda session, id_: FanOutRepository(session).add_settled(id_, after=50, through=90),
+    "fan out a range": lambda session, _id: DeliveryRepository(session).add_swept(range(ROWS - 5, ROWS)),
+    "fan out some": lambda session, _id: DeliveryRepository(session).add_swept([ROWS, 3, ROWS - 9]),
+    "catch up": lambda session, id_: DeliveryRepository(session).add_missed(id_, after=ROWS - 1000, through=ROWS),
+    "replay what is missing": lambda session, id_: DeliveryRepository(session).add_settled(id_, after=50, through=90),
     "replay what is there": lambda session, id_: DeliveryRepository(session).mark_range_pending(
         id_, after=50, through=90
     ),
@@ -105,7 +102,7 @@ QUERIES: dict[str, Query] = {
     "drained lanes": lambda session, _id: FullLaneRepository(session).list_drained(),
     "full lanes": _mark_full,
     "refill": _refill,
-    "prune attempts": lambda session, _id: PruneRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
+    "prune attempts": lambda session, _id: CleanupRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
     "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
     "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
     "last before": lambda session, _id: OverviewRepository(session).find_last_before(NOW),
@@ -116,11 +113,11 @@ QUERIES: dict[str, Query] = {
     "attempts": lambda session, _id: HistoryRepository(session).list_attempts(11),
     "deliveries of an event": lambda session, _id: HistoryRepository(session).list_of_event(7, limit=10, offset=0),
     "progress of a file": lambda session, _id: ProgressRepository(session).list_of_file(UUID(int=7)),
-    "remove deliveries": lambda session, id_: RemovalRepository(session).delete_deliveries(id_, 10),
-    "remove a subscription": lambda session, id_: RemovalRepository(session).delete_subscription(id_),
-    "prune deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, None, 10),
-    "prune more deliveries": lambda session, _id: PruneRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
-    "prune these": lambda session, _id: PruneRepository(session).delete_superseded([3, 5, 7], NOW),
+    "remove deliveries": lambda session, id_: CleanupRepository(session).delete_deliveries(id_, 10),
+    "remove a subscription": lambda session, id_: CleanupRepository(session).delete_subscription(id_),
+    "prune deliveries": lambda session, _id: CleanupRepository(session).list_superseded(NOW, None, 10),
+    "prune more deliveries": lambda session, _id: CleanupRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
+    "prune these": lambda session, _id: CleanupRepository(session).delete_superseded([3, 5, 7], NOW),
 }
 
 
@@ -156,9 +153,9 @@ async def filled(database: Database) -> tuple[Database, UUID]:
 async def test_no_statement_scans_the_deliveries(
     filled: tuple[Database, UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(full_lane_repository, "LANE_ROWS", 4)
+    monkeypatch.setattr(catch_up, "LANE_ROWS", 4)
     monkeypatch.setattr(lane, "LANE_ROWS", 4)
-    monkeypatch.setattr(full_lane_repository, "MAX_LANES", 2)
+    monkeypatch.setattr(catch_up, "MAX_LANES", 2)
     database, subscription_id = filled
     failures = []
     for name, query in QUERIES.items():

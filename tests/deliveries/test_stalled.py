@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
 from app.database.engine import Database
-from app.database.locks import BackgroundJob, try_lock_job
+from app.database.locks import BackgroundJob, job_transaction
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.stalled import StalledLanes
+from app.deliveries.repair import StalledLanes
 from app.subscriptions.models import Delivery, Ordering
 from tests.deliveries.support import add_subscription, due_positions, make_sweeper, pending_positions
 from tests.events.support import add_events
@@ -70,8 +70,7 @@ async def test_one_replica_repairs_at_a_time(database: Database) -> None:
     await make_sweeper(database).run_once()
     await forget_due(database, 1)
     repair = Repair(database)
-    async with database.transaction() as session:
-        assert await try_lock_job(session, BackgroundJob.STALLED)
+    async with job_transaction(database, BackgroundJob.STALLED):
         await repair.check.run_once()
         assert repair.counted == 0
     await repair.check.run_once()

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config import Settings
-from app.outbound.cipher import NoEncryptionKey, create_cipher
+from app.outbound.secret import NoEncryptionKey, create_cipher
 from tests.conftest import AUDIENCE, ROOT
 from tests.deploy.container_files import (
     compose_services,

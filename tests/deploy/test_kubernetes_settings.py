@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.config import Settings
 from app.outbound.address import AddressPolicy, AddressRefused, is_public
-from app.outbound.cipher import NoEncryptionKey, create_cipher
+from app.outbound.secret import NoEncryptionKey, create_cipher
 from tests.conftest import ROOT
 from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
 from tests.docs.markdown import code_blocks

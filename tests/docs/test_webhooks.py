@@ -21,7 +21,7 @@ from app.config import Settings
 from app.deliveries.message import CONTENT_TYPE, event_body
 from app.deliveries.policy import MAX_DELAY, MAX_RETRY_AFTER, MAX_SLOW_DELAY, delay, max_attempts
 from app.main import create_app
-from app.outbound.signature import new_secret, signed_headers
+from app.outbound.secret import new_secret, signed_headers
 from sync_client.signature import verify
 from tests.conftest import LOCAL_MODE, ROOT
 from tests.deliveries.test_cloud_event import Row

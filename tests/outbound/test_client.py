@@ -14,8 +14,7 @@ import trustme
 
 from app.deliveries.policy import classify
 from app.outbound.address import AddressPolicy
-from app.outbound.client import OutboundClient
-from app.outbound.response import AttemptResponse
+from app.outbound.client import AttemptResponse, OutboundClient
 from app.subscriptions.models import Outcome
 from tests.support.ports import ReservedPort
 from tests.support.receiver import Receiver, Reply, answer, drip, flood, hang, receiving, reset

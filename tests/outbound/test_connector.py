@@ -10,10 +10,10 @@ from contextlib import suppress
 import httpcore
 import pytest
 
-from app.outbound import connector
+from app.outbound import connection
 from app.outbound.address import AddressPolicy, AddressRefused
 from app.outbound.client import OutboundClient
-from app.outbound.connector import Connector, Lookups, NameUnknown
+from app.outbound.connection import Connector, Lookups, NameUnknown
 from tests.support.receiver import answer, receiving
 
 PUBLIC_ONLY = AddressPolicy(allow_private=False, ports=frozenset())
@@ -114,9 +114,9 @@ async def test_a_name_that_hangs_takes_one_thread_and_no_other_name_waits(monkey
             release.wait(20)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr(connector, "_look_up", look_up)
+    monkeypatch.setattr(connection, "_look_up", look_up)
     lookups = Lookups()
-    hanging = [asyncio.create_task(lookups.resolve("slow.example")) for _ in range(2 * connector.MAX_LOOKUPS)]
+    hanging = [asyncio.create_task(lookups.resolve("slow.example")) for _ in range(2 * connection.MAX_LOOKUPS)]
     async with asyncio.timeout(10):
         assert await lookups.resolve("fast.example") == ["127.0.0.1"]
         hanging.pop().cancel()  # who gives up takes nothing from the others
@@ -135,10 +135,10 @@ async def test_names_that_hang_give_up_their_places_and_keep_their_answers(monke
             release.wait(20)
         return [host]
 
-    monkeypatch.setattr(connector, "_look_up", look_up)
-    monkeypatch.setattr(connector, "LOOKUP_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "_look_up", look_up)
+    monkeypatch.setattr(connection, "LOOKUP_SECONDS", 0.1)
     lookups = Lookups()
-    hosts = [f"slow-{number}.example" for number in range(2 * connector.MAX_LOOKUPS)]
+    hosts = [f"slow-{number}.example" for number in range(2 * connection.MAX_LOOKUPS)]
     hanging = [asyncio.create_task(lookups.resolve(host)) for host in hosts]
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
@@ -164,7 +164,7 @@ async def test_lookups_have_threads_of_their_own(monkeypatch: pytest.MonkeyPatch
 
 HANGING = """
 import asyncio, socket, time
-from app.outbound.connector import Lookups
+from app.outbound.connection import Lookups
 
 socket.getaddrinfo = lambda *_args, **_options: time.sleep(60)
 
@@ -203,7 +203,7 @@ async def test_a_stream_ends_where_an_answer_gets_too_large() -> None:
     )
     for _ in range(2):
         await stream.write(b"x")
-        assert sum([len(await stream.read(8192)) for _ in range(8)]) <= connector.MAX_RESPONSE_BYTES
+        assert sum([len(await stream.read(8192)) for _ in range(8)]) <= connection.MAX_RESPONSE_BYTES
         with pytest.raises(httpcore.ReadError):
             await _read_on(stream)
     await stream.aclose()

@@ -8,7 +8,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from app.outbound.pool import ConnectionPool
+from app.outbound.connection import ConnectionPool
 from tests.support.receiver import Receiver, answer, hang, receiving, reset
 
 CONTEXT = ssl.create_default_context()

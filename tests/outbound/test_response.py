@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.outbound.response import printable
+from app.outbound.client import printable
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 

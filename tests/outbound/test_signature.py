@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app.outbound.signature import is_secret, new_secret, signed_headers
+from app.outbound.secret import is_secret, new_secret, signed_headers
 from sync_client.signature import SignatureRefused, verify
 
 BODY = '{"name":"ü"}'.encode()

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from app.database.engine import Database
 from app.deliveries.cleanup import Removal
 from app.deliveries.message import MessageFactory
-from app.outbound.cipher import SecretCipher
+from app.outbound.secret import SecretCipher
 from app.subscriptions.models import Attempt, Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.support import check_lanes, due_positions, get_subscription, list_deliveries, make_sweeper

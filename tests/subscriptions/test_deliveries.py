@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import update
 
 from app.database.engine import Database
-from app.deliveries.repository import MAX_AT_ONCE
+from app.deliveries.fan_out import MAX_AT_ONCE
 from app.main import create_app
 from app.subscriptions.models import Attempt, Delivery, Subscription
-from app.subscriptions.overview import MAX_COUNTED
+from app.subscriptions.repository import MAX_COUNTED
 from tests.conftest import MakeSettings
 from tests.deliveries.support import check_lanes, due_positions, list_deliveries, make_sweeper
 from tests.deliveries.test_catch_up import settle

@@ -14,8 +14,7 @@ from sqlalchemy import text, update
 from app.database.engine import Database
 from app.deliveries.message import MessageFactory
 from app.main import create_app
-from app.outbound.cipher import SecretCipher
-from app.outbound.signature import is_secret
+from app.outbound.secret import SecretCipher, is_secret
 from app.subscriptions.models import Subscription
 from sync_client.signature import verify
 from tests.conftest import MakeSettings

@@ -9,7 +9,7 @@ import pytest
 
 from app.database.engine import Database
 from app.main import create_app
-from app.outbound.signature import is_secret
+from app.outbound.secret import is_secret
 from tests.conftest import MakeSettings
 from tests.deliveries.support import make_sweeper, pending_positions
 from tests.events.support import add_events

@@ -7,7 +7,7 @@ from typing import Any
 import schemathesis
 
 from app.http.dependencies import PATTERN
-from app.outbound.signature import is_own_header
+from app.outbound.secret import is_own_header
 
 _number = itertools.count(1)
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.sweep.retry import next_attempt
+from app.sweep.sweeper import next_attempt
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 

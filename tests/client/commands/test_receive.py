@@ -23,7 +23,7 @@ from app.deliveries.message import CONTENT_TYPE, event_body, ping_body
 from app.deliveries.policy import classify
 from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
-from app.outbound.signature import new_secret, signed_headers
+from app.outbound.secret import new_secret, signed_headers
 from app.subscriptions.models import Outcome
 from tests.conftest import ROOT
 from tests.support.fork_server import ForkServer

@@ -1,11 +1,13 @@
-"""Opens connections, to checked addresses alone: every address of a name is checked, and one of those is used."""
+"""Opens connections to checked addresses alone, and keeps them for the next request to the same origin."""
 
 import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -51,7 +53,7 @@ class Connector(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        timeout: float | None = None,  # noqa: ASYNC109
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
@@ -84,9 +86,8 @@ class Connector(httpcore.AsyncNetworkBackend):
 class Lookups:
     """Resolves names in threads of its own, one lookup per name at a time.
 
-    A name server that never responds blocks a thread for as long as the system waits. Since callers share the lookup of
-    a name, a bad name takes one thread. After a second the next lookup may begin in its place, so many bad names delay
-    a good one only for moments. The threads are daemons: the end of the process does not wait for them.
+    A name server that never responds blocks a thread for as long as the system waits: callers share the lookup of a
+    name, and after a second the next lookup may begin in its place. The end of the process does not wait for threads.
     """
 
     def __init__(self) -> None:
@@ -121,21 +122,21 @@ class Lookups:
 
 def _look_up_for(future: asyncio.Future[Sequence[str]], host: str) -> None:
     """Look up in a thread, and settle `future` in its loop."""
+    found: Sequence[str] = ()
+    failure: Exception | None = None
     try:
-        settle = partial(_settle, future, _look_up(host), None)
+        found = _look_up(host)
     except Exception as error:  # noqa: BLE001 - every error reaches the caller
-        settle = partial(_settle, future, (), error)
+        failure = error
     with suppress(RuntimeError):  # the loop has ended
-        future.get_loop().call_soon_threadsafe(settle)
+        future.get_loop().call_soon_threadsafe(_settle, future, found, failure)
 
 
-def _settle(future: asyncio.Future[Sequence[str]], found: Sequence[str], error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
+def _settle(future: asyncio.Future[Sequence[str]], found: Sequence[str], failure: Exception | None) -> None:
+    if not future.done() and failure is None:
         future.set_result(found)
-    else:
-        future.set_exception(error)
+    elif not future.done() and failure is not None:
+        future.set_exception(failure)
 
 
 def _look_up(host: str) -> Sequence[str]:
@@ -154,11 +155,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         self._limit = self._left = limit
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """See httpcore.
-
-        Raises:
-            ResponseTooLarge: the limit is exceeded.
-        """
+        """See httpcore; raises `ResponseTooLarge` beyond the limit."""
         if self._left <= 0:
             raise ResponseTooLarge("the response is too large")
         data = await self._stream.read(min(max_bytes, self._left), timeout)
@@ -166,7 +163,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """See httpcore; the limit starts again with each request."""
+        """See httpcore; the limit starts again."""
         self._left = self._limit
         await self._stream.write(buffer, timeout)
 
@@ -187,3 +184,119 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """See httpcore."""
         return self._stream.get_extra_info(info)
+
+
+_Key = tuple[bytes, bytes, int]
+
+
+class ConnectionPool:
+    """One connection per request under way; up to `max_idle` are kept idle, for `keep_alive_seconds`.
+
+    A request costs the same for any number of connections; httpcore's own pool compares every pair of them first. A
+    connection is used for at most `max_age_seconds`, so that a name is resolved, and its addresses checked, again.
+    """
+
+    def __init__(
+        self,
+        network: httpcore.AsyncNetworkBackend,
+        ssl_context: ssl.SSLContext,
+        *,
+        keep_alive_seconds: float,
+        max_idle: int,
+        max_age_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._network = network
+        self._ssl_context = ssl_context
+        self._keep_alive_seconds = keep_alive_seconds
+        self._max_idle = max_idle
+        self._max_age_seconds = max_age_seconds
+        self._clock = clock
+        self._idle: defaultdict[_Key, deque[_Connection]] = defaultdict(deque)
+        self._oldest: dict[_Connection, _Key] = {}  # the idle ones, longest idle first
+
+    def __len__(self) -> int:
+        """How many connections are idle."""
+        return len(self._oldest)
+
+    @asynccontextmanager
+    async def stream(
+        self, request: httpcore.Request, *, new_connection: bool = False
+    ) -> AsyncIterator[httpcore.Response]:
+        """The response to `request`, over a kept connection unless `new_connection`.
+
+        The connection is kept if the whole response was read by the end.
+
+        Raises:
+            httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException: as httpcore's connections do.
+        """
+        origin = request.url.origin
+        key = (origin.scheme, origin.host, origin.port)
+        connection = (None if new_connection else await self._take(key)) or self._create(origin)
+        try:
+            response = await connection.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            await self._put_back(key, connection)
+
+    async def aclose(self) -> None:
+        """Close the idle connections."""
+        while self._oldest:
+            await self._close_oldest()
+
+    def _create(self, origin: httpcore.Origin) -> "_Connection":
+        connection = _Connection(
+            origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=self._keep_alive_seconds,
+            network_backend=self._network,
+        )
+        connection.good_until = self._clock() + self._max_age_seconds
+        return connection
+
+    def _is_old(self, connection: "_Connection") -> bool:
+        return connection.has_expired() or self._clock() >= connection.good_until
+
+    async def _take(self, key: _Key) -> "_Connection | None":
+        """The idle connection that was used last: the receiver is least likely to have closed it."""
+        while connection := self._pop_newest(key):
+            if not self._is_old(connection):
+                return connection
+            await connection.aclose()
+        return None
+
+    def _pop_newest(self, key: _Key) -> "_Connection | None":
+        if key not in self._idle:
+            return None
+        connection = self._idle[key][-1]
+        self._forget(connection)
+        return connection
+
+    def _forget(self, connection: "_Connection") -> None:
+        key = self._oldest.pop(connection)
+        self._idle[key].remove(connection)
+        if not self._idle[key]:
+            del self._idle[key]
+
+    async def _put_back(self, key: _Key, connection: "_Connection") -> None:
+        if connection.is_closed() or not connection.is_idle() or self._clock() >= connection.good_until:
+            await connection.aclose()
+            return
+        self._idle[key].append(connection)
+        self._oldest[connection] = key
+        while self._oldest and (len(self._oldest) > self._max_idle or self._is_old(next(iter(self._oldest)))):
+            await self._close_oldest()
+
+    async def _close_oldest(self) -> None:
+        connection = next(iter(self._oldest))
+        self._forget(connection)
+        await connection.aclose()
+
+
+class _Connection(httpcore.AsyncHTTPConnection):
+    """It gets no further request after `good_until`, on the pool's clock."""
+
+    good_until: float

@@ -1,19 +1,64 @@
-"""Finds the lanes in which deliveries are pending and none is due, which no settlement will ever make due."""
+"""Repairs lanes that stand still: a guard against whatever breaks the rule that one delivery of each lane is due."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from sqlalchemy import ColumnElement, CursorResult, FromClause, ScalarSelect, Uuid, and_, func, or_, select, update
+import structlog
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    ScalarSelect,
+    and_,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import TypeEngine
 
-from app.database.sql import bound_rows
+from app.database.engine import Database
+from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.sql import bound_rows, write
 from app.database.types import statement_now
-from app.deliveries.settlement_repository import Lane
+from app.deliveries.metrics import WebhookMetrics
+from app.deliveries.settlement_repository import LANE, Lane
 from app.subscriptions.lane import is_pending, lock_lanes
 from app.subscriptions.models import Delivery, Ordering, Subscription
 
-_LANE: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "file_id": Uuid()}
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 60
+LANES_AT_ONCE = 1000  # repaired in one transaction
+
+
+class StalledLanes:
+    """Makes due what nothing else would, counts it, and logs an error, since there should be none."""
+
+    def __init__(self, database: Database, metrics: WebhookMetrics, on_repaired: Callable[[], None]) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._on_repaired = on_repaired
+
+    async def run_once(self, stopping: asyncio.Event | None = None) -> None:
+        """Repair all there are; ends between two transactions once `stopping` is set or another replica is at it.
+
+        Raises:
+            DatabaseUnavailable: when the database cannot serve now.
+        """
+        while not (stopping and stopping.is_set()):
+            async with self._database.read() as session:
+                lanes = await StalledRepository(session).list_stalled(LANES_AT_ONCE)
+            repaired = 0
+            with suppress(OtherReplicaWorks):
+                if lanes:
+                    async with job_transaction(self._database, BackgroundJob.STALLED) as session:
+                        repaired = await StalledRepository(session).mark_due(lanes)
+            if not repaired:
+                return
+            self._metrics.stalled.inc(repaired)
+            log.error("deliveries waited without a due time, and are due now", deliveries=repaired)
+            self._on_repaired()
 
 
 class StalledRepository:
@@ -45,7 +90,7 @@ class StalledRepository:
         transaction.
         """
         await lock_lanes(self._session)
-        bound = bound_rows(self._session.get_bind().dialect, _LANE, sorted(lanes))
+        bound = bound_rows(self._session.get_bind().dialect, LANE, sorted(lanes))
         unordered = select(Subscription.id).where(Subscription.ordering == Ordering.NONE)
         free = (*_is_pending_in(bound), Delivery.due_at.is_(None), Delivery.subscription_id.in_(unordered))
         due = _first_of(bound, Delivery.due_at.is_not(None))
@@ -53,13 +98,7 @@ class StalledRepository:
         return await self._mark_due(*free) + await self._mark_due(Delivery.id == heads.c.id)
 
     async def _mark_due(self, *conditions: ColumnElement[bool]) -> int:
-        statement = (
-            update(Delivery)
-            .where(*conditions)
-            .values(due_at=statement_now())
-            .execution_options(synchronize_session=False)
-        )
-        return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
+        return await write(self._session, update(Delivery).where(*conditions).values(due_at=statement_now()))
 
 
 def _is_pending_in(lane: FromClause) -> tuple[ColumnElement[bool], ...]:
