@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -74,7 +74,7 @@ async def list_findings(
 )
 async def accept_finding(
     finding_id: FindingId,
-    acceptance: Annotated[Acceptance, Body(openapi_examples={"old": {"value": {"reason": "older than the ledger"}}})],
+    acceptance: Acceptance,
     _operator: Operator,
     consistency: Consistency,
 ) -> FindingView:
@@ -89,16 +89,7 @@ async def accept_finding(
     responses=documented(200, "How many were accepted.", OtherCount(1199)),
 )
 async def accept_findings(
-    acceptance: Annotated[
-        BulkAcceptance,
-        Body(
-            openapi_examples={
-                "orphaned": {
-                    "value": {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "older than the ledger"}
-                }
-            }
-        ),
-    ],
+    acceptance: BulkAcceptance,
     _operator: Operator,
     consistency: Consistency,
 ) -> Accepted:

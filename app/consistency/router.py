@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -13,7 +13,7 @@ from app.consistency.errors import (
     TooManySourceHeaders,
     TooManySources,
 )
-from app.consistency.examples import CHECK_ID, FILE_ID, NEW_SOURCE, SOURCE_ID
+from app.consistency.examples import CHECK_ID, SOURCE_ID
 from app.consistency.schemas import (
     CheckQuery,
     CheckView,
@@ -64,7 +64,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
     ),
 )
 async def create_source(
-    new: Annotated[NewSource, Body(openapi_examples={"contract": {"value": NEW_SOURCE}})],
+    new: NewSource,
     _operator: Operator,
     consistency: Consistency,
     response: Response,
@@ -119,7 +119,7 @@ async def get_source(
 )
 async def change_source(
     source_id: SourceId,
-    change: Annotated[SourceChange, Body(openapi_examples={"grace": {"value": {"grace_seconds": 600}}})],
+    change: SourceChange,
     _operator: Operator,
     consistency: Consistency,
 ) -> SourceView:
@@ -170,15 +170,7 @@ async def ask_source(source_id: SourceId, _operator: Operator, consistency: Cons
     ),
 )
 async def create_check(
-    new: Annotated[
-        NewCheck,
-        Body(
-            openapi_examples={
-                "all": {"value": {"source": SOURCE_ID, "scope": {"all": True}}},
-                "named": {"value": {"source": SOURCE_ID, "scope": {"file_ids": [FILE_ID]}}},
-            }
-        ),
-    ],
+    new: NewCheck,
     _operator: Operator,
     consistency: Consistency,
     response: Response,

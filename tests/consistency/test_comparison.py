@@ -32,8 +32,8 @@ def test_blocks_are_ids_or_objects() -> None:
     blocks = read_blocks(["a", {"id": "b", "size": 2**40, "sha256": SHA.upper()}])
     assert blocks == {"a": Block(), "b": Block(2**40, SHA)}
     assert read_blocks([]) == {}
-    for wrong in (None, {}, "a", [1], [{}], [["a"]]):
-        assert read_blocks(wrong) is None
+    wrong: list[object] = [None, {}, "a", [1], [{}], [["a"]]]
+    assert [read_blocks(one) for one in wrong] == [None] * 6
 
 
 def present(**facts: object) -> Expected:
