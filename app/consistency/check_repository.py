@@ -5,7 +5,19 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, exists, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    and_,
+    delete,
+    exists,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.finding_repository import Staged
@@ -207,7 +219,8 @@ class CheckRepository:
 
 # What is due later than anything can be was noted by a clock that was ahead: it is due now.
 def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:
-    return and_(Check.state == CheckState.RUNNING, or_(Check.due_at <= now, Check.due_at > now + lease))
+    is_running = Check.state == literal_column("'running'")  # as in the partial index
+    return and_(is_running, or_(Check.due_at <= now, Check.due_at > now + lease))
 
 
 def _look_is_due(now: datetime) -> ColumnElement[bool]:

@@ -19,6 +19,7 @@ from app.consistency.schemas import FileConsistency, SourceVerdict, merge_eviden
 from app.consistency.source_repository import SourceRepository
 from app.database.engine import Database
 from app.errors import NotFound
+from app.files.models import FileState
 from app.files.repository import FileRepository
 
 UNKNOWN_FILE = "Neither an event nor a finding names this file."
@@ -41,7 +42,8 @@ class FileConsistencyService:
         async with self._database.read() as session:
             sources = await SourceRepository(session).list_all()
             looks = await CheckRepository(session).list_looks(file_id, [one.id for one in sources])
-            verdicts = [await _stored_verdict(session, one, file_id, looks.get(one.id)) for one in sources]
+            found = await FileRepository(session).find(file_id)
+            verdicts = [await _stored_verdict(session, one, file_id, looks.get(one.id), found) for one in sources]
             if not await LedgerRepository(session).is_known(file_id) and not await FindingRepository(
                 session
             ).list_newest(FindingFilter(file_id=file_id), limit=1, offset=0):
@@ -88,7 +90,11 @@ class FileConsistencyService:
 
 
 async def _stored_verdict(
-    session: AsyncSession, source: Source, file_id: UUID, look: FileCheck | None
+    session: AsyncSession,
+    source: Source,
+    file_id: UUID,
+    look: FileCheck | None,
+    found: tuple[FileState | None, int],
 ) -> SourceVerdict:
     """The verdict of the last look or complete check, if nothing has happened to the file since."""
     active = (await FindingRepository(session).list_active(source.id, [file_id])).get(file_id, {})
@@ -96,7 +102,7 @@ async def _stored_verdict(
         seen_at = max(one.last_seen_at for one in active.values())
         evidence = merge_evidence([one.evidence for _, one in sorted(active.items())])
         return SourceVerdict(source=source.id, verdict=Verdict.INCONSISTENT, seen_at=seen_at, evidence=evidence)
-    state, unprocessed = await FileRepository(session).find(file_id)
+    state, unprocessed = found
     verdict, looked_at = Verdict.UNKNOWN, look.seen_at if look is not None else None
     if look is not None and look.verdict is not None:
         verdict = Verdict(look.verdict)

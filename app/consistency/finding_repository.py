@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, case, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -19,6 +19,7 @@ from app.errors import Conflict, NotFound
 
 MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
 UNKNOWN_FINDING = "There is no finding with this id."
+_IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class FindingRepository:
         """The findings of the files that are not resolved, by file and kind."""
         query = select(Finding).where(
             Finding.source_id == source_id,
-            Finding.state != FindingState.RESOLVED,
+            _IS_ACTIVE,
             among_ids(Finding.file_id, file_ids),
         )
         active: defaultdict[UUID, dict[str, Finding]] = defaultdict(dict)
@@ -103,7 +104,7 @@ class FindingRepository:
         self, source_id: UUID, after: UUID | None, through: UUID | None, limit: int
     ) -> Sequence[UUID]:
         """Files with findings that are not resolved, by rising id, after `after` and up to `through`."""
-        conditions = [Finding.source_id == source_id, Finding.state != FindingState.RESOLVED]
+        conditions = [Finding.source_id == source_id, _IS_ACTIVE]
         if after is not None:
             conditions.append(Finding.file_id > after)
         if through is not None:

@@ -171,6 +171,7 @@ class ConsistencyService:
             NotAcceptable: 409.
         """
         async with self._database.transaction() as session:
+            await SourceRepository(session).lock_all()
             return await FindingRepository(session).accept(finding_id, reason)
 
     async def accept_all(self, wanted: FindingFilter, expected: int, reason: str) -> None:
@@ -180,6 +181,7 @@ class ConsistencyService:
             OtherCount: 409.
         """
         async with self._database.transaction() as session:
+            await SourceRepository(session).lock_all()
             await FindingRepository(session).accept_all(wanted, expected, reason)
 
     def _check_url(self, url: str) -> None:

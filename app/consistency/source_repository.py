@@ -59,6 +59,10 @@ class SourceRepository:
             raise NotFound(UNKNOWN_SOURCE)
         return found
 
+    async def lock_all(self) -> None:
+        """Lock every source, as `get` does one."""
+        await self._session.execute(select(Source.id).order_by(Source.id).with_for_update(key_share=True))
+
     async def remove_some(self) -> bool:
         """Remove rows of a deleted source, at most 1000 of each table; returns whether there may be more."""
         source_id = await self._session.scalar(select(Source.id).where(Source.deleted).limit(1))
