@@ -77,27 +77,29 @@ class CheckRunner:
             if check.has_watermark and page.watermark is not None and page.watermark < check.position:
                 raise SourceError("has a watermark that has fallen")
             settled_before = None if check.has_watermark else now - timedelta(seconds=source.grace_seconds)
-            await self._compare_page(check, page, AsOf(check.position, settled_before), stopping)
+            await self._compare_page(check, page, AsOf(check.position, settled_before), now, stopping)
             if stopping.is_set():
                 return
         if check.state == CheckState.RUNNING:
             await self._apply(check, stopping)
 
-    async def _compare_page(self, check: Check, page: Page, as_of: AsOf, stopping: asyncio.Event) -> None:
+    async def _compare_page(
+        self, check: Check, page: Page, as_of: AsOf, asked_at: datetime, stopping: asyncio.Event
+    ) -> None:
         """Compare the files after the cursor up to the end of the page, in chunks."""
         items = list(page.items)
         loop = asyncio.get_running_loop()
         while not stopping.is_set():
             started = loop.time()
-            through, count = await self._compare_chunk(check, items, page, as_of)
+            through, count = await self._compare_chunk(check, items, page, as_of, asked_at)
+            if through is not None and self._files_per_second:
+                await _wait(stopping, count / self._files_per_second - (loop.time() - started))
             if through == page.next:
                 return
             items = [item for item in items if through is None or item[0] > through]
-            if self._files_per_second:
-                await _wait(stopping, count / self._files_per_second - (loop.time() - started))
 
     async def _compare_chunk(
-        self, check: Check, items: Sequence[tuple[UUID, Facts]], page: Page, as_of: AsOf
+        self, check: Check, items: Sequence[tuple[UUID, Facts]], page: Page, as_of: AsOf, asked_at: datetime
     ) -> tuple[UUID | None, int]:
         """Compare up to where the first of the three lists of files is cut; returns that place, and how many files."""
         async with self._database.read() as session:
@@ -113,8 +115,8 @@ class CheckRunner:
             offered = {one: [n for n in MEMBERS if getattr(facts, n) is not None] for one, facts in found.items()}
             files = await ledger.read(as_of, file_ids, offered)
             active = await findings.list_active(check.source_id, file_ids)
-            now = await self._looker.clock(session)
-        chunk = _compare(files, found, active, now)
+        # A look that was recorded since the page was asked for knows better.
+        chunk = _compare(files, found, active, asked_at)
         await self._advance(check, page, through, chunk)
         return through, len(file_ids)
 
@@ -227,15 +229,15 @@ def _compare(
     files: Mapping[UUID, LedgerFile],
     found: Mapping[UUID, Facts],
     active: Mapping[UUID, Mapping[str, object]],
-    now: datetime,
+    seen_at: datetime,
 ) -> _Chunk:
     compared = {one: file.expected for one, file in files.items() if not file.in_flight}
     staged: list[Staged] = []
     for file_id, expected in compared.items():
         differences = compare(expected, found.get(file_id))
         healed = [kind for kind in sorted(active.get(file_id, {})) if kind not in differences]
-        staged += [Staged(file_id, kind, evidence, now) for kind, evidence in differences.items()]
-        staged += [Staged(file_id, kind, None, now) for kind in healed]
+        staged += [Staged(file_id, kind, evidence, seen_at) for kind, evidence in differences.items()]
+        staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
     tally = {
         "listed": len(found),
         "compared": sum(expected.exists or one in found for one, expected in compared.items()),

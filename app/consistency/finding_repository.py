@@ -150,6 +150,7 @@ class FindingRepository:
     ) -> None:
         """Bring the findings of these files up to date, and note when each is looked at again.
 
+        `now` is the time just before the source was asked: what a later look has recorded meanwhile stays.
         `claimed_until` is the `due_at` that a claim gave them; a look that is due otherwise stays due.
         """
         grace = timedelta(seconds=source.grace_seconds)
@@ -199,10 +200,10 @@ class FindingRepository:
                 self._session.add(active[kind])
                 continue
             finding = active[kind]
-            finding.evidence, finding.last_seen_at = evidence, now
+            finding.evidence, finding.last_seen_at = evidence, max(now, finding.last_seen_at)
             if finding.state == FindingState.SUSPECTED and now >= finding.first_seen_at + grace:
                 finding.state = FindingState.OPEN
-        for finding in [finding for kind, finding in active.items() if kind not in differences]:
+        for finding in [one for kind, one in active.items() if kind not in differences and one.last_seen_at <= now]:
             finding.state, finding.resolved_at = FindingState.RESOLVED, now
 
     async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: datetime | None) -> None:

@@ -103,7 +103,7 @@ class Looker:
                 offered = {one: _offered(look.found) for one, look in group.items() if look.found is not None}
                 files = await LedgerRepository(session).read(as_of, group.keys(), offered)
                 seen += [_judge(one, files[one], look.found) for one, look in group.items()]
-        await self._record(source.id, seen, claimed_until)
+        await self._record(source.id, seen, now, claimed_until)
         return Looked(seen, min((as_of.position for as_of in groups), default=position))
 
     def close(self) -> None:
@@ -129,11 +129,12 @@ class Looker:
         except TimeoutError:
             return SourceError("has too many questions to respond to at once", unanswered=True)
 
-    async def _record(self, source_id: UUID, seen: Sequence[Seen], claimed_until: datetime | None) -> None:
+    async def _record(
+        self, source_id: UUID, seen: Sequence[Seen], asked_at: datetime, claimed_until: datetime | None
+    ) -> None:
         async with self._database.transaction() as session:
             source = await SourceRepository(session).get(source_id, for_change=True)
-            now = await self.clock(session)
-            await FindingRepository(session).record_looks(source, seen, now, claimed_until)
+            await FindingRepository(session).record_looks(source, seen, asked_at, claimed_until)
 
 
 @dataclass
