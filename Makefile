@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck docs format requirements clean
+.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck docs format requirements wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -76,8 +76,11 @@ requirements: $(VENV)/.dev ## compile the pinned requirements from the loose one
 	$(COMPILE) $(COMPILE_FLAGS) requirements/bench.in -o requirements/bench.txt
 	$(COMPILE) $(COMPILE_FLAGS) requirements/dev.in -o requirements/dev.txt
 
+wheel: $(VENV)/.created ## build the wheel of the Python client into dist/
+	@folder=$$(mktemp -d) && cp -R sync_client/. $$folder && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist $$folder; status=$$?; rm -r $$folder; exit $$status
+
 clean: ## remove what the targets above made, except the database
-	rm -rf $(VENV) .ci/spectral/node_modules benchmarks/fastify/node_modules .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .ci/spectral/node_modules benchmarks/fastify/node_modules dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .ci/spectral/node_modules benchmarks/fastify/node_modules: %/node_modules: %/package-lock.json
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent

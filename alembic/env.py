@@ -4,31 +4,30 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 import app.consistency.models
 import app.events.models
 import app.files.models
 import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata
 from app.config import Settings, load_settings
-from app.database.connection import create_engine
-from app.database.migrations import MIGRATION_LOCK
+from app.database.errors import connection_failed
+from app.database.migrations import MigrationBlocked, migrate
 from app.database.types import Base
+from app.errors import describe
 from app.log import configure_logging
-
-PATIENCE_SECONDS = 3600
 
 
 def run(connection: Connection) -> None:
-    """Run the migrations in one transaction, one replica at a time."""
+    """Run the migrations, each in a transaction of its own, or all in the one that the connection has begun."""
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
         compare_server_default=True,
+        transaction_per_migration=True,
         render_as_batch=connection.dialect.name == "sqlite",
     )
     with context.begin_transaction():
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         context.run_migrations()
 
 
@@ -37,14 +36,20 @@ def settings() -> Settings:
     return load_settings(environment="development")
 
 
-async def connect_and_run() -> None:
-    """Open a connection of our own and migrate, with time for large tables and for another migration to end."""
-    limits = dict.fromkeys(("database_statement_timeout", "database_lock_timeout"), PATIENCE_SECONDS)
-    engine = create_engine(settings().model_copy(update=limits))
-    async with engine.connect() as connection:
-        await connection.run_sync(run)
-        await connection.commit()
-    await engine.dispose()
+def connect_and_run() -> None:
+    """Migrate on a connection of our own.
+
+    Raises:
+        SystemExit: with one sentence, when the database cannot be used or somebody holds a lock for too long.
+    """
+    try:
+        asyncio.run(migrate(settings(), run))
+    except MigrationBlocked as error:
+        raise SystemExit(str(error)) from None
+    except (DBAPIError, OSError, TimeoutError) as error:
+        if isinstance(error, DBAPIError) and not connection_failed(error):
+            raise
+        raise SystemExit(f"DATABASE_URL: {describe(error)}") from None
 
 
 def run_offline() -> None:
@@ -67,4 +72,4 @@ if context.is_offline_mode():
 elif handed_over is not None:
     run(handed_over)
 else:
-    asyncio.run(connect_and_run())
+    connect_and_run()

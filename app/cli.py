@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Raises:
-        SystemExit: 2 when the arguments make no sense; with a message when the settings do not.
+        SystemExit: 2 for invalid arguments; with a message for invalid settings.
     """
     parser = argparse.ArgumentParser(prog="python -m app", description="Sync Service")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -31,11 +31,18 @@ class Settings(BaseSettings):
     database_url: Database = Field(
         "sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form"
     )
-    database_pool_size: int = Field(20, ge=1, le=500, description="Connections kept open per process")
+    database_pool_size: int = Field(
+        20,
+        ge=1,
+        le=500,
+        description="Connections kept open per process; a quarter of all is left to appends, the sweep and deliveries",
+    )
     database_max_overflow: int = Field(
         0, ge=0, le=500, description="Further connections opened under load, and closed as soon as they are free"
     )
-    database_pool_timeout: Seconds = Field(3, description="Seconds to wait for a free connection before a 503")
+    database_pool_timeout: Seconds = Field(
+        3, description="Seconds to wait for a free connection, or another permit, before a 429 or a 503"
+    )
     database_connect_timeout: Seconds = Field(3, description="Seconds to wait for a new connection")
     database_statement_timeout: Seconds = Field(10, description="Seconds one statement may take")
     database_lock_timeout: Seconds = Field(
@@ -60,7 +67,7 @@ class Settings(BaseSettings):
     )
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
     max_concurrent_requests: int = Field(
-        400, ge=1, le=100_000, description="Requests under way at once per process; more get 503"
+        400, ge=1, le=100_000, description="Requests under way at once per process; more get 429 or 503"
     )
     rate_limit_per_second: float = Field(
         2000,
@@ -135,7 +142,7 @@ class Settings(BaseSettings):
         "or may return",
     )
     max_change_streams: int = Field(
-        2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 503"
+        2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 429 or 503"
     )
 
     # Sweep
@@ -297,11 +304,11 @@ def load_settings(**overrides: str) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic, like the environment
     except UnicodeDecodeError:
-        raise SystemExit("Sync Service cannot start, its settings make no sense:\n  .env: is not UTF-8 text") from None
+        lines = [".env: is not UTF-8 text"]
     except ValidationError as error:
         lines = [
-            f"  {'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
+            f"{'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
             f"{item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False, include_url=False)
         ]
-        raise SystemExit("Sync Service cannot start, its settings make no sense:\n" + "\n".join(lines)) from None
+    raise SystemExit("\n  ".join(["Sync Service cannot start, invalid settings:", *lines]))

@@ -102,7 +102,7 @@ class Unprocessable(ProblemError):
 class Unavailable(ProblemError):
     """503; the same request may succeed after `Retry-After` seconds."""
 
-    status, code, detail = 503, "unavailable", "The service cannot answer this now; try again."
+    status, code, detail = 503, "unavailable", "The service cannot respond to this now; try again."
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})

@@ -16,7 +16,6 @@ from app.auth.route import RateLimiter
 from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import Drain
-from app.concurrency.weighted_semaphore import BodySemaphore
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.opening import Consistency, open_consistency
@@ -32,8 +31,9 @@ from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
 from app.files.schemas import DeliveryProgress
+from app.http.body import LargeBodies
 from app.http.connection import ConnectionLimit
-from app.http.pages import Pages
+from app.http.pages import LargePages
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import MetricsExporter, metrics_server
@@ -57,9 +57,9 @@ class State(TypedDict):
     changes: ChangeService
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
-    body_semaphore: BodySemaphore
-    list_pages: Pages
-    change_pages: Pages
+    large_bodies: LargeBodies
+    list_pages: LargePages
+    change_pages: LargePages
     connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
@@ -82,7 +82,9 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             drain = Drain(settings.shutdown_delay)
             stack.enter_context(drain.watching())
             with clear_refusals():
-                database, schema = await stack.enter_async_context(open_database(settings, database_metrics))
+                database, schema = await stack.enter_async_context(
+                    open_database(settings, database_metrics, partial(metrics.http.rejected, "connections"))
+                )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
                 webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
                 consistency = await stack.enter_async_context(open_consistency(settings, database))
@@ -132,7 +134,11 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=RateLimiter.of(settings),
-                body_semaphore=BodySemaphore(LARGE_BODIES * settings.max_batch_bytes),
+                large_bodies=LargeBodies(
+                    LARGE_BODIES * settings.max_batch_bytes,
+                    timeout_seconds=settings.database_pool_timeout,
+                    on_reject=partial(metrics.http.rejected, "large_bodies"),
+                ),
                 list_pages=_create_pages(settings, metrics),
                 change_pages=_create_pages(settings, metrics),
                 connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
@@ -149,8 +155,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
     return lifespan
 
 
-def _create_pages(settings: Settings, metrics: Metrics) -> Pages:
-    return Pages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages"))
+def _create_pages(settings: Settings, metrics: Metrics) -> LargePages:
+    return LargePages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages"))
 
 
 def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on_swept: Callable[[], None]) -> Sweeper:

@@ -24,6 +24,7 @@ from prometheus_client import (
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 REJECTIONS = (
     "concurrency",
+    "connections",
     "followers",
     "large_bodies",
     "large_pages",
@@ -56,15 +57,15 @@ class HttpMetrics:
         )
         self.in_progress = Gauge(
             "sync_http_requests_in_progress",
-            "Requests that are not answered yet; without streams and long polls.",
+            "Requests whose response is not complete yet; without streams and long polls.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._rejected = Counter(
             "sync_http_requests_rejected",
-            "Requests refused by a limit: `concurrency`, `followers`, `large_bodies` or `large_pages` (503), `rate` "
-            "(429), or before they became a request of the application: `not_http` (400, 501), `slow_headers` (408), "
-            "`large_headers` (431).",
+            "Requests refused by a limit: `rate` (429), `concurrency`, `connections`, `followers`, "
+            "`large_bodies` or `large_pages` (429 or 503), or before they became a request of the application: "
+            "`not_http` (400, 501), `slow_headers` (408), `large_headers` (431).",
             ("reason",),
             registry=registry,
         )

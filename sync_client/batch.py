@@ -1,9 +1,9 @@
 """Splits events into batches that the service accepts."""
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from sync_client.connection import encode_json
 from sync_client.models import NewEvent
 
 BATCH_EVENTS = 1000
@@ -16,7 +16,7 @@ def split_batches(events: Iterable[NewEvent]) -> Iterator[list[dict[str, Any]]]:
     size_bytes = 0
     for event in events:
         body = event.body() | {"idempotency_key": event.idempotency_key}
-        event_bytes = len(json.dumps(body, ensure_ascii=False).encode())
+        event_bytes = len(encode_json(body))
         if batch and (len(batch) == BATCH_EVENTS or size_bytes + event_bytes > BATCH_BYTES):
             yield batch
             batch, size_bytes = [], 0

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from sync_client.errors import InvalidCall
 from sync_client.models import Event
 
 EVENT_DIGITS = 12
@@ -36,11 +37,11 @@ class Bookmark:
         """Read what `str` wrote, or a cursor of the service.
 
         Raises:
-            ValueError: it is neither.
+            InvalidCall: it is neither.
         """
         found = _TEXT.fullmatch(text)
         if not found:
-            raise ValueError("this is not a cursor")
+            raise InvalidCall("this is not a cursor")
         position = found["position"]
         return cls(found["cursor"], int(position) if position else None, found["event"])
 

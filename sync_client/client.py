@@ -1,47 +1,66 @@
-"""The client: records events, reads them, and follows the feed."""
+"""The clients: `SyncClient` for asyncio, `BlockingSyncClient` without it. Both have the same methods."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
-from uuid import UUID
 
 import httpx
 from pydantic import TypeAdapter
 
-from sync_client.batch import split_batches
-from sync_client.connection import Connection, OnRetry
-from sync_client.cursor import CursorStore
-from sync_client.errors import Refused
-from sync_client.feed import Feed
-from sync_client.link import next_page
-from sync_client.models import Change, Created, CreatedBatch, Event, EventType, NewEvent
+from sync_client.changes import Changes
+from sync_client.connection import Connection, Hooks, OnExchange, OnRetry
+from sync_client.deliveries import Deliveries
+from sync_client.errors import InvalidCall
+from sync_client.events import Events
+from sync_client.face import AsyncFace, BlockingFace, Face, Face_co, operation
+from sync_client.files import Files
+from sync_client.models import Health
+from sync_client.resource import Resource
 from sync_client.retry import RetryPolicy
+from sync_client.subscriptions import Subscriptions
 from sync_client.token import Token, TokenSource
+from sync_client.version import __version__
 
-LIST_PAGE_EVENTS = 100
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
-FOLLOW_PATIENCE_SECONDS = 3600.0
 
-_CREATED = TypeAdapter(Created)
-_CREATED_BATCH = TypeAdapter(CreatedBatch)
-_EVENT = TypeAdapter(Event)
-_EVENTS = TypeAdapter(tuple[Event, ...])
+_HEALTH = TypeAdapter(Health)
 
 
-class SyncClient:
-    """One service, as an async context manager; any number of tasks may share it.
+class _Client(Resource[Face_co]):
+    """The operations, in groups; those used most are methods of the client itself."""
+
+    def __init__(self, connection: Connection, face: Face_co) -> None:
+        super().__init__(connection, face)
+        self.events = Events(connection, face)
+        self.files = Files(connection, face)
+        self.changes = Changes(connection, face)
+        self.subscriptions = Subscriptions(connection, face)
+        self.deliveries = Deliveries(connection, face)
+
+    create = Events.create
+    create_many = Events.create_many
+    get = Events.get
+    list = Events.list
+    follow = Changes.follow
+
+    @operation
+    async def health(self) -> Health:
+        """How the service is, also when it is `unhealthy`. Needs no token, and asks once."""
+        return await self._connection.ask_once("health", _HEALTH, lambda status: status in {200, 503})
+
+
+class SyncClient(_Client[AsyncFace]):
+    """One service, for asyncio, as an async context manager; any number of tasks may share it and its connections.
 
     `token` is a bearer token, or a callable, plain or async, that gives one: it is asked first when a token is needed,
-    and again each time that the service refuses the last one. Whatever may succeed later is tried again as `policy`
-    says; `on_retry(error, seconds)` is called before each further attempt.
+    and again each time that the service refuses the last one. What may succeed later is retried as `policy` says;
+    `max_retries` is a short way to say how often. `on_retry(error, seconds)` is called before each further attempt,
+    `on_exchange(exchange)` after every attempt, for logs. `transport` and `limits` are httpx's.
 
     Every method raises, beside what it says itself:
+        InvalidCall: the call itself is wrong; nothing was sent.
         Unavailable: the service was out of reach or busy for too long.
         Refused: the service refuses the request; `Unauthorized`, `NotFound`, `Invalid` and others are kinds of it.
-        UnexpectedAnswer: somebody else answers at this address.
+        UnexpectedAnswer: something else answers at this address.
     """
 
     def __init__(
@@ -49,17 +68,20 @@ class SyncClient:
         base_url: str,
         token: Token,
         *,
-        timeout: httpx.Timeout = TIMEOUT,
+        timeout: httpx.Timeout | float = TIMEOUT,
         policy: RetryPolicy | None = None,
-        on_retry: OnRetry = lambda _error, _seconds: None,
+        max_retries: int | None = None,
+        on_retry: OnRetry | None = None,
+        on_exchange: OnExchange | None = None,
+        limits: httpx.Limits | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=transport)
-        self._policy = policy or RetryPolicy()
-        self._connection = Connection(self._http, TokenSource(token), self._policy, on_retry)
+        http = httpx.AsyncClient(transport=transport, **_http_options(base_url, timeout, limits))
+        face = AsyncFace(http)
+        super().__init__(_connect(face, token, _policy(policy, max_retries), on_retry, on_exchange), face)
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
+        await self.face.http.__aenter__()
         return self
 
     async def __aexit__(
@@ -68,119 +90,74 @@ class SyncClient:
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        await self._http.__aexit__(kind, error, traceback)
+        await self.face.http.__aexit__(kind, error, traceback)
 
-    async def create(
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.face.http.aclose()
+
+
+class BlockingSyncClient(_Client[BlockingFace]):
+    """`SyncClient` without asyncio, as a context manager; any number of threads may share it and its connections.
+
+    The arguments and the errors are those of `SyncClient`; callables have to be plain.
+    """
+
+    def __init__(
         self,
-        file_id: UUID | str,
-        event_type: EventType,
-        metadata: Mapping[str, Any] | None = None,
+        base_url: str,
+        token: Token,
         *,
-        idempotency_key: str | None = None,
-    ) -> Created:
-        """Record one event; returns once it is on disk. All attempts carry the same idempotency key.
+        timeout: httpx.Timeout | float = TIMEOUT,
+        policy: RetryPolicy | None = None,
+        max_retries: int | None = None,
+        on_retry: OnRetry | None = None,
+        on_exchange: OnExchange | None = None,
+        limits: httpx.Limits | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        face = BlockingFace(httpx.Client(transport=transport, **_http_options(base_url, timeout, limits)))
+        super().__init__(_connect(face, token, _policy(policy, max_retries), on_retry, on_exchange), face)
 
-        Give a key of your own to be able to repeat the call, after `Unavailable` or a crash, without a second event.
-        """
-        given = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
-        event = NewEvent(file_id, event_type, metadata, **given)
-        headers = {"Idempotency-Key": event.idempotency_key}
-        created, answered = await self._connection.post("sync-events", _CREATED, event.body(), headers)
-        return created.model_copy(update={"replayed": answered.get("Idempotency-Replayed") == "true"})
+    def __enter__(self) -> Self:
+        self.face.http.__enter__()
+        return self
 
-    async def create_many(self, events: Iterable[NewEvent]) -> Sequence[UUID]:
-        """Record events in their order; returns their ids in the same order.
-
-        A request has at most a thousand events and 3 MiB, and is halved when the service accepts less. Each request is
-        one transaction. After an error the first batches may be recorded. Repeat the call with the same objects, or
-        with the same keys: what is recorded already gets its first id again.
-        """
-        ids: list[UUID] = []
-        for batch in split_batches(events):
-            ids += await self._create_batch(batch)
-        return ids
-
-    async def _create_batch(self, batch: Sequence[dict[str, Any]]) -> Sequence[UUID]:
-        try:
-            created, _ = await self._connection.post("sync-events/batch", _CREATED_BATCH, {"events": batch})
-        except Refused as refused:
-            if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or len(batch) == 1:
-                raise
-            half = len(batch) // 2
-            return [*await self._create_batch(batch[:half]), *await self._create_batch(batch[half:])]
-        return created.event_ids
-
-    async def get(self, event_id: UUID | str) -> Event:
-        """One event.
-
-        Raises:
-            ValueError: `event_id` is no UUID.
-            NotFound: there is no such event.
-        """
-        event, _ = await self._connection.get(f"sync-events/{UUID(str(event_id))}", _EVENT)
-        return event
-
-    async def list(
+    def __exit__(
         self,
-        *,
-        event_type: EventType | None = None,
-        processed: bool | None = None,
-        file_id: UUID | str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        anomaly: bool | None = None,
-        state: str | None = None,
-    ) -> AsyncIterator[Event]:
-        """Events that meet all the filters, newest first, page by page as they are asked for.
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.face.http.__exit__(kind, error, traceback)
 
-        Events recorded meanwhile are not listed. To see everything that happens, `follow` the feed.
-        """
-        filters = {
-            "event_type": event_type,
-            "processed": None if processed is None else str(processed).lower(),
-            "file_id": file_id,
-            "created_after": created_after and created_after.isoformat(),
-            "created_before": created_before and created_before.isoformat(),
-            "anomaly": None if anomaly is None else str(anomaly).lower(),
-            "state": state,
-        }
-        given = {name: str(value) for name, value in filters.items() if value is not None}
-        query: httpx.QueryParams | None = httpx.QueryParams({**given, "limit": LIST_PAGE_EVENTS})
-        lowest: int | None = None
-        while query is not None:
-            page, headers = await self._connection.get("sync-events", _EVENTS, query)
-            for event in page:
-                # What is recorded between two pages pushes events that were seen to the next one.
-                if lowest is None or event.position < lowest:
-                    lowest = event.position
-                    yield event
-            query = next_page(headers)
+    def close(self) -> None:
+        """Close the connections."""
+        self.face.http.close()
 
-    def follow(
-        self,
-        cursor: str | None = None,
-        *,
-        store: CursorStore | None = None,
-        event_types: Sequence[EventType] = (),
-        file_id: UUID | str | None = None,
-    ) -> AsyncGenerator[Change, None]:
-        """Every change after `cursor` (None: from the beginning, `latest`: from now on), in order, for ever.
 
-        With a `store` it goes on where that says, and at `cursor` only the first time. What is saved is behind what was
-        handed out: a change counts as done once the next one is asked for. So after a crash some changes come again, at
-        most those of the last second or page, and none is left out. `Change.cursor` is where each ends: kept in one
-        transaction with what the change brings about, it makes the effect exactly once.
+def _http_options(base_url: str, timeout: httpx.Timeout | float, limits: httpx.Limits | None) -> dict[str, Any]:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise InvalidCall(f"the address of the service is no URL: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidCall("the address of the service must begin with http:// or https:// and name a host")
+    headers = {"User-Agent": f"sync-client/{__version__}"}
+    options: dict[str, Any] = {"base_url": url, "timeout": timeout, "headers": headers}
+    return options if limits is None else options | {"limits": limits}
 
-        Outages are waited for without end, `Retry-After` for up to an hour. Close the iterator (`contextlib.aclosing`)
-        to have the last cursor saved at once.
 
-        Raises:
-            ValueError: `cursor` is none.
-            GapError: the feed left something out.
-            CursorStoreError: the cursor cannot be loaded or saved.
-            BadRequest: the cursor is not of this service or belongs to other filters.
-            CursorExpired: what follows the cursor is no longer kept.
-            EventsLost, a kind of it: the service has lost events that were read.
-        """
-        policy = replace(self._policy, endless=True, patience_seconds=FOLLOW_PATIENCE_SECONDS)
-        return Feed(self._connection, policy, event_types=event_types, file_id=file_id).follow(cursor, store)
+def _policy(policy: RetryPolicy | None, max_retries: int | None) -> RetryPolicy:
+    if max_retries is None:
+        return policy or RetryPolicy()
+    if policy is not None:
+        raise InvalidCall("give `policy` or `max_retries`, and not both")
+    return RetryPolicy(attempts=max_retries + 1)
+
+
+def _connect(
+    face: Face, token: Token, policy: RetryPolicy, on_retry: OnRetry | None, on_exchange: OnExchange | None
+) -> Connection:
+    given = {name: hook for name, hook in (("on_retry", on_retry), ("on_exchange", on_exchange)) if hook}
+    return Connection(face, TokenSource(face, token), policy, Hooks(**given))  # type: ignore[arg-type]  # of two kinds

@@ -1,7 +1,5 @@
 """Where a follower remembers its cursor: in a file, or wherever two callables put it."""
 
-import asyncio
-import inspect
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -15,17 +13,17 @@ MAX_BYTES = 2048  # no cursor is as long
 
 
 class CursorStore(Protocol):
-    """Keeps one cursor, a line of printable ASCII."""
+    """Keeps one cursor, a line of printable ASCII. Both methods may be plain or async."""
 
-    async def load(self) -> str | None:
+    def load(self) -> str | Awaitable[str | None] | None:
         """The cursor saved last; None when there is none yet."""
 
-    async def save(self, cursor: str) -> None:
+    def save(self, cursor: str, /) -> Awaitable[None] | None:
         """Keep `cursor` from now on."""
 
 
 class CursorCalls:
-    """A store of two callables, plain or async. What they raise reaches whoever follows."""
+    """A store of two callables, plain or async. What they raise reaches the follower's caller."""
 
     def __init__(
         self,
@@ -35,44 +33,30 @@ class CursorCalls:
         self._load = load
         self._save = save
 
-    async def load(self) -> str | None:
+    def load(self) -> str | Awaitable[str | None] | None:
         """See `CursorStore`."""
-        loaded = self._load()
-        return await loaded if inspect.isawaitable(loaded) else loaded
+        return self._load()
 
-    async def save(self, cursor: str) -> None:
+    def save(self, cursor: str) -> Awaitable[None] | None:
         """See `CursorStore`."""
-        saved = self._save(cursor)
-        if inspect.isawaitable(saved):
-            await saved
+        return self._save(cursor)
 
 
 class CursorFile:
     """A store in a file that is replaced as a whole and flushed to disk: a crash leaves the old cursor or the new one.
 
-    One follower at a time may use it.
+    One follower at a time may use it. An async follower loads and saves it in a thread.
     """
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
 
-    async def load(self) -> str | None:
+    def load(self) -> str | None:
         """See `CursorStore`.
 
         Raises:
             CursorStoreError: the file cannot be read, or holds something else.
         """
-        return await asyncio.to_thread(self._read)
-
-    async def save(self, cursor: str) -> None:
-        """See `CursorStore`.
-
-        Raises:
-            CursorStoreError: the file cannot be written.
-        """
-        await asyncio.to_thread(self._write, cursor)
-
-    def _read(self) -> str | None:
         try:
             with self._path.open("rb") as stream:
                 content = stream.read(MAX_BYTES)
@@ -86,7 +70,12 @@ class CursorFile:
             raise CursorStoreError(f"{self._path} holds no cursor; move it away to begin anew") from error
         return text
 
-    def _write(self, cursor: str) -> None:
+    def save(self, cursor: str) -> None:
+        """See `CursorStore`.
+
+        Raises:
+            CursorStoreError: the file cannot be written.
+        """
         folder = self._path.parent
         try:
             descriptor, draft = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)

@@ -15,9 +15,18 @@ class Unavailable(SyncError):
     A request that was to record something may have succeeded: repeat it with the same idempotency key.
     """
 
-    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after_seconds: float = 0.0, *, not_acted_on: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.not_acted_on = not_acted_on  # the service has surely done nothing: a repetition is safe
+
+
+class InvalidCall(SyncError, ValueError):
+    """The call itself is wrong, and nothing was sent: an id that is no UUID, a closed client, an empty token."""
+
+
+class SignatureRefused(SyncError, ValueError):
+    """A webhook that does not prove that it was signed with the secret, now, or is no message of the service."""
 
 
 class UnexpectedAnswer(SyncError):
@@ -35,10 +44,11 @@ class CursorStoreError(SyncError):
 class Refused(SyncError):
     """The service refuses this request for good; `problem` says why. Its subclasses are the reasons with names."""
 
-    def __init__(self, status: int, problem: Problem) -> None:
+    def __init__(self, status: int, problem: Problem, request_id: str | None = None) -> None:
         super().__init__(_describe(status, problem))
         self.status = status
         self.problem = problem
+        self.request_id = request_id  # names the request in the service's log
 
 
 class BadRequest(Refused):
@@ -54,11 +64,15 @@ class Forbidden(Refused):
 
 
 class NotFound(Refused):
-    """404: there is no such event, or no Sync Service at this address."""
+    """404: there is no such thing, or no Sync Service at this address."""
 
 
 class Conflict(Refused):
     """409: the state of things does not allow this."""
+
+
+class PreconditionFailed(Refused):
+    """412: it was changed since its `etag` was read."""
 
 
 class CursorExpired(Refused):
@@ -103,15 +117,15 @@ _BY_STATUS: dict[int, type[Refused]] = {
     404: NotFound,
     409: Conflict,
     410: CursorExpired,
+    412: PreconditionFailed,
     422: Invalid,
 }
 
 
-def refusal(status: int, problem: Problem) -> Refused:
-    """The error that belongs to an answer with this status and problem."""
-    if problem.type == LOST_EVENT_TYPE:
-        return EventsLost(status, problem)
-    return _BY_STATUS.get(status, Refused)(status, problem)
+def refusal(status: int, problem: Problem, request_id: str | None) -> Refused:
+    """The error that belongs to a response with this status and problem."""
+    kind = EventsLost if problem.type == LOST_EVENT_TYPE else _BY_STATUS.get(status, Refused)
+    return kind(status, problem, request_id)
 
 
 def _describe(status: int, problem: Problem) -> str:

@@ -1,17 +1,19 @@
 """Follows the feed by long polls, proves that nothing is missing, and remembers how far the consumer is."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
+import httpx
 from pydantic import TypeAdapter
 
 from sync_client.bookmark import Bookmark
 from sync_client.connection import Connection
 from sync_client.continuity import check_continuity, check_same_event
-from sync_client.cursor import CursorStore
+from sync_client.cursor import CursorFile, CursorStore
+from sync_client.face import Face
 from sync_client.models import Change, ChangePage
 from sync_client.retry import RetryPolicy
 
@@ -20,6 +22,8 @@ PAGE_CHANGES = 500
 WAIT_SECONDS = 30  # proxies commonly end what is silent for 60 seconds
 SAVE_SECONDS = 1.0
 IDLE_SECONDS = 0.2  # after an answer without news, which a service that is ending gives at once
+
+Query = str | int | list[str]
 
 _PAGE = TypeAdapter(ChangePage)
 
@@ -45,9 +49,11 @@ class Feed:
 
     async def follow(self, start: str | None, store: CursorStore | None) -> AsyncGenerator[Change, None]:
         """The changes after what `store` remembers, else after `start`, for ever."""
-        remembered = await store.load() if store else None
+        face = self._connection.face
+        saved = None if store is None else _Saved(face, store)
+        remembered = await saved.load() if saved else None
         bookmark = _begin(remembered if remembered is not None else start)
-        progress = _Progress(store, bookmark if remembered is not None else None)
+        progress = _Progress(saved, bookmark if remembered is not None else None)
         try:
             while True:
                 page = await self._page(bookmark)
@@ -64,29 +70,58 @@ class Feed:
                     await progress.take(reached)
                 await progress.finish_page(end)
                 if end == bookmark:
-                    await asyncio.sleep(IDLE_SECONDS)
+                    await face.sleep(IDLE_SECONDS)
                 bookmark = end
         finally:
             await progress.save()
 
+    async def pages(self, start: str | None) -> AsyncGenerator[ChangePage, None]:
+        """The pages after `start` up to the end of the ledger."""
+        bookmark, has_more = _begin(start), True
+        while has_more:
+            query: dict[str, Query] = {**self._filter, "limit": PAGE_CHANGES}
+            page = await self._get(bookmark, query | ({} if bookmark.cursor is None else {"cursor": bookmark.cursor}))
+            bookmark, has_more = Bookmark(page.cursor, page.to_position), page.has_more
+            yield page
+
     async def _page(self, bookmark: Bookmark) -> ChangePage:
-        query: dict[str, str | int | list[str]] = {**self._filter, "limit": PAGE_CHANGES, "wait": WAIT_SECONDS}
+        query: dict[str, Query] = {**self._filter, "limit": PAGE_CHANGES, "wait": WAIT_SECONDS}
         if bookmark.cursor is None:
             query["limit"] = 1  # so that there soon is a cursor to come back to
         else:
             query["cursor"] = bookmark.cursor
         if bookmark.cursor == LATEST:
             query["wait"] = 0  # so that the place to begin at is remembered before anything comes
-        page, _ = await self._connection.get("changes", _PAGE, query, policy=self._policy, wait_seconds=WAIT_SECONDS)
+        return await self._get(bookmark, query, wait_seconds=WAIT_SECONDS)
+
+    async def _get(self, bookmark: Bookmark, query: dict[str, Query], wait_seconds: int = 0) -> ChangePage:
+        page, _ = await self._connection.get(
+            "changes", _PAGE, httpx.QueryParams(query), policy=self._policy, wait_seconds=wait_seconds
+        )
         check_continuity(page, after=bookmark.position, filtered=bool(self._filter))
         check_same_event(page, bookmark)
         return page
 
 
+class _Saved:
+    """A store, called as the face can; only that of a file waits for the disk."""
+
+    def __init__(self, face: Face, store: CursorStore) -> None:
+        self._store = store
+        self._call: Callable[..., Awaitable[Any]] = face.call_blocking if isinstance(store, CursorFile) else face.call
+
+    async def load(self) -> str | None:
+        loaded: str | None = await self._call(self._store.load)
+        return loaded
+
+    async def save(self, cursor: str) -> None:
+        await self._call(self._store.save, cursor)
+
+
 class _Progress:
     """What the consumer has taken, and what of that is saved: at least every second, every page, and at the end."""
 
-    def __init__(self, store: CursorStore | None, saved: Bookmark | None) -> None:
+    def __init__(self, store: _Saved | None, saved: Bookmark | None) -> None:
         self._store = store
         self._saved = self._taken = saved
         self._saved_at = time.monotonic()

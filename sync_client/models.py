@@ -26,11 +26,13 @@ class NewEvent:
         return event if self.metadata is None else event | {"metadata": dict(self.metadata)}
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What the service sends. Immutable; unknown members are left out."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Event(_Answer):
+class Event(Answer):
     """One event of the ledger, and how its processing stood when the answer was made.
 
     `event_type`, `anomaly` and `state` are plain texts, because a newer service may have more of them.
@@ -57,20 +59,20 @@ class Change(Event):
     cursor: str = ""
 
 
-class Created(_Answer):
+class Created(Answer):
     """The event is committed and flushed to disk; `replayed` says that an earlier attempt had done it."""
 
     event_id: UUID
     replayed: bool = False
 
 
-class CreatedBatch(_Answer):
+class CreatedBatch(Answer):
     """The answer to a batch: ids in the order of the events."""
 
     event_ids: tuple[UUID, ...]
 
 
-class ChangePage(_Answer):
+class ChangePage(Answer):
     """A page of the feed, which covers the positions `from_position` to `to_position`; `cursor` leads on from there."""
 
     changes: tuple[Change, ...]
@@ -81,7 +83,48 @@ class ChangePage(_Answer):
     to_position: int
 
 
-class FieldError(_Answer):
+class FileSubscription(Answer):
+    """How far a subscription is with a file."""
+
+    subscription_id: UUID
+    status: str
+    delivered_position: int | None
+    pending: int
+    dead: int
+    behind: bool
+
+
+class FileState(Answer):
+    """A file's state: `present`, `deleted`, or `unknown` while its first event is unprocessed."""
+
+    file_id: UUID
+    state: str
+    revision: int
+    last_event_id: UUID | None
+    last_event_type: str | None
+    last_position: int | None
+    pending_events: int
+    updated_at: datetime | None
+    subscriptions: tuple[FileSubscription, ...] = ()
+
+
+class Health(Answer):
+    """How the service is: `healthy`, `degraded` while it refuses events, or `unhealthy` without its database."""
+
+    status: str
+    service: Literal["sync-service"]
+    database: str
+    timestamp: AwareDatetime
+    version: str
+    writes: str | None = None
+    writes_refused_reason: str | None = None
+    unprocessed_events: int | None = None
+    oldest_unprocessed_age_seconds: float | None = None
+    set_aside_events: int | None = None
+    last_sweep_at: datetime | None = None
+
+
+class FieldError(Answer):
     """One thing wrong with a request: where, what, and its kind."""
 
     loc: tuple[str | int, ...]
@@ -89,7 +132,7 @@ class FieldError(_Answer):
     type: str
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """Problem details (RFC 9457). What a kind of problem adds of its own is in `model_extra`."""
 
     model_config = ConfigDict(extra="allow")

@@ -1,12 +1,12 @@
 """Where the bearer token comes from, and when it is asked for again."""
 
-import asyncio
-import inspect
 import re
 from collections.abc import Awaitable, Callable
 
-Token = str | Callable[[], str | Awaitable[str]]
+from sync_client.errors import InvalidCall
+from sync_client.face import Face
 
+Token = str | Callable[[], str | Awaitable[str]]
 
 _VISIBLE = re.compile(r"[!-~]+")
 
@@ -15,21 +15,22 @@ class TokenSource:
     """Keeps the token until the service refuses it, then asks once for another, however many requests wait for it.
 
     Raises:
-        ValueError: the token has characters that no token has.
+        InvalidCall: the token has characters that no token has.
     """
 
-    def __init__(self, token: Token) -> None:
+    def __init__(self, face: Face, token: Token) -> None:
         if isinstance(token, str):
             _check(token)
+        self._face = face
         self._source = token
         self._token: str | None = None
-        self._asking = asyncio.Lock()
+        self._asking = face.lock()
 
     async def get(self) -> str:
         """The token to send.
 
         Raises:
-            ValueError: the callable gave no token. What it raises itself is passed on.
+            InvalidCall: the callable gave no token. What it raises itself is passed on.
         """
         async with self._asking:
             if self._token is None:
@@ -47,11 +48,10 @@ class TokenSource:
     async def _ask(self) -> str:
         if not callable(self._source):
             return self._source
-        asked = self._source()
-        return _check(await asked if inspect.isawaitable(asked) else asked)
+        return _check(await self._face.call(self._source))
 
 
 def _check(token: str) -> str:
     if not _VISIBLE.fullmatch(token):
-        raise ValueError("the token has characters that no token has, or none at all")
+        raise InvalidCall("the token has characters that no token has, or none at all")
     return token

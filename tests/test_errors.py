@@ -99,7 +99,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     [
         ("not-found", 404, "not-found", "There is no such resource."),
         ("conflict", 409, "conflict", "Not now."),
-        ("unavailable", 503, "unavailable", "The service cannot answer this now; try again."),
+        ("unavailable", 503, "unavailable", "The service cannot respond to this now; try again."),
         ("teapot", 418, "teapot", "No coffee here."),
     ],
 )

@@ -21,8 +21,7 @@ SQLITE = """'["' || replace(event_types, ' ', '","') || '"]'"""
 def upgrade() -> None:
     """Apply. A replica of the release before writes the text, and the list follows it in the same statement."""
     if op.get_context().dialect.name == "postgresql":
-        # It rewrites a table of a few hundred rows. It must not wait long: all who come after it would wait too.
-        op.execute("SET LOCAL lock_timeout = '3s'")
+        # It rewrites a table of a few hundred rows.
         _add_column("JSONB", POSTGRESQL, "STORED")
     else:
         _add_column("JSON", SQLITE, "VIRTUAL")

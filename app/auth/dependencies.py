@@ -16,6 +16,7 @@ from app.auth.errors import Reason, ScopeMissing, TokenRejected
 from app.auth.keys import KeySource
 from app.auth.local import LOCAL_ALGORITHM, LOCAL_ISSUER
 from app.auth.token import ClaimRules, Principal, Scope, VerifiedToken, check_claims, read_header
+from app.concurrency.fair_semaphore import caller
 from app.config import Settings
 from app.log.request_line import bind_request_fields
 from app.metrics import Metrics
@@ -100,7 +101,7 @@ def _signed_payload(token: str, key: Key, algorithm: str) -> bytes:
 async def authenticate(request: Request) -> Principal:
     """The caller that sent `request`, verified by `request.state.verifier`.
 
-    It is kept on `request.state.principal`, and the log lines that follow carry `subject`.
+    It is kept on `request.state.principal`. The log lines that follow carry `subject`, and permits count for it.
 
     Raises:
         TokenRejected: 401.
@@ -112,6 +113,7 @@ async def authenticate(request: Request) -> Principal:
     verifier: TokenVerifier = request.state.verifier
     principal = await verifier.verify(_bearer_token(request.headers.getlist("Authorization")))
     request.state.principal = principal
+    caller.set(principal.subject)
     bind_request_fields(subject=principal.subject)
     return principal
 

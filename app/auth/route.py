@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from app.auth.dependencies import Permission
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
 from app.auth.token import Scope
+from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.concurrency.gcra import allow
 from app.config import Settings
 from app.database.errors import DatabaseUnavailable
@@ -96,9 +97,10 @@ class AuthenticatedRoute(APIRoute):
                 await permission.check(request)
             limit_rate(request)
             check_query(request, parameters)
-            if self.body_field is not None:
-                require_json(request)
             try:
+                if self.body_field is not None:
+                    require_json(request)
+                    await request.body()
                 return await handler(request)
             finally:
                 request.release()
@@ -118,22 +120,27 @@ class AuthenticatedRoute(APIRoute):
             request.receive,
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
-            semaphore=state.body_semaphore,
+            large_bodies=state.large_bodies,
         )
 
 
 def limit_rate(request: Request) -> None:
-    """Refuse a request beyond the rate of its subject; the token must be verified already.
+    """Refuse a request beyond the rate of its subject, or beyond its share of those under way.
+
+    The token must be verified already.
 
     Raises:
-        RateLimited: 429.
+        RateLimited, ConcurrencyLimited: 429.
     """
-    limiter: RateLimiter | None = request.state.rate_limiter
+    state = request.state
+    subject: str = state.principal.subject
+    state.open_request.belong_to(subject)
+    limiter: RateLimiter | None = state.rate_limiter
     if limiter is None:
         return
-    wait_seconds = limiter.take(request.state.principal.subject)
+    wait_seconds = limiter.take(subject)
     if wait_seconds is not None:
-        request.state.metrics.http.rejected("rate")
+        state.metrics.http.rejected("rate")
         raise RateLimited(wait_seconds)
 
 
@@ -180,6 +187,7 @@ def token_problems(scope: Scope) -> list[ProblemError]:
         ScopeMissing(scope),
         Unprocessable(INVALID_QUERY, errors=[unknown]),
         RateLimited(wait_seconds=1),
+        ConcurrencyLimited("connections to the database"),
         TooManyUnderWay(),
         DatabaseUnavailable(),
         KeysUnavailable(),

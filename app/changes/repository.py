@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import Change, ChangeFilter
 from app.database.types import database_now
-from app.events.models import LedgerHead, LedgerIdentity, SyncEvent
+from app.events.models import LedgerIdentity, SyncEvent, head_position
 from app.events.repository import EVENT_JSON
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the filter's types may be rare
@@ -65,19 +65,20 @@ class ChangeRepository:
         The head is at least `asked`, the position of an earlier cursor, unless the ledger ends before it.
         """
         oldest = select(func.min(SyncEvent.position)).scalar_subquery()
-        position: ColumnElement[int] = LedgerHead.position.expression
+        head = select(head_position().label("position")).subquery("head")
+        position: ColumnElement[int] = head.c.position
         if self._through is not None:
             position = func.least(position, max(self._through, asked))
-        event_id = select(SyncEvent.id).where(SyncEvent.position == position).correlate(LedgerHead)
+        event_id = select(SyncEvent.id).where(SyncEvent.position == position).correlate(head)
         query = select(
             position,
             func.coalesce(oldest - 1, position),
             LedgerIdentity.ledger_id,
             event_id.scalar_subquery(),
             select(SyncEvent.id).where(SyncEvent.position == asked).scalar_subquery(),
-            LedgerHead.position,
+            head.c.position,
         )
-        query = query.join_from(LedgerHead, LedgerIdentity, LedgerIdentity.id == LedgerHead.id)
+        query = query.select_from(head).join(LedgerIdentity, true())
         return FeedHead(*(await self._session.execute(query)).one())
 
     async def get_age_seconds(self, position: int) -> float:

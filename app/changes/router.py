@@ -19,7 +19,7 @@ from app.changes.cursor import (
 from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, ChangesQuery, FollowQuery
 from app.changes.service import ChangeService, TooManyFollowers
 from app.errors import FieldError, Unprocessable
-from app.http.dependencies import ChangePlace
+from app.http.dependencies import ChangePermit
 from app.http.middleware import cancel_on_disconnect
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
@@ -50,9 +50,10 @@ async def take_follower_slot(
     """Hold a follower slot for a stream until its last byte is sent or its client disconnects.
 
     Raises:
+        ConcurrencyLimited: 429.
         TooManyFollowers: 503.
     """
-    with changes.follower_slot("stream"):
+    async with changes.follower_slot("stream"):
         request.state.open_request.become_long_lived()
         yield
 
@@ -93,7 +94,7 @@ LastEventId = Annotated[str | None, Depends(get_last_event_id)]
     ),
 )
 async def list_changes(
-    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, permit: ChangePlace
+    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, permit: ChangePermit
 ) -> Response:
     """Events in the order of their positions, after a cursor.
 
@@ -102,16 +103,16 @@ async def list_changes(
     events is short.
     """
     change_filter = query.change_filter()
-    await permit.take(query.limit)
+    await permit.acquire(query.limit)
     page = await changes.read_page(query.cursor, change_filter, limit=query.limit)
     if query.wait and not page.changes:
-        permit.give_back()
-        with changes.follower_slot("long_poll"):
+        permit.release()
+        async with changes.follower_slot("long_poll"):
             request.state.open_request.become_long_lived()
             waiting = changes.wait_for_page(page, change_filter, limit=query.limit, wait_seconds=query.wait)
             page = await cancel_on_disconnect(request, waiting)
-        await permit.take(len(page.changes))
-    return PageResponse(permit.fill(page.encode()))
+        await permit.acquire(len(page.changes))
+    return PageResponse(page.encode())
 
 
 @router.get(

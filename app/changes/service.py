@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from app.auth.token import Principal
@@ -11,6 +11,7 @@ from app.changes.cursor import ChangeFilter
 from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import Broadcast, ChangeStream
 from app.changes.tail import Tail
+from app.concurrency.fair_semaphore import FairSemaphore, caller
 from app.config import Settings
 from app.database.engine import Database
 from app.errors import Unavailable
@@ -24,36 +25,8 @@ class TooManyFollowers(Unavailable):
     detail = "Too many streams and long polls are open here; try again, or read pages without `wait`."
 
 
-class FollowerLimit:
-    """Limits the long-lived requests of one process to `limit`; `on_reject` is called for each refused follower."""
-
-    def __init__(self, limit: int, metrics: ChangeMetrics, on_reject: Callable[[], None]) -> None:
-        self._limit = limit
-        self._taken = 0
-        self._metrics = metrics
-        self._on_reject = on_reject
-
-    @contextmanager
-    def slot(self, kind: str) -> Iterator[None]:
-        """Hold a follower slot for a `stream` or a `long_poll` while the block runs.
-
-        Raises:
-            TooManyFollowers: 503.
-        """
-        if self._taken >= self._limit:
-            self._on_reject()
-            raise TooManyFollowers
-        self._taken += 1
-        self._metrics.followers[kind].inc()
-        try:
-            yield
-        finally:
-            self._taken -= 1
-            self._metrics.followers[kind].dec()
-
-
 class ChangeService:
-    """Serves all readers of one process. `on_reject` is called for each follower beyond `max_change_streams`."""
+    """Serves all readers of one process. `on_reject` is called for each follower that is refused."""
 
     def __init__(
         self, database: Database, settings: Settings, metrics: ChangeMetrics, on_reject: Callable[[], None]
@@ -65,20 +38,33 @@ class ChangeService:
         )
         self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
         self._broadcast = Broadcast(self._tail)
-        self._follower_limit = FollowerLimit(settings.max_change_streams, metrics, on_reject)
+        self._followers = FairSemaphore(
+            settings.max_change_streams,
+            resource="streams and long polls",
+            busy=TooManyFollowers,
+            timeout_seconds=settings.database_pool_timeout,
+            on_reject=on_reject,
+        )
         self._keep_alive_seconds = settings.changes_keep_alive
         self._metrics = metrics
         self.start = self._tail.start
         self.close = self._tail.close
         self.stop = self._tail.stop
 
-    def follower_slot(self, kind: str) -> AbstractContextManager[None]:
+    @asynccontextmanager
+    async def follower_slot(self, kind: str) -> AsyncIterator[None]:
         """Hold a follower slot for a `stream` or a `long_poll` while the block runs.
 
         Raises:
+            ConcurrencyLimited: 429.
             TooManyFollowers: 503.
         """
-        return self._follower_limit.slot(kind)
+        async with self._followers.hold(caller.get() or ""):
+            self._metrics.followers[kind].inc()
+            try:
+                yield
+            finally:
+                self._metrics.followers[kind].dec()
 
     async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
         """The page after `cursor`; see `ChangeFeed.read_page`."""

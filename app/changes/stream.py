@@ -21,6 +21,7 @@ from app.changes.cursor import (
 )
 from app.changes.feed import ChangeFeed, Page, cut_page
 from app.changes.tail import Tail
+from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 
@@ -210,7 +211,7 @@ class ChangeStream:
         breaks = self._tail.breaks
         try:
             page = await self._feed.read_on(self._reached, self._change_filter, limit=self._limit)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, ConcurrencyLimited):
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return Chunk(b"", 0, self._reached)
         self._breaks = breaks  # set after the read, which has checked that the feed position is still valid

@@ -9,16 +9,21 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import Connection, event
+import structlog
+from sqlalchemy import Connection, CursorResult, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
-from app.database.errors import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable, connection_lost, plan_outdated
+from app.errors import describe
+
+log = structlog.get_logger(__name__)
 
 BEGIN = "sqlite_begin"  # the execution option that names the statement with which SQLite begins a transaction
 CLOSE_SECONDS = 2
@@ -26,8 +31,10 @@ ISOLATION = "READ COMMITTED"  # what is read after a lock has to include what it
 WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
 
 _READ_ONLY_SERVER = "25006"
-# A connection whose peer has vanished is noticed after 20 seconds, also while it waits for a standby.
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+_USED = "sync-service: used"
+# A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
+_KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
+_RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread anew over the servers behind one name
 # PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
 _SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
 # A commit is flushed to disk before it is confirmed; the one value that promises more is kept.
@@ -48,15 +55,15 @@ class ClosableConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg h
     closes = False
     warnings = 0
 
-    def watch(self) -> None:
+    def watch(self, socket_options: Mapping[str, int]) -> None:
         """Count warnings from now on, and have the kernel look for a peer that has vanished."""
         self.add_log_listener(_count_warning)
         peer = self._transport.get_extra_info("socket")
         if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _KEEP_ALIVE.items():
+            for name, value in {**_KEEP_ALIVE, **socket_options}.items():
                 if hasattr(socket, name):
-                    peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+                    level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+                    peer.setsockopt(level, getattr(socket, name), value)
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
         if self.closes:
@@ -92,11 +99,34 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
         raise CommitUncertain
 
 
+class ReadConnection(Connection):
+    """Repeats a statement once when its connection was cut or its plan is out of date.
+
+    Only for reads, of which each is a transaction of its own: of a write nobody knows whether it was committed.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> CursorResult[Any]:
+        """Execute a statement as `Connection.execute` does."""
+        try:
+            return super().execute(*args, **options)
+        except DBAPIError as error:
+            if not connection_lost(error) and not plan_outdated(error):
+                raise
+            log.info("read repeated", reason=describe(error))
+            if connection_lost(error):
+                self.invalidate(error)
+            self.rollback()
+            return super().execute(*args, **options)
+
+    def scalar(self, *args: Any, **options: Any) -> Any:
+        """The first column of the first row, as `Connection.scalar` returns it."""
+        return self.execute(*args, **options).scalar()
+
+
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine that `settings` ask for; no connection is opened yet."""
     target = settings.database
-    connect_args = dict(target.connect_args)
-    connect_args |= _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
+    connect_args = _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
     engine = create_async_engine(
         target.url,
         connect_args=connect_args,
@@ -105,7 +135,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
         pool_timeout=settings.database_pool_timeout,
         pool_use_lifo=True,
         hide_parameters=True,
-        **({} if target.is_sqlite else {"isolation_level": ISOLATION}),
+        **({} if target.is_sqlite else {"isolation_level": ISOLATION, "pool_recycle": _RECYCLE_SECONDS}),
     )
     if target.is_sqlite:
         _prepare_sqlite(engine, settings)
@@ -121,9 +151,11 @@ def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
 
 
 def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
+    of_url = settings.database.connect_args
     arguments: dict[str, Any] = {
+        **of_url,
         "connection_class": ClosableConnection,
-        "timeout": settings.database_connect_timeout,
+        "timeout": min(settings.database_connect_timeout, of_url.get("timeout", settings.database_connect_timeout)),
         # The server's own time-out fires first; this one is for a server that no longer answers.
         "command_timeout": settings.database_statement_timeout + 1,
     }
@@ -132,9 +164,10 @@ def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
         return arguments | {
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: f"__sync_{uuid4().hex}__",
+            # Without a name each replaces the one before: to close others would reach another server connection.
+            "prepared_statement_name_func": str,
         }
-    return arguments | {"server_settings": _startup_parameters(settings)}
+    return arguments | {"server_settings": _startup_parameters(settings) | of_url.get("server_settings", {})}
 
 
 def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
@@ -178,6 +211,7 @@ def _startup_parameters(settings: Settings) -> dict[str, str]:
     return {
         "application_name": "sync-service",
         "default_transaction_isolation": ISOLATION.lower(),
+        "tcp_keepalives_idle": "60",  # the server too notices a client that has vanished
         **_for_statements(settings),
     }
 
@@ -188,17 +222,25 @@ def _prepare_postgresql(engine: AsyncEngine, settings: Settings) -> None:
     The search path that the first connection finds is kept for all: the tables are where they were at the start.
     """
     search_path: str | None = None
+    socket_options = settings.database.socket_options
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: DBAPIConnection, _record: object) -> None:
         nonlocal search_path
         driver: ClosableConnection = connection.driver_connection
-        driver.watch()
+        driver.watch(socket_options)
         cursor = connection.cursor()
         cursor.execute(_statement({}, local=False), (search_path,))
         (search_path, *_others) = cursor.fetchone() or (search_path,)
         cursor.close()
         connection.commit()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # A new one that is closed already is left to its first statement: the pool gives up after two in a row.
+        if connection.driver_connection.is_closed() and record.info.get(_USED):
+            raise DisconnectionError("the connection was cut while it was idle")
+        record.info[_USED] = True
 
     if settings.database_prepared_statements:
         return

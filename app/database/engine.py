@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
+from app.concurrency.fair_semaphore import FairSemaphore, caller
 from app.config import Settings
-from app.database.connection import BEGIN, CLOSE_SECONDS, create_engine, never_cancelled
-from app.database.errors import DAMAGE, DatabaseDamaged, Writability, database_errors
+from app.database.connection import BEGIN, CLOSE_SECONDS, ReadConnection, create_engine, never_cancelled
+from app.database.errors import DAMAGE, DatabaseDamaged, DatabaseUnavailable, Writability, database_errors
 from app.database.metrics import DatabaseMetrics, measure_pool
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
@@ -25,15 +26,36 @@ _COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
 _NO_LIMIT_SECONDS = 7 * 86_400
 
 
-class Database:
-    """One connection pool. Every method raises `DatabaseUnavailable` when the database cannot serve now."""
+class ConnectionsInUse(DatabaseUnavailable):
+    """503: all connections that requests may use are in use."""
 
-    def __init__(self, settings: Settings, metrics: DatabaseMetrics | None = None) -> None:
+    detail = "All connections to the database are in use; try again."
+
+
+class Database:
+    """One connection pool. Every method raises `DatabaseUnavailable` when the database cannot serve now.
+
+    What requests ask for, other than appends, needs a permit, and there are fewer permits than connections: so appends,
+    the sweep and the other tasks of the service find free ones. A request that gets no permit in time gets
+    `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: DatabaseMetrics | None = None,
+        on_reject: Callable[[], None] = lambda: None,
+    ) -> None:
         self.engine = create_engine(settings)
+        self._permits = FairSemaphore(
+            count_for_requests(settings),
+            resource="connections to the database",
+            busy=ConnectionsInUse,
+            timeout_seconds=settings.database_pool_timeout,
+            on_reject=on_reject,
+        )
         self.writability = Writability()
         self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
-        if metrics is not None:
-            measure_pool(self.engine, settings, metrics)
         self.is_sqlite = settings.database.is_sqlite
         self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
         if self._file is not None:
@@ -43,6 +65,7 @@ class Database:
         pooled = not settings.database_prepared_statements
         single = {} if self.is_sqlite or pooled else {"isolation_level": "AUTOCOMMIT"}
         self._single = self.engine.execution_options(**single)
+        self._single.sync_engine._connection_cls = ReadConnection  # noqa: SLF001 - an engine has no other way to say it
         self._append = self.engine.execution_options(**single, **{BEGIN: "BEGIN IMMEDIATE"})
         self._outside = self.engine.execution_options(**{BEGIN: ""})
         self._write = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
@@ -57,19 +80,21 @@ class Database:
             pooled=pooled,
         )
         self.watermark.watch(self.engine)
+        if metrics is not None:
+            measure_pool(self.engine, settings, metrics)  # last: what a check before it refuses was not taken
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session whose statements are each a snapshot of their own."""
         with self._errors():
-            async with self._readers() as session:
+            async with self._permit(), self._readers() as session:
                 yield session
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """A bare connection, for rows instead of objects, at half the cost; each statement is a snapshot of its own."""
         with self._errors():
-            async with self._single.connect() as connection:
+            async with self._permit(), self._single.connect() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -79,7 +104,7 @@ class Database:
         Without `wait_for_standbys` a failover may undo it.
         """
         with self._errors():
-            async with self._writing(), self._writers.begin() as session:
+            async with self._permit(), self._writing(), self._writers.begin() as session:
                 if self.watermark.active and not wait_for_standbys:
                     await session.execute(_COMMIT_LOCALLY)
                 yield session
@@ -136,6 +161,16 @@ class Database:
             raise
 
     @asynccontextmanager
+    async def _permit(self) -> AsyncIterator[None]:
+        """Hold a permit for the caller whose request this is; the service itself needs none."""
+        subject = caller.get()
+        if subject is None:
+            yield
+        else:
+            async with self._permits.hold(subject):
+                yield
+
+    @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         """Wait for our turn to write, in order of asking; PostgreSQL needs no turns."""
         if self._turn is None:
@@ -164,6 +199,12 @@ class Database:
             return
         if self._file is not None:
             self._file.close()
+
+
+def count_for_requests(settings: Settings) -> int:
+    """The connections that requests may use for anything but appends: three quarters of all, but for one alone."""
+    total = settings.database_pool_size + settings.database_max_overflow
+    return max(total * 3 // 4, 1)
 
 
 def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> AsyncEngine:

@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.errors import Unavailable
@@ -21,6 +22,7 @@ _DISK_REASON = "The disk of the database is full, or cannot be written."
 DAMAGED_RETRY_SECONDS = 60
 
 # PostgreSQL, appendix A: connection, resources, operator intervention and I/O errors; read-only; lost races; closed.
+_LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 _FAILED_CLASSES = ("08", "53", "57P", "58")
 _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
 _READ_ONLY_SERVER = "25006"
@@ -55,8 +57,7 @@ class DatabaseUnavailable(Unavailable):
     @property
     def connection_lost(self) -> bool:
         """Whether an established connection broke, so that a new one may do."""
-        cause = self.__cause__
-        return isinstance(cause, DBAPIError) and (cause.connection_invalidated or isinstance(cause, InterfaceError))
+        return self.__cause__ is not None and connection_lost(self.__cause__)
 
 
 class DatabaseDamaged(DatabaseUnavailable):
@@ -83,15 +84,33 @@ class SchemaBehind(DatabaseUnavailable):
     detail = "The schema of the database is not the one this release needs: an operator has to migrate it."
 
 
-def connection_failed(error: BaseException) -> bool:
-    """Whether `error` is the database's own and would meet any statement now."""
+def connection_lost(error: BaseException) -> bool:
+    """Whether an established connection broke while it was used."""
     if not isinstance(error, DBAPIError):
-        return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
-    if error.connection_invalidated or isinstance(error, InterfaceError) or found_damage(error):
+        return False
+    if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
     state = _sqlstate(error)
-    if state is None and isinstance(error, InternalError):
-        return True  # asyncpg's own: the connection ended in the middle of an exchange
+    if state is None:
+        return isinstance(error, InternalError)  # asyncpg's own: the connection ended in the middle of an exchange
+    return state.startswith(_LOST_CLASSES)
+
+
+def plan_outdated(error: BaseException) -> bool:
+    """Whether a prepared statement no longer fits its tables; it did nothing, and the next attempt prepares it anew."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
+    return isinstance(cause, asyncpg.InvalidCachedStatementError)
+
+
+def connection_failed(error: BaseException) -> bool:
+    """Whether `error` is the database's own and would meet any statement now."""
+    if isinstance(error, StatementError) and isinstance(error.orig, (OSError, TimeoutError, PoolTimeoutError)):
+        return True  # to repeat a read it connected anew, in vain
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
+    if connection_lost(error) or found_damage(error) or plan_outdated(error):
+        return True
+    state = _sqlstate(error)
     if state is not None:
         return state in _FAILED_STATES or state.startswith(_FAILED_CLASSES)
     return _sqlite_code(error) in _SQLITE_FAILED

@@ -12,7 +12,7 @@ _TAKEN = "sync-service: taken"
 
 
 class DatabaseMetrics:
-    """The connection pool, and SQLite's write-ahead log."""
+    """The connection pool, SQLite's write-ahead log, and the oldest snapshot on PostgreSQL."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         connections = Gauge(
@@ -25,6 +25,12 @@ class DatabaseMetrics:
         self.wal_bytes = Gauge(
             "sync_sqlite_wal_bytes",
             "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.oldest_snapshot = Gauge(
+            "sync_database_oldest_snapshot_age_seconds",
+            "Age of the oldest transaction that keeps PostgreSQL from removing dead rows; 0 on SQLite.",
             registry=registry,
             multiprocess_mode="livemax",
         )

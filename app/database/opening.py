@@ -1,7 +1,7 @@
 """Opens the database for the service: checks it, migrates it where that is the rule, and watches it while open."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -12,11 +12,13 @@ from app.config import Settings
 from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
 from app.database.engine import Database
 from app.database.errors import READ_ONLY
+from app.database.locks import LockWatch
 from app.database.metrics import DatabaseMetrics
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import FSYNC_OFF, check_durability, check_fitness, sole_process
 
 DURABILITY_SECONDS = 5
+LOCKS_SECONDS = 5
 WAL_SECONDS = 10
 WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
 _FSYNC = "fsync"
@@ -25,14 +27,18 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, metrics: DatabaseMetrics) -> AsyncIterator[tuple[Database, Schema]]:
+async def open_database(
+    settings: Settings, metrics: DatabaseMetrics, on_reject: Callable[[], None]
+) -> AsyncIterator[tuple[Database, Schema]]:
     """The database, ready for use, and what is known of its schema; both closed at the end of the block.
+
+    `on_reject` is called for each request that waits in vain for a connection.
 
     Raises:
         DatabaseShared, DatabaseUnfit, NotMigrated, NotDurable: the service cannot start on it.
         DatabaseUnavailable: it cannot serve now.
     """
-    database = Database(settings, metrics)
+    database = Database(settings, metrics, on_reject)
     try:
         with sole_process(settings):
             await check_fitness(database)
@@ -40,16 +46,21 @@ async def open_database(settings: Settings, metrics: DatabaseMetrics) -> AsyncIt
             await prepare_schema(database, schema)
             await check_durability(database)
             if database.is_sqlite:
-                watch = PeriodicTask("wal", WalTruncation(database, metrics).run_once, WAL_SECONDS)
+                watches = [PeriodicTask("wal", WalTruncation(database, metrics).run_once, WAL_SECONDS)]
             else:
                 check = DurabilityCheck(database)
                 await check.run_once()
-                watch = PeriodicTask("durability", check.run_once, DURABILITY_SECONDS)
-            watch.start()
+                watches = [
+                    PeriodicTask("durability", check.run_once, DURABILITY_SECONDS),
+                    PeriodicTask("locks", LockWatch(database, metrics).run_once, LOCKS_SECONDS),
+                ]
+            for watch in watches:
+                watch.start()
             try:
                 yield database, schema
             finally:
-                await watch.stop(CLOSE_SECONDS)
+                for watch in watches:
+                    await watch.stop(CLOSE_SECONDS)
     finally:
         await database.close()
 

@@ -33,7 +33,8 @@ _IDENTITY = (
 # the message the transaction would write nothing and wait for nobody, which is right when there is nothing new.
 _LOOK = text(
     f"SELECT position, {_IDENTITY}, current_setting('synchronous_standby_names') <> '', "  # noqa: S608 - a constant
-    "CASE WHEN position > :known THEN pg_logical_emit_message(true, 'sync-service', '')::text END FROM ledger_head"
+    "CASE WHEN position > :known THEN pg_logical_emit_message(true, 'sync-service', '')::text END "
+    "FROM (SELECT coalesce(max(position), 0) AS position FROM sync_events) AS head"
 )
 _STANDBYS = text("SELECT current_setting('synchronous_standby_names') <> ''")
 

@@ -18,6 +18,7 @@ _APPEND_POSTGRESQL = text(
         UPDATE ledger_head
            SET position = position + cardinality(CAST(:ids AS uuid[])),
                created_at = greatest(created_at, clock_timestamp())
+         WHERE id = 1
         RETURNING position - cardinality(CAST(:ids AS uuid[])) AS base, created_at
     ), appended AS (
         INSERT INTO sync_events
@@ -69,6 +70,7 @@ class LedgerRepository:
     async def _add_in_transaction(self, records: Sequence[EventRecord]) -> int:
         raised = (
             update(LedgerHead)
+            .where(LedgerHead.id == 1)
             .values(
                 position=LedgerHead.position + len(records),
                 created_at=latest(LedgerHead.created_at, database_now()),

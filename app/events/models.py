@@ -9,12 +9,15 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Index,
     SmallInteger,
     String,
     Text,
     UniqueConstraint,
     false,
+    func,
+    select,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -131,6 +134,16 @@ class LedgerHead(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+def head_position() -> ColumnElement[int]:
+    """The position of the newest event, from the index, in which it has one entry.
+
+    The row of `ledger_head` has a version for each append for as long as somebody holds an old snapshot. It is read
+    only while there is no event.
+    """
+    last = select(LedgerHead.position).where(LedgerHead.id == 1).scalar_subquery()
+    return select(func.coalesce(func.max(SyncEvent.position), last)).scalar_subquery()
 
 
 class LedgerIdentity(Base):

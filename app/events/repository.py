@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from app.database.sql import json_text
 from app.database.types import among, among_ids
 from app.errors import NotFound
-from app.events.models import LedgerHead, LedgerIdentity, RetryState, SweepCursor, SyncEvent
+from app.events.models import LedgerIdentity, RetryState, SweepCursor, SyncEvent, head_position
 from app.events.schemas import EventView
 
 
@@ -77,7 +77,7 @@ class EventRepository:
     def __init__(self, session: AsyncSession | AsyncConnection, through: int | None = None) -> None:
         self._session = session
         self._through = [] if through is None else [SyncEvent.position <= through]
-        self._head = _head() if through is None else literal(through, BigInteger)
+        self._head = head_position() if through is None else literal(through, BigInteger)
 
     async def get(self, event_id: UUID) -> EventRow:
         """The event with this id.
@@ -147,10 +147,6 @@ class EventRepository:
             .returning(SyncEvent.position)
         )
         return (await self._session.scalar(query)) is not None
-
-
-def _head() -> ColumnElement[int]:
-    return select(LedgerHead.position).scalar_subquery()
 
 
 def _cursor() -> ColumnElement[int]:

@@ -32,8 +32,8 @@ from app.events.schemas import (
     NewBatch,
     NewEvent,
 )
-from app.http.body import BodiesBusy, JsonRequest, require_json
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPlace, WriteSession, page_links
+from app.http.body import JsonRequest, TooManyLargeBodies, require_json
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, WriteSession, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.types import Uuid
@@ -163,7 +163,7 @@ async def create_event(
         "All events are committed and flushed to disk; their ids are in the order of the request.",
         invalid(["body", "events"], "List should have at least 1 item after validation, not 0", "too_short"),
         *body_problems(Settings.model_fields["max_batch_bytes"].default),
-        BodiesBusy(),
+        TooManyLargeBodies(),
         *APPEND_ERRORS,
         headers=REPLAYED_HEADER,
     ),
@@ -196,7 +196,7 @@ async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    place: ListPlace,
+    permit: ListPermit,
     database: CurrentDatabase,
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
@@ -204,7 +204,7 @@ async def list_events(
     Filters narrow the list together: an event is listed when it meets all of them.
     """
     event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
-    await place.take(query.limit)
+    await permit.acquire(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
         events = await EventRepository(connection, through).list_newest(
@@ -212,7 +212,7 @@ async def list_events(
         )
     has_next = len(events) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
+    return PageResponse(encode_page(events[: query.limit]), headers=links)
 
 
 @router.get(

@@ -11,7 +11,7 @@ from app.events.repository import EventRepository, encode_page
 from app.events.schemas import FILE_ID, EventView, PageQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPlace, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, page_links
 from app.http.openapi import documented
 from app.http.pages import PageResponse, TooManyLargePages
 from app.http.types import Uuid
@@ -65,11 +65,11 @@ async def list_file_events(
     file_id: FileId,
     query: Annotated[PageQuery, Query()],
     _reader: Reader,
-    place: ListPlace,
+    permit: ListPermit,
     database: CurrentDatabase,
 ) -> Response:
     """Everything that happened to the file, oldest first."""
-    await place.take(query.limit)
+    await permit.acquire(query.limit)
     through = await database.watermark.bound()
     async with database.connection() as connection:
         repository = EventRepository(connection, through)
@@ -78,4 +78,4 @@ async def list_file_events(
             raise NotFound("No event names this file.")
     has_next = len(events) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(place.fill(encode_page(events[: query.limit])), headers=links)
+    return PageResponse(encode_page(events[: query.limit]), headers=links)

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException, Request
 from starlette.types import Receive, Scope
 
-from app.concurrency.weighted_semaphore import BodySemaphore
-from app.errors import ProblemError
+from app.concurrency.fair_semaphore import FairSemaphore, Permit, caller
+from app.errors import ProblemError, Unavailable
 from app.http.middleware import ClientDisconnected
 from app.http.strict_json import parse_json
 
@@ -29,7 +30,7 @@ class UnsupportedMediaType(ProblemError):
 
 
 class ContentTooLarge(HTTPException):
-    """413. An `HTTPException`, since FastAPI responds 400 to any other that is raised while it reads a body."""
+    """413."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(413, f"The body is larger than {limit_bytes} bytes.", {"Connection": "close"})
@@ -42,18 +43,34 @@ class BodyTooSlow(HTTPException):
         super().__init__(408, f"The body did not come within {limit_seconds:g} seconds.", {"Connection": "close"})
 
 
-class BodiesBusy(HTTPException):
+class TooManyLargeBodies(Unavailable):
     """503, after a part of the body was read."""
 
-    def __init__(self) -> None:
-        headers = {"Retry-After": "1", "Connection": "close"}
-        super().__init__(503, "Too many large bodies are under way; try again.", headers)
+    code, detail = "too-many-large-bodies", "Too many large bodies are under way; try again."
+
+
+class LargeBodies(FairSemaphore):
+    """Limits the bytes of large bodies that are read, parsed and written at once.
+
+    Large bodies are parsed one at a time, under the lock `parsing`: many in one iteration of the event loop, or several
+    threads that compute, would delay the rest of the process for seconds.
+    """
+
+    def __init__(self, total: int, *, timeout_seconds: float, on_reject: Callable[[], None] = lambda: None) -> None:
+        super().__init__(
+            total,
+            resource="large bodies under way",
+            busy=TooManyLargeBodies,
+            timeout_seconds=timeout_seconds,
+            on_reject=on_reject,
+        )
+        self.parsing = asyncio.Lock()
 
 
 class JsonRequest(Request):
     """A request whose body is strict JSON of at most `max_bytes` that comes within `timeout_seconds`.
 
-    More than `FREE_BYTES` of it are read only with a permit of `semaphore`, which is held until `release`.
+    More than `FREE_BYTES` of it are read only with a permit of `large_bodies`, which is held until `release`.
     """
 
     def __init__(
@@ -63,42 +80,44 @@ class JsonRequest(Request):
         *,
         max_bytes: int,
         timeout_seconds: float,
-        semaphore: BodySemaphore,
+        large_bodies: LargeBodies,
     ) -> None:
         super().__init__(scope, receive)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
-        self._semaphore = semaphore
-        self._permit_bytes = 0
+        self._large_bodies = large_bodies
+        self._permit: Permit | None = None
         self._raw = bytearray()
+        self._has_more = True
 
     async def body(self) -> bytes:
         """Read the whole body, for `json`, and return its first byte.
 
-        FastAPI keeps the return value until the response is sent, which would be megabytes for nothing.
+        FastAPI keeps the return value until the response is sent, which would be megabytes for nothing. It responds 400
+        to an error that is raised while it reads a body, so its callers read it before.
 
         Raises:
             ContentTooLarge: 413; nothing is read of a body whose declared length is too large.
             BodyTooSlow: 408.
-            BodiesBusy: 503.
+            ConcurrencyLimited: 429.
+            TooManyLargeBodies: 503.
             ClientDisconnected: 499.
         """
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
             raise ContentTooLarge(self._max_bytes)
-        has_more = True
         try:
             async with asyncio.timeout(self._timeout_seconds) as limit:
-                while has_more:
+                while self._has_more:
                     message = await self.receive()
                     if message["type"] == "http.disconnect":
                         raise ClientDisconnected
                     chunk: bytes = message.get("body", b"")
-                    has_more = message.get("more_body", False)
+                    self._has_more = message.get("more_body", False)
                     if len(self._raw) + len(chunk) > self._max_bytes:
                         raise ContentTooLarge(self._max_bytes)
                     self._raw += chunk
-                    if len(self._raw) > FREE_BYTES and not self._permit_bytes:
+                    if len(self._raw) > FREE_BYTES and self._permit is None:
                         limit.reschedule(None)  # the client waits for us
                         await self._acquire_permit(int(declared) if declared.isdigit() else self._max_bytes)
                         limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
@@ -113,9 +132,9 @@ class JsonRequest(Request):
             json.JSONDecodeError: FastAPI responds with 422.
         """
         raw, self._raw = self._raw, bytearray()
-        if not self._permit_bytes:
+        if self._permit is None:
             return parse_json(raw)
-        async with self._semaphore.parsing:
+        async with self._large_bodies.parsing:
             if len(raw) >= THREAD_FROM_BYTES:
                 return await asyncio.to_thread(self._parse_and_clear, raw)
             value = parse_json(raw)
@@ -125,8 +144,8 @@ class JsonRequest(Request):
     def release(self) -> None:
         """Release the permit; nothing of the body is in use any more."""
         self._raw.clear()
-        permit_bytes, self._permit_bytes = self._permit_bytes, 0
-        self._semaphore.release(permit_bytes)
+        if self._permit is not None:
+            self._permit.release()
 
     def _parse_and_clear(self, raw: bytearray) -> Any:
         try:
@@ -136,11 +155,10 @@ class JsonRequest(Request):
 
     async def _acquire_permit(self, size_bytes: int) -> None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                self._permit_bytes = await self._semaphore.acquire(size_bytes)
-        except TimeoutError:
-            self.state.metrics.http.rejected("large_bodies")
-            raise BodiesBusy from None
+            self._permit = await self._large_bodies.acquire(caller.get() or "", size_bytes)
+        except ProblemError as error:
+            error.headers["Connection"] = "close"  # the rest of the body is not read
+            raise
 
 
 def require_json(request: Request) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.errors import FieldError, ProblemError, Unprocessable
-from app.http.pages import PagePlace, Pages
+from app.http.pages import PagePermit
 
 # One element of the list; an empty one counts for nothing (RFC 9110, section 5.6.1).
 _ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
@@ -51,18 +51,22 @@ async def write_session(database: Annotated[Database, Depends(get_database)]) ->
         yield session
 
 
-async def list_place(request: Request) -> AsyncIterator[PagePlace]:
-    """The place of a page of a list, until the response is sent or its client is gone."""
-    pages: Pages = request.state.list_pages
-    with pages.place() as place:
-        yield place
+async def list_permit(request: Request) -> AsyncIterator[PagePermit]:
+    """The permit of a page of a list, until the response is sent or its client is gone."""
+    permit = PagePermit(request.state.list_pages)
+    try:
+        yield permit
+    finally:
+        permit.release()
 
 
-async def change_place(request: Request) -> AsyncIterator[PagePlace]:
-    """The place of a page of the feed; it is apart from lists, so that slow readers of lists delay no follower."""
-    pages: Pages = request.state.change_pages
-    with pages.place() as place:
-        yield place
+async def change_permit(request: Request) -> AsyncIterator[PagePermit]:
+    """The permit of a page of the feed; it is apart from lists, so that slow readers of lists delay no follower."""
+    permit = PagePermit(request.state.change_pages)
+    try:
+        yield permit
+    finally:
+        permit.release()
 
 
 class PreconditionFailed(ProblemError):
@@ -161,8 +165,8 @@ def _page(request: Request, limit: int, offset: int) -> str:
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]
-ListPlace = Annotated[PagePlace, Depends(list_place, scope="request")]
-ChangePlace = Annotated[PagePlace, Depends(change_place, scope="request")]
+ListPermit = Annotated[PagePermit, Depends(list_permit, scope="request")]
+ChangePermit = Annotated[PagePermit, Depends(change_permit, scope="request")]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]
 Condition = Annotated[IfMatch, Depends(get_condition)]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, Request
 from uuid_utils import uuid7
 
+from app.concurrency.fair_semaphore import ConcurrencyLimited, caller
 from app.errors import Unavailable, bug_response, describe, problem_response
 from app.http.connection import Connection
 from app.log import LOGGED
@@ -40,11 +41,24 @@ class TooManyUnderWay(Unavailable):
 
 
 class OpenRequest:
-    """A request under way: its id, the status of its response once that has begun (else 0), and its permits."""
+    """A request under way: its id, the status of its response once that has begun (else 0), and its permits.
 
-    __slots__ = ("_connection", "_leave", "_send", "id", "is_long_lived", "permits", "started", "status")
+    `subject` is that of its token, once `belong_to` was called.
+    """
 
-    def __init__(self, scope: Scope, send: Send, leave: Callable[["OpenRequest"], None]) -> None:
+    __slots__ = (
+        "_connection",
+        "_middleware",
+        "_send",
+        "id",
+        "is_long_lived",
+        "permits",
+        "started",
+        "status",
+        "subject",
+    )
+
+    def __init__(self, scope: Scope, send: Send, middleware: "RequestMiddleware") -> None:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         self.id = sane_request_id(given.decode("latin-1") if given else None)
         self.status = 0
@@ -52,13 +66,22 @@ class OpenRequest:
         self.permits = 0 if scope["path"] in PROBE_PATHS else 1
         self.started = time.perf_counter()
         self._send = send
-        self._leave = leave
+        self.subject: str | None = None
+        self._middleware = middleware
         self._connection: Connection | None = scope["state"].get("connection") if "state" in scope else None
 
     @property
     def client_has_left(self) -> bool:
         """Whether nothing that is sent from now on can reach the client."""
         return self._connection is not None and self._connection.transport.is_closing()
+
+    def belong_to(self, subject: str) -> None:
+        """Count the request as one of `subject`, which must leave room for others.
+
+        Raises:
+            ConcurrencyLimited: 429.
+        """
+        self._middleware.count(self, subject)
 
     async def send(self, message: Message) -> None:
         """Send a part of the response, its start with `X-Request-ID` and `X-Content-Type-Options: nosniff`.
@@ -83,7 +106,7 @@ class OpenRequest:
         """
         if not self.is_long_lived:
             self.is_long_lived = True
-            self._leave(self)
+            self._middleware.leave(self)
             if self._connection is not None:
                 self._connection.end_at_eof()
 
@@ -93,7 +116,8 @@ class RequestMiddleware:
 
     - It has an id, the caller's if that is sane, else a new one: in the response and in every log line.
     - Its response is neither stored by caches, unless its route allows it, nor interpreted as another type.
-    - Beyond `limit` requests under way it gets 503. Health and metrics are always let through and not counted.
+    - Beyond `limit` requests under way it gets 503. Health and metrics are always let through and not counted. When
+      three quarters are under way, a subject that has an equal part of `limit`, or three quarters, gets 429.
     - It is counted and timed by the template of its route, never by its path, which callers choose.
     - It is one log line, with what was bound on the way: the subject, the event, why the request was refused.
     - A bug is logged and gets its response here, so that the response has the id and the connection stays open.
@@ -106,16 +130,19 @@ class RequestMiddleware:
         self._app = app
         self._limit = limit
         self._metrics = metrics
+        self._unreserved = limit - limit // 4
         self._under_way = 0
+        self._of_subjects: dict[str, int] = {}  # the requests under way of each subject that has some
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = OpenRequest(scope, send, self._leave)
+        request = OpenRequest(scope, send, self)
         scope.setdefault("state", {}).update(request_id=request.id, open_request=request)
         begin_request(request.id)
+        caller.set("")
         app = self._enter(request) or _rejection(scope)
         bug: Exception | None = None
         try:
@@ -143,14 +170,30 @@ class RequestMiddleware:
         self._metrics.in_progress.inc()
         return None if is_refused else self._app
 
-    def _leave(self, request: OpenRequest) -> None:
+    def count(self, request: OpenRequest, subject: str) -> None:
+        """Count `request` as one of `subject`; see `OpenRequest.belong_to`."""
+        others = self._of_subjects.get(subject, 0)
+        if others and self._under_way > self._unreserved:
+            share = min(self._unreserved, self._limit // len(self._of_subjects))
+            if others >= share:
+                self._metrics.rejected("concurrency")
+                raise ConcurrencyLimited("requests under way")
+        self._of_subjects[subject] = others + 1
+        request.subject = subject
+
+    def leave(self, request: OpenRequest) -> None:
+        """Count `request` no more."""
         self._under_way -= request.permits
         self._metrics.in_progress.dec()
+        if request.subject is not None:
+            self._of_subjects[request.subject] -= 1
+            if not self._of_subjects[request.subject]:
+                del self._of_subjects[request.subject]
 
     def _end(self, request: OpenRequest, scope: Scope, bug: Exception | None) -> None:
         seconds = time.perf_counter() - request.started
         if not request.is_long_lived:
-            self._leave(request)
+            self.leave(request)
         template = getattr(scope.get("route"), "path_format", None)
         duration_seconds = None if request.is_long_lived else seconds
         self._metrics.answered(scope["method"], template, request.status, duration_seconds)

@@ -60,8 +60,7 @@ def reserve_files() -> None:
     files = {Path(directory) / f"{kind}_{os.getpid()}.db": size_bytes for kind, size_bytes in FILE_BYTES.items()}
     try:
         for path, size_bytes in files.items():
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            path.write_bytes(bytes(size_bytes))
     except OSError as error:
         for path in files:
             path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Table, func, select
+from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Table, exists, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +12,7 @@ from app.database.errors import DatabaseUnavailable, SchemaBehind
 from app.database.prober import Prober
 from app.database.types import database_now
 from app.errors import Unavailable, describe
-from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent, head_position
 from app.subscriptions.lane import is_pending
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
@@ -79,9 +79,10 @@ class StatusRepository:
             Unavailable: when the tables are not whole.
         """
         cursor = select(SweepCursor.position).scalar_subquery()
-        head = select(LedgerHead.position).scalar_subquery()
+        head = head_position()
         passed = (RetryState.RETRYING, RetryState.WAITING)
         query = select(
+            exists(LedgerHead.id).where(LedgerHead.id == 1),
             head,
             head - cursor,
             *(_count(state) for state in passed),
@@ -95,9 +96,9 @@ class StatusRepository:
             database_now(),
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
-        row = (await self._connection.execute(query)).one()
+        has_head, *row = (await self._connection.execute(query)).one()
         position, fresh, retrying, waiting, failed, *oldest, pending, since, failing, disabled, now, revision = row
-        if position is None or fresh is None:
+        if not has_head or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         return LedgerStatus(
             position=position,

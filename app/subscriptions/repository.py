@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
-from app.events.models import LedgerHead, SweepCursor, SyncEvent
+from app.events.models import SweepCursor, SyncEvent, head_position
 from app.subscriptions.lane import has_long_lane, is_full, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
@@ -141,7 +141,7 @@ class SubscriptionRepository:
         return (await self._session.scalars(select(SweepCursor.position))).one()
 
     async def _get_head(self) -> int:
-        return (await self._session.scalars(select(LedgerHead.position))).one()
+        return (await self._session.scalars(select(head_position()))).one()
 
 
 def _has_room(pending: int) -> ColumnElement[bool]:
@@ -232,7 +232,7 @@ class OverviewRepository:
 
     async def get_head(self) -> int:
         """The last position of the ledger."""
-        return (await self._session.scalars(select(LedgerHead.position))).one()
+        return (await self._session.scalars(select(head_position()))).one()
 
     async def find_last_before(self, at: datetime) -> int:
         """The position of the last event that was recorded before then; 0 when there is none."""
@@ -262,7 +262,7 @@ def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, dat
     return select(
         Subscription,
         database_now(),
-        select(LedgerHead.position).scalar_subquery(),
+        head_position(),
         select(SweepCursor.position).scalar_subquery(),
         _count(DeliveryStatus.PENDING),
         _count(DeliveryStatus.DEAD),

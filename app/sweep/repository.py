@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.sql import write
 from app.database.types import among, among_ids, database_now
-from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent
+from app.events.models import RetryState, SweepCursor, SyncEvent, head_position
 
 _COLUMNS = (SyncEvent.id, SyncEvent.position, SyncEvent.file_id, SyncEvent.event_type, SyncEvent.attempts)
 
@@ -40,9 +40,9 @@ class SweepRepository:
 
     async def has_work(self, now: datetime) -> bool:
         """Whether any event is unswept or due for another attempt; takes no lock."""
-        head, cursor = (select(table.position).scalar_subquery() for table in (LedgerHead, SweepCursor))
+        cursor = select(SweepCursor.position).scalar_subquery()
         due = exists(SyncEvent.position).where(SyncEvent.retry_at <= now)
-        return bool(await self._session.scalar(select(or_(head > cursor, due))))
+        return bool(await self._session.scalar(select(or_(head_position() > cursor, due))))
 
     async def lock_cursor(self) -> int | None:
         """Lock the sweep until the transaction ends, and return its position; None when another replica holds it."""
@@ -51,7 +51,7 @@ class SweepRepository:
     async def read_ahead(self) -> tuple[int, bool]:
         """The position of the newest event, and whether any event waits for another attempt."""
         retries = exists(SyncEvent.position).where(SyncEvent.retry_at.is_not(None))
-        head, has_retries = (await self._session.execute(select(LedgerHead.position, retries))).one()
+        head, has_retries = (await self._session.execute(select(head_position(), retries))).one()
         return head, has_retries
 
     async def list_due(self, now: datetime, limit: int) -> list[SweptEvent]:

@@ -32,7 +32,7 @@ _tracer = trace.get_tracer("app")
 async def exporting_spans(version: str) -> AsyncIterator[None]:
     """Export the spans of the block, and what is left at its end for 3 seconds more.
 
-    `version` is the service's. Neither a collector that is away nor variables that make no sense stop anything else.
+    `version` is that of the service. Neither an absent collector nor invalid variables stop anything else.
     """
     provider = _start(version) if _is_wanted(os.environ) else None
     try:

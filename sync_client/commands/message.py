@@ -1,15 +1,15 @@
 """Reads a message that came, and refuses what did not come from the service."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, TypeAdapter, ValidationError, field_validator
 
+from sync_client.errors import SignatureRefused
 from sync_client.models import EventType
-from sync_client.signature import ID_HEADER, SignatureRefused, verify
+from sync_client.webhooks import ID_HEADER, verify_signature
 
 FILE_TYPES = frozenset(f"sync.file.{one}" for one in get_args(EventType))
 PING_TYPE = "sync.ping"
@@ -82,7 +82,7 @@ _MESSAGES: TypeAdapter[_FileMessage | _PingMessage | OtherMessage] = TypeAdapter
 )
 
 
-def read_message(headers: Mapping[str, str], body: bytes, secret: str | None, now: datetime) -> Content:
+def read_message(headers: Mapping[str, str], body: bytes, secret: str | None) -> Content:
     """What a message tells; without a `secret` whoever sent it. `headers` have lower-case names.
 
     Raises:
@@ -90,7 +90,7 @@ def read_message(headers: Mapping[str, str], body: bytes, secret: str | None, no
     """
     if secret is not None:
         try:
-            verify(headers, body, secret, now)
+            verify_signature(headers, body, secret)
         except SignatureRefused as refusal:
             raise MessageRefused(HTTPStatus.UNAUTHORIZED, str(refusal)) from None
     try:

@@ -20,7 +20,7 @@ import uvicorn
 from sync_client.commands.line import in_terminal_colours, render_refusal, render_text
 from sync_client.commands.message import Content, OtherMessage, Ping
 from sync_client.commands.receiver import Receiver
-from sync_client.signature import SECRET_PREFIX, is_secret
+from sync_client.webhooks import SECRET_PREFIX, is_secret
 
 TYPE_CHARACTERS = 100  # shown of one that is not known
 SECRET_VARIABLE = "SYNC_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable

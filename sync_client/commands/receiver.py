@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from sync_client.commands.message import Content, MessageRefused, read_message
-from sync_client.signature import ID_HEADER
+from sync_client.webhooks import ID_HEADER
 
 MAX_BODY_BYTES = 1_048_576
 KNOWN_IDS = 100_000
@@ -63,7 +63,7 @@ class Receiver:
             raise MessageRefused(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is answered")
         body = await _read_body(receive)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        message = read_message(headers, body, self._secret, self._clock())
+        message = read_message(headers, body, self._secret)
         if self._random() < self._fail_rate:
             raise MessageRefused(HTTPStatus.INTERNAL_SERVER_ERROR, "failed on purpose (--fail-rate)")
         self._printer.tell(message, body, again=self._note(headers[ID_HEADER]))

@@ -117,6 +117,7 @@ async def test_each_unusable_cursor_has_its_own_problem(client: httpx.AsyncClien
     for damaged in ("", "x", cursor[:-1], cursor + "A", cursor.swapcase(), "\0" * 36, "ü" * 36, "Latest", "a" * 20_000):
         assert await refusal(cursor=damaged) == (400, "cursor-invalid"), damaged
     async with database.transaction() as session:
+        await session.execute(delete(SyncEvent).where(SyncEvent.position > 1))
         await session.execute(update(LedgerHead).values(position=1))
     assert await refusal() == (400, "cursor-ahead")
     async with database.transaction() as session:

@@ -185,24 +185,30 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_no_other(
 
 @on_sqlite
 async def test_followers_beyond_the_limit_are_refused(
-    start_service: Start, database: Database, outside: httpx.AsyncClient
+    start_service: Start, database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
 ) -> None:
-    service = start_service(MAX_CHANGE_STREAMS="2", MAX_CONCURRENT_REQUESTS="3")
+    service = start_service(MAX_CHANGE_STREAMS="3", MAX_CONCURRENT_REQUESTS="3", DATABASE_POOL_TIMEOUT="0.2")
     await fill(database, 1)
     async with open_stream(outside, service.url) as one, open_stream(outside, service.url) as two:
         assert [await take(stream, 1) for stream in (one, two)] == [[1], [1]]
         for path in ("/changes/stream", "/changes?cursor=latest&wait=1"):
             response = await outside.get(f"{service.url}{path}")
+            assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+            assert response.json()["type"] == "urn:sync-service:problem:concurrency-limited"
+        async with open_stream(outside, service.url, token=tokens.token(sub="other")) as third:
+            assert await take(third, 1) == [1]
+            others = {"Authorization": f"Bearer {tokens.token(sub='third')}"}
+            response = await outside.get(f"{service.url}/changes/stream", headers=others)
             assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
             assert response.json()["type"] == "urn:sync-service:problem:too-many-followers"
         pages = await asyncio.gather(*(outside.get(f"{service.url}/changes?wait=1") for _ in range(3)))
         assert [page.status_code for page in pages] == [200] * 3, "streams do not count as concurrent requests"
     await until(lambda: _is_waiting(service, "stream", 0))
     exposition = (await outside.get(f"{service.url}/metrics")).text
-    assert 'rejected_total{reason="followers"} 2.0' in exposition
-    assert 'sync_http_requests_total{method="GET",route="/changes/stream",status="200"} 2.0' in exposition
-    assert 'duration_seconds_count{method="GET",route="/changes/stream"} 1.0' in exposition, (
-        "the refusal alone is timed"
+    assert 'rejected_total{reason="followers"} 3.0' in exposition
+    assert 'sync_http_requests_total{method="GET",route="/changes/stream",status="200"} 3.0' in exposition
+    assert 'duration_seconds_count{method="GET",route="/changes/stream"} 2.0' in exposition, (
+        "the refusals alone are timed"
     )
     assert "sync_http_requests_in_progress 1.0" in exposition
 

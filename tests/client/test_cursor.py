@@ -19,10 +19,10 @@ def names(folder: Path) -> list[str]:
 
 async def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     store = CursorFile(tmp_path / "cursor")
-    assert await store.load() is None
-    await store.save("abc~12")
-    await store.save("abd~13")
-    assert await CursorFile(str(tmp_path / "cursor")).load() == "abd~13"
+    assert store.load() is None
+    store.save("abc~12")
+    store.save("abd~13")
+    assert CursorFile(str(tmp_path / "cursor")).load() == "abd~13"
     assert (tmp_path / "cursor").read_text() == "abd~13\n"
 
 
@@ -41,22 +41,22 @@ async def test_damage_is_told_and_nothing_is_overwritten(content: bytes, tmp_pat
 
 async def test_a_place_that_can_not_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(CursorStoreError, match="cannot be read"):
-        await CursorFile(tmp_path).load()
+        CursorFile(tmp_path).load()
 
 
 async def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(CursorStoreError, match=r"nowhere/cursor cannot be written \(No such file"):
-        await CursorFile(tmp_path / "nowhere" / "cursor").save("abc~1")
+        CursorFile(tmp_path / "nowhere" / "cursor").save("abc~1")
     (tmp_path / "folder").mkdir()
     with pytest.raises(CursorStoreError, match=r"cannot be written \(Is a directory\)"):
-        await CursorFile(tmp_path / "folder").save("abc~1")
+        CursorFile(tmp_path / "folder").save("abc~1")
     assert names(tmp_path) == ["folder"], "no draft is left"
 
 
 def test_a_full_disk_keeps_the_old_cursor(tmp_path: Path) -> None:
     path = tmp_path / "cursor"
     path.write_text("old~1\n")
-    code = f"import asyncio, sync_client; asyncio.run(sync_client.CursorFile({str(path)!r}).save('new~2'))"
+    code = f"import sync_client; sync_client.CursorFile({str(path)!r}).save('new~2')"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def no_room() -> None:

@@ -1,7 +1,9 @@
 """A session is what the service needs, whatever an operator has set for the server, the database or the role."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -165,3 +167,20 @@ async def test_what_is_read_after_a_lock_includes_what_its_last_holder_committed
         assert await session.scalar(text("SELECT count(*) FROM sync_events")) == 1
     await asyncio.gather(*(add_events(database, (uuid4(), "upload")) for _ in range(20)))
     assert len(await read_ledger(database)) == 21
+
+
+async def test_options_of_the_url_reach_the_server_and_the_socket(
+    make_settings: MakeSettings, database_url: str, prepared: bool
+) -> None:
+    options = "application_name=mine&options=-c%20geqo%3Doff&keepalives_idle=33&connect_timeout=5"
+    url = f"{database_url}?{options}"
+    database = Database(make_settings(database_url=url, database_prepared_statements=prepared))
+    async with database.connection() as connection:
+        shown = [await connection.scalar(text(f"SHOW {name}")) for name in ("application_name", "geqo", "timezone")]
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        peer = driver._transport.get_extra_info("socket")
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 33
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+    assert shown == ["mine", "off", "UTC"]
+    await database.close()

@@ -101,3 +101,24 @@ async def test_postgresql_that_is_not_migrated_is_refused(make_settings: MakeSet
 def test_the_configuration_is_found_from_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Path(str(alembic_config().get_main_option("script_location"))) == ROOT / "alembic"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://postgres@127.0.0.1:1/sync", "Connect call failed"),
+        ("{server}/no_such_database", 'database "no_such_database" does not exist'),
+        ("postgresql://nobody:secret@{address}/postgres", 'role "nobody" does not exist'),
+    ],
+)
+def test_alembic_says_in_one_sentence_why_it_cannot_connect(postgres_url: str, url: str, expected: str) -> None:
+    server = postgres_url.rpartition("/")[0]
+    url = url.format(server=server, address=server.rpartition("@")[2])
+    environment = {**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"}
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("DATABASE_URL: ")
+    assert expected in line
+    assert "secret" not in line

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed
@@ -205,6 +205,17 @@ async def test_a_restarted_primary_has_nothing_that_is_known_to_be_durable(
         expect_unavailable(await client.get("/sync-events"))
         expect_unavailable(await client.get("/changes"))
     assert await read_head(client) == head
+
+
+async def test_of_two_hosts_the_one_that_accepts_writes_is_used(
+    pair: ReplicatedPostgres, make_settings: MakeSettings
+) -> None:
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in (pair.standby, pair.primary))
+    for options, reads_standby in (("", False), ("?target_session_attrs=any", True)):
+        database = Database(make_settings(database_url=f"postgresql://postgres@{hosts}/postgres{options}"))
+        async with database.read() as session:
+            assert await session.scalar(text("SELECT pg_is_in_recovery()")) is reads_standby
+        await database.close()
 
 
 async def test_deliveries_end_at_what_is_durable(pair: ReplicatedPostgres, make_settings: MakeSettings) -> None:

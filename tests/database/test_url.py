@@ -15,7 +15,7 @@ def parsed(text: str) -> tuple[str, dict[str, object]]:
 
 
 def refusal(text: str) -> str:
-    with pytest.raises(ValueError, match=r"must|has an option") as refused:
+    with pytest.raises(ValueError, match=r"must|has an option|needs") as refused:
         parse_database_url(text)
     return str(refused.value)
 
@@ -53,17 +53,104 @@ def test_the_ssl_mode_goes_to_the_driver(option: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected"),
     [
-        "postgresql://[::1]:5432/d",
-        "postgresql://u@/d?host=%2Frun%2Fpostgresql",
-        "postgresql:///d?host=h&port=5433",
-        "postgresql:///d?host=a&host=b&port=1&port=65535",
+        ("postgresql://[::1]:5432/d", "[::1]:5432/d"),
+        ("postgresql://h/d?port=5433", "h:5433/d"),
+        ("postgresql://h/d?dbname=e&user=u", "u@h/e"),
+        ("postgresql:///d?host=h&port=5433", "h:5433/d"),
+        ("postgresql:///d?host=h:5433", "h:5433/d"),
+        ("postgresql:///d", "/d"),
+        ("postgresql://u@/d?host=%2Frun%2Fpostgresql", "u@/d?host=%2Frun%2Fpostgresql&port=5432"),
     ],
 )
-def test_hosts_are_given_in_every_usual_way(text: str) -> None:
+def test_a_host_is_given_in_every_usual_way(text: str, expected: str) -> None:
+    url, arguments = parsed(text)
+    assert url == f"postgresql+asyncpg://{expected}"
+    assert arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts", "ports"),
+    [
+        ("postgresql://u:p%40@a:1,b:2/d", "a,b", "1,2"),
+        ("postgresql://u:p%40@a,b:2,[::1]/d?sslmode=require", "a,b,::1", "5432,2,5432"),
+        ("postgresql://u:p%40@/d?host=a&host=b&port=1&port=65535", "a,b", "1,65535"),
+        ("postgresql://u:p%40@/d?host=a,b&port=7", "a,b", "7,7"),
+        ("postgresql://u:p%40@/d?host=a:1,b", "a,b", "1,5432"),
+    ],
+)
+def test_of_several_hosts_the_one_is_chosen_that_accepts_writes(text: str, hosts: str, ports: str) -> None:
     found = parse_database_url(text)
-    assert found.url.render_as_string() == text.replace("postgresql:", "postgresql+asyncpg:")
+    assert (found.url.username, found.url.password, found.url.database) == ("u", "p@", "d")
+    assert found.url.query == {"host": hosts, "port": ports}
+    assert found.connect_args["target_session_attrs"] == "read-write"
+    assert parsed(f"{text}{'&' if '?' in text else '?'}target_session_attrs=any")[1]["target_session_attrs"] == "any"
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ("connect_timeout=7", {"timeout": 7.0}),
+        ("connect_timeout=0", {}),
+        ("application_name=a%20b", {"server_settings": {"application_name": "a b"}}),
+        ("fallback_application_name=a", {"server_settings": {"application_name": "a"}}),
+        ("options=-c%20geqo%3Doff", {"server_settings": {"options": "-c geqo=off"}}),
+        ("target_session_attrs=primary", {"target_session_attrs": "primary"}),
+        ("passfile=%2Fp", {"passfile": "/p"}),
+        ("krbsrvname=k&gsslib=gssapi", {"krbsrvname": "k", "gsslib": "gssapi"}),
+        (
+            "sslmode=verify-full&sslrootcert=%2Fca.pem",
+            {"ssl": "verify-full", "dsn": "postgresql:///?sslrootcert=%2Fca.pem"},
+        ),
+        ("sslcert=c&", {"dsn": "postgresql:///?sslcert=c"}),
+        ("sslkey=k", {"dsn": "postgresql:///?sslkey=k"}),
+        ("service=s&servicefile=f", {"dsn": "postgresql:///?service=s", "servicefile": "f"}),
+        ("channel_binding=prefer&gssencmode=disable&client_encoding=UTF8&sslsni=1&load_balance_hosts=disable", {}),
+    ],
+)
+def test_options_of_libpq_go_to_the_driver(options: str, arguments: dict[str, object]) -> None:
+    assert parsed(f"postgresql://u@h/d?{options}") == ("postgresql+asyncpg://u@h/d", arguments)
+
+
+def test_keepalives_go_to_the_socket() -> None:
+    text = (
+        "postgresql://h/d?keepalives=0&keepalives_idle=30&keepalives_interval=3&keepalives_count=4&tcp_user_timeout=9"
+    )
+    assert parse_database_url(text).socket_options == {
+        "SO_KEEPALIVE": 0,
+        "TCP_KEEPIDLE": 30,
+        "TCP_KEEPINTVL": 3,
+        "TCP_KEEPCNT": 4,
+        "TCP_USER_TIMEOUT": 9,
+    }
+
+
+def test_the_certificates_of_the_system_are_used() -> None:
+    context = parse_database_url("postgresql://h/d?sslrootcert=system").connect_args["ssl"]
+    assert context.check_hostname
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("channel_binding=require", "channel_binding must be disable or prefer"),
+        ("gssencmode=require", "gssencmode must be"),
+        ("replication=database", "replication must be"),
+        ("client_encoding=latin1", "client_encoding must be"),
+        ("load_balance_hosts=random", "load_balance_hosts must be"),
+        ("sslrootcert=system&sslmode=require", "sslrootcert=system needs sslmode=verify-full"),
+        ("target_session_attrs=hunter2", "target_session_attrs must be one of"),
+        ("connect_timeout=hunter2", "connect_timeout must be a number"),
+        ("keepalives_idle=-1", "keepalives_idle must be a number"),
+        ("host=a,b&port=1,2,3", "one port, or one for each host"),
+        *((f"{name}=hunter2", f"{name} must be left out") for name in ("hostaddr", "require_auth", "sslcrldir")),
+    ],
+)
+def test_an_option_that_cannot_be_honoured_is_named(options: str, named: str) -> None:
+    message = refusal(f"postgresql://u@h/d?{options}")
+    assert named in message
+    assert PASSWORD not in message
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
 """What the pages show of the client works, against a real process in local mode."""
 
 import asyncio
+import json
+import os
+import re
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from fastapi.testclient import TestClient
 
 from app.cli import TOKEN_VARIABLE
-from sync_client import Change, errors
+from app.outbound.secret import new_secret, signed_headers
+from sync_client import Change, Invalid, errors
 from tests.conftest import ROOT
 from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import README, code_blocks, rows, section
@@ -26,7 +33,7 @@ def shown(service: ServiceProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.chdir(tmp_path)
 
     def find(page: Path, name: str) -> Any:
-        [code] = [block for block in code_blocks(page, "python") if f"async def {name}(" in block]
+        [code] = [block for block in code_blocks(page, "python") if f"def {name}(" in block]
         names: dict[str, Any] = {}
         exec(code.replace(f"http://{AUTHORITY}", service.url), names)  # noqa: S102 - the page's own words
         return names[name]
@@ -35,8 +42,8 @@ def shown(service: ServiceProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_all_blocks_are_tried() -> None:
-    names = ("record", "read", "follow", "project")
-    assert all(f"async def {name}(" in block for name, block in zip(names, code_blocks(CLIENT, "python"), strict=True))
+    names = ("record", "read", "operate", "follow", "project", "hook", "hook")
+    assert all(f"def {name}(" in block for name, block in zip(names, code_blocks(CLIENT, "python"), strict=True))
 
 
 @pytest.mark.parametrize("page", [README, CLIENT], ids=lambda page: page.name)
@@ -85,6 +92,36 @@ async def test_effect_and_cursor_are_one(shown: Callable[[Path, str], Any], toke
         await asyncio.gather(projecting, return_exceptions=True)
     assert [row[0] for row in connection.execute("SELECT file_id FROM seen ORDER BY rowid")] == files
     connection.close()
+
+
+async def test_a_subscription_is_made_and_tested(
+    shown: Callable[[Path, str], Any], token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "http://127.0.0.1:8080/"  # private addresses are not sent to
+    with pytest.raises(Invalid, match="address"):
+        await asyncio.to_thread(shown(CLIENT, "operate"), url, token)
+    assert await asyncio.to_thread(shown(CLIENT, "operate"), "https://subscriber.invalid/", token) == []
+    assert re.search(r"whsec_\S+ \w+ healthy", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_a_web_framework_verifies_what_is_signed(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not os.environ.get("CI"):
+        pytest.importorskip(framework)
+    [code] = [block for block in code_blocks(CLIENT, "python") if f"from {framework} import" in block]
+    secret, names = new_secret(), dict[str, Any]()
+    monkeypatch.setenv("SYNC_WEBHOOK_SECRET", secret)
+    exec(code, names)  # noqa: S102 - the page's own words
+    body = json.dumps({"specversion": "1.0", "id": "a", "type": "sync.ping", "source": "s", "data": {}}).encode()
+    headers = signed_headers("a", datetime.now(UTC), body, [secret])
+    post = TestClient(names["app"]).post if framework == "fastapi" else partial(_post_flask, names["app"])
+    assert post("/hook", content=body, headers=headers).status_code == 204
+    assert post("/hook", content=body + b" ", headers=headers).status_code == 401
+    assert post("/hook", content=body).status_code == 401
+
+
+def _post_flask(app: Any, path: str, *, content: bytes, headers: dict[str, str] | None = None) -> Any:
+    return app.test_client().post(path, data=content, headers=headers or {})
 
 
 def _count(connection: sqlite3.Connection) -> int:

@@ -10,13 +10,14 @@ from app.auth.errors import KeysUnavailable, Reason, ScopeMissing
 from app.auth.token import Scope
 from app.changes.service import TooManyFollowers
 from app.config import load_settings
-from app.database.engine import Database
+from app.database.engine import ConnectionsInUse, Database
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, WritesRefused
 from app.database.migrations import NotMigrated, Schema, prepare_schema
 from app.database.watermark import NotYetDurable
 from app.events.ledger import CommitTooLate, LedgerBusy
-from app.http.body import BodiesBusy
+from app.http.body import TooManyLargeBodies
 from app.http.middleware import RequestMiddleware
+from app.http.pages import TooManyLargePages
 from app.metrics import HttpMetrics
 from tests.conftest import MakeSettings, alembic
 from tests.docs.markdown import TROUBLESHOOTING, rows, section
@@ -57,7 +58,9 @@ async def test_every_reason_of_a_503_is_explained() -> None:
         KeysUnavailable.detail,
         LedgerBusy.detail,
         CommitTooLate.detail,
-        BodiesBusy().detail,
+        ConnectionsInUse.detail,
+        TooManyLargeBodies.detail,
+        TooManyLargePages.detail,
         TooManyFollowers.detail,
         await concurrency_detail(),
     }

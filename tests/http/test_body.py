@@ -10,11 +10,10 @@ from fastapi import HTTPException, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.concurrency.weighted_semaphore import BodySemaphore
+from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.http import body
-from app.http.body import FREE_BYTES, JsonRequest, UnsupportedMediaType, require_json
+from app.http.body import FREE_BYTES, JsonRequest, LargeBodies, UnsupportedMediaType, require_json
 from app.http.strict_json import parse_json
-from app.metrics import Metrics
 
 
 def receiver(body: AsyncIterator[bytes]) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -31,15 +30,14 @@ def request(
     limit: int,
     *,
     timeout_seconds: float = 5,
-    semaphore: BodySemaphore | None = None,
-    metrics: Metrics | None = None,
+    semaphore: LargeBodies | None = None,
 ) -> JsonRequest:
     return JsonRequest(
-        {"type": "http", "headers": headers, "state": {"metrics": metrics or Metrics()}},
+        {"type": "http", "headers": headers},
         receiver(body),
         max_bytes=limit,
         timeout_seconds=timeout_seconds,
-        semaphore=semaphore or BodySemaphore(limit),
+        large_bodies=semaphore or LargeBodies(limit, timeout_seconds=5),
     )
 
 
@@ -129,31 +127,27 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 
 async def test_a_large_body_waits_for_room_and_gives_it_back() -> None:
     size = FREE_BYTES + 2
-    semaphore, metrics = BodySemaphore(size), Metrics()
+    rejected: list[None] = []
+    semaphore = LargeBodies(size, timeout_seconds=0.01, on_reject=lambda: rejected.append(None))
     declared = [(b"content-length", b"%d" % size)]
     for headers in (declared, []):
         first = request(headers, chunks(b"[" + b" " * FREE_BYTES, b"]"), size, semaphore=semaphore)
         assert await read(first) == []
         for headers_of_second in (declared, []):
             body = chunks(b"[" + b" " * FREE_BYTES, b"]")
-            with pytest.raises(HTTPException) as refused:
-                await read(
-                    request(headers_of_second, body, size, timeout_seconds=0.01, semaphore=semaphore, metrics=metrics)
-                )
-            assert (refused.value.status_code, refused.value.headers) == (
-                503,
-                {"Retry-After": "1", "Connection": "close"},
-            )
+            with pytest.raises(ConcurrencyLimited) as refused:
+                await read(request(headers_of_second, body, size, semaphore=semaphore))
+            assert refused.value.headers == {"Retry-After": "1", "Connection": "close"}
             assert await anext(body) == b"]", "no more is read than what is free"
         assert await read(request([], chunks(b"[", b"]"), size, semaphore=semaphore)) == []
         first.release()
         first.release()
-    assert metrics.registry.get_sample_value("sync_http_requests_rejected_total", {"reason": "large_bodies"}) == 4
+    assert len(rejected) == 4
 
 
 async def test_an_announcement_takes_no_room() -> None:
     size = FREE_BYTES + 2
-    semaphore = BodySemaphore(size)
+    semaphore = LargeBodies(size, timeout_seconds=5)
 
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
@@ -170,8 +164,8 @@ async def test_an_announcement_takes_no_room() -> None:
 
 async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> None:
     size = FREE_BYTES + 2
-    semaphore = BodySemaphore(size)
-    await semaphore.acquire(size)
+    semaphore = LargeBodies(size, timeout_seconds=5)
+    permit = await semaphore.acquire("other", size)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"[" + b" " * FREE_BYTES
@@ -180,7 +174,7 @@ async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> Non
 
     second = asyncio.create_task(read(request([], slow(), size, timeout_seconds=0.5, semaphore=semaphore)))
     await asyncio.sleep(0.4)
-    semaphore.release(size)
+    permit.release()
     assert await second == []
 
 
@@ -199,7 +193,7 @@ async def test_bodies_that_come_together_are_parsed_in_turns_of_the_event_loop(m
         return parse_json(raw)
 
     monkeypatch.setattr(body, "parse_json", parse)
-    semaphore = BodySemaphore(size * number)
+    semaphore = LargeBodies(size * number * 2, timeout_seconds=5)
     counting = asyncio.create_task(count_turns())
     reads = (
         read(request([], chunks(b"[" + b" " * FREE_BYTES, b"]"), size, semaphore=semaphore)) for _ in range(number)

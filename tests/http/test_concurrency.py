@@ -1,14 +1,16 @@
 """More requests than may be under way at once are refused; whatever ends a request frees its place."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.http.middleware import PROBE_PATHS, RequestMiddleware
 from app.main import create_app
 from app.metrics import HttpMetrics
@@ -105,6 +107,34 @@ async def test_a_long_lived_request_leaves_its_permit_to_others(slow: Slow) -> N
     assert [task.result().status_code for task in tasks] == [200, 200, 200]
     assert (slow.in_progress, slow.rejected) == (0, 0)
     assert slow.registry.get_sample_value("sync_http_request_duration_seconds_count") is None
+
+
+def _are_done(tasks: Sequence[asyncio.Future[httpx.Response]], number: int) -> bool:
+    return sum(task.done() for task in tasks) == number
+
+
+async def test_one_subject_cannot_have_all_requests_under_way(slow: Slow) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            scope["state"]["open_request"].belong_to(scope["path"])
+        except ConcurrencyLimited as error:
+            await send({"type": "http.response.start", "status": error.status, "headers": []})
+            await send({"type": "http.response.body"})
+        else:
+            await slow(scope, receive, send)
+
+    transport = httpx.ASGITransport(app=RequestMiddleware(app, 8, slow.metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        for _ in range(2):
+            greedy = [asyncio.ensure_future(client.get("/greedy")) for _ in range(8)]
+            await until(partial(_are_done, greedy, 2))
+            modest = [asyncio.create_task(client.get("/modest")) for _ in range(2)]
+            await until(lambda: slow.under_way == 8)
+            slow.go_on.set()
+            assert sorted([(await task).status_code for task in greedy]) == [200] * 6 + [429] * 2
+            assert [(await task).status_code for task in modest] == [200] * 2
+            slow.go_on.clear()
+    assert (slow.in_progress, slow.rejected) == (0, 4)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

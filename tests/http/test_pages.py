@@ -1,17 +1,15 @@
-"""Few pages are read and sent at once; a client that does not read his takes room until it is cut off."""
+"""Few large pages are under way at once; a client that does not read its page has a permit until it is cut off."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from app.concurrency.weighted_semaphore import WeightedSemaphore
 from app.database.engine import Database
 from app.http import pages
-from app.http.pages import READ_ITEMS, SENT_BYTES, PagePlace, Pages, TooManyLargePages
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
@@ -25,65 +23,10 @@ FILE_ID = uuid4()
 LISTS = ("/sync-events", f"/files/{FILE_ID}/events", "/changes")
 
 
-async def test_many_at_once_do_not_pass_before_any_has_filled_the_room() -> None:
-    together, rejected = places(20)
-
-    async def read(place: PagePlace) -> None:
-        with suppress(TooManyLargePages):
-            await place.take(READ_ITEMS // 2)
-            await asyncio.sleep(0.001)
-            place.fill(bytes(SENT_BYTES))
-
-    await asyncio.gather(*map(read, together))
-    assert len(together) - len(rejected) == 2
-
-
-def places(number: int) -> tuple[list[PagePlace], list[None]]:
-    """Places of as many requests, and a list of those that waited in vain."""
-    rejected: list[None] = []
-    shared = Pages(0.05, lambda: rejected.append(None))
-    return [PagePlace(shared) for _ in range(number)], rejected
-
-
-async def test_a_place_is_waited_for_but_not_for_ever() -> None:
-    [first, second, late], rejected = places(3)
-    await first.take(READ_ITEMS)
-    await first.take(READ_ITEMS)  # it has it
-    await second.take(10)  # it needs none
-    with pytest.raises(TooManyLargePages):
-        await late.take(11)
-    late.give_back()
-    waiting = asyncio.create_task(late.take(11))
-    await asyncio.sleep(0)
-    first.give_back()
-    first.give_back()
-    await waiting
-    assert len(rejected) == 1
-    await second.take(READ_ITEMS - 11)
-    with pytest.raises(TooManyLargePages):
-        await first.take(11)
-
-
-async def test_who_has_read_lets_others_read_until_too_much_is_to_be_sent() -> None:
-    [first, second, third, small], _ = places(4)
-    page = bytes(SENT_BYTES - 1)
-    await first.take(READ_ITEMS)
-    assert first.fill(page) is page
-    with pytest.raises(TooManyLargePages):
-        await second.take(11)
-    await small.take(10)
-    small.fill(page)  # counts for nothing
-    first.give_back()
-    await second.take(READ_ITEMS)
-    second.fill(bytes(100))
-    await third.take(READ_ITEMS)
-
-
 @pytest.fixture
-def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One large page is read or sent at once."""
-    monkeypatch.setattr(pages, "READ_ITEMS", 1000)
-    monkeypatch.setattr(pages, "SENT_BYTES", 1)
+def one_permit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large page is under way at once."""
+    monkeypatch.setattr(pages, "LARGE_PAGES", 1)
 
 
 @asynccontextmanager
@@ -93,10 +36,10 @@ async def serving(make_settings: MakeSettings, token: str) -> AsyncIterator[http
         yield client
 
 
-async def test_every_list_refuses_a_large_page_when_no_place_becomes_free(
+async def test_every_list_refuses_a_large_page_when_no_permit_becomes_free(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(WeightedSemaphore, "acquire", _wait_for_ever)
+    monkeypatch.setattr(pages, "LARGE_PAGES", 0)
     await add_events(database, (FILE_ID, "upload"))
     async with serving(make_settings, tokens.token()) as client:
         for path in LISTS:
@@ -107,8 +50,8 @@ async def test_every_list_refuses_a_large_page_when_no_place_becomes_free(
         assert 'rejected_total{reason="large_pages"} 3.0' in (await client.get("/metrics")).text
 
 
-@pytest.mark.usefixtures("one_place")
-async def test_a_large_page_is_the_same_as_small_ones_and_gives_its_place_back(
+@pytest.mark.usefixtures("one_permit")
+async def test_a_large_page_is_the_same_as_small_ones_and_releases_its_permit(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
     await add_events(database, *((FILE_ID, "update") for _ in range(120)))
@@ -123,17 +66,12 @@ async def test_a_large_page_is_the_same_as_small_ones_and_gives_its_place_back(
             assert (await client.get(path, params={"limit": 200, "offset": 120})).json() == []
 
 
-async def _wait_for_ever(_semaphore: WeightedSemaphore, _amount: int) -> int:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
 def _positions(page: httpx.Response) -> list[int]:
     return [event["position"] for event in page.json()]
 
 
-@pytest.mark.usefixtures("one_place")
-async def test_a_long_poll_takes_no_place_while_it_waits(
+@pytest.mark.usefixtures("one_permit")
+async def test_a_long_poll_has_no_permit_while_it_waits(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
     async with serving(make_settings, tokens.token()) as client:
@@ -148,8 +86,8 @@ async def test_a_long_poll_takes_no_place_while_it_waits(
         assert len((await waiting).json()["changes"]) == 1
 
 
-@pytest.mark.usefixtures("one_place")
-async def test_who_does_not_read_loses_its_place(
+@pytest.mark.usefixtures("one_permit")
+async def test_a_client_that_does_not_read_loses_its_permit(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
     """The page is larger than what the kernel takes, which is 4 MB."""
@@ -174,7 +112,7 @@ async def test_who_does_not_read_loses_its_place(
         await idle.send(page.encode())
 
         async def is_shut() -> bool:
-            return await status() == 503
+            return await status() == 429
 
         await until(is_shut, 10)
         await until(is_open, 10)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from app.database.engine import Database
 from app.main import create_app
 from app.outbound.address import NOT_PUBLIC
-from sync_client.signature import verify
+from sync_client import verify
 from tests.conftest import MakeSettings
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process
@@ -47,9 +46,9 @@ async def test_a_ping_is_a_signed_message_like_any_other(client: httpx.AsyncClie
     assert first.event["type"] == "sync.ping"
     assert first.event["data"] == {"subscription_id": body["id"]}
     assert first.event["id"] == first.headers["webhook-id"] != second.headers["webhook-id"]
-    verify(first.headers, first.body, body["secret"], datetime.now(UTC))
+    verify(first.headers, first.body, body["secret"])
     for secret in (body["secret"], rotated["secret"]):
-        verify(second.headers, second.body, secret, datetime.now(UTC))
+        verify(second.headers, second.body, secret)
 
 
 REPLIES: dict[str, tuple[Reply, str, int | None]] = {

@@ -53,7 +53,7 @@ class EventStream:
 
 @asynccontextmanager
 async def open_stream(
-    client: httpx.AsyncClient, url: str, *, last_event_id: str | None = None, **query: object
+    client: httpx.AsyncClient, url: str, *, last_event_id: str | None = None, token: str | None = None, **query: object
 ) -> AsyncIterator[EventStream]:
     """A stream; nothing comes for 30 seconds at most.
 
@@ -61,6 +61,8 @@ async def open_stream(
         httpx.HTTPStatusError: when the answer is none.
     """
     headers = {"Last-Event-ID": last_event_id} if last_event_id is not None else {}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     params = httpx.QueryParams(query)  # type: ignore[arg-type]  # as httpx takes it
     async with client.stream("GET", f"{url}/changes/stream", params=params, headers=headers, timeout=30) as response:
         if response.is_error:

@@ -1,0 +1,69 @@
+"""The change feed: follow it for ever, or read it up to its end."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from sync_client.cursor import CursorStore
+from sync_client.face import Face_co, pages
+from sync_client.feed import Feed
+from sync_client.models import Change, ChangePage, EventType
+from sync_client.resource import Resource
+
+FOLLOW_PATIENCE_SECONDS = 3600.0
+
+
+class Changes(Resource[Face_co]):
+    """The feed. `follow` is a method of the client itself too."""
+
+    @pages
+    async def follow(
+        self,
+        cursor: str | None = None,
+        *,
+        store: CursorStore | None = None,
+        event_types: Sequence[EventType] = (),
+        file_id: UUID | str | None = None,
+    ) -> AsyncGenerator[Change, None]:
+        """Every change after `cursor` (None: from the beginning, `latest`: from now on), in order, for ever.
+
+        With a `store` it goes on where that says, and at `cursor` only the first time. What is saved is behind what was
+        handed out: a change counts as done once the next one is asked for. So after a crash some changes come again, at
+        most those of the last second or page, and none is left out. `Change.cursor` is where each ends: kept in one
+        transaction with what the change brings about, it makes the effect exactly once.
+
+        Outages are waited for without end, `Retry-After` for up to an hour. Close the iterator (`contextlib.aclosing`,
+        or `contextlib.closing` without asyncio) to have the last cursor saved at once.
+
+        Raises:
+            InvalidCall: `cursor` is none.
+            GapError: the feed left something out.
+            CursorStoreError: the cursor cannot be loaded or saved.
+            BadRequest: the cursor is not of this service or belongs to other filters.
+            CursorExpired: what follows the cursor is no longer kept.
+            EventsLost, a kind of it: the service has lost events that were read.
+        """
+        policy = replace(self._connection.policy, endless=True, patience_seconds=FOLLOW_PATIENCE_SECONDS)
+        changes = Feed(self._connection, policy, event_types=event_types, file_id=file_id).follow(cursor, store)
+        try:
+            async for change in changes:
+                yield change
+        finally:
+            await changes.aclose()
+
+    @pages
+    async def pages(
+        self,
+        cursor: str | None = None,
+        *,
+        event_types: Sequence[EventType] = (),
+        file_id: UUID | str | None = None,
+    ) -> AsyncGenerator[ChangePage, None]:
+        """The pages after `cursor` (None: from the beginning) up to the end of the ledger; the last one may be empty.
+
+        `ChangePage.cursor` is where each ends. The proofs and the errors are those of `follow`; outages are retried as
+        for any other request.
+        """
+        feed = Feed(self._connection, self._connection.policy, event_types=event_types, file_id=file_id)
+        async for page in feed.pages(cursor):
+            yield page

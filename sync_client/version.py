@@ -1,0 +1,3 @@
+"""The version of this package; CHANGELOG.md says what each one changed."""
+
+__version__ = "1.1.0"

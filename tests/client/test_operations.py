@@ -1,0 +1,325 @@
+"""Every operation of the client with asyncio and without it, against one real service in local mode."""
+
+import asyncio
+import inspect
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.auth.local import mint_local_token
+from app.auth.token import Scope
+from app.config import Settings
+from sync_client import (
+    BlockingSyncClient,
+    Conflict,
+    CursorFile,
+    Exchange,
+    Forbidden,
+    InvalidCall,
+    NewEvent,
+    NotFound,
+    PreconditionFailed,
+    RetryPolicy,
+    SyncClient,
+    SyncError,
+)
+from tests.conftest import LOCAL_MODE, service_processes
+from tests.support.fork_server import ForkServer
+from tests.support.keyserver import KeyServer
+from tests.support.process import ServiceProcess
+from tests.support.receiver import Receiver, answer, receiving
+
+PATIENT = RetryPolicy(attempts=50, base_seconds=0.02, cap_seconds=0.2)
+OPERATIONS = ("events", "files", "changes", "subscriptions", "deliveries")
+
+
+class Face:
+    """Runs the operations of either client to their end."""
+
+    def __init__(self, url: str, token: str, *, blocking: bool, **options: Any) -> None:
+        self._runner = asyncio.Runner()
+        kind = BlockingSyncClient if blocking else SyncClient
+        self.client: Any = kind(url, token, **{"policy": PATIENT} | options)
+        self.blocking = blocking
+
+    def do(self, returned: Any) -> Any:
+        """The result of an operation."""
+        return self._runner.run(returned) if inspect.iscoroutine(returned) else returned
+
+    def take(self, returned: Any, count: int | None = None) -> list[Any]:
+        """The first items of an iterator, which is closed then."""
+        items: list[Any] = []
+        if inspect.isasyncgen(returned):
+            while count is None or len(items) < count:
+                try:
+                    items.append(self._runner.run(anext(returned)))
+                except StopAsyncIteration:
+                    break
+            self._runner.run(returned.aclose())
+            return items
+        for item in returned:
+            items.append(item)
+            if len(items) == count:
+                break
+        returned.close()
+        return items
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.do(self.client.close() if self.blocking else self.client.aclose())
+        self._runner.close()
+
+
+class Local:
+    """A service in local mode, which sends to this machine, and the file that it writes to."""
+
+    def __init__(self, process: ServiceProcess, path: Path, token: str) -> None:
+        self.url, self.path, self.token = process.url, path, token
+
+
+def mint(subject: str, *scopes: Scope) -> str:
+    """A token of local mode."""
+    settings = Settings(_env_file=None, auth0_domain="", secret_key=LOCAL_MODE["SECRET_KEY"])
+    return mint_local_token(settings, subject, list(scopes), None, datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def local(
+    sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Local]:
+    """One service for the module."""
+    folder = tmp_path_factory.mktemp("local")
+    path = folder / "sync.db"
+    shutil.copy(sqlite_template, path)
+    token = mint("operator", *Scope)
+    with service_processes(f"sqlite:///{path}", issuer, fork_server, folder) as begin:
+        process = begin(
+            **LOCAL_MODE,
+            WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true",
+            WEBHOOK_PORTS="0",
+            WEBHOOK_RETRY_INTERVAL="0.1",
+            WEBHOOK_RETRY_HOURS="0.00001",
+        )
+        process.wait_until_healthy()
+        yield Local(process, path, token)
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "blocking"])
+def face(request: pytest.FixtureRequest, local: Local) -> Iterator[Face]:
+    """Each client in turn."""
+    face = Face(local.url, local.token, blocking=request.param)
+    yield face
+    face.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that refuses everything, in a thread of its own."""
+    receiver, ready, loop = Receiver(lambda _request: answer(500)), threading.Event(), asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def serve() -> None:
+        async with receiving(receiver):
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    ready.wait()
+    yield receiver
+    loop.call_soon_threadsafe(end.set)
+    thread.join()
+    loop.close()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """What `condition` gives once it is true."""
+    deadline = time.monotonic() + 30
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_events_are_recorded_read_and_listed(face: Face) -> None:
+    sync, do, file_id = face.client, face.do, uuid4()
+    created = do(sync.create(file_id, "upload", {"path": "ä"}, idempotency_key=str(file_id)))
+    again = do(sync.events.create(file_id, "upload", {"path": "ä"}, idempotency_key=str(file_id)))
+    assert (again.event_id, again.replayed) == (created.event_id, True)
+    ids = do(sync.create_many(NewEvent(file_id, "update") for _ in range(250)))
+    assert do(sync.get(created.event_id)).metadata == {"path": "ä"}
+    newest_first = [*reversed(ids), created.event_id]
+    assert [event.event_id for event in face.take(sync.list(file_id=file_id))] == newest_first
+    history = face.take(sync.files.history(file_id))
+    assert [event.event_id for event in history] == newest_first[::-1]
+    state = until(lambda: (found := do(sync.files.state(file_id))).pending_events == 0 and found)
+    assert (state.state, state.revision, state.last_event_id) == ("present", 251, ids[-1])
+
+
+def test_the_feed_is_followed_and_read_to_its_end(face: Face, tmp_path: Path) -> None:
+    sync, file_id = face.client, uuid4()
+    face.do(sync.create_many(NewEvent(file_id, "upload") for _ in range(3)))
+    everything = face.take(sync.changes.pages())
+    assert not everything[-1].has_more
+    positions = [change.position for page in everything for change in page.changes]
+    assert positions == list(range(1, len(positions) + 1))
+    [rest] = face.take(sync.changes.pages(everything[-1].cursor))
+    assert rest.changes == ()
+    store = CursorFile(tmp_path / "cursor")
+    first = face.take(sync.follow(store=store, file_id=file_id), 2)
+    second = face.take(sync.follow(store=store, file_id=file_id), 2)
+    assert [change.position - first[0].position for change in (*first, *second)] == [0, 1, 1, 2]
+
+
+def test_a_set_aside_event_is_requeued(face: Face, local: Local) -> None:
+    created = face.do(face.client.create(uuid4(), "upload"))
+    until(lambda: face.do(face.client.get(created.event_id)).processed)
+    with pytest.raises(Conflict):
+        face.do(face.client.events.requeue(created.event_id))
+    with sqlite3.connect(local.path) as connection:
+        connection.execute(
+            "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed' WHERE position = "
+            "(SELECT max(position) FROM sync_events)"
+        )
+    connection.close()
+    assert face.do(face.client.get(created.event_id)).state == "failed"
+    assert face.do(face.client.events.requeue(created.event_id)).state == "retrying"
+
+
+def test_subscriptions_are_managed(face: Face, receiver: Receiver) -> None:
+    subscriptions, do = face.client.subscriptions, face.do
+    created = do(subscriptions.create(receiver.url, description="a", event_types=["upload"], headers={"X-A": "1"}))
+    assert created.secret.startswith("whsec_")
+    found = do(subscriptions.get(created.id))
+    assert (found.etag, found.header_names, found.event_types) == (created.etag, ("X-A",), ("upload",))
+    changed = do(subscriptions.change(created.id, if_match=found.etag, headers={"X-A": None}, max_concurrency=3))
+    assert (changed.header_names, changed.max_concurrency) == ((), 3)
+    with pytest.raises(PreconditionFailed):
+        do(subscriptions.change(created.id, if_match=found.etag, description="b"))
+    assert do(subscriptions.pause(created.id)).status == "paused"
+    assert [one.id for one in face.take(subscriptions.list(status="paused"))] == [created.id]
+    assert do(subscriptions.resume(created.id)).status == "active"
+    ping = do(subscriptions.test(created.id))
+    assert (ping.outcome, ping.status_code) == ("failed", 500)
+    assert do(subscriptions.rotate_secret(created.id)).secret != created.secret
+    do(face.client.create(uuid4(), "upload"))
+    do(subscriptions.replay(created.id, from_time=datetime.now(UTC) - timedelta(days=1)))
+    assert do(subscriptions.end_replay(created.id)) is None
+    do(subscriptions.delete(created.id))
+    with pytest.raises(NotFound):
+        do(subscriptions.get(created.id))
+
+
+def test_deliveries_are_listed_and_redelivered(face: Face, receiver: Receiver) -> None:
+    deliveries, do, file_id = face.client.deliveries, face.do, uuid4()
+    subscription = do(face.client.subscriptions.create(receiver.url))
+    event_id = do(face.client.create(file_id, "upload")).event_id
+    [dead] = until(lambda: face.take(deliveries.list(subscription.id, status="dead", file_id=file_id)))
+    assert [one.id for one in face.take(deliveries.list_of_event(event_id))] == [dead.id]
+    history = do(deliveries.get(dead.id)).history
+    assert [attempt.status_code for attempt in history] == [500]
+    assert do(deliveries.redeliver(dead.id)).status == "pending"
+    until(lambda: face.take(deliveries.list(subscription.id, status="dead")))
+    assert do(deliveries.redeliver_dead(subscription.id)).redelivered == 1
+    do(face.client.subscriptions.delete(subscription.id))
+
+
+def test_health_needs_no_token(local: Local, face: Face) -> None:
+    stranger = Face(local.url, "wrong", blocking=face.blocking)
+    health = stranger.do(stranger.client.health())
+    assert (health.service, health.status, health.writes) == ("sync-service", "healthy", "accepted")
+    with pytest.raises(SyncError):
+        stranger.do(stranger.client.get(uuid4()))
+    stranger.close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda sync: sync.get("xyz"),
+        lambda sync: sync.events.requeue("../health"),
+        lambda sync: sync.files.state("xyz"),
+        lambda sync: sync.subscriptions.delete("xyz"),
+        lambda sync: sync.deliveries.get("x"),
+        lambda sync: sync.create(uuid4(), "upload", {"a": object()}),
+        lambda sync: sync.create(uuid4(), "upload", {"a": float("nan")}),
+        lambda sync: sync.create(uuid4(), "upload", {"a": "\ud800"}),
+        lambda sync: sync.create(uuid4(), "upload", idempotency_key="a\nb"),
+    ],
+)
+def test_a_wrong_call_is_a_sync_error(face: Face, call: Callable[[Any], Any]) -> None:
+    with pytest.raises(InvalidCall):
+        face.do(call(face.client))
+
+
+def test_a_closed_client_and_a_bad_address_are_sync_errors(local: Local, face: Face) -> None:
+    closed = Face(local.url, "token", blocking=face.blocking)
+    closed.do(closed.client.close() if face.blocking else closed.client.aclose())
+    with pytest.raises(InvalidCall, match="closed"):
+        closed.do(closed.client.get(uuid4()))
+    closed.close()
+    for address in ("ftp://x", "localhost:8000", "http://", "http://x:port"):
+        with pytest.raises(InvalidCall):
+            Face(address, "token", blocking=face.blocking)
+    with pytest.raises(InvalidCall, match="token"):
+        Face(local.url, "two words", blocking=face.blocking)
+
+
+def test_exchanges_are_reported_and_connections_reused(local: Local, face: Face) -> None:
+    seen: list[Exchange] = []
+    observed = Face(local.url, local.token, blocking=face.blocking, on_exchange=seen.append)
+    with pytest.raises(NotFound) as unknown:
+        observed.do(observed.client.get(UUID(int=7)))
+    observed.take(observed.client.list(state="failed"))
+    assert [(one.method, one.path, one.status) for one in seen] == [
+        ("GET", f"/sync-events/{UUID(int=7)}", 404),
+        ("GET", "/sync-events", 200),
+    ]
+    assert seen[0].request_id == unknown.value.request_id
+    pool = observed.client.face.http._transport._pool
+    assert len(pool.connections) == 1
+    observed.close()
+
+
+def test_both_clients_have_the_same_operations() -> None:
+    clients: list[Any] = [SyncClient("http://x", "t"), BlockingSyncClient("http://x", "t")]
+
+    def names(thing: Any) -> set[str]:
+        return {name for name in dir(thing) if not name.startswith("_")}
+
+    for group in OPERATIONS:
+        ours, theirs = (getattr(client, group) for client in clients)
+        assert names(ours) == names(theirs)
+        assert all(getattr(ours, name).__doc__ for name in names(ours) - {"face"})
+    assert names(clients[0]) - {"aclose"} == names(clients[1]) - {"close"}
+
+
+def test_the_blocking_client_takes_plain_callables_alone(local: Local) -> None:
+    async def token() -> str:
+        return local.token
+
+    with BlockingSyncClient(local.url, token) as sync, pytest.raises(InvalidCall, match="plain functions"):
+        sync.get(uuid4())
+    with BlockingSyncClient(local.url, lambda: local.token) as sync:
+        threads = [threading.Thread(target=sync.create, args=(uuid4(), "upload")) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert next(sync.list()).event_type == "upload"
+
+
+def test_a_read_only_token_is_forbidden(local: Local) -> None:
+    with (
+        BlockingSyncClient(local.url, mint("reader", Scope.READ)) as sync,
+        pytest.raises(Forbidden, match="admin:sync"),
+    ):
+        next(sync.subscriptions.list())

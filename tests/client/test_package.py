@@ -1,0 +1,53 @@
+"""The client installed as a package of its own: its wheel in a fresh environment, without what the service needs."""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+import sync_client
+from tests.conftest import ROOT
+
+CHECK = """
+import importlib.resources, importlib.util, sync_client
+from sync_client import BlockingSyncClient, SyncClient, verify
+for name in ("app", "fastapi", "sqlalchemy", "uvicorn"):
+    assert importlib.util.find_spec(name) is None, name
+assert importlib.resources.files("sync_client").joinpath("py.typed").is_file()
+with BlockingSyncClient("http://127.0.0.1:9", "token", max_retries=0) as sync:
+    try:
+        sync.health()
+    except sync_client.Unavailable:
+        print(sync_client.__version__)
+"""
+
+
+def pip(*arguments: str) -> None:
+    """Run pip; what it has to fetch comes from the index that it is configured for."""
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True, timeout=100)
+
+
+@pytest.mark.slow
+def test_the_wheel_works_alone(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "sync_client", tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(tmp_path / "source"))
+    [wheel] = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    pip("--python", python, "install", str(wheel))
+    done = subprocess.run([python, "-I", "-c", CHECK], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == sync_client.__version__
+
+
+def test_its_packages_and_its_version_are_listed() -> None:
+    project = tomllib.loads((ROOT / "sync_client" / "pyproject.toml").read_text())
+    folders = {path.parent for path in (ROOT / "sync_client").rglob("*.py")}
+    packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(project["tool"]["setuptools"]["packages"]) == packages
+    changes = (ROOT / "sync_client" / "CHANGELOG.md").read_text()
+    assert f"\n## {sync_client.__version__}\n" in changes
+    assert sorted(sync_client.__all__) == sync_client.__all__

@@ -1,0 +1,114 @@
+"""A migration never makes the replicas wait, however long somebody holds a lock that it needs."""
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from app.database import migrations
+from app.database.engine import Database
+from app.database.migrations import LOCK_SECONDS, MigrationBlocked, migrate
+from tests.conftest import ROOT, MakeSettings
+from tests.events.support import add_events, read_ledger
+
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
+
+REVISION = '''"""Of a later release."""
+
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "{revision}", "{earlier}", None, None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE {table} ADD COLUMN later integer")
+'''
+
+
+@asynccontextmanager
+async def dump(database: Database) -> AsyncIterator[None]:
+    """Somebody reads the events in one long transaction."""
+    async with database.connection() as connection:
+        await connection.execute(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))
+        await connection.execute(text("SET LOCAL application_name = 'a-dump'"))
+        await connection.execute(text("SELECT count(*) FROM sync_events"))
+        yield
+        await connection.execute(text("ROLLBACK"))
+
+
+async def read_revision(database: Database) -> str:
+    async with database.read() as session:
+        return str(await session.scalar(text("SELECT version_num FROM alembic_version")))
+
+
+async def test_requests_go_on_while_the_migrations_of_two_releases_wait(
+    database: Database, make_settings: MakeSettings, database_url: str, tmp_path: Path
+) -> None:
+    for name in ("alembic", "app", "alembic.ini"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    head = await read_revision(database)
+    for revision, earlier, table in (("later1", head, "files"), ("later2", "later1", "sync_events")):
+        script = REVISION.format(revision=revision, earlier=earlier, table=table)
+        (tmp_path / "alembic" / "versions" / f"{revision}.py").write_text(script)
+    environment = {**os.environ, "DATABASE_URL": database_url, "LOG_LEVEL": "WARNING", "LOG_FORMAT": "json"}
+    slowest = 0.0
+    async with dump(database):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "alembic", "upgrade", "head"),
+            cwd=tmp_path,
+            env=environment,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        waiting = asyncio.create_task(process.stderr.readline())
+        while not waiting.done():
+            started = time.monotonic()
+            await add_events(database, (uuid4(), "upload"))
+            await read_ledger(database)
+            slowest = max(slowest, time.monotonic() - started)
+        line = (await waiting).decode()
+        assert "the migration waits" in line, line
+        assert "a-dump" in line
+        assert await read_revision(database) == "later1", "what can be migrated is"
+    assert slowest < LOCK_SECONDS + 1
+    assert await process.wait() == 0
+    assert await read_revision(database) == "later2"
+
+
+async def test_a_lock_that_is_held_for_long_ends_the_migration(
+    database: Database, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "PATIENCE_SECONDS", 0)
+
+    def alter(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE sync_events ADD COLUMN later integer"))
+
+    async with dump(database):
+        with pytest.raises(MigrationBlocked, match=r"held by pid \d+ \(a-dump\), whose query began at"):
+            await migrate(make_settings(), alter)
+    await migrate(make_settings(), alter)
+    with pytest.raises(DBAPIError, match="already exists"):
+        await migrate(make_settings(), alter)
+
+
+async def test_one_process_migrates_at_a_time(database: Database, make_settings: MakeSettings) -> None:
+    running = 0
+
+    def run(connection: Connection) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        connection.execute(text("SELECT pg_sleep(0.1)"))
+        running -= 1
+
+    await asyncio.gather(*(migrate(make_settings(), run) for _ in range(3)))

@@ -1,0 +1,63 @@
+"""The service works behind PgBouncer in transaction mode, and leaves nothing in its server connections."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from app.database.engine import Database
+from tests.conftest import MakeSettings
+from tests.deliveries.support import make_sweeper
+from tests.events.support import add_events, read_ledger
+from tests.support.pgbouncer import PgBouncer
+from tests.support.postgres import PostgresServer
+
+pytestmark = [
+    pytest.mark.pgbouncer,
+    pytest.mark.skipif(
+        not (os.environ.get("CI") == "true" or shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")),
+        reason="pgbouncer is missing (Debian: apt-get install pgbouncer)",
+    ),
+    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+]
+
+SERVER_CONNECTIONS = 3
+STATEMENTS = "SELECT pg_backend_pid(), (SELECT count(*) FROM pg_prepared_statements), pg_sleep(0.1)"
+
+
+@pytest.fixture
+async def pooled(postgres: PostgresServer, database_url: str, make_settings: MakeSettings) -> AsyncIterator[Database]:
+    """The migrated database behind PgBouncer."""
+    with PgBouncer(postgres, server_connections=SERVER_CONNECTIONS) as bouncer:
+        url = bouncer.url(database_url.rpartition("/")[2])
+        database = Database(make_settings(database_url=url, database_prepared_statements=False))
+        yield database
+        await database.close()
+
+
+async def count_statements(database: Database) -> dict[int, int]:
+    """The prepared statements of each server connection."""
+
+    async def look() -> tuple[int, int]:
+        async with database.read() as session:
+            pid, number, _ = (await session.execute(text(STATEMENTS))).one()
+            return pid, number
+
+    return dict(await asyncio.gather(*(look() for _ in range(SERVER_CONNECTIONS))))
+
+
+async def test_server_connections_keep_no_prepared_statements(pooled: Database) -> None:
+    for number in range(20):
+        await asyncio.gather(*(add_events(pooled, (uuid4(), "upload")) for _ in range(5)))
+        await asyncio.gather(*(read_ledger(pooled) for _ in range(2)), make_sweeper(pooled).run_once())
+        async with pooled.read() as session:
+            assert await session.scalar(text(f"SELECT {number}")) == number
+    events = await read_ledger(pooled)
+    assert [event.position for event in events] == list(range(1, 101))
+    counts = await count_statements(pooled)
+    assert len(counts) == SERVER_CONNECTIONS
+    assert set(counts.values()) == {0}
