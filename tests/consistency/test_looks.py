@@ -171,7 +171,8 @@ async def test_a_source_that_hangs_ends_a_check_of_named_files(world: World, mon
     assert (check.state, check.failed) == (CheckState.INCOMPLETE, 30)
 
 
-async def test_a_slow_source_delays_no_other(world: World) -> None:
+async def test_a_slow_source_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.consistency.contract.FIRST_WAIT_SECONDS", 0.5)
     await world.upload(file_id := uuid4())
     async with serving(Owner(watermark=100)) as quick:
         release = asyncio.Event()

@@ -117,7 +117,7 @@ async def test_a_check_its_findings_and_their_acceptance(client: httpx.AsyncClie
     assert (await client.post(f"/consistency/checks/{check['id']}/cancel")).status_code == 409
     page = await client.get("/consistency/findings?limit=2&kind=orphaned&state=suspected")
     assert len(page.json()) == 2
-    following = await client.get(page.links["next"]["url"])
+    following = await client.get(page.url.join(page.links["next"]["url"]))
     assert {one["file_id"] for one in page.json()}.isdisjoint(one["file_id"] for one in following.json())
     [finding] = (await client.get(f"/consistency/findings?file_id={files[0]}")).json()
     assert finding == {
