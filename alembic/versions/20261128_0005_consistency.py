@@ -64,7 +64,7 @@ def upgrade() -> None:
         _source("consistency_checks"),
         sa.CheckConstraint(
             "state IN ('running', 'complete', 'incomplete', 'suspect', 'cancelled')",
-            name="ck_consistency_checks_state_known",
+            name="state_known",
         ),
     )
     op.create_table(
@@ -94,7 +94,7 @@ def upgrade() -> None:
         _source("consistency_file_checks"),
         sa.CheckConstraint(
             "verdict IN ('consistent', 'inconsistent', 'in_flight', 'unknown')",
-            name="ck_consistency_file_checks_verdict_known",
+            name="verdict_known",
         ),
     )
     op.create_table(
@@ -112,9 +112,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_consistency_findings"),
         _source("consistency_findings"),
         sa.CheckConstraint(
-            "state IN ('suspected', 'open', 'resolved', 'accepted')", name="ck_consistency_findings_state_known"
+            "state IN ('suspected', 'open', 'resolved', 'accepted')", name="state_known"
         ),
-        sa.CheckConstraint(f"kind IN ({KINDS})", name="ck_consistency_findings_kind_known"),
+        sa.CheckConstraint(f"kind IN ({KINDS})", name="kind_known"),
     )
     _create_indexes()
 
