@@ -1,12 +1,14 @@
 """The command line: `python -m app …`."""
 
-import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+
+import click
 
 from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.token import Scope, is_subject
@@ -14,96 +16,102 @@ from app.config import Settings, load_settings
 from app.database.backup import BackupFailed, back_up
 from app.log import configure_logging
 from app.server import serve
-from sync_client.commands import receive, tail
+from sync_client.commands.access import TOKEN_VARIABLE, Failure, read_token, run
+from sync_client.commands.main import SHARED
 
 MAX_MINUTES = 525_600
-TOKEN_VARIABLE = "SYNC_TOKEN"  # noqa: S105 - the name of the variable
-TAIL_SUBJECT = "tail"
+OPERATOR_SUBJECT = "operator"
 
 
-def main(arguments: list[str] | None = None) -> int:
+class _Scopes(click.ParamType[list[Scope]]):
+    name = "scope"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[Scope]:  # noqa: ARG002
+        try:
+            return [Scope(name) for name in value.split()]
+        except ValueError:
+            raise click.BadParameter(f"must be any of {' '.join(Scope)}", ctx, param_hint="'--scope'") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Raises:
         SystemExit: 2 for invalid arguments; with a message for invalid settings.
     """
-    parser = argparse.ArgumentParser(prog="python -m app", description="Sync Service")
-    commands = parser.add_subparsers(dest="command", required=True)
-    server = commands.add_parser("serve", help="run the service")
-    server.add_argument("--host", help="address to listen on (default: SERVER_HOST)")
-    server.add_argument("--port", help="port to listen on (default: SERVER_PORT)")
-    server.set_defaults(run=_serve)
-    document = commands.add_parser("openapi", help="print the OpenAPI document as JSON")
-    document.set_defaults(run=_openapi)
-    token = commands.add_parser("token", help="mint a token for local mode (AUTH0_DOMAIN empty)")
-    token.add_argument("--subject", default="developer", type=_subject, help="who the token names (default: developer)")
-    token.add_argument(
-        "--scope",
-        nargs="+",
-        type=_scopes,
-        default=[list(Scope)],
-        metavar="SCOPE",
-        help=f"what it allows, any of {' '.join(Scope)} (default: everything)",
-    )
-    token.add_argument("--minutes", type=_lifetime, help="how long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES)")
-    token.set_defaults(run=_token)
-    following = commands.add_parser("tail", help="follow the feed of changes in the terminal")
-    tail.add_arguments(following)
-    following.set_defaults(run=_tail)
-    receiving = commands.add_parser("receive", help="receive webhooks in the terminal, to try them out")
-    receive.add_arguments(receiving)
-    receiving.set_defaults(run=lambda options: receive.receive(receive.ReceiveOptions.of(options)))
-    backup = commands.add_parser("backup", help="copy the SQLite database while the service runs")
-    backup.add_argument("path", type=Path, metavar="PATH", help="the copy; it must not exist yet")
-    backup.set_defaults(run=_backup)
-    options = parser.parse_args(arguments)
-    status: int = options.run(options)
-    return status
+    return run(_commands, arguments, "python -m app")
 
 
-def _subject(text: str) -> str:
+@click.group(
+    commands=SHARED, epilog="Exit status: 0 done, 1 refused or failed, 2 wrong arguments, 3 the service is unavailable."
+)
+@click.pass_context
+def _commands(context: click.Context) -> None:
+    """Sync Service: run it, and operate it. In local mode the commands mint their own token."""
+    context.obj = _read_token
+
+
+def _read_token() -> str | Callable[[], str]:
+    """The token of the environment, else one of local mode, minted again whenever it has expired."""
+    if os.environ.get(TOKEN_VARIABLE, "").strip():
+        return read_token()
+    settings = load_settings()
+    configure_logging(level="WARNING", as_json=settings.log_json)
+    if not settings.local_mode:
+        raise Failure(f"A token is needed: set {TOKEN_VARIABLE} to one from {settings.auth0_domain}.")
+    return partial(_mint, settings, OPERATOR_SUBJECT, list(Scope), None)
+
+
+def _mint(settings: Settings, subject: str, scopes: list[Scope], lifetime: timedelta | None) -> str:
+    try:
+        return mint_local_token(settings, subject, scopes, lifetime, datetime.now(UTC))
+    except LocalSecretError as error:
+        raise Failure(str(error)) from None
+
+
+def _check_subject(_context: click.Context, _option: click.Parameter, text: str) -> str:
     if not is_subject(text):
-        raise argparse.ArgumentTypeError("must be 1 to 255 printable characters")
+        raise click.BadParameter("must be 1 to 255 printable characters")
     return text
 
 
-def _scopes(text: str) -> list[Scope]:
-    try:
-        return [Scope(name) for name in text.split()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be any of {' '.join(Scope)}") from None
-
-
-def _lifetime(text: str) -> timedelta:
+def _check_lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> timedelta | None:
+    if text is None:
+        return None
     try:
         minutes = float(text)
     except ValueError:
         minutes = 0
     if not 1 / 60 <= minutes <= MAX_MINUTES:
-        raise argparse.ArgumentTypeError(f"must be a number from a second (0.017) to {MAX_MINUTES} (a year)")
+        raise click.BadParameter(f"must be a number from a second (0.017) to {MAX_MINUTES} (a year)")
     return timedelta(minutes=minutes)
 
 
-def _serve(options: argparse.Namespace) -> int:
+@_commands.command("serve")
+@click.option("--host", help="Address to listen on (default: SERVER_HOST).")
+@click.option("--port", help="Port to listen on (default: SERVER_PORT).")
+def _serve(host: str | None, port: str | None) -> int:
+    """Run the service."""
     # Through the environment they reach the workers too, which read the settings again.
-    given = {"SERVER_HOST": options.host, "SERVER_PORT": options.port}
+    given = {"SERVER_HOST": host, "SERVER_PORT": port}
     os.environ.update({name: value for name, value in given.items() if value is not None})
     settings = load_settings()
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     return serve(settings)
 
 
-def _backup(options: argparse.Namespace) -> int:
+@_commands.command("backup")
+@click.argument("path", type=click.Path(path_type=Path))
+def _backup(path: Path) -> int:
+    """Copy the SQLite database to PATH, which must not exist yet, while the service runs."""
     database = load_settings(environment="development").database  # a copy needs none of what production asks for
     if not database.is_sqlite:
-        print("DATABASE_URL names PostgreSQL: back it up with pg_dump --format=custom", file=sys.stderr)
-        return 1
+        raise Failure("DATABASE_URL names PostgreSQL: back it up with pg_dump --format=custom")
     try:
-        backup = back_up(Path(str(database.url.database)), options.path, _show_progress)
+        backup = back_up(Path(str(database.url.database)), path, _show_progress)
     except BackupFailed as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{options.path}: {backup.events} events, {backup.size} bytes")
+        raise Failure(str(error)) from None
+    print(f"{path}: {backup.events} events, {backup.size} bytes")
     return 0
 
 
@@ -115,47 +123,37 @@ def _show_progress(copied: int, pages: int) -> None:
         print(f"\r[{'#' * done}{'.' * (width - done)}] {copied} of {pages} pages", end=end, file=sys.stderr, flush=True)
 
 
-def _openapi(_options: argparse.Namespace) -> int:
+@_commands.command("openapi")
+def _openapi() -> None:
+    """Print the OpenAPI document as JSON."""
     from app.main import app  # noqa: PLC0415 - importing builds the application; no other command wants that
 
     print(json.dumps(app.openapi(), indent=2))
-    return 0
 
 
-def _tail(options: argparse.Namespace) -> int:
-    token: tail.Token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not token:
-        settings = load_settings()
-        configure_logging(level="WARNING", as_json=settings.log_json)
-        if not settings.local_mode:
-            print(f"A token is needed: set {TOKEN_VARIABLE} to one from {settings.auth0_domain}.", file=sys.stderr)
-            return 1
-        token = partial(_mint_tail_token, settings)
-    try:
-        return tail.tail(tail.TailOptions.of(options), token)
-    except LocalSecretError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-def _mint_tail_token(settings: Settings) -> str:
-    """A token of local mode; the client calls this again when it has expired."""
-    return mint_local_token(settings, TAIL_SUBJECT, [Scope.READ], None, datetime.now(UTC))
-
-
-def _token(options: argparse.Namespace) -> int:
+@_commands.command("token")
+@click.option(
+    "--subject", default="developer", show_default=True, callback=_check_subject, help="Whom the token names."
+)
+@click.option(
+    "--scope",
+    "scopes",
+    type=_Scopes(),
+    multiple=True,
+    help=f"What it allows, any of {' '.join(Scope)} (default: everything). May be repeated, or have several words.",
+)
+@click.option("--minutes", callback=_check_lifetime, help="How long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES).")
+@click.argument("more", type=_Scopes(), nargs=-1, metavar="")
+def _token(subject: str, scopes: Sequence[list[Scope]], minutes: timedelta | None, more: Sequence[list[Scope]]) -> int:
+    """Mint a token for local mode (AUTH0_DOMAIN empty)."""
+    if more and not scopes:
+        raise click.UsageError("Words without an option: scopes stand after --scope.")
     settings = load_settings()
     # Standard output is for the token alone.
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     if not settings.local_mode:
         domain = settings.auth0_domain
-        print(f"AUTH0_DOMAIN is set, so tokens come from {domain}; leave it empty for local mode.", file=sys.stderr)
-        return 1
-    scopes = [scope for scopes in options.scope for scope in scopes]
-    try:
-        token = mint_local_token(settings, options.subject, scopes, options.minutes, datetime.now(UTC))
-    except LocalSecretError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(token)
+        raise Failure(f"AUTH0_DOMAIN is set, so tokens come from {domain}; leave it empty for local mode.")
+    wanted = [scope for words in (*scopes, *more) for scope in words] if scopes else list(Scope)
+    print(_mint(settings, subject, wanted, minutes))
     return 0

@@ -19,6 +19,7 @@ from app.setting_types import (
     Seconds,
     Secret,
     Secrets,
+    explain,
 )
 
 
@@ -86,8 +87,7 @@ class Settings(BaseSettings):
     # Security
     secret_key: Secret = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
     secret_key_file: Path = Field(
-        Path(".secret_key"),
-        description="File of the key that local mode generates when SECRET_KEY is empty",
+        Path(".secret_key"), description="File of the key that local mode generates when SECRET_KEY is empty"
     )
     access_token_expire_minutes: int = Field(
         60, ge=1, le=525_600, description="Lifetime of tokens minted by `python -m app token`, in minutes"
@@ -106,10 +106,7 @@ class Settings(BaseSettings):
     )
     auth_leeway_seconds: int = Field(10, ge=0, le=300, description="Clock difference allowed in exp, nbf and iat")
     auth_token_cache_size: int = Field(
-        10_000,
-        ge=0,
-        le=1_000_000,
-        description="Verified tokens cached per process; 0 turns the cache off",
+        10_000, ge=0, le=1_000_000, description="Verified tokens cached per process; 0 turns the cache off"
     )
     jwks_refresh_seconds: Seconds = Field(600, description="Seconds between fetches of the signing keys")
     jwks_max_age_seconds: Seconds = Field(
@@ -181,8 +178,7 @@ class Settings(BaseSettings):
         "most three quarters; one without a delivery under way always gets one, even beyond this number",
     )
     webhook_poll_interval: Seconds = Field(
-        1,
-        description="Seconds between checks for due deliveries; a sweep in the same process triggers a check too",
+        1, description="Seconds between checks for due deliveries; a sweep in the same process triggers a check too"
     )
     webhook_lease: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
         10, description="Seconds after which the deliveries and checks of a dead replica are due again"
@@ -306,9 +302,5 @@ def load_settings(**overrides: str) -> Settings:
     except UnicodeDecodeError:
         lines = [".env: is not UTF-8 text"]
     except ValidationError as error:
-        lines = [
-            f"{'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
-            f"{item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_input=False, include_url=False)
-        ]
+        lines = explain(error)
     raise SystemExit("\n  ".join(["Sync Service cannot start, invalid settings:", *lines]))

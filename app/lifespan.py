@@ -33,7 +33,7 @@ from app.files.repository import FileStateHandler
 from app.files.schemas import DeliveryProgress
 from app.http.body import LargeBodies
 from app.http.connection import ConnectionLimit
-from app.http.pages import LargePages
+from app.http.pages import PageMemory
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import MetricsExporter, metrics_server
@@ -58,8 +58,7 @@ class State(TypedDict):
     verifier: TokenVerifier
     rate_limiter: RateLimiter | None
     large_bodies: LargeBodies
-    list_pages: LargePages
-    change_pages: LargePages
+    page_memory: PageMemory
     connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
@@ -99,7 +98,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
             event_reader = EventReader(database, settings.database_statement_timeout)
             stack.push_async_callback(event_reader.close)
-            changes = ChangeService(database, settings, metrics.changes, partial(metrics.http.rejected, "followers"))
+            page_memory = PageMemory()
+            changes = ChangeService(
+                database, settings, metrics.changes, page_memory, partial(metrics.http.rejected, "followers")
+            )
             stack.push_async_callback(changes.stop)
             changes.start()
             drain.before_stop(changes.close)
@@ -139,8 +141,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                     timeout_seconds=settings.database_pool_timeout,
                     on_reject=partial(metrics.http.rejected, "large_bodies"),
                 ),
-                list_pages=_create_pages(settings, metrics),
-                change_pages=_create_pages(settings, metrics),
+                page_memory=page_memory,
                 connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,
                 monitor=monitor,
@@ -153,10 +154,6 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             log.info("service stopping")
 
     return lifespan
-
-
-def _create_pages(settings: Settings, metrics: Metrics) -> LargePages:
-    return LargePages(settings.database_pool_timeout, partial(metrics.http.rejected, "large_pages"))
 
 
 def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on_swept: Callable[[], None]) -> Sweeper:

@@ -27,7 +27,6 @@ REJECTIONS = (
     "connections",
     "followers",
     "large_bodies",
-    "large_pages",
     "rate",
     "not_http",
     "slow_headers",
@@ -63,8 +62,8 @@ class HttpMetrics:
         )
         self._rejected = Counter(
             "sync_http_requests_rejected",
-            "Requests refused by a limit: `rate` (429), `concurrency`, `connections`, `followers`, "
-            "`large_bodies` or `large_pages` (429 or 503), or before they became a request of the application: "
+            "Requests refused by a limit: `rate` (429), `concurrency`, `connections`, `followers` "
+            "or `large_bodies` (429 or 503), or before they became a request of the application: "
             "`not_http` (400, 501), `slow_headers` (408), `large_headers` (431).",
             ("reason",),
             registry=registry,

@@ -4,7 +4,7 @@ import re
 from ipaddress import ip_network
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import NoDecode
 
 from app.database.url import parse_database_url
@@ -79,6 +79,15 @@ def _prefix(value: str) -> str:
 def _known_database(value: str) -> str:
     parse_database_url(value)
     return value
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One line for each wrong variable, with its name and without its value."""
+    return [
+        f"{'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
+        f"{item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_input=False, include_url=False)
+    ]
 
 
 # At least a millisecond: databases count in those, and none of them would mean no limit at all.

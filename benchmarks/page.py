@@ -42,7 +42,10 @@ def _replace(page: str, name: str, text: str) -> str:
 
 
 def _table(results: Results) -> str:
-    return markdown_table(("row", *HEADINGS), [(row.name, *cells(row)) for row in results.rows])
+    measured = {row.name for row in results.rows}
+    added = [row.name for one in EXPERIMENTS for row in one.rows if row.name not in measured]
+    table = markdown_table(("row", *HEADINGS), [(row.name, *cells(row)) for row in results.rows])
+    return f"{table}\n\nAdded since this run: {', '.join(added)}." if added else table
 
 
 def _limits(results: Results) -> str:

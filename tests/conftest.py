@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +39,10 @@ AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
 LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-enough-characters"}
 
-SLOW_MARKERS = ("browser", "kubectl", "load", "pgbouncer", "promtool", "slow", "wrk")
+SLOW_MARKERS = ("browser", "kubectl", "load", "long", "pgbouncer", "promtool", "slow", "wrk")
 SLOW_FIXTURES = {"begin_service", "fork_server", "frail_postgres", "local_service", "postgres", "run"}
 
+Alembic = Callable[..., "subprocess.CompletedProcess[str]"]
 MakeSettings = Callable[..., Settings]
 
 
@@ -57,7 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not quick."""
+    """Begin with the long ones, which one worker runs while the others take the rest; leave out what is not quick."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if config.getoption("quick"):
         slow = [item for item in items if not _is_quick(item)]
         config.hook.pytest_deselected(items=slow)
@@ -74,18 +75,6 @@ def _is_quick(item: pytest.Item) -> bool:
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores: half of the time a test waits for a process, a lock or a disk."""
     return max(1, (os.cpu_count() or 1) * 3 // 2)
-
-
-def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run alembic's own command line against a database."""
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        env={**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
 
 
 def migrate(url: str) -> None:
@@ -234,18 +223,31 @@ def fork_server() -> Iterator[ForkServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def alembic(fork_server: ForkServer) -> Alembic:
+    """Run alembic's own command line against a database, in a process of its own; a failure is an error."""
+
+    def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"}
+        done = fork_server.run(("alembic", *arguments), environment)
+        done.check_returncode()
+        return done
+
+    return run
+
+
 @contextmanager
 def service_processes(
     url: str, issuer: KeyServer, fork_server: ForkServer, folder: Path
 ) -> Iterator[Callable[..., ServiceProcess]]:
     """Begin real service processes on a database, without waiting for them; they are ended with the block.
 
-    Where a command is given, or a variable that Python itself reads when it starts, a Python of its own runs it.
+    Where a variable is given that Python itself reads when it starts, a Python of its own runs it.
     """
     processes: list[ServiceProcess] = []
 
     def begin(*program: str, **variables: str) -> ServiceProcess:
-        own_python = bool(program) or any(name.startswith("PYTHON") for name in variables)
+        own_python = any(name.startswith("PYTHON") for name in variables)
         environment = {
             "DATABASE_URL": url,
             "AUTH0_DOMAIN": issuer.domain,
@@ -300,11 +302,11 @@ def start_replicas(begin_service: Callable[..., ServiceProcess]) -> Callable[...
     return start
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_service(
     sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
-    """One service in local mode, for all tests of a module that bear what the others have recorded."""
+    """One service in local mode, for all tests that bear what the others have recorded."""
     folder = tmp_path_factory.mktemp("local-service")
     shutil.copy(sqlite_template, folder / "sync.db")
     with service_processes(f"sqlite:///{folder / 'sync.db'}", issuer, fork_server, folder) as begin:

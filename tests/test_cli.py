@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,12 @@ from jose import jwt
 from app.cli import main
 from app.config import Settings
 from app.main import create_app
-from tests.conftest import ROOT
 from tests.support.application import serve_in_process
+from tests.support.fork_server import ForkServer
 
 SECRET = "a-secret-of-this-test-with-enough-characters"
 EVERYTHING = "read:sync write:sync admin:sync"
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +32,11 @@ def local_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run() -> Run:
+def run(fork_server: ForkServer) -> Run:
     """The command in a process of its own."""
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return fork_server.run(("app", *arguments), {**os.environ, **variables})
 
     return run
 
@@ -117,7 +110,7 @@ def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture
 def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([])
-    assert "command" in capsys.readouterr().err
+    assert "Commands:" in capsys.readouterr().err
 
 
 def test_the_process_prints_the_token_alone(run: Run) -> None:
@@ -192,16 +185,12 @@ def test_no_document_of_wrong_settings(run: Run) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_service_refuses_an_unusable_secret_in_one_line(sqlite_url: str, tmp_path: Path) -> None:
+def test_the_service_refuses_an_unusable_secret_in_one_line(
+    fork_server: ForkServer, sqlite_url: str, tmp_path: Path
+) -> None:
     (tmp_path / "secret").write_text("short")
-    done = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": sqlite_url, "LOG_LEVEL": "ERROR"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    environment = {**os.environ, "DATABASE_URL": sqlite_url, "LOG_LEVEL": "ERROR"}
+    done = fork_server.run(("uvicorn", "app.main:app", "--port", "0"), environment)
     assert done.returncode != 0
     assert "SECRET_KEY_FILE" in done.stderr
     assert "Traceback" not in done.stderr

@@ -85,7 +85,6 @@ async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start,
     assert not processed[-1], "the backlog was too small to be interrupted"
 
 
-@pytest.mark.load
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_several_processes_sweep_each_event_once(
     start_replicas: Callable[..., list[ServiceProcess]], database: Database

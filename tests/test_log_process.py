@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.conftest import ROOT, alembic
+from tests.conftest import ROOT, Alembic
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.log_text import read_text_line
@@ -99,7 +99,7 @@ def test_workers_that_uvicorn_starts_write_the_same_shape(database_url: str, iss
     assert sum(line["event"].startswith("Started server process") for line in lines) == 2
 
 
-def test_alembic_writes_the_same_shape(run: Run, database_url: str) -> None:
+def test_alembic_writes_the_same_shape(run: Run, database_url: str, alembic: Alembic) -> None:
     alembic(database_url, "downgrade", "base")
     done = run("alembic", "upgrade", "head", DATABASE_URL=database_url, LOG_FORMAT="json")
     lines = records(done.stderr)

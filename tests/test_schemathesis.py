@@ -19,6 +19,7 @@ bearer = "${TOKEN}"
 HOOKS = "tests.support.schemathesis_hooks"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from app.database.engine import Database
 from tests.events.support import read_ledger
+from tests.support.fork_server import ForkServer
 from tests.support.load import Load, run_load
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -71,11 +72,12 @@ def _catches(pid: int, number: signal.Signals) -> bool:
 @on_sqlite
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
-    start_service: Start, workers: str, tmp_path: Path
+    start_service: Start, fork_server: ForkServer, workers: str, tmp_path: Path
 ) -> None:
     service = start_service()
     other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db", "SECRET_KEY": "k" * 40, "WEB_CONCURRENCY": workers}
-    second = ServiceProcess(other, tmp_path / "second.log", ("app", "serve", "--port", str(service.port)))
+    command = ("app", "serve", "--port", str(service.port))
+    second = ServiceProcess(other, tmp_path / "second.log", command, fork_server)
     assert second.wait() == STARTUP_FAILED
     [line] = second.output().splitlines()
     assert f"SERVER_PORT: cannot listen on 127.0.0.1:{service.port}: Address already in use" in line
@@ -113,10 +115,10 @@ async def test_it_listens_on_a_unix_socket(begin_service: Start, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_database_that_is_away_is_a_clear_failure(workers: str, tmp_path: Path) -> None:
+def test_a_database_that_is_away_is_a_clear_failure(fork_server: ForkServer, workers: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/missing/sync.db"
     environment = {"DATABASE_URL": url, "SECRET_KEY": "k" * 40, "WEB_CONCURRENCY": workers}
-    service = ServiceProcess(environment, tmp_path / "log")
+    service = ServiceProcess(environment, tmp_path / "log", fork_server=fork_server)
     assert service.wait(60) == STARTUP_FAILED
     assert "DATABASE_URL: " in service.output()
     assert "Traceback" not in service.output()
@@ -154,7 +156,6 @@ async def test_an_idle_process_takes_little_memory(start_service: Start, tmp_pat
     assert psutil.Process(service.pid).memory_info().rss < 120_000_000
 
 
-@pytest.mark.load
 @on_postgresql
 async def test_several_workers_end_in_order_under_load(
     start_service: Start, database: Database, tokens: TokenFactory

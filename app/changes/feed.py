@@ -1,8 +1,6 @@
 """Reads pages of the feed from the database."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,12 +18,11 @@ from app.changes.cursor import (
     are_of_different_events,
     tag_of,
 )
-from app.changes.repository import MAX_CHARACTERS, ChangeRepository, FeedHead
+from app.changes.repository import ChangeRepository, FeedHead
 from app.database.engine import Database
-from app.database.errors import database_errors
+from app.http.pages import PageMemory
 
 LATEST = "latest"
-LONG_LIVED_READERS = 4  # reads of long-lived requests at once, so that other requests find free connections
 
 
 @dataclass(frozen=True)
@@ -63,29 +60,18 @@ class ChangeFeed:
     Every call raises, in addition to the errors it documents:
         CursorOfOtherLedger, CursorAhead: 400.
         CursorGone, CursorOfLostEvent: 410.
+        ConcurrencyLimited: 429.
         DatabaseUnavailable: 503.
 
-    `cursor_version` is the newest cursor version that it writes.
+    `cursor_version` is the newest cursor version that it writes. A page ends early at the size that `memory` allows.
     """
 
     def __init__(
-        self, database: Database, *, queue_timeout_seconds: float = 3, cursor_version: int = WITH_EVENT
+        self, database: Database, *, cursor_version: int = WITH_EVENT, memory: PageMemory | None = None
     ) -> None:
+        self.memory = memory or PageMemory()
         self._database = database
         self._cursor_version = cursor_version
-        self._long_lived = asyncio.Semaphore(LONG_LIVED_READERS)
-        self._queue_timeout_seconds = queue_timeout_seconds
-
-    @asynccontextmanager
-    async def _long_lived_read(self) -> AsyncIterator[None]:
-        """Hold one of the few reads of long-lived requests; a time-out counts as an unavailable database."""
-        with database_errors():
-            async with asyncio.timeout(self._queue_timeout_seconds):
-                await self._long_lived.acquire()
-        try:
-            yield
-        finally:
-            self._long_lived.release()
 
     async def resolve_cursor(self, cursor: str | None, change_filter: ChangeFilter) -> FeedPosition:
         """The feed position of `cursor`, for a long-lived request.
@@ -97,7 +83,7 @@ class ChangeFeed:
         """
         parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
-        async with self._long_lived_read(), self._database.read() as session:
+        async with self._database.read() as session:
             head = await ChangeRepository(session, through).get_head(_position(parsed))
             start = self._resolve_cursor(head, parsed, change_filter)
             _check_kept(head, start)
@@ -112,7 +98,7 @@ class ChangeFeed:
         parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
-            repository = ChangeRepository(session, through)
+            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes())
             head = await repository.get_head(_position(parsed))
             return await _read_page(
                 repository, head, self._resolve_cursor(head, parsed, change_filter), change_filter, limit
@@ -121,8 +107,8 @@ class ChangeFeed:
     async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
         """The page of at most `limit` changes after `start`, for a long-lived request."""
         through = await self._database.watermark.bound()
-        async with self._long_lived_read(), self._database.read() as session:
-            repository = ChangeRepository(session, through)
+        async with self._database.read() as session:
+            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes())
             head = await repository.get_head(start.position)
             if start.cursors.ledger_id != head.ledger_id:
                 raise CursorOfOtherLedger
@@ -178,15 +164,15 @@ def _check_event(head: FeedHead, start: FeedPosition) -> None:
         raise CursorOfLostEvent(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())
 
 
-def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int) -> Page:
+def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int, max_bytes: int) -> Page:
     """A page of the first `limit` of `changes`, which are all matching ones up to `end`.
 
-    It ends early with the change that makes it `MAX_CHARACTERS` or longer.
+    It ends early with the change that makes it about `max_bytes` or longer.
     """
     some: list[Change] = []
     size = 0
     for change in changes:
-        if len(some) == limit or size >= MAX_CHARACTERS:
+        if len(some) == limit or size >= max_bytes:
             return Page(some, after, end.moved_to(some[-1].position, some[-1].event_id), end.position)
         some.append(change)
         size += len(change.json)

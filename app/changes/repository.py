@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, Uuid, case, cast, func, literal, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import Change, ChangeFilter
-from app.database.types import database_now
+from app.database.types import database_now, octets_of
+from app.events.listing import EVENT_JSON, OTHER_BYTES
 from app.events.models import LedgerIdentity, SyncEvent, head_position
-from app.events.repository import EVENT_JSON
+from app.events.schemas import METADATA_MAX_BYTES
+from app.http.pages import SLICE_BYTES
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the filter's types may be rare
 WINDOW_FILE_EVENTS = 1000  # examined for one page of one file, with types
-MAX_CHARACTERS = 2**20  # of metadata in one read
-LONG_CHANGES = 100  # in one read, when their metadata is longer
 
 # The columns of a `Change`, in its order.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
@@ -52,12 +52,13 @@ class ChangeRange(NamedTuple):
 class ChangeRepository:
     """Queries of the feed. All events up to the head are visible, since they are committed in the order of positions.
 
-    With `through` the feed ends at this position (`DurableWatermark`).
+    With `through` the feed ends at this position (`DurableWatermark`). A read ends early at about `max_bytes` of JSON.
     """
 
-    def __init__(self, session: AsyncSession, through: int | None = None) -> None:
+    def __init__(self, session: AsyncSession, through: int | None = None, *, max_bytes: int = SLICE_BYTES) -> None:
         self._session = session
         self._through = through
+        self._max_bytes = max_bytes
 
     async def get_head(self, asked: int = 0) -> FeedHead:
         """The head of the feed, and the id of the event at the position `asked`.
@@ -106,29 +107,33 @@ class ChangeRepository:
     async def _list_file(self, change_filter: ChangeFilter, *, after: int, head: int, limit: int) -> ChangeRange:
         """Read the events of the file in the order of its index, and filter their types here."""
         examined = max(limit, WINDOW_FILE_EVENTS) if change_filter.event_types else limit
-        query = select(*COLUMNS).where(
-            SyncEvent.file_id == change_filter.file_id, SyncEvent.position > after, SyncEvent.position <= head
-        )
+        # As in `Search`: PostgreSQL would read the events by position, and visit those of all files, if it could.
+        place = tuple_(SyncEvent.file_id, SyncEvent.position)
+        first, last = (tuple_(literal(change_filter.file_id, Uuid), literal(end, BigInteger)) for end in (after, head))
+        query = select(*COLUMNS).where(place > first, place <= last).order_by(SyncEvent.file_id)
         changes, through = await self._read(query, examined, head)
         matching = [change for change in changes if change_filter.matches(change)]
         return ChangeRange(matching[:limit], matching[limit - 1].position if len(matching) > limit else through)
 
     async def _read(self, query: Select[Any], limit: int, through: int) -> ChangeRange:
-        """The first `limit` changes of `query`, which ends at the position `through`; `LONG_CHANGES` if long."""
+        """The first `limit` changes of `query`, which ends at the position `through`; fewer when they are long."""
         query = query.order_by(SyncEvent.position)
-        most = limit if limit <= LONG_CHANGES else _fewer_if_long(query, limit)
-        rows = await self._session.execute(query.limit(most))
+        few = self._max_bytes // METADATA_MAX_BYTES
+        rows = await self._session.execute(query.limit(limit if limit <= few else self._fewer_if_long(query, limit)))
         changes = [Change(*row) for row in rows]
-        is_cut = len(changes) in {limit, min(limit, LONG_CHANGES)}
+        # Half of it: the estimate below may be too large. A page that is taken as cut merely covers less.
+        is_cut = len(changes) == limit or sum(len(change.json) for change in changes) > self._max_bytes // 2
         return ChangeRange(changes, changes[-1].position if is_cut else through)
 
+    def _fewer_if_long(self, query: Select[Any], limit: int) -> ColumnElement[int]:
+        """`limit`, or how many changes have about `max_bytes` as JSON.
 
-def _fewer_if_long(query: Select[Any], limit: int) -> ColumnElement[int]:
-    """`limit`, or `LONG_CHANGES` when the metadata of `limit` changes is longer than `MAX_CHARACTERS`.
-
-    A running total would cut the page exactly, but doubles the cost of every page that is not long.
-    """
-    length = func.length(cast(SyncEvent.event_metadata, Text)).label("length")
-    lengths = query.with_only_columns(length).limit(limit).subquery()
-    is_long = func.sum(lengths.c.length) > MAX_CHARACTERS
-    return select(case((is_long, LONG_CHANGES), else_=limit)).scalar_subquery()
+        The running total is read only then, since it doubles the cost of a page.
+        """
+        size = func.coalesce(octets_of(cast(SyncEvent.event_metadata, Text)), 0) + OTHER_BYTES
+        sizes = query.with_only_columns(size.label("size")).limit(limit).subquery()
+        total = func.sum(size).over(order_by=SyncEvent.position, rows=(None, 0))
+        totals = query.with_only_columns(total.label("total")).limit(limit).subquery()
+        fitting = select(func.count() + 1).select_from(totals).where(totals.c.total <= self._max_bytes)
+        is_long = func.sum(sizes.c.size) > self._max_bytes
+        return select(case((is_long, fitting.scalar_subquery()), else_=limit)).scalar_subquery()

@@ -19,10 +19,10 @@ from app.changes.cursor import (
 from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, ChangesQuery, FollowQuery
 from app.changes.service import ChangeService, TooManyFollowers
 from app.errors import FieldError, Unprocessable
-from app.http.dependencies import ChangePermit
+from app.http.dependencies import CurrentPageMemory
 from app.http.middleware import cancel_on_disconnect
 from app.http.openapi import documented
-from app.http.pages import PageResponse, TooManyLargePages
+from app.http.pages import PageResponse
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -89,30 +89,29 @@ LastEventId = Annotated[str | None, Depends(get_last_event_id)]
     operation_id="listChanges",
     summary="List changes",
     response_model=ChangePage,
-    responses=documented(
-        200, "A page of changes, oldest first.", *CURSOR_ERRORS, TooManyFollowers(), TooManyLargePages()
-    ),
+    responses=documented(200, "A page of changes, oldest first.", *CURSOR_ERRORS, TooManyFollowers()),
 )
 async def list_changes(
-    request: Request, query: Annotated[ChangesQuery, Query()], _reader: Reader, changes: Changes, permit: ChangePermit
+    request: Request,
+    query: Annotated[ChangesQuery, Query()],
+    _reader: Reader,
+    changes: Changes,
+    memory: CurrentPageMemory,
 ) -> Response:
     """Events in the order of their positions, after a cursor.
 
     A page covers every position from `from_position` to `to_position`: events in this range that it does not list
     do not match the filter. With a filter a page may be short or empty although `has_more` is true, and a page of long
-    events is short.
+    events ends early at about 1 MiB.
     """
     change_filter = query.change_filter()
-    await permit.acquire(query.limit)
     page = await changes.read_page(query.cursor, change_filter, limit=query.limit)
     if query.wait and not page.changes:
-        permit.release()
         async with changes.follower_slot("long_poll"):
             request.state.open_request.become_long_lived()
             waiting = changes.wait_for_page(page, change_filter, limit=query.limit, wait_seconds=query.wait)
             page = await cancel_on_disconnect(request, waiting)
-        await permit.acquire(len(page.changes))
-    return PageResponse(page.encode())
+    return PageResponse(memory, page.encode())
 
 
 @router.get(

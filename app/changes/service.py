@@ -15,6 +15,7 @@ from app.concurrency.fair_semaphore import FairSemaphore, caller
 from app.config import Settings
 from app.database.engine import Database
 from app.errors import Unavailable
+from app.http.pages import PageMemory
 from app.metrics import ChangeMetrics
 
 
@@ -29,13 +30,14 @@ class ChangeService:
     """Serves all readers of one process. `on_reject` is called for each follower that is refused."""
 
     def __init__(
-        self, database: Database, settings: Settings, metrics: ChangeMetrics, on_reject: Callable[[], None]
+        self,
+        database: Database,
+        settings: Settings,
+        metrics: ChangeMetrics,
+        memory: PageMemory,
+        on_reject: Callable[[], None],
     ) -> None:
-        self._feed = ChangeFeed(
-            database,
-            queue_timeout_seconds=settings.database_pool_timeout,
-            cursor_version=settings.changes_cursor_version,
-        )
+        self._feed = ChangeFeed(database, cursor_version=settings.changes_cursor_version, memory=memory)
         self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
         self._broadcast = Broadcast(self._tail)
         self._followers = FairSemaphore(
@@ -130,7 +132,9 @@ async def wait_for_page(
             await tail.wait(page.end.position, deadline)
         start, known_breaks, breaks = page.end, breaks, tail.breaks
         known = (
-            broadcast.page_after(start, change_filter, after=first.after, limit=limit)
+            broadcast.page_after(
+                start, change_filter, after=first.after, limit=limit, max_bytes=feed.memory.slice_bytes()
+            )
             if breaks == known_breaks
             else None
         )

@@ -27,7 +27,7 @@ from app.metrics import ChangeMetrics
 
 CHUNK_BYTES = 32_768  # most bytes handed to a stream at once, so that a slow reader buffers little
 CACHED_CHUNKS = 64
-CACHED_PAGES = 8  # each of about `MAX_CHARACTERS` at most
+CACHED_PAGES = 8  # each of about 1 MiB at most
 CHANGE_EVENT = "change"
 FIRST_CHANGES = 10  # in the first read of a stream that is behind the ring, when their size is unknown
 MAX_CHANGES = 100  # in a later read, when they are small
@@ -91,16 +91,18 @@ class Broadcast:
 
         return self._chunks.get((start.cursor(), change_filter), make)
 
-    def page_after(self, start: FeedPosition, change_filter: ChangeFilter, *, after: int, limit: int) -> Page | None:
+    def page_after(
+        self, start: FeedPosition, change_filter: ChangeFilter, *, after: int, limit: int, max_bytes: int
+    ) -> Page | None:
         """The changes in the ring after `start`, as a page that begins after the position `after`.
 
         No change between `after` and `start` matches. None when the ring does not reach back to `start`."""
 
         def make() -> Page | None:
             changes = self._list_after(start, change_filter)
-            return None if changes is None else cut_page(changes, after, self._end(start), limit)
+            return None if changes is None else cut_page(changes, after, self._end(start), limit, max_bytes)
 
-        return self._pages.get((start.cursor(), change_filter, after, limit), make)
+        return self._pages.get((start.cursor(), change_filter, after, limit, max_bytes), make)
 
     def _list_after(self, start: FeedPosition, change_filter: ChangeFilter) -> Iterable[Change] | None:
         changes = self._tail.list_after(start.cursors.ledger_id, start.position, start.event_tag)

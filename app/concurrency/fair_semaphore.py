@@ -70,24 +70,13 @@ class FairSemaphore:
             Unavailable: 503, of the class `busy`.
         """
         amount = min(amount, max(self._total, 1))
-        state = self._subjects.setdefault(subject, _Subject())
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not state.waiting:
-            self._queue.append(state)
-        state.waiting.append((amount, waiter))
-        self._grant()
-        if waiter.done():
-            return Permit(self, subject, amount)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await waiter
-        except BaseException as error:
-            is_own_fault = state.held > 0 and state.held + amount > self._share()
-            self._withdraw(subject, amount, waiter)
-            if not isinstance(error, TimeoutError):
-                raise
-            self._on_reject()
-            raise (ConcurrencyLimited(self._resource) if is_own_fault else self._busy()) from None
+        state = self._subjects.get(subject)
+        if state is None:
+            state = self._subjects[subject] = _Subject()
+        if not self._queue and self._is_available(state, amount):
+            self._take(state, amount)
+        else:
+            await self._wait(subject, state, amount)
         return Permit(self, subject, amount)
 
     @asynccontextmanager
@@ -106,6 +95,25 @@ class FairSemaphore:
         self._grant()
         self._forget(subject)
 
+    async def _wait(self, subject: str, state: _Subject, amount: int) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not state.waiting:
+            self._queue.append(state)
+        state.waiting.append((amount, waiter))
+        self._grant()
+        if waiter.done():
+            return
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await waiter
+        except BaseException as error:
+            is_own_fault = not self._is_within_share(state, amount)
+            self._withdraw(subject, amount, waiter)
+            if not isinstance(error, TimeoutError):
+                raise
+            self._on_reject()
+            raise (ConcurrencyLimited(self._resource) if is_own_fault else self._busy()) from None
+
     def _share(self) -> int:
         return min(self._total - self._kept, self._total // len(self._subjects))
 
@@ -116,19 +124,28 @@ class FairSemaphore:
             if state.waiting:
                 self._queue.append(state)
             if not waiter.cancelled():
-                state.held += amount
-                self._free -= amount
+                self._take(state, amount)
                 waiter.set_result(None)
 
+    def _take(self, state: _Subject, amount: int) -> None:
+        state.held += amount
+        self._free -= amount
+
     def _next(self) -> _Subject | None:
-        share = self._share() if self._queue else 0
         for state in self._queue:
             amount = state.waiting[0][0]
-            if not state.held or state.held + amount <= share:
-                return state if amount <= self._free else None
-            if self._free - amount >= self._kept:
+            if self._is_available(state, amount):
                 return state
+            if self._is_within_share(state, amount):
+                return None
         return None
+
+    def _is_within_share(self, state: _Subject, amount: int) -> bool:
+        return not state.held or state.held + amount <= self._share()
+
+    def _is_available(self, state: _Subject, amount: int) -> bool:
+        kept = 0 if self._is_within_share(state, amount) else self._kept
+        return self._free - amount >= kept
 
     def _withdraw(self, subject: str, amount: int, waiter: "asyncio.Future[None]") -> None:
         if not waiter.cancelled():  # it was granted together with the cancellation

@@ -63,8 +63,12 @@ class SqliteFile:
         def _connected(connection: DBAPIConnection, _record: object) -> None:
             if self._descriptor is None:
                 self._begin()
-            self.compare()
             self._open.add(id(connection))
+            try:
+                self.compare()
+            except BaseException:
+                self._open.discard(id(connection))  # SQLAlchemy closes it without an event
+                raise
 
         @event.listens_for(engine.sync_engine, "close")
         def _closed(connection: DBAPIConnection, _record: object) -> None:
@@ -120,8 +124,9 @@ class SqliteFile:
     def _is_wal_lost(self) -> bool:
         wal = _stat(self._wal_path)
         if self._wal is None:
-            # A new database has none before its first commit.
-            if wal is not None:
+            # A new database has none before its first commit. What is there while no connection is open is being
+            # taken away by the last one, whose thread closes it after the event.
+            if wal is not None and self._open:
                 self._wal = os.open(self._wal_path, os.O_RDONLY)
                 self._wal_identity = _identity(os.fstat(self._wal))
             return False

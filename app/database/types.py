@@ -107,8 +107,36 @@ class statement_now(GenericFunction[datetime]):  # noqa: N801
     inherit_cache = True
 
 
+class octets_of(GenericFunction[int]):  # noqa: N801
+    """The length of a text in bytes."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+class least_of(GenericFunction[int]):  # noqa: N801
+    """The least of two integers."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+class greatest_of(GenericFunction[int]):  # noqa: N801
+    """The greatest of two integers."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
 class latest(GenericFunction[datetime]):  # noqa: N801
     """The later of two instants."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+class after_seconds(GenericFunction[datetime]):  # noqa: N801
+    """An instant so many whole seconds after another one."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -154,6 +182,14 @@ _SQLITE_PAIRS = "SELECT l.value, r.value FROM json_each({2}) AS l JOIN json_each
 _spell(database_now, postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
 _spell(statement_now, postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
 _spell(latest, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+_spell(octets_of, postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
+_spell(least_of, postgresql="least({0}, {1})", sqlite="min({0}, {1})")
+_spell(greatest_of, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+_spell(
+    after_seconds,
+    postgresql="({0} + make_interval(secs => {1}))",
+    sqlite="strftime('%Y-%m-%d %H:%M:%f000', {0}, ({1}) || ' seconds')",
+)
 _spell(
     json_words,
     postgresql="""((('["'::text || replace(({0})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb""",

@@ -96,7 +96,8 @@ class CatchUp:
 
     Replicas need no leader: each chunk is one transaction under the lanes' lock, and begins where the last one ended.
     Files that fail wait in the ledger, so that they never delay the others (`FullLaneRepository`). A replica that
-    finds another one at work leaves the rest of its pass to that one, so that no two wait for the lanes.
+    finds another one at work leaves the rest of its pass to that one, so that no two wait for the lanes. A subscription
+    that somebody else has locked is left for the next pass.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class CatchUp:
         """Process one chunk; returns whether more can be done now."""
         try:
             async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
-                subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
+                subscription = await SubscriptionRepository(session).get_for_change(subscription_id, skip_locked=True)
                 goes_on = await self._advance_alone(session, subscription)
         except NotFound:
             return False
@@ -196,7 +197,7 @@ class CatchUp:
         try:
             async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
                 repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id)
+                subscription = await repository.get_for_change(subscription_id, skip_locked=True)
                 reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor
                 await FullLaneRepository(session).refill(subscription, file_id, reached)
         except NotFound:
@@ -215,7 +216,7 @@ class CatchUp:
         try:
             async with self._database.transaction() as session:
                 repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id)
+                subscription = await repository.get_for_change(subscription_id, skip_locked=True)
                 if await _make_room(session, subscription, self._max_pending_live):
                     return
                 await repository.mark_behind(subscription)

@@ -20,20 +20,6 @@ LeaseKey = tuple[int, int]  # the delivery's id and the fence of its claim
 FENCE_LEAP = 2**32  # added when a delivery is made pending again; claims alone never reach it
 
 _LIMIT: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "limit": Integer()}
-_RECIPIENT = (
-    Subscription.id,
-    Subscription.url,
-    Subscription.ordering,
-    Subscription.max_concurrency,
-    Subscription.rate_limit_per_second,
-    Subscription.headers,
-    Subscription.secret,
-    Subscription.old_secret,
-    Subscription.old_secret_until,
-    Subscription.slow_until,
-    Subscription.slow_count,
-    Subscription.next_send_at,
-)
 
 
 class Recipient(NamedTuple):
@@ -104,7 +90,7 @@ class ClaimRepository:
     async def list_recipients(self, subscription_ids: Collection[UUID]) -> list[Recipient]:
         """The active ones of the subscriptions, locked; those that another claim has locked are left out."""
         query = (
-            select(*_RECIPIENT, database_now())
+            select(*(getattr(Subscription, name) for name in Recipient._fields[:-1]), database_now())
             .where(among_ids(Subscription.id, subscription_ids), Subscription.status == SubscriptionStatus.ACTIVE)
             .with_for_update(skip_locked=True, key_share=True, of=Subscription)
         )
@@ -202,7 +188,9 @@ class ClaimRepository:
         held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
         ids = held.with_for_update(key_share=True).cte("held")
         statement = (
-            update(Delivery).where(Delivery.id.in_(select(ids.c.id))).values(due_at=database_now(), claimed_by=None)
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=database_now(), wait_seconds=0, claimed_by=None)
         )
         await write(self._session, statement)
 

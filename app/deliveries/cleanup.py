@@ -184,15 +184,21 @@ class CleanupRepository:
         return len(ids)
 
     async def delete_subscription(self, subscription_id: UUID) -> bool:
-        """Delete the subscription if it has no deliveries, under the lanes' lock; returns whether it was deleted."""
+        """Delete the subscription if it has no deliveries and nobody has locked it, under the lanes' lock.
+
+        Returns whether it was deleted.
+        """
         await lock_lanes(self._session)
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id)
         if await self._session.scalar(query.order_by(Delivery.position).limit(1)) is not None:
             return False
-        statement = delete(Subscription).where(
-            Subscription.id == subscription_id, Subscription.status == SubscriptionStatus.DELETED
-        )
-        return await write(self._session, statement) > 0
+        deleted = Subscription.id == subscription_id, Subscription.status == SubscriptionStatus.DELETED
+        if (
+            await self._session.scalar(select(Subscription.id).where(*deleted).with_for_update(skip_locked=True))
+            is None
+        ):
+            return False
+        return await write(self._session, delete(Subscription).where(*deleted)) > 0
 
 
 def _is_superseded() -> ColumnElement[bool]:

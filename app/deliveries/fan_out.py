@@ -128,6 +128,7 @@ class DeliveryRepository:
             .values(
                 status=DeliveryStatus.PENDING,
                 due_at=again.c.due_at,
+                wait_seconds=None,
                 fence=Delivery.fence + FENCE_LEAP,
                 attempts=0,
                 failures=0,

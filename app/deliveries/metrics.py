@@ -38,12 +38,17 @@ class WebhookMetrics:
         )
         self.late = Counter(
             "sync_webhook_results_late",
-            "Results that were not written since their lease had ended and the delivery was claimed anew.",
+            "Results that were not written since their lease had ended and the delivery was claimed again.",
             registry=registry,
         )
         self.stalled = Counter(
             "sync_webhook_deliveries_stalled",
             "Deliveries that nothing would have made due, and that the check of every minute made due.",
+            registry=registry,
+        )
+        self.corrected = Counter(
+            "sync_webhook_due_times_corrected",
+            "Deliveries and subscriptions that were made due since a clock had been set back.",
             registry=registry,
         )
         self.unreadable = Counter(

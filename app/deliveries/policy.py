@@ -79,7 +79,7 @@ class SubscriptionHealth:
                 self.slow_until = None
                 self.slow_count = 0
             return
-        self.failing_since = self.failing_since or now
+        self.failing_since = min(self.failing_since or now, now)  # a clock may have been set back since
         if not outcome.slows:
             return
         if self.slow_until is None or self.slow_until <= now:

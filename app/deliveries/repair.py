@@ -1,27 +1,35 @@
-"""Repairs lanes that stand still: a guard against whatever breaks the rule that one delivery of each lane is due."""
+"""Repairs what waits too long: lanes in which nothing is due, and due times that a wrong clock gave."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import (
     ColumnElement,
     FromClause,
     ScalarSelect,
-    and_,
+    Select,
+    Update,
+    case,
     func,
     or_,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
 from app.database.sql import bound_rows, write
-from app.database.types import statement_now
+from app.database.types import after_seconds, statement_now
 from app.deliveries.metrics import WebhookMetrics
+from app.deliveries.policy import MAX_RETRY_AFTER
 from app.deliveries.settlement_repository import LANE, Lane
 from app.subscriptions.lane import is_pending, lock_lanes
 from app.subscriptions.models import Delivery, Ordering, Subscription
@@ -29,7 +37,10 @@ from app.subscriptions.models import Delivery, Ordering, Subscription
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 60
+CLOCK_SECONDS = 10
 LANES_AT_ONCE = 1000  # repaired in one transaction
+LONGEST_WAIT_SECONDS = int(MAX_RETRY_AFTER.total_seconds())  # of what the release before has written
+SLACK_SECONDS = 1
 
 
 class StalledLanes:
@@ -46,19 +57,108 @@ class StalledLanes:
         Raises:
             DatabaseUnavailable: when the database cannot serve now.
         """
-        while not (stopping and stopping.is_set()):
-            async with self._database.read() as session:
-                lanes = await StalledRepository(session).list_stalled(LANES_AT_ONCE)
-            repaired = 0
-            with suppress(OtherReplicaWorks):
-                if lanes:
-                    async with job_transaction(self._database, BackgroundJob.STALLED) as session:
-                        repaired = await StalledRepository(session).mark_due(lanes)
-            if not repaired:
-                return
+        async with self._database.read() as session:
+            subscriptions = await StalledRepository(session).list_orderings()
+        with suppress(OtherReplicaWorks):
+            for subscription_id, ordering in subscriptions.items():
+                while not (stopping and stopping.is_set()) and await self._repair(subscription_id, ordering):
+                    pass
+
+    async def _repair(self, subscription_id: UUID, ordering: str) -> int:
+        """Repair up to `LANES_AT_ONCE` lanes of a subscription; returns how many deliveries are due now."""
+        async with self._database.read() as session:
+            lanes = await StalledRepository(session).list_stalled(subscription_id, ordering, LANES_AT_ONCE)
+        if not lanes:
+            return 0
+        async with job_transaction(self._database, BackgroundJob.STALLED) as session:
+            repaired = await StalledRepository(session).mark_due(lanes)
+        if repaired:
             self._metrics.stalled.inc(repaired)
             log.error("deliveries waited without a due time, and are due now", deliveries=repaired)
             self._on_repaired()
+        return repaired
+
+
+class ClockRepair:
+    """Makes due what a clock that was ahead and was set back has put off: retries, leases, slow-downs."""
+
+    def __init__(
+        self, database: Database, lease: timedelta, metrics: WebhookMetrics, on_repaired: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._lease_seconds = math.ceil(lease.total_seconds())
+        self._metrics = metrics
+        self._on_repaired = on_repaired
+
+    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
+        """Look at every due time that is ahead.
+
+        Raises:
+            DatabaseUnavailable: the database cannot serve.
+        """
+        async with self._database.read() as session:
+            if not await ClockRepository(session).is_any_too_far(self._lease_seconds):
+                return
+        async with self._database.transaction(wait_for_standbys=False) as session:
+            repository = ClockRepository(session)
+            deliveries = await repository.mark_due(self._lease_seconds)
+            subscriptions = await repository.end_slow_downs()
+        if deliveries or subscriptions:
+            self._metrics.corrected.inc(deliveries + subscriptions)
+            log.warning("a clock was set back: due now", deliveries=deliveries, subscriptions=subscriptions)
+            self._on_repaired()
+
+
+class ClockRepository:
+    """Due times further ahead than they can have been given: a lease, a retry's wait, a subscription's slow-down.
+
+    Whatever else is pending was due from the start. Rows that another transaction has locked are left for later.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def is_any_too_far(self, lease_seconds: int) -> bool:
+        """Whether there is anything to do; takes no lock."""
+        deliveries, subscriptions = (
+            query.limit(1).scalar_subquery() for query in (_far(lease_seconds), _slow_too_long())
+        )
+        query = select(or_(deliveries.is_not(None), subscriptions.is_not(None)))
+        return bool(await self._session.scalar(query))
+
+    async def mark_due(self, lease_seconds: int) -> int:
+        """Make these deliveries due; returns how many."""
+        ids = _far(lease_seconds).order_by(Delivery.id).with_for_update(skip_locked=True, of=Delivery).cte("far")
+        due = {"due_at": statement_now(), "wait_seconds": 0}
+        return await self._update(update(Delivery).where(Delivery.id.in_(select(ids.c.id))).values(**due), Delivery.id)
+
+    async def end_slow_downs(self) -> int:
+        """End these slow-downs; returns how many."""
+        ids = _slow_too_long().order_by(Subscription.id).with_for_update(skip_locked=True, key_share=True).cte("far")
+        statement = update(Subscription).where(Subscription.id.in_(select(ids.c.id))).values(slow_until=statement_now())
+        return await self._update(statement, Subscription.id)
+
+    async def _update(self, statement: Update, key: InstrumentedAttribute[Any]) -> int:
+        """Returns how many rows; the driver of SQLite does not count them after WITH."""
+        options = {"synchronize_session": False}
+        return len((await self._session.execute(statement.returning(key), execution_options=options)).all())
+
+
+def _far(lease_seconds: int) -> Select[int]:
+    """By way of the subscriptions, since the index of due times begins with them."""
+    waited = func.coalesce(Delivery.wait_seconds, case((Delivery.failures == 0, 0), else_=LONGEST_WAIT_SECONDS))
+    given = case((Delivery.claimed_by.is_not(None), lease_seconds), else_=waited) + SLACK_SECONDS
+    return (
+        select(Delivery.id)
+        .select_from(Subscription)
+        .join(Delivery, Delivery.subscription_id == Subscription.id)
+        .where(Delivery.due_at > statement_now(), Delivery.due_at > after_seconds(statement_now(), given))
+    )
+
+
+def _slow_too_long() -> Select[UUID]:
+    given = func.coalesce(Subscription.slow_seconds, LONGEST_WAIT_SECONDS) + SLACK_SECONDS
+    return select(Subscription.id).where(Subscription.slow_until > after_seconds(statement_now(), given))
 
 
 class StalledRepository:
@@ -67,21 +167,25 @@ class StalledRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def list_stalled(self, limit: int) -> Sequence[Lane]:
-        """At most `limit` of them, and files of subscriptions without order of which any is not due.
+    async def list_orderings(self) -> dict[UUID, str]:
+        """The ordering of each subscription."""
+        rows = await self._session.execute(select(Subscription.id, Subscription.ordering))
+        return {row.id: row.ordering for row in rows}
 
-        Reads every pending delivery there is.
+    async def list_stalled(self, subscription_id: UUID, ordering: str, limit: int) -> Sequence[Lane]:
+        """At most `limit` stalled lanes of one subscription; without an order, files of which any is not due.
+
+        Reads its pending deliveries, which are bounded, and no others.
         """
-        due, unordered = func.count(Delivery.due_at), Subscription.ordering == Ordering.NONE
+        due = func.count(Delivery.due_at)
         query = (
-            select(Delivery.subscription_id, Delivery.file_id)
-            .join(Subscription)
-            .where(is_pending())
-            .group_by(Delivery.subscription_id, Delivery.file_id, Subscription.ordering)
-            .having(or_(due == 0, and_(unordered, due < func.count())))
+            select(Delivery.file_id)
+            .where(Delivery.subscription_id == subscription_id, is_pending())
+            .group_by(Delivery.file_id)
+            .having(due < func.count() if ordering == Ordering.NONE else due == 0)
             .limit(limit)
         )
-        return [(subscription_id, file_id) for subscription_id, file_id in await self._session.execute(query)]
+        return [(subscription_id, file_id) for file_id in await self._session.scalars(query)]
 
     async def mark_due(self, lanes: Sequence[Lane]) -> int:
         """Make due what should be in those of the `lanes` that are still stalled; returns how many deliveries.

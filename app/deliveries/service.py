@@ -19,7 +19,7 @@ from app.deliveries.fan_out import MAX_AT_ONCE, DeliveryRepository
 from app.deliveries.message import MessageFactory
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
-from app.deliveries.repair import CHECK_SECONDS, StalledLanes
+from app.deliveries.repair import CHECK_SECONDS, CLOCK_SECONDS, ClockRepair, StalledLanes
 from app.deliveries.repository import HistoryRepository, StoredDelivery
 from app.errors import Conflict, NotFound
 from app.events.repository import EventRepository
@@ -121,6 +121,7 @@ class DeliveryTasks:
         client: OutboundClient,
         metrics: WebhookMetrics,
     ) -> None:
+        lease = timedelta(seconds=settings.webhook_lease)
         due = asyncio.Event()
         deleted = asyncio.Event()
         self.wake = due.set  # when there may be something to claim
@@ -131,7 +132,7 @@ class DeliveryTasks:
             client,
             RetryPolicy.of(settings),
             concurrency=settings.webhook_concurrency,
-            lease=timedelta(seconds=settings.webhook_lease),
+            lease=lease,
             wake=due,
             metrics=metrics,
         )
@@ -139,6 +140,7 @@ class DeliveryTasks:
         pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
         removal = Removal(database)
         stalled = StalledLanes(database, metrics, self.wake)
+        clock = ClockRepair(database, lease, metrics, self.wake)
         leases, interval = self._dispatcher.leases, settings.webhook_poll_interval
         self._heartbeat = PeriodicTask("webhook-heartbeat", leases.run_once, settings.webhook_lease / 3)
         self._dispatch = PeriodicTask("webhook-dispatch", self._dispatcher.run_once, interval, due)
@@ -147,6 +149,7 @@ class DeliveryTasks:
             PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS),
             PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, deleted),
             PeriodicTask("webhook-stalled", stalled.run_once, CHECK_SECONDS),
+            PeriodicTask("webhook-clock", clock.run_once, CLOCK_SECONDS),
         )
 
     def start(self) -> None:

@@ -25,12 +25,14 @@ log = structlog.get_logger(__name__)
 
 GROUP_SIZE = 200
 RETRY_SECONDS = 0.5  # until the next try while the database cannot serve
+LOCKED_SECONDS = 0.05  # until the next try while somebody else has locked the subscription
 
 
 class Settler:
     """Writes results that arrive while a group is being written together with the next group.
 
-    A result is kept until it is written, or found too late because the delivery was claimed again.
+    A result is kept until it is written, or found too late because the delivery was claimed again. Results of a
+    subscription that somebody else has locked wait alone.
     """
 
     def __init__(
@@ -66,26 +68,37 @@ class Settler:
 
     async def _write_group(self) -> None:
         group = [self._queue.popleft() for _ in range(min(GROUP_SIZE, len(self._queue)))]
+        locked: list[Result] = []
         try:
-            await self._write_when_possible(group)
+            locked = await self._write_when_possible(group)
         finally:
-            self._on_settled(group)
+            keys = {result.delivery.key for result in locked}
+            self._on_settled([result for result in group if result.delivery.key not in keys])
+        if locked and not self._stopping.is_set():
+            asyncio.get_running_loop().call_later(LOCKED_SECONDS, self._submit_again, locked)
 
-    async def _write_when_possible(self, group: Sequence[Result]) -> None:
-        """Write `group` as soon as the database can serve; after any other error write its results one by one."""
+    def _submit_again(self, results: Sequence[Result]) -> None:
+        if not self._stopping.is_set():
+            self._queue.extend(results)
+            self._batcher.wake()
+
+    async def _write_when_possible(self, group: Sequence[Result]) -> list[Result]:
+        """Write `group` as soon as the database can serve; after any other error write its results one by one.
+
+        Returns those of subscriptions that somebody else has locked, which are not written yet.
+        """
         while True:
             try:
                 return await self._write(group)
             except DatabaseUnavailable as error:
                 log.warning("settlement postponed", results=len(group), reason=describe(error.__cause__ or error))
                 if self._stopping.is_set():
-                    return None
+                    return []
             except Exception:
                 log.exception("settlement failed", results=len(group))
-                if len(group) > 1:
-                    for result in group:
-                        await self._write_when_possible([result])
-                return None
+                if len(group) == 1:
+                    return []
+                return [one for result in group for one in await self._write_when_possible([result])]
             await self._pause()
 
     async def _pause(self) -> None:
@@ -95,22 +108,25 @@ class Settler:
         except TimeoutError:
             return
 
-    async def _write(self, group: Sequence[Result]) -> None:
+    async def _write(self, group: Sequence[Result]) -> list[Result]:
         async with self._database.transaction(wait_for_standbys=False) as session:
             repository = SettlementRepository(session, self._process)
             now = await repository.share_lanes()
-            decisions = {result.delivery.key: self._decide(result, now) for result in group}
-            lanes = await repository.mark_attempted([(one, decisions[one.delivery.key]) for one in group], now)
-            written = [result for result in group if result.delivery.key in lanes]
+            health, locked = await repository.lock_health(*_by_success(group))
+            free = [result for result in group if result.subscription_id not in locked]
+            decisions = {result.delivery.key: self._decide(result, now) for result in free}
+            lanes = await repository.mark_attempted([(one, decisions[one.delivery.key]) for one in free], now)
+            written = [result for result in free if result.delivery.key in lanes]
             await repository.add_attempts(written)
             settled = [lane for key, lane in lanes.items() if decisions[key].status is not DeliveryStatus.PENDING]
             if settled:
                 await repository.mark_next_due(settled)
             died = {result.subscription_id for result in written if decisions[result.delivery.key].is_dead}
-            reasons = await self._record_health(repository, written, died, now)
-        self._report(group, written, decisions, now)
-        for health, reason in reasons:
-            await self._disable(health, reason)
+            reasons = await self._record_health(repository, health, written, died, now)
+        self._report(free, written, decisions, now)
+        for one, reason in reasons:
+            await self._disable(one, reason)
+        return [result for result in group if result.subscription_id in locked]
 
     def _decide(self, result: Result, now: datetime) -> RetryDecision:
         return decide(
@@ -123,33 +139,36 @@ class Settler:
         )
 
     async def _record_health(
-        self, repository: SettlementRepository, written: Sequence[Result], died: set[UUID], now: datetime
+        self,
+        repository: SettlementRepository,
+        health: Sequence[SubscriptionHealth],
+        written: Sequence[Result],
+        died: set[UUID],
+        now: datetime,
     ) -> list[tuple[SubscriptionHealth, str]]:
         """Update the subscriptions' health; returns those to disable, and why.
 
         A result from an address that the subscription no longer has says nothing about its health.
         """
-        succeeded = {result.subscription_id for result in written if result.outcome is Outcome.DELIVERED}
-        failed = {result.subscription_id for result in written if result.outcome is not Outcome.DELIVERED}
-        by_id = {one.subscription_id: one for one in await repository.list_health(succeeded, failed)}
+        by_id = {one.subscription_id: one for one in health}
         gone = set()
         for result in written:
-            health = by_id.get(result.subscription_id)
-            if health is None or health.url != result.url:
+            one = by_id.get(result.subscription_id)
+            if one is None or one.url != result.url:
                 continue
-            health.record(result.outcome, now, self._random, result.response.retry_after_seconds)
+            one.record(result.outcome, now, self._random, result.response.retry_after_seconds)
             if result.outcome is Outcome.GONE:
                 gone.add(result.subscription_id)
-        failed_long = {one for one in by_id if by_id[one].has_failed_for(self._policy.disable_after, now)}
-        for one in died & by_id.keys():
+        failed_long = {id_ for id_ in by_id if by_id[id_].has_failed_for(self._policy.disable_after, now)}
+        for id_ in died & by_id.keys():
             # With nothing left to send, days may pass without an attempt; they are not days of failures.
-            if not await repository.has_pending(one):
-                by_id[one].failing_since = None
-        await repository.mark_health(by_id.values())
+            if not await repository.has_pending(id_):
+                by_id[id_].failing_since = None
+        await repository.mark_health(by_id.values(), now)
         days = self._policy.disable_after.total_seconds() / 86_400
         return [
-            *((by_id[one], "The receiver answered 410 Gone.") for one in gone),
-            *((by_id[one], f"Every attempt of the last {days:g} days has failed.") for one in failed_long - gone),
+            *((by_id[id_], "The receiver answered 410 Gone.") for id_ in gone),
+            *((by_id[id_], f"Every attempt of the last {days:g} days has failed.") for id_ in failed_long - gone),
         ]
 
     async def _disable(self, health: SubscriptionHealth, reason: str) -> None:
@@ -200,6 +219,12 @@ class Settler:
             log.warning(
                 "attempt failed" if status is DeliveryStatus.PENDING else "delivery is dead", **_details(result)
             )
+
+
+def _by_success(group: Sequence[Result]) -> tuple[set[UUID], set[UUID]]:
+    """The subscriptions with results that succeeded, and with results that failed."""
+    succeeded = {result.subscription_id for result in group if result.outcome is Outcome.DELIVERED}
+    return succeeded, {result.subscription_id for result in group if result.outcome is not Outcome.DELIVERED}
 
 
 def _details(result: Result) -> dict[str, Any]:

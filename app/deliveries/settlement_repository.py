@@ -1,12 +1,13 @@
 """Writes the results of attempts, many in one transaction."""
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Integer, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
@@ -24,6 +25,7 @@ _SETTLED: dict[str, TypeEngine[Any]] = {
     "fence": BigInteger(),
     "status": String(16),
     "due_at": UtcDateTime(),
+    "wait_seconds": Integer(),
     "attempts": SmallInteger(),
     "failures": SmallInteger(),
     "settled_at": UtcDateTime(),
@@ -76,6 +78,7 @@ class SettlementRepository:
             .values(
                 status=new.c.status,
                 due_at=new.c.due_at,
+                wait_seconds=new.c.wait_seconds,
                 attempts=new.c.attempts,
                 failures=new.c.failures,
                 settled_at=new.c.settled_at,
@@ -114,36 +117,47 @@ class SettlementRepository:
         )
         return await write(self._session, statement)
 
-    async def list_health(self, succeeded: Collection[UUID], failed: Collection[UUID]) -> list[SubscriptionHealth]:
-        """The health of the subscriptions for which it may change, locked; most that succeed are healthy already."""
+    async def lock_health(
+        self, succeeded: Collection[UUID], failed: Collection[UUID]
+    ) -> tuple[list[SubscriptionHealth], set[UUID]]:
+        """The health of the subscriptions for which it may change, locked; and those that somebody else has locked.
+
+        Most that succeed are healthy already.
+        """
         was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
-        columns = (
-            Subscription.id,
-            Subscription.url,
-            Subscription.failing_since,
-            Subscription.slow_until,
-            Subscription.slow_count,
-        )
+        may_change = or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad)
+        ids = set((await self._session.scalars(select(Subscription.id).where(may_change))).all())
+        if not ids:
+            return [], ids
+        columns = Subscription.failing_since, Subscription.slow_until, Subscription.slow_count
         query = (
-            select(*columns)
-            .where(or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad))
+            select(Subscription.id, Subscription.url, *columns)
+            .where(among_ids(Subscription.id, ids))
             .order_by(Subscription.id)
-            .with_for_update(key_share=True)
         )
-        return [SubscriptionHealth(*row) for row in await self._session.execute(query)]
+        rows = await self._session.execute(query.with_for_update(key_share=True, skip_locked=True))
+        health = [SubscriptionHealth(*row) for row in rows]
+        return health, ids - {one.subscription_id for one in health}
 
     async def has_pending(self, subscription_id: UUID) -> bool:
         """Whether anything is still to be delivered to it."""
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
         return (await self._session.scalar(query)) is not None
 
-    async def mark_health(self, health: Iterable[SubscriptionHealth]) -> None:
+    async def mark_health(self, health: Iterable[SubscriptionHealth], now: datetime) -> None:
         """Write their health."""
         for one in health:
-            values = {"failing_since": one.failing_since, "slow_until": one.slow_until, "slow_count": one.slow_count}
-            await write(
-                self._session, update(Subscription).where(Subscription.id == one.subscription_id).values(**values)
+            statement = (
+                update(Subscription)
+                .where(Subscription.id == one.subscription_id)
+                .values(
+                    failing_since=one.failing_since,
+                    slow_until=one.slow_until,
+                    slow_seconds=_whole_seconds(one.slow_until, now),
+                    slow_count=one.slow_count,
+                )
             )
+            await write(self._session, statement)
 
 
 def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, ...]:
@@ -155,10 +169,15 @@ def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, .
         delivery.fence,
         decision.status,
         decision.due_at,
+        _whole_seconds(decision.due_at, now),
         delivery.attempts + 1,
         decision.failures,
         settled_at,
     )
+
+
+def _whole_seconds(until: datetime | None, now: datetime) -> int | None:
+    return None if until is None else math.ceil((until - now).total_seconds())
 
 
 def _attempt(result: Result) -> dict[str, Any]:

@@ -102,6 +102,22 @@ class SyncEvent(Base):
             sqlite_where=text("retry_state IS NOT NULL"),
         ),
         Index(
+            "ix_sync_events_retry_state_event_type_position",
+            "retry_state",
+            "event_type",
+            "position",
+            postgresql_where=text("retry_state IS NOT NULL"),
+            sqlite_where=text("retry_state IS NOT NULL"),
+        ),
+        Index(
+            "ix_sync_events_retry_state_file_id_position",
+            "retry_state",
+            "file_id",
+            "position",
+            postgresql_where=text("retry_state IS NOT NULL"),
+            sqlite_where=text("retry_state IS NOT NULL"),
+        ),
+        Index(
             "ix_sync_events_retry_at",
             "retry_at",
             postgresql_where=text("retry_at IS NOT NULL"),

@@ -17,8 +17,9 @@ from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
+from app.events.listing import EventList, check_offset
 from app.events.models import EventType
-from app.events.repository import EventFilter, EventRepository, encode_page
+from app.events.repository import EventRepository
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -32,10 +33,11 @@ from app.events.schemas import (
     NewBatch,
     NewEvent,
 )
+from app.events.search import EVERYTHING, EventFilter
 from app.http.body import JsonRequest, TooManyLargeBodies, require_json
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, WriteSession, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, WriteSession, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
-from app.http.pages import PageResponse, TooManyLargePages
+from app.http.pages import PageResponse
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 
@@ -190,29 +192,34 @@ async def create_events(
     operation_id="listSyncEvents",
     summary="List events",
     response_model=list[EventView],
-    responses=documented(200, "A page of events, newest first.", TooManyLargePages(), headers=LINK_HEADER),
+    responses=documented(200, "A page of events, newest first.", headers=LINK_HEADER),
 )
 async def list_events(
     request: Request,
     query: Annotated[EventQuery, Query()],
     _reader: Reader,
-    permit: ListPermit,
+    memory: CurrentPageMemory,
     database: CurrentDatabase,
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
 
-    Filters narrow the list together: an event is listed when it meets all of them.
+    Filters narrow the list together: an event is listed when it meets all of them. A page of several filters that few
+    events meet can be short or even empty: follow `Link` to the end.
     """
-    event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset"}))
-    await permit.acquire(query.limit)
+    event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset", "before_position"}))
+    is_filtered = event_filter != EVERYTHING
+    if is_filtered:
+        check_offset(query.offset)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        events = await EventRepository(connection, through).list_newest(
-            event_filter, limit=query.limit + 1, offset=query.offset
+        page = await EventList(connection, through).newest(
+            event_filter, limit=query.limit, offset=query.offset, before=query.before_position, memory=memory
         )
-    has_next = len(events) > query.limit
-    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(encode_page(events[: query.limit]), headers=links)
+    following = page.following.query("before_position") if page.following and is_filtered else None
+    links = page_links(
+        request, limit=query.limit, offset=query.offset, has_next=page.following is not None, following=following
+    )
+    return PageResponse(memory, page.encode(), page.slices(database, memory), links)
 
 
 @router.get(

@@ -79,6 +79,7 @@ METADATA_MAX_LEVELS = 32
 BATCH_MAX_EVENTS = 1000
 PAGE_MAX_EVENTS = 1000
 MAX_OFFSET = 2**53
+MAX_POSITION = 2**63 - 1
 
 
 def _encode(metadata: Any) -> str:
@@ -228,12 +229,25 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: QueryInteger = Field(10, ge=1, le=PAGE_MAX_EVENTS, description="Number of events to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of events to skip.")
+    offset: QueryInteger = Field(
+        0, ge=0, le=MAX_OFFSET, description="Number of events to skip; at most 10000 beside a filter."
+    )
+
+
+class HistoryQuery(PageQuery):
+    """Which events of a file, oldest first."""
+
+    after_position: QueryInteger | None = Field(
+        None, ge=0, le=MAX_POSITION, description="Only events above this position, as `Link` has it."
+    )
 
 
 class EventQuery(PageQuery):
     """Which events, newest first."""
 
+    before_position: QueryInteger | None = Field(
+        None, ge=1, le=MAX_POSITION, description="Only events below this position, as `Link` has it."
+    )
     event_type: EventType | None = Field(None, description="Only events of this type.")
     processed: QueryBoolean | None = Field(None, description="Only events that are, or are not yet, processed.")
     file_id: Uuid | None = Field(None, description="Only events of this file.")

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
-from app.events.repository import EventRepository, encode_page
-from app.events.schemas import FILE_ID, EventView, PageQuery
+from app.events.listing import EventList, check_offset
+from app.events.repository import EventRepository
+from app.events.schemas import FILE_ID, EventView, HistoryQuery
 from app.files.repository import FileRepository
 from app.files.schemas import DeliveryProgress, FileView
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, ListPermit, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, page_links
 from app.http.openapi import documented
-from app.http.pages import PageResponse, TooManyLargePages
+from app.http.pages import PageResponse
 from app.http.types import Uuid
 
 
@@ -56,26 +57,27 @@ async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, 
     operation_id="listFileEvents",
     summary="List the history of a file",
     response_model=list[EventView],
-    responses=documented(
-        200, "A page of the file's events, oldest first.", UNKNOWN, TooManyLargePages(), headers=LINK_HEADER
-    ),
+    responses=documented(200, "A page of the file's events, oldest first.", UNKNOWN, headers=LINK_HEADER),
 )
 async def list_file_events(
     request: Request,
     file_id: FileId,
-    query: Annotated[PageQuery, Query()],
+    query: Annotated[HistoryQuery, Query()],
     _reader: Reader,
-    permit: ListPermit,
+    memory: CurrentPageMemory,
     database: CurrentDatabase,
 ) -> Response:
-    """Everything that happened to the file, oldest first."""
-    await permit.acquire(query.limit)
+    """Everything that happened to the file, oldest first. The `Link` header leads to the next page."""
+    check_offset(query.offset)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        repository = EventRepository(connection, through)
-        events = await repository.list_history(file_id, limit=query.limit + 1, offset=query.offset)
-        if not events and not await repository.file_is_known(file_id):
+        page = await EventList(connection, through).history(
+            file_id, limit=query.limit, offset=query.offset, after=query.after_position, memory=memory
+        )
+        if not page.events and not await EventRepository(connection, through).file_is_known(file_id):
             raise NotFound("No event names this file.")
-    has_next = len(events) > query.limit
-    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next)
-    return PageResponse(encode_page(events[: query.limit]), headers=links)
+    following = page.following.query("after_position") if page.following else None
+    links = page_links(
+        request, limit=query.limit, offset=query.offset, has_next=following is not None, following=following
+    )
+    return PageResponse(memory, page.encode(), page.slices(database, memory), links)

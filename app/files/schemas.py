@@ -100,7 +100,9 @@ class FileView(BaseModel):
     last_event_id: UUID | None = Field(description="The processed event of the highest position.")
     last_event_type: EventType | None
     last_position: int | None
-    pending_events: int = Field(description="Events of the file that are not processed yet, or set aside.")
+    pending_events: int = Field(
+        description="Events of the file that are not processed yet, or set aside: at most 10000, for so many or more."
+    )
     updated_at: datetime | None = Field(description="When the last processed event was recorded.")
     subscriptions: list[FileSubscription] = Field(
         description="The progress of each subscription, whether or not it matches events of this type."

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.errors import FieldError, ProblemError, Unprocessable
-from app.http.pages import PagePermit
+from app.http.pages import PageMemory
 
 # One element of the list; an empty one counts for nothing (RFC 9110, section 5.6.1).
 _ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
@@ -39,6 +39,12 @@ async def get_database(request: Request) -> Database:
     return database
 
 
+async def get_page_memory(request: Request) -> PageMemory:
+    """The memory of the pages that the process is sending, built by the lifespan."""
+    memory: PageMemory = request.state.page_memory
+    return memory
+
+
 async def read_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
     """A session for reading objects."""
     async with database.read() as session:
@@ -49,24 +55,6 @@ async def write_session(database: Annotated[Database, Depends(get_database)]) ->
     """A session in one transaction, committed before the response is sent."""
     async with database.transaction() as session:
         yield session
-
-
-async def list_permit(request: Request) -> AsyncIterator[PagePermit]:
-    """The permit of a page of a list, until the response is sent or its client is gone."""
-    permit = PagePermit(request.state.list_pages)
-    try:
-        yield permit
-    finally:
-        permit.release()
-
-
-async def change_permit(request: Request) -> AsyncIterator[PagePermit]:
-    """The permit of a page of the feed; it is apart from lists, so that slow readers of lists delay no follower."""
-    permit = PagePermit(request.state.change_pages)
-    try:
-        yield permit
-    finally:
-        permit.release()
 
 
 class PreconditionFailed(ProblemError):
@@ -149,24 +137,29 @@ async def get_condition(
         raise Unprocessable("The header If-Match cannot be read.", errors=[error]) from None
 
 
-def page_links(request: Request, *, limit: int, offset: int, has_next: bool) -> dict[str, str]:
-    """The `Link` header of a page: empty on the only page."""
+def page_links(
+    request: Request, *, limit: int, offset: int, has_next: bool, following: dict[str, int] | None = None
+) -> dict[str, str]:
+    """The `Link` header of a page: empty on the only page.
+
+    The next page has the query `following`, by default the next `offset`.
+    """
     links = []
     if has_next:
-        links.append(f'<{_page(request, limit, offset + limit)}>; rel="next"')
+        links.append(f'<{_page(request, limit, following or {"offset": offset + limit})}>; rel="next"')
     if offset > 0:
-        links.append(f'<{_page(request, limit, max(0, offset - limit))}>; rel="prev"')
+        links.append(f'<{_page(request, limit, {"offset": max(0, offset - limit)})}>; rel="prev"')
     return {"Link": ", ".join(links)} if links else {}
 
 
-def _page(request: Request, limit: int, offset: int) -> str:
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in {"limit", "offset"}]
-    return f"?{urlencode([*kept, ('limit', limit), ('offset', offset)])}"
+def _page(request: Request, limit: int, query: dict[str, int]) -> str:
+    changed = {"limit", "offset", *query}
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changed]
+    return f"?{urlencode([*kept, ('limit', limit), *query.items()])}"
 
 
 CurrentDatabase = Annotated[Database, Depends(get_database)]
-ListPermit = Annotated[PagePermit, Depends(list_permit, scope="request")]
-ChangePermit = Annotated[PagePermit, Depends(change_permit, scope="request")]
+CurrentPageMemory = Annotated[PageMemory, Depends(get_page_memory)]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]
 Condition = Annotated[IfMatch, Depends(get_condition)]

@@ -34,6 +34,10 @@ SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 
+class ResponseCutOff(Exception):
+    """The rest of a response cannot be had, which is in the log. The server closes the connection."""
+
+
 class TooManyUnderWay(Unavailable):
     """503; nothing was done."""
 
@@ -152,7 +156,7 @@ class RequestMiddleware:
                 request.status = request.status or CLIENT_LEFT
                 bind_request_fields(reason=describe(error))
                 return
-            bug = error
+            bug = None if isinstance(error, ResponseCutOff) else error
             if request.status:
                 error.add_note(LOGGED)
                 raise  # the response has begun, so only the server can end it: by closing the connection

@@ -1,71 +1,90 @@
-"""Bounds the large pages that are under way at once in one process, and sends them piece by piece."""
+"""Sends pages of JSON: what is being sent shares a bounded amount of memory, and large pages are sent in slices."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 
-from fastapi import Response
+import structlog
+from fastapi import Request, Response
 
-from app.concurrency.fair_semaphore import FairSemaphore, Permit, caller
-from app.errors import Unavailable
-from app.http.middleware import Receive, Scope, Send
+from app.errors import ProblemError, describe
+from app.http.middleware import Receive, ResponseCutOff, Scope, Send
 
-FREE_ITEMS = 10  # a page of so many needs no permit
-LARGE_PAGES = 8
-PIECE_BYTES = 65_536
+SLICE_BYTES = 2**20
+LEAST_SLICE_BYTES = 2**16
+SENT_BYTES = 48 * 2**20  # from here on slices have the least size
+PIECE_BYTES = 2**16
 
-
-class TooManyLargePages(Unavailable):
-    """503; nothing was read."""
-
-    code = "too-many-large-pages"
-    detail = f"Too many large pages are under way; try again, or ask for at most {FREE_ITEMS} items."
+log = structlog.get_logger(__name__)
 
 
-class LargePages(FairSemaphore):
-    """Large pages are under way from the read until the last byte is sent or the client has disconnected."""
+class PageMemory:
+    """The memory of what one process is sending. The less is free, the smaller are the slices that are read next.
 
-    def __init__(self, timeout_seconds: float, on_reject: Callable[[], None]) -> None:
-        super().__init__(
-            LARGE_PAGES,
-            resource="large pages under way",
-            busy=TooManyLargePages,
-            timeout_seconds=timeout_seconds,
-            on_reject=on_reject,
-        )
+    So nobody waits for clients that read slowly, however many they are.
+    """
 
+    def __init__(self) -> None:
+        self._held_bytes = 0
 
-class PagePermit:
-    """The permit of one request, once it reads a large page."""
+    def slice_bytes(self) -> int:
+        """The size that a slice may have now."""
+        return min(SLICE_BYTES, max(LEAST_SLICE_BYTES, (SENT_BYTES - self._held_bytes) // 4))
 
-    def __init__(self, large_pages: LargePages) -> None:
-        self._large_pages = large_pages
-        self._permit: Permit | None = None
-
-    async def acquire(self, items: int) -> None:
-        """Wait for the permit if a page of `items` needs one.
-
-        Raises:
-            ConcurrencyLimited: 429.
-            TooManyLargePages: 503.
-        """
-        if items > FREE_ITEMS and self._permit is None:
-            self._permit = await self._large_pages.acquire(caller.get() or "")
-
-    def release(self) -> None:
-        """Leave the permit to others."""
-        if self._permit is not None:
-            self._permit.release()
-            self._permit = None
+    @contextmanager
+    def holding(self, size_bytes: int) -> Iterator[None]:
+        """Count a slice while it is sent."""
+        self._held_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._held_bytes -= size_bytes
 
 
 class PageResponse(Response):
-    """JSON that is sent piece by piece, each once the client has taken most of the one before."""
+    """JSON that is sent piece by piece, each once the client has taken most of the one before.
+
+    The rest of a large page is read slice by slice, each once the one before is sent.
+    """
 
     media_type = "application/json"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - so ASGI has it
-        """Send it; what a client that left does not take goes nowhere."""
+    def __init__(
+        self,
+        memory: PageMemory,
+        first: bytes,
+        rest: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(first, headers=headers)
+        self._memory = memory
+        self._rest = rest
+        if rest is not None:
+            del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; what a client that left does not take goes nowhere.
+
+        Raises:
+            ResponseCutOff: when a later slice cannot be read.
+        """
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for start in range(0, len(self.body), PIECE_BYTES):
-            end = start + PIECE_BYTES
-            piece = self.body[start:end]
-            await send({"type": "http.response.body", "body": piece, "more_body": end < len(self.body)})
+        part, self.body = bytes(self.body), b""
+        while self._rest is not None:
+            await self._send(part, send, more_body=True)
+            if await Request(scope, receive).is_disconnected():
+                return
+            try:
+                part = await anext(self._rest)
+            except StopAsyncIteration:
+                part, self._rest = b"", None
+            except ProblemError as error:
+                log.warning("page cut off", reason=describe(error.__cause__ or error))
+                raise ResponseCutOff from error
+        await self._send(part, send, more_body=False)
+
+    async def _send(self, part: bytes, send: Send, *, more_body: bool) -> None:
+        with self._memory.holding(len(part)):
+            for start in range(0, max(len(part), 1), PIECE_BYTES):
+                end = start + PIECE_BYTES
+                more = more_body or end < len(part)
+                await send({"type": "http.response.body", "body": part[start:end], "more_body": more})

@@ -35,6 +35,7 @@ _HEALTHY: dict[str, JsonValue] = {
     "unprocessed_events": 12,
     "oldest_unprocessed_age_seconds": 2.4,
     "set_aside_events": 0,
+    "ledger_ahead_seconds": 0,
     "last_sweep_at": "2026-01-15T10:29:57.6Z",
 }
 _DEGRADED: dict[str, JsonValue] = {
@@ -52,6 +53,7 @@ _UNHEALTHY: dict[str, JsonValue] = {
     "unprocessed_events": None,
     "oldest_unprocessed_age_seconds": None,
     "set_aside_events": None,
+    "ledger_ahead_seconds": None,
 }
 
 
@@ -107,6 +109,9 @@ class Health(BaseModel):
     unprocessed_events: int | None = Field(description="Events that wait for the sweep, those being retried included.")
     oldest_unprocessed_age_seconds: float | None = Field(description="Age of the oldest of them; 0 if there are none.")
     set_aside_events: int | None = Field(description="Events that failed too often and wait for an operator.")
+    ledger_ahead_seconds: float | None = Field(
+        description="How far the newest event's `created_at` is ahead of the database's clock; else 0."
+    )
     last_sweep_at: datetime | None = Field(description="When the last sweep of this process ended well.")
 
     @classmethod
@@ -127,6 +132,7 @@ class Health(BaseModel):
             unprocessed_events=status and status.unprocessed,
             oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
             set_aside_events=status and status.set_aside,
+            ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
             last_sweep_at=last_sweep_at,
         )
 

@@ -122,6 +122,11 @@ class _StatusCollector(Collector):
             "Age of the oldest event that waits for the sweep; 0 when there is none.",
             self._status.oldest_unprocessed_age.total_seconds(),
         )
+        yield _gauge(
+            "sync_ledger_ahead_seconds",
+            "How far the newest event's time is ahead of the database's clock, which has been set back since; else 0.",
+            self._status.newest_event_ahead.total_seconds(),
+        )
         yield from self._webhooks(self._status)
 
     def _webhooks(self, status: LedgerStatus) -> Iterator[Metric]:

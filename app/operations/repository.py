@@ -28,7 +28,8 @@ class LedgerStatus:
 
     `unprocessed` are the events that the sweep will take up; those set aside wait for an operator and are counted
     apart. Events that the sweep has passed are counted up to 100,000 in each state, and so are pending deliveries. Of
-    webhooks only active subscriptions count, apart from the disabled ones.
+    webhooks only active subscriptions count, apart from the disabled ones. `newest_event_ahead` is how far the newest
+    event's `created_at` is ahead of the database's clock, which was set back since it was written.
     """
 
     position: int
@@ -39,6 +40,7 @@ class LedgerStatus:
     oldest_pending_delivery_age: timedelta
     longest_failing_subscription: timedelta
     disabled_subscriptions: int
+    newest_event_ahead: timedelta
     schema_revision: str | None
 
 
@@ -93,11 +95,13 @@ class StatusRepository:
             _oldest_pending_delivery(),
             _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
             _disabled_subscriptions(),
+            select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
             database_now(),
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
         has_head, *row = (await self._connection.execute(query)).one()
-        position, fresh, retrying, waiting, failed, *oldest, pending, since, failing, disabled, now, revision = row
+        position, fresh, retrying, waiting, failed, *rest = row
+        *oldest, pending, since, failing, disabled, newest, now, revision = rest
         if not has_head or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         return LedgerStatus(
@@ -109,6 +113,7 @@ class StatusRepository:
             oldest_pending_delivery_age=_age([since], now),
             longest_failing_subscription=_age([failing], now),
             disabled_subscriptions=disabled,
+            newest_event_ahead=max(newest - now, timedelta()) if newest else timedelta(),
             schema_revision=revision,
         )
 
@@ -154,7 +159,7 @@ def _oldest(condition: ColumnElement[bool]) -> ScalarSelect[datetime]:
 def _pending_deliveries() -> ScalarSelect[int]:
     rows = (
         select(Delivery.position)
-        .join(Subscription)
+        .join(Subscription, Subscription.id == Delivery.subscription_id)
         .where(_has_status(SubscriptionStatus.ACTIVE), is_pending())
         .limit(MAX_COUNTED)
         .subquery()
@@ -187,4 +192,5 @@ def _has_status(status: SubscriptionStatus) -> ColumnElement[bool]:
 
 
 def _age(recorded_at: list[datetime | None], now: datetime) -> timedelta:
-    return max((now - at for at in recorded_at if at is not None), default=timedelta())
+    """The age of the oldest; not negative where a clock was ahead when it was recorded."""
+    return max((now - at for at in recorded_at if at is not None and at <= now), default=timedelta())

@@ -15,6 +15,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 NOT_PUBLIC = "The host is at an address that is not public; WEBHOOK_ALLOW_PRIVATE_ADDRESSES allows these."
 
 _PLAIN = re.compile(r"[^\x00-\x20\x7F\\]+")
+# The digits of a port are ASCII, as in browsers: `int` reads full-width ones, signs and underscores too.
+_AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]*(?:%[^\]]*)?\]|[^\[\]:]*)(?::([0-9]*))?", re.ASCII)
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 # What the C library, and browsers (URL Standard, "ends in a number"), take for an IPv4 address in whatever base.
@@ -70,6 +72,12 @@ class Target(NamedTuple):
     port: int
     path: bytes
 
+    @property
+    def authority(self) -> str:
+        """Host and port, without the scheme's own port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
@@ -84,13 +92,16 @@ class AddressPolicy:
         ports = frozenset(settings.webhook_ports)
         return cls(settings.webhook_allow_private_addresses, frozenset() if 0 in ports else ports)
 
-    def check_url(self, url: str) -> None:
-        """Refuse what can be refused without DNS.
+    def check_url(self, url: str) -> str:
+        """Refuse what can be refused without DNS; returns the URL with scheme, host and port as they were checked.
 
         Raises:
             AddressRefused: for its scheme, user info, port, fragment, or a host that is no name and no public address.
         """
-        self.get_target(url)
+        target = self.get_target(url)
+        authority = _split(url)[2]
+        rest = url.partition("//")[2][len(authority) :]
+        return f"{target.scheme}://{target.authority}{rest}"
 
     def check_address(self, ip: str) -> None:
         """Refuse an address that a name resolved to.
@@ -159,10 +170,18 @@ def _check_parts(url: str, parts: httpx.URL) -> None:
         raise AddressRefused("The URL must begin with https:// or http://.")
     if not parts.raw_host:
         raise AddressRefused("The URL has no valid host.")
-    if parts.userinfo or "@" in re.split(r"[/?#]", url)[2]:
+    authority = _split(url)[2]
+    if parts.userinfo or "@" in authority:
         raise AddressRefused("The URL must not hold a user name or a password; use the subscription's headers.")
+    if not _AUTHORITY.fullmatch(authority):
+        raise AddressRefused("The URL's port is not a number from 1 to 65535.")
     if "#" in url:
         raise AddressRefused("The URL must not have a fragment.")
+
+
+def _split(url: str) -> list[str]:
+    """Scheme, nothing, authority, and the rest, of a URL that begins with `scheme://`."""
+    return re.split(r"[/?#]", url)
 
 
 def _is_canonical(host: str) -> bool:

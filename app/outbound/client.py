@@ -6,8 +6,8 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import MAXYEAR, UTC, datetime
+from email.utils import parsedate_to_datetime, parsedate_tz
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import httpx
 import structlog
 
 from app.errors import describe
-from app.outbound.address import DEFAULT_PORTS, AddressPolicy, AddressRefused, Target
+from app.outbound.address import AddressPolicy, AddressRefused, Target
 from app.outbound.connection import (
     MAX_RESPONSE_BYTES,
     ConnectionPool,
@@ -32,6 +32,7 @@ MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked
 MAX_IDLE_CONNECTIONS = 200
 SHOWN_BYTES = 1024  # of a response's body
 TOO_LARGE = "the response is too large"
+LONGEST_SECONDS = 1e9  # of a Retry-After, which those that use it limit further
 
 # Headers that frame the message or belong to the connection, which this client sets itself.
 FRAMING_HEADERS = frozenset(
@@ -187,9 +188,8 @@ def _request(target: Target, headers: Mapping[str, str], body: bytes | None, pro
 
 
 def _fields(target: Target, headers: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
-    host = f"[{target.host}]" if ":" in target.host else target.host
     own = {
-        "host": host if target.port == DEFAULT_PORTS[target.scheme] else f"{host}:{target.port}",
+        "host": target.authority,
         **({} if body is None else {"content-length": str(len(body))}),
         "accept-encoding": "identity",
         **{name.lower(): value for name, value in headers.items() if name.lower() not in FRAMING_HEADERS},
@@ -238,10 +238,11 @@ def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]], now: datetime) -
         return None
     [value] = values
     if value.isascii() and value.isdigit():
-        return float(value) if len(value) < 10 else None
+        return min(float(value), LONGEST_SECONDS)
     try:
         at = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
-        return None
+        parts = parsedate_tz(value)
+        return LONGEST_SECONDS if parts and parts[0] > MAXYEAR else None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return max(0.0, (at - now).total_seconds())
+    return min(max(0.0, (at - now).total_seconds()), LONGEST_SECONDS)

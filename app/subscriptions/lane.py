@@ -3,6 +3,8 @@
 A lane is the pending deliveries of one file for one subscription that is ordered per file.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -98,6 +100,18 @@ async def share_lanes(session: AsyncSession) -> datetime:
     """
     now: datetime = (await session.execute(_LOCK_SHARED if _needs_lock(session) else _NOW)).one()[-1]
     return now
+
+
+@asynccontextmanager
+async def lock_timeout(session: AsyncSession, milliseconds: int) -> AsyncIterator[None]:
+    """Within the block no statement waits longer for a lock; SQLite has no locks of rows."""
+    if not _needs_lock(session):
+        yield
+        return
+    before = await session.scalar(select(func.current_setting("lock_timeout")))
+    await session.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", True)))
+    yield
+    await session.execute(select(func.set_config("lock_timeout", before, True)))  # an error ends the transaction
 
 
 def _needs_lock(session: AsyncSession) -> bool:

@@ -26,6 +26,10 @@ from app.database.types import Base, JsonList, json_words, one_of
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key alone
 
 
+def _partial_index(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
+
 class Ordering(StrEnum):
     """What must be delivered before what."""
 
@@ -107,6 +111,7 @@ class Subscription(Base):
 
     failing_since: Mapped[datetime | None]  # the first failed attempt since the last one that succeeded
     slow_until: Mapped[datetime | None]  # nothing is sent until then
+    slow_seconds: Mapped[int | None] = mapped_column(Integer)  # how long that was when it was written
     slow_count: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # responses in a row that asked for less
     next_send_at: Mapped[datetime | None]  # the rate limit's theoretical arrival time (GCRA)
 
@@ -129,11 +134,13 @@ class Delivery(Base):
     __tablename__ = "deliveries"
 
     id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
-    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"))
+    # No foreign key: its check would wait for whoever has locked the subscription, and the sweep with it.
+    subscription_id: Mapped[UUID]
     position: Mapped[int]
     file_id: Mapped[UUID]
     status: Mapped[str] = mapped_column(String(16))
     due_at: Mapped[datetime | None]
+    wait_seconds: Mapped[int | None] = mapped_column(Integer)  # before a retry: from the failed attempt to `due_at`
     claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending
@@ -145,45 +152,16 @@ class Delivery(Base):
         UniqueConstraint("subscription_id", "position"),
         CheckConstraint(one_of("status", DeliveryStatus), name="status_known"),
         CheckConstraint("status = 'pending' OR (due_at IS NULL AND claimed_by IS NULL)", name="settled_is_not_due"),
-        Index(
-            "ix_deliveries_due",
-            "subscription_id",
-            "due_at",
-            "position",
-            postgresql_where=text("due_at IS NOT NULL"),
-            sqlite_where=text("due_at IS NOT NULL"),
+        _partial_index("ix_deliveries_due", "subscription_id", "due_at", "position", where="due_at IS NOT NULL"),
+        _partial_index(
+            "ix_deliveries_pending_file", "subscription_id", "file_id", "position", where="status = 'pending'"
         ),
-        Index(
-            "ix_deliveries_pending_file",
-            "subscription_id",
-            "file_id",
-            "position",
-            postgresql_where=text("status = 'pending'"),
-            sqlite_where=text("status = 'pending'"),
-        ),
-        Index(
-            "ix_deliveries_claimed",
-            "subscription_id",
-            "claimed_by",
-            postgresql_where=text("claimed_by IS NOT NULL"),
-            sqlite_where=text("claimed_by IS NOT NULL"),
-        ),
+        _partial_index("ix_deliveries_claimed", "subscription_id", "claimed_by", where="claimed_by IS NOT NULL"),
         Index("ix_deliveries_subscription_id_status_position", "subscription_id", "status", "position"),
         Index("ix_deliveries_position", "position"),
-        Index(
-            "ix_deliveries_dead_file",
-            "file_id",
-            "subscription_id",
-            postgresql_where=text("status = 'dead'"),
-            sqlite_where=text("status = 'dead'"),
-        ),
+        _partial_index("ix_deliveries_dead_file", "file_id", "subscription_id", where="status = 'dead'"),
         Index("ix_deliveries_file_id_position", "file_id", "position"),
-        Index(
-            "ix_deliveries_settled_at",
-            "settled_at",
-            postgresql_where=text("settled_at IS NOT NULL"),
-            sqlite_where=text("settled_at IS NOT NULL"),
-        ),
+        _partial_index("ix_deliveries_settled_at", "settled_at", where="settled_at IS NOT NULL"),
     )
 
 

@@ -13,9 +13,10 @@ from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import SweepCursor, SyncEvent, head_position
-from app.subscriptions.lane import has_long_lane, is_full, lock_lanes
+from app.subscriptions.lane import has_long_lane, is_full, lock_lanes, lock_timeout
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
+ROW_LOCK_MILLISECONDS = 500
 MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again
 
 
@@ -39,18 +40,28 @@ class SubscriptionRepository:
         self._session.add(subscription)
         await self._session.flush()
 
-    async def get_for_change(self, subscription_id: UUID) -> Subscription:
+    async def get_for_change(self, subscription_id: UUID, *, skip_locked: bool = False) -> Subscription:
         """The subscription, locked until the transaction ends.
 
+        Nobody else gets the lanes meanwhile, so it waits no longer than `ROW_LOCK_MILLISECONDS` for whoever has locked
+        the row; with `skip_locked` it does not wait.
+
         Raises:
-            NotFound: when there is none.
+            NotFound: when there is none, or, with `skip_locked`, it is locked.
+            DatabaseUnavailable: it stays locked, once the transaction has ended with this.
         """
         await lock_lanes(self._session)
+        if skip_locked:
+            return await self._get_locked(subscription_id, skip_locked=True)
+        async with lock_timeout(self._session, ROW_LOCK_MILLISECONDS):
+            return await self._get_locked(subscription_id, skip_locked=False)
+
+    async def _get_locked(self, subscription_id: UUID, *, skip_locked: bool) -> Subscription:
         query = select(Subscription).where(
             Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
         )
-        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
-        found = await self._session.scalar(query)
+        query = query.with_for_update(key_share=True, skip_locked=skip_locked)
+        found = await self._session.scalar(query.execution_options(populate_existing=True))
         if found is None:
             raise NotFound("There is no subscription with this id.")
         return found
@@ -99,7 +110,10 @@ class SubscriptionRepository:
             .order_by(Delivery.due_at, Delivery.position)
             .limit(MAX_HASTENED)
         )
-        await write(self._session, update(Delivery).where(Delivery.id.in_(waiting)).values(due_at=database_now()))
+        await write(
+            self._session,
+            update(Delivery).where(Delivery.id.in_(waiting)).values(due_at=database_now(), wait_seconds=0),
+        )
 
     async def add_replay(self, subscription: Subscription, *, after: int, through: int | None = None) -> bool:
         """Deliver once more what came after the position `after`, up to and with `through`; None: up to now.

@@ -80,9 +80,9 @@ class SubscriptionService:
             TooManySubscriptions: 409.
             NoEncryptionKey: 503.
         """
-        self._check_url(new.url)
+        url = self._checked_url(new.url)
         secret = new.secret.get_secret_value() if new.secret else new_secret()
-        stored = self._store(new, created_by, secret)
+        stored = self._store(new, url, created_by, secret)
         async with self._database.transaction() as session:
             overviews, repository = OverviewRepository(session), SubscriptionRepository(session)
             await lock_lanes(session)
@@ -107,13 +107,12 @@ class SubscriptionService:
             UrlRefused, TooManyHeaders: 422.
             NoEncryptionKey, EncryptionKeyMissing: 503.
         """
-        if "url" in change.model_fields_set:
-            self._check_url(change.url)
+        url = self._checked_url(change.url) if "url" in change.model_fields_set else None
         async with self._database.transaction() as session:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             condition.check(stored.version)
             before = _described(stored)
-            await self._apply(session, stored, change)
+            await self._apply(session, stored, change, url)
             if _described(stored) != before:
                 await _mark_changed(session, stored)
             overview = await _flushed(session, stored)
@@ -181,16 +180,16 @@ class SubscriptionService:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             stored.replay_cursor = stored.replay_until = None
 
-    def _check_url(self, url: str) -> None:
+    def _checked_url(self, url: str) -> str:
         try:
-            self._policy.check_url(url)
+            return self._policy.check_url(url)
         except AddressRefused as refusal:
             raise UrlRefused(str(refusal)) from None
 
-    def _store(self, new: NewSubscription, created_by: str, secret: str) -> Subscription:
+    def _store(self, new: NewSubscription, url: str, created_by: str, secret: str) -> Subscription:
         return Subscription(
             id=uuid7(),
-            url=new.url,
+            url=url,
             description=new.description,
             event_types=_event_types(new.event_types),
             ordering=new.ordering,
@@ -204,7 +203,9 @@ class SubscriptionService:
             slow_count=0,
         )
 
-    async def _apply(self, session: AsyncSession, stored: Subscription, change: SubscriptionChange) -> None:
+    async def _apply(
+        self, session: AsyncSession, stored: Subscription, change: SubscriptionChange, url: str | None
+    ) -> None:
         sent, repository = change.model_fields_set, SubscriptionRepository(session)
         for name in sent & {"description", "max_concurrency", "rate_limit_per_second"}:
             setattr(stored, name, getattr(change, name))
@@ -212,8 +213,8 @@ class SubscriptionService:
             stored.event_types = _event_types(change.event_types)
         if "headers" in sent:
             self._change_headers(stored, change.headers)
-        if "url" in sent and stored.url != change.url:
-            stored.url = change.url
+        if url is not None and stored.url != url:
+            stored.url = url
             await repository.mark_fresh(stored)
         if "status" in sent:
             mark = repository.mark_active if change.status == "active" else repository.mark_paused

@@ -19,12 +19,10 @@ from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_
 from app.errors import describe
 from app.metrics import SweepMetrics
 from app.sweep.handler import Handler
-from app.sweep.repository import Hold, SweepRepository, SweptEvent
+from app.sweep.repository import Hold, SweepRepository, SweptEvent, next_attempt
 from app.tracing import traced
 
 log = structlog.get_logger(__name__)
-
-MAX_DELAY = timedelta(minutes=5)
 
 
 class _Failure(NamedTuple):
@@ -104,7 +102,7 @@ class Sweeper:
 
     async def _drain(self, stopping: asyncio.Event | None) -> int:
         async with self._database.read() as session:
-            if not await SweepRepository(session).has_work(self._clock()):
+            if not await self._repository(session).has_work(self._clock()):
                 return 0
         total = 0
         while not (stopping and stopping.is_set()):
@@ -124,7 +122,7 @@ class Sweeper:
         try:
             with ExitStack() as span:
                 async with self._database.transaction() as session:
-                    outcome = await self._sweep(session, SweepRepository(session), span)
+                    outcome = await self._sweep(session, self._repository(session), span)
         except DatabaseUnavailable as error:
             if error.__cause__ is not None and ran_out_of_time(error.__cause__):
                 self._limit = max(1, self._limit // 2)
@@ -135,6 +133,9 @@ class Sweeper:
         self._report(outcome, time.perf_counter() - started)
         self._on_swept()
         return outcome.events
+
+    def _repository(self, session: AsyncSession) -> SweepRepository:
+        return SweepRepository(session, self._retry_interval)
 
     async def _sweep(self, session: AsyncSession, repository: SweepRepository, span: ExitStack) -> _Outcome | None:
         cursor = await repository.lock_cursor()
@@ -245,8 +246,3 @@ class Sweeper:
                 log.error("event set aside", **details)
             else:
                 log.warning("event failed and will be retried", **details)
-
-
-def next_attempt(now: datetime, failed_attempts: int, interval: timedelta) -> datetime:
-    """One sweep interval after the first failure, doubling with each further one, up to five minutes."""
-    return now + min(interval * float(2 ** min(failed_attempts - 1, 30)), MAX_DELAY)

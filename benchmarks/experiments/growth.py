@@ -31,6 +31,7 @@ OPERATIONS = {
     "get": "GET one event",
     "first_page": "first page of the list",
     "deep_page": f"page at offset {FULL.large_offset:,} (small: {FULL.small_offset:,})",
+    "filtered_page": f"processed uploads below position {FULL.large_offset:,} (small: {FULL.small_offset:,})",
     "sweep": "one batch of the sweep",
 }
 
@@ -78,8 +79,11 @@ class Ledger:
                 return self.client.time("GET", f"/sync-events/{next(self.ids)}")
             case "first_page":
                 return self.client.time("GET", "/sync-events?limit=10")
-            case _:
+            case "deep_page":
                 return self.client.time("GET", f"/sync-events?limit=10&offset={self.offset}")
+            case _:
+                query = f"processed=true&event_type=upload&before_position={self.offset}"
+                return self.client.time("GET", f"/sync-events?limit=10&{query}")
 
 
 @dataclass(kw_only=True)

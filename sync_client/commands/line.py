@@ -56,9 +56,9 @@ def render_text(change: Told, *, colours: bool) -> str:
     parts = [
         in_(_DIM, _time(change.created_at)),
         f"{change.position:>8}",
-        in_(_OF_TYPE.get(change.event_type, ""), f"{_escape(change.event_type):<6}"),
+        in_(_OF_TYPE.get(change.event_type, ""), f"{escape(change.event_type):<6}"),
         str(change.file_id),
-        in_(_ALARM, _escape(change.anomaly)) if change.anomaly else "",
+        in_(_ALARM, escape(change.anomaly)) if change.anomaly else "",
         in_(_DIM, _short(change)) if change.metadata else "",
     ]
     return "  ".join(filter(None, parts))
@@ -66,7 +66,7 @@ def render_text(change: Told, *, colours: bool) -> str:
 
 def render_refusal(at: datetime, status: int, why: str, *, colours: bool) -> str:
     """`2026-01-15 10:30:00.123Z  401  no signature is by this secret`."""
-    text = f"{status}  {_escape(why)}"
+    text = f"{status}  {escape(why)}"
     return f"{_paint(_DIM, _time(at))}  {_paint(_ALARM, text)}" if colours else f"{_time(at)}  {text}"
 
 
@@ -84,10 +84,10 @@ def _paint(colour: str, text: str) -> str:
 
 
 def _short(change: Told) -> str:
-    text = _escape(json.dumps(change.metadata, ensure_ascii=False, separators=(",", ":")))
+    text = escape(json.dumps(change.metadata, ensure_ascii=False, separators=(",", ":")))
     return text if len(text) <= METADATA_CHARACTERS else f"{text[: METADATA_CHARACTERS - 1]}…"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """`text` with everything that does not print escaped as in Python."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

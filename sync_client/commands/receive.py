@@ -1,6 +1,5 @@
 """The command `receive`: a receiver of webhooks in the terminal, to try them out, until Ctrl-C."""
 
-import argparse
 import json
 import os
 import random
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from types import FrameType
-from typing import Self
+from typing import Any
 
+import click
 import uvicorn
 
 from sync_client.commands.line import in_terminal_colours, render_refusal, render_text
@@ -36,48 +36,51 @@ class ReceiveOptions:
     fail_rate: float
     as_json: bool
 
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> Self:
-        """The parsed arguments."""
-        return cls(
-            host=options.host,
-            port=options.port,
-            secret=options.secret,
-            fail_rate=options.fail_rate,
-            as_json=options.as_json,
-        )
+
+def _check_secret(_context: click.Context, _option: click.Parameter, secret: str | None) -> str | None:
+    if secret and not is_secret(secret):
+        raise click.BadParameter(f"must be a secret as the service shows it: {SECRET_PREFIX} and then base64")
+    return secret or None
 
 
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare the options of `receive`; `ReceiveOptions.of` reads them."""
-    command.description = (
-        "Take webhooks and print one line for each event, until Ctrl-C. A message is answered with 204 once its line "
-        "is written, with 401 when its signature or its timestamp is not right, and with 400 when it is no event. "
-        "(again) marks an event that came before."
-    )
-    command.epilog = (
-        f"The secret is in the answer to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
-        "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true, and only to the "
-        "ports of WEBHOOK_PORTS. "
-        "docs/webhooks.md has the whole walk."
-    )
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    command.add_argument("--port", type=_port, default=8080, help="port to listen on; 0: a free one (default: 8080)")
-    command.add_argument(
-        "--secret",
-        type=_secret,
-        default=os.environ.get(SECRET_VARIABLE) or None,
-        metavar="whsec_…",
-        help=f"verify signatures with it (default: {SECRET_VARIABLE}; with neither, they are not verified)",
-    )
-    command.add_argument(
-        "--fail-rate",
-        type=_share,
-        default=0.0,
-        metavar="SHARE",
-        help="answer this share of messages with 500, from 0 to 1, to see retries (default: 0)",
-    )
-    command.add_argument("--json", action="store_true", dest="as_json", help="one CloudEvent a line")
+def _check_rate(_context: click.Context, _option: click.Parameter, rate: float) -> float:
+    if not 0 <= rate <= 1:  # NaN is not between them either
+        raise click.BadParameter("must be a number from 0 to 1")
+    return rate
+
+
+@click.command(
+    "receive",
+    epilog=f"The secret is in the response to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
+    "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true, and only to the ports "
+    "of WEBHOOK_PORTS. docs/webhooks.md has the whole walk.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="Port; 0: a free one.")
+@click.option(
+    "--secret",
+    envvar=SECRET_VARIABLE,
+    show_envvar=True,
+    callback=_check_secret,
+    metavar="whsec_…",
+    help="Verify signatures with it; without one they are not verified.",
+)
+@click.option(
+    "--fail-rate",
+    type=float,
+    callback=_check_rate,
+    default=0.0,
+    metavar="SHARE",
+    help="Respond to this share of messages with 500, from 0 to 1, to see retries.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One CloudEvent a line.")
+def command(**given: Any) -> int:
+    """Take webhooks and print one line for each event, until Ctrl-C.
+
+    The response is 204 once the line is written, 401 when the signature or the timestamp is not right, and 400 when
+    the message is no event. (again) marks an event that came before.
+    """
+    return receive(ReceiveOptions(**given))
 
 
 def receive(options: ReceiveOptions) -> int:
@@ -162,25 +165,3 @@ class TerminalPrinter:
             # The interpreter would try to write what is still buffered when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._on_closed()
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
-    return int(text)
-
-
-def _secret(text: str) -> str:
-    if not is_secret(text):
-        raise argparse.ArgumentTypeError(f"must be a secret as the service shows it: {SECRET_PREFIX} and then base64")
-    return text
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
-    return share

@@ -1,6 +1,5 @@
 """The command `tail`: follows the feed until Ctrl-C, and reports failures on standard error."""
 
-import argparse
 import asyncio
 import os
 import sys
@@ -8,17 +7,16 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, get_args
-from uuid import UUID
+from typing import Any, get_args
 
-import httpx
+import click
 
 from sync_client import CursorFile, EventType, SyncClient, SyncError
+from sync_client.commands.access import ID, ReadToken, json_option, url_option
 from sync_client.commands.line import in_terminal_colours, render_json, render_text
+from sync_client.token import Token
 
 LATEST = "latest"
-
-Token = str | Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +30,36 @@ class TailOptions:
     file_id: str | None
     as_json: bool
 
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> Self:
-        """The parsed arguments."""
-        return cls(
-            url=options.url,
-            start=options.start,
-            cursor_file=options.cursor_file,
-            event_types=tuple(options.event_type),
-            file_id=options.file_id,
-            as_json=options.as_json,
-        )
 
-
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare the options of `tail`; `TailOptions.of` reads them."""
-    command.description = (
-        "Print every change, one a line, until Ctrl-C. SYNC_TOKEN is the token; local mode needs none."
-    )
-    command.add_argument("--url", type=_url, default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
-    command.add_argument(
-        "--from",
-        dest="start",
-        type=_start,
-        default=LATEST,
-        metavar="CURSOR",
-        help="where to begin: beginning, latest, or a cursor (default: latest)",
-    )
-    command.add_argument(
-        "--cursor-file", type=Path, metavar="FILE", help="go on where FILE says, and keep there how far this has come"
-    )
-    command.add_argument(
-        "--event-type", action="append", choices=get_args(EventType), default=[], help="only these; may be repeated"
-    )
-    command.add_argument("--file-id", type=_file_id, help="only changes of this file")
-    command.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line")
+@click.command("tail")
+@url_option
+@click.option(
+    "--from",
+    "start",
+    default=LATEST,
+    show_default=True,
+    metavar="CURSOR",
+    help="Where to begin: beginning, latest, or a cursor.",
+)
+@click.option(
+    "--cursor-file",
+    type=click.Path(path_type=Path),
+    help="Go on where this file says, and keep there how far this has come.",
+)
+@click.option(
+    "--event-type",
+    "event_types",
+    type=click.Choice(get_args(EventType)),
+    multiple=True,
+    help="Only these; may be repeated.",
+)
+@click.option("--file-id", type=ID, help="Only changes of this file.")
+@json_option
+@click.pass_context
+def command(context: click.Context, /, start: str, **given: Any) -> int:
+    """Print every change, one a line, until Ctrl-C."""
+    token: ReadToken = context.obj
+    return tail(TailOptions(start=None if start == "beginning" else start, **given), token())
 
 
 def tail(options: TailOptions, token: Token) -> int:
@@ -123,24 +116,3 @@ class _Outage:
     def end(self) -> None:
         """It works again."""
         self._told = None
-
-
-def _url(text: str) -> str:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise argparse.ArgumentTypeError("must begin with http:// or https:// and name a host")
-    return text
-
-
-def _start(text: str) -> str | None:
-    return None if text == "beginning" else text
-
-
-def _file_id(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be a UUID") from None

@@ -17,7 +17,7 @@ from benchmarks.side import LoadSide
 TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=100)
 
 
-@pytest.mark.load
+@pytest.mark.long
 @pytest.mark.wrk
 def test_experiments_give_their_rows() -> None:
     experiments = [get.EXPERIMENT, webhooks.EXPERIMENT]
@@ -30,7 +30,7 @@ def test_experiments_give_their_rows() -> None:
     assert figures["service"]["p50_ms"] > 0
 
 
-@pytest.mark.load
+@pytest.mark.long
 @pytest.mark.wrk
 def test_what_was_not_stored_fails_the_run() -> None:
     with Bench(TINY) as bench, bench.postgres_store() as store, bench.service(store) as service:

@@ -23,13 +23,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in unable]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def service(local_service: ServiceProcess) -> ServiceProcess:
     """The service as a developer runs it."""
     return local_service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def token() -> str:
     """What `python -m app token` prints."""
     command = [sys.executable, "-m", "app", "token"]
@@ -39,14 +39,14 @@ def token() -> str:
     return done.stdout.strip()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """One browser for the module's pages."""
+    """One browser for all pages."""
     async with running_browser() as browser:
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, service: ServiceProcess) -> AsyncIterator[Page]:
     """A page that may load from the service alone, and must not report an error."""
     async with watched_page(browser, service.url) as page:

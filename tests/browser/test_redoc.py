@@ -1,24 +1,33 @@
 """`/redoc` in a browser: it renders every operation, and finds one."""
 
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+from tests.support.browser import watched_page
+from tests.support.process import ServiceProcess
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_all_operations_are_shown(page: Page, tmp_path: Path) -> None:
-    document = await (await page.request.get("/openapi.json")).json()
-    await page.goto("/redoc")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def redoc(browser: Browser, service: ServiceProcess) -> AsyncIterator[Page]:
+    """The page, loaded once, since that takes seconds."""
+    async with watched_page(browser, service.url) as page:
+        await page.goto("/redoc")
+        yield page
+
+
+async def test_all_operations_are_shown(redoc: Page) -> None:
+    document = await (await redoc.request.get("/openapi.json")).json()
     for path in document["paths"].values():
         for operation in path.values():
-            section = page.locator(f"[id$='operation/{operation['operationId']}']")
+            section = redoc.locator(f"[id$='operation/{operation['operationId']}']")
             await expect(section.get_by_role("heading", level=2)).to_have_text(operation["summary"])
-    await page.screenshot(path=tmp_path / "redoc.png", full_page=True)
 
 
-async def test_the_search_finds_an_operation(page: Page) -> None:
-    await page.goto("/redoc")
-    await page.get_by_placeholder("Search...").fill("requeue")
-    await expect(page.get_by_role("menuitem", name="Requeue a set-aside event").first).to_be_visible()
+async def test_the_search_finds_an_operation(redoc: Page) -> None:
+    await redoc.get_by_placeholder("Search...").fill("requeue")
+    await expect(redoc.get_by_role("menuitem", name="Requeue a set-aside event").first).to_be_visible()

@@ -8,7 +8,7 @@ from tests.docs.markdown import code_blocks
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 FILE = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
 
 
@@ -40,7 +40,7 @@ async def test_a_failure_to_handle_a_change_closes_the_stream(page: Page, servic
     event = {"file_id": FILE, "event_type": "upload"}
     assert page.context.browser
     page = await page.context.browser.new_page(base_url=service.url)  # unwatched: the request that is closed has failed
-    await page.goto("/docs")
+    await page.goto("/health")
     start = "follow('', token, () => { throw new Error('full'); }).catch((error) => { window.failure = `${error}`; });"
     await page.evaluate(f"(token) => {{ {script} {start} }}", token)
 
@@ -63,7 +63,7 @@ async def test_the_stream_says_how_long_to_wait_before_the_next(page: Page, toke
         cursors.append(route.request.headers.get("last-event-id"))
         await route.fulfill(content_type="text/event-stream", body=f"retry: 37\nid: {len(cursors)}\n\n")
 
-    await page.goto("/docs")
+    await page.goto("/health")
     await page.route("**/changes/stream*", answer)
     record = "const wait = window.setTimeout; window.waits = [];"
     record += "window.setTimeout = (then, ms) => { window.waits.push(ms); return wait(then, ms); };"

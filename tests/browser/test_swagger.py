@@ -2,18 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from tests.conftest import LOCAL_MODE
 from tests.support.browser import watched_page
 from tests.support.process import ServiceProcess
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def authorise(page: Page, token: str) -> None:
@@ -25,75 +26,77 @@ async def authorise(page: Page, token: str) -> None:
     await dialog.get_by_role("button", name="Close").last.click()
 
 
-async def unfold(page: Page, operation: str) -> Locator:
-    """Open the panel of an operation."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def docs(browser: Browser, service: ServiceProcess, token: str) -> AsyncIterator[Page]:
+    """The page, loaded and given the token once, since that takes seconds; tests leave its panels folded."""
+    async with watched_page(browser, service.url) as page:
+        await page.goto("/docs")
+        await authorise(page, token)
+        yield page
+
+
+@asynccontextmanager
+async def unfolded(page: Page, operation: str) -> AsyncIterator[Locator]:
+    """The open panel of an operation."""
     panel = page.locator(f"[id$='-{operation}']")
     await panel.locator(".opblock-summary-control").click()
-    return panel
+    yield panel
+    await panel.locator(".opblock-summary-control").click()
 
 
 async def execute(panel: Locator) -> tuple[int, Any]:
-    """Send what the panel holds; the status and the body that it shows."""
+    """Send what the panel holds; the status and the body that it shows, before it is cleared."""
     await panel.get_by_role("button", name="Execute").click()
     shown = panel.locator(".live-responses-table tbody tr.response")
     status = await shown.locator(".response-col_status").first.inner_text()
     body = await shown.locator(".highlight-code code").first.inner_text()
+    await panel.get_by_role("button", name="Clear").click()
     return int(status), json.loads(body)
 
 
-async def test_an_event_is_posted_and_read(page: Page, token: str, tmp_path: Path) -> None:
-    await page.goto("/docs")
-    await authorise(page, token)
-    panel = await unfold(page, "createSyncEvent")
-    status, created = await execute(panel)
-    await page.screenshot(path=tmp_path / "posted.png", full_page=True)
+async def test_all_operations_are_shown(docs: Page) -> None:
+    document = await (await docs.request.get("/openapi.json")).json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    await expect(docs.locator(".opblock")).to_have_count(len(operations))
+    for operation in operations:
+        panel = docs.locator(f"[id$='-{operation['operationId']}']")
+        await expect(panel.locator(".opblock-summary-description")).to_have_text(operation["summary"])
+
+
+async def test_an_event_is_posted_and_read(docs: Page, token: str) -> None:
+    async with unfolded(docs, "createSyncEvent") as panel:
+        status, created = await execute(panel)
     assert status == 201
 
     headers = {"Authorization": f"Bearer {token}"}
-    [event] = await (await page.request.get("/sync-events?limit=1", headers=headers)).json()
+    [event] = await (await docs.request.get("/sync-events?limit=1", headers=headers)).json()
     assert (event["event_id"], event["event_type"]) == (created["event_id"], "upload")
     assert event["created_by"] == "developer"
 
-    panel = await unfold(page, "getSyncEvent")
-    await panel.get_by_placeholder("event_id").fill(created["event_id"])
-    status, shown = await execute(panel)
+    async with unfolded(docs, "getSyncEvent") as panel:
+        await panel.get_by_placeholder("event_id").fill(created["event_id"])
+        status, shown = await execute(panel)
     assert (status, shown["event_id"]) == (200, created["event_id"])
 
 
 @pytest.mark.parametrize(("operation", "examples"), [("createSyncEvent", 3), ("createSyncEvents", 2)])
-async def test_every_example_of_a_body_works(operation: str, examples: int, page: Page, token: str) -> None:
-    await page.goto("/docs")
-    await authorise(page, token)
-    panel = await unfold(page, operation)
-    choice = panel.locator(".examples-select-element").first
-    values = [await option.get_attribute("value") for option in await choice.locator("option").all()]
-    assert len(values) == examples
-    for value in values:
-        await choice.select_option(value)
-        assert (await execute(panel))[0] == 201, value
-        await panel.get_by_role("button", name="Clear").click()
+async def test_every_example_of_a_body_works(operation: str, examples: int, docs: Page) -> None:
+    async with unfolded(docs, operation) as panel:
+        choice = panel.locator(".examples-select-element").first
+        values = [await option.get_attribute("value") for option in await choice.locator("option").all()]
+        assert len(values) == examples
+        for value in values:
+            await choice.select_option(value)
+            assert (await execute(panel))[0] == 201, value
 
 
-async def test_what_is_filled_in_can_be_asked_for_and_the_token_outlives_a_reload(page: Page, token: str) -> None:
-    await page.goto("/docs")
-    await authorise(page, token)
-    assert (await execute(await unfold(page, "createSyncEvent")))[0] == 201
-    await page.reload()
+async def test_what_is_filled_in_can_be_asked_for_and_the_token_outlives_a_reload(docs: Page) -> None:
+    async with unfolded(docs, "createSyncEvent") as panel:
+        assert (await execute(panel))[0] == 201
+    await docs.reload()
     for operation in ("listSyncEvents", "getFile", "listFileEvents", "getInformation", "getHealth"):
-        panel = await unfold(page, operation)
-        assert (await execute(panel))[0] == 200, operation
-        await panel.locator(".opblock-summary-control").click()
-
-
-async def test_all_operations_are_shown(page: Page, tmp_path: Path) -> None:
-    await page.goto("/docs")
-    document = await (await page.request.get("/openapi.json")).json()
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
-    await expect(page.locator(".opblock")).to_have_count(len(operations))
-    for operation in operations:
-        panel = page.locator(f"[id$='-{operation['operationId']}']")
-        await expect(panel.locator(".opblock-summary-description")).to_have_text(operation["summary"])
-    await page.screenshot(path=tmp_path / "docs.png", full_page=True)
+        async with unfolded(docs, operation) as panel:
+            assert (await execute(panel))[0] == 200, operation
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -112,6 +115,7 @@ async def test_it_works_behind_a_proxy_that_takes_a_prefix_away(
         await page.route(re.compile(r":\d+/"), without_prefix)
         await page.goto("/sync/docs")
         await authorise(page, token)
-        assert (await execute(await unfold(page, "createSyncEvent")))[0] == 201
+        async with unfolded(page, "createSyncEvent") as panel:
+            assert (await execute(panel))[0] == 201
     assert f"{service.url}/sync/sync-events" in asked
     assert all(url.startswith(f"{service.url}/sync/") for url in asked)

@@ -24,7 +24,7 @@ REPLICAS = 3
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.timeout(SECONDS + 240)
-@pytest.mark.load
+@pytest.mark.long
 async def test_every_follower_sees_every_event_once_in_order(
     start_replicas: Callable[..., list[ServiceProcess]],
     start_service: Callable[..., ServiceProcess],

@@ -12,15 +12,14 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import EVERYTHING
-from app.changes.feed import LONG_LIVED_READERS, ChangeFeed
+from app.changes.feed import ChangeFeed
 from app.changes.stream import Broadcast, ChangeStream
 from app.changes.tail import Tail
 from app.database.engine import Database
-from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.support.postgres import PostgresServer
 from tests.support.sse import Message, open_stream
 from tests.support.waiting import until
@@ -49,21 +48,6 @@ async def hanging(make_settings: MakeSettings) -> AsyncIterator[HangingDatabase]
     database = HangingDatabase(make_settings)
     yield database
     await database.close()
-
-
-async def test_a_long_wait_for_a_read_is_a_time_out(hanging: HangingDatabase) -> None:
-    feed = ChangeFeed(hanging, queue_timeout_seconds=0.05)
-    start = await feed.resolve_cursor("latest", EVERYTHING)
-    hanging.responsive.clear()
-    first = [asyncio.create_task(feed.read_on(start, EVERYTHING, limit=1)) for _ in range(LONG_LIVED_READERS)]
-    await until(lambda: hanging.reads == 1 + LONG_LIVED_READERS)
-    with pytest.raises(DatabaseUnavailable):
-        await feed.resolve_cursor("latest", EVERYTHING)
-    with pytest.raises(DatabaseUnavailable):
-        await feed.read_on(start, EVERYTHING, limit=1)
-    hanging.responsive.set()
-    assert [page.changes for page in await asyncio.gather(*first)] == [[]] * LONG_LIVED_READERS
-    assert await feed.resolve_cursor("latest", EVERYTHING)
 
 
 class Stream:
@@ -137,7 +121,11 @@ async def test_a_read_ends_with_its_stream(hanging: HangingDatabase, stream: Str
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_streams_that_catch_up_while_postgresql_hangs(
-    start_service: Start, frail_postgres: PostgresServer, make_settings: MakeSettings, outside: httpx.AsyncClient
+    start_service: Start,
+    frail_postgres: PostgresServer,
+    alembic: Alembic,
+    make_settings: MakeSettings,
+    outside: httpx.AsyncClient,
 ) -> None:
     url = frail_postgres.url("long_ledger")
     frail_postgres.sql("CREATE DATABASE long_ledger")
@@ -167,7 +155,8 @@ async def test_streams_that_catch_up_while_postgresql_hangs(
         await until(lambda: len(quiet) == 10, 10)
         started = time.monotonic()
         responses = await asyncio.gather(*(outside.get(f"{service.url}/changes/stream") for _ in range(2)))
-        assert [response.status_code for response in responses] == [503] * 2
+        statuses = [response.status_code for response in responses]
+        assert sorted(statuses) == [429, 503], "the second found the share of its subject in use"
         assert time.monotonic() - started < 5
         started = time.monotonic()
         service.send(signal.SIGTERM)

@@ -1,5 +1,6 @@
 """The feed by pages, over HTTP, on both databases."""
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from sqlalchemy import delete, text, update
 from app.changes import repository
 from app.database.engine import Database
 from app.events.models import LedgerHead, SyncEvent
+from app.http.pages import SLICE_BYTES
 from tests.changes.support import FILE, fill, follow_pages, get_page, positions
 
 
@@ -98,8 +100,9 @@ async def test_a_page_of_long_events_is_short(client: httpx.AsyncClient, databas
     for wanted in ({}, {"event_type": "upload"}, {"event_type": "upload", "file_id": str(FILE)}):
         pages = await follow_pages(client, **wanted, limit=1000)
         assert positions(pages) == list(range(11, 311) if "file_id" in wanted else range(1, 321))
-        assert [len(page["changes"]) for page in pages[:2]] == [100, 100]
-        assert max(len(page["changes"]) for page in pages) == 100
+        sizes = [len(json.dumps(page)) for page in pages]
+        assert max(sizes) < SLICE_BYTES * 1.1
+        assert sorted(sizes)[-4] > SLICE_BYTES * 0.9
 
 
 async def test_each_unusable_cursor_has_its_own_problem(client: httpx.AsyncClient, database: Database) -> None:
@@ -148,43 +151,43 @@ async def test_deleted_events_are_reported_with_a_cursor_to_continue(
         assert (page["from_position"], page["to_position"], page["has_more"]) == (6, 5, False)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        *(
-            "limit=0",
-            "limit=-1",
-            "limit=1000000000",
-            "limit=1e3",
-            "limit=",
-            "limit=ten",
-            "limit=%00",
-            "limit=1&limit=2",
-        ),
-        *("wait=61", "wait=-1", "wait=nan", "wait=0.5", "wait=inf", "wait=", "wait=1&wait=1"),
-        *(
-            "event_type=foo",
-            "event_type=",
-            "event_type=delete&event_type=foo",
-            "event_type=delete&" * 3 + "event_type=update",
-        ),
-        *(
-            "file_id=1",
-            "file_id=",
-            f"file_id={FILE}&file_id={FILE}",
-            "cursor=a&cursor=b",
-            "position=3",
-            "curser=latest",
-        ),
-    ],
-)
+WRONG_QUERIES = [
+    *(
+        "limit=0",
+        "limit=-1",
+        "limit=1000000000",
+        "limit=1e3",
+        "limit=",
+        "limit=ten",
+        "limit=%00",
+        "limit=1&limit=2",
+    ),
+    *("wait=61", "wait=-1", "wait=nan", "wait=0.5", "wait=inf", "wait=", "wait=1&wait=1"),
+    *(
+        "event_type=foo",
+        "event_type=",
+        "event_type=delete&event_type=foo",
+        "event_type=delete&" * 3 + "event_type=update",
+    ),
+    *(
+        "file_id=1",
+        "file_id=",
+        f"file_id={FILE}&file_id={FILE}",
+        "cursor=a&cursor=b",
+        "position=3",
+        "curser=latest",
+    ),
+]
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_other_nonsense_is_refused_and_not_echoed(client: httpx.AsyncClient, query: str) -> None:
-    response = await client.get(f"/changes?{query}")
-    assert response.status_code == 422, response.text
-    assert response.json()["errors"]
-    assert "foo" not in response.text
-    assert "1000000000" not in response.text
+async def test_other_nonsense_is_refused_and_not_echoed(client: httpx.AsyncClient) -> None:
+    for query in WRONG_QUERIES:
+        response = await client.get(f"/changes?{query}")
+        assert response.status_code == 422, query
+        assert response.json()["errors"], query
+        assert "foo" not in response.text
+        assert "1000000000" not in response.text
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,12 +1,25 @@
 """A real service behind a relay, and a client of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.auth.local import mint_local_token
+from app.auth.token import Scope
+from app.config import Settings
 from sync_client import RetryPolicy, SyncClient
+from tests.conftest import LOCAL_MODE, service_processes
+from tests.support.fork_server import ForkServer
+from tests.support.keyserver import KeyServer
 from tests.support.process import ServiceProcess
+from tests.support.receiver import Receiver, answer, receiving
 from tests.support.relay import Relay
 from tests.support.tokens import TokenFactory
 
@@ -52,3 +65,66 @@ async def sync(service: RelayedService, tokens: TokenFactory) -> AsyncIterator[S
     """A client that does not give up."""
     async with SyncClient(service.url, tokens.token(), policy=PATIENT) as client:
         yield client
+
+
+class Local:
+    """A service in local mode, which sends to this machine, and the file that it writes to."""
+
+    def __init__(self, process: ServiceProcess, path: Path, token: str) -> None:
+        self.url, self.path, self.token = process.url, path, token
+
+
+def mint(subject: str, *scopes: Scope) -> str:
+    """A token of local mode."""
+    settings = Settings(_env_file=None, auth0_domain="", secret_key=LOCAL_MODE["SECRET_KEY"])
+    return mint_local_token(settings, subject, list(scopes), None, datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def local(
+    sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Local]:
+    """One service for the module."""
+    folder = tmp_path_factory.mktemp("local")
+    path = folder / "sync.db"
+    shutil.copy(sqlite_template, path)
+    token = mint("operator", *Scope)
+    with service_processes(f"sqlite:///{path}", issuer, fork_server, folder) as begin:
+        process = begin(
+            **LOCAL_MODE,
+            WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true",
+            WEBHOOK_PORTS="0",
+            WEBHOOK_RETRY_INTERVAL="0.1",
+            WEBHOOK_RETRY_HOURS="0.00001",
+        )
+        process.wait_until_healthy()
+        yield Local(process, path, token)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that refuses everything, in a thread of its own."""
+    receiver, ready, loop = Receiver(lambda _request: answer(500)), threading.Event(), asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def serve() -> None:
+        async with receiving(receiver):
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    ready.wait()
+    yield receiver
+    loop.call_soon_threadsafe(end.set)
+    thread.join()
+    loop.close()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """What `condition` gives once it is true."""
+    deadline = time.monotonic() + 30
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found

@@ -97,6 +97,16 @@ async def test_a_path_before_the_service_stays_and_a_foreign_link_is_not_followe
     ]
 
 
+async def test_an_empty_page_with_a_link_is_not_the_last() -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        if "before_position" in request.url.params:
+            return httpx.Response(200, json=[EVENT | {"position": 1}])
+        return httpx.Response(200, json=[], headers={"Link": '</sync-events?before_position=9>; rel="next"'})
+
+    async with client(respond) as sync:
+        assert [event.position async for event in sync.list(event_type="delete", processed=True)] == [1]
+
+
 async def test_members_that_are_new_change_nothing() -> None:
     def respond(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=EVENT | {"position": 1, "event_type": "rename", "state": "new", "more": {}})

@@ -2,10 +2,8 @@
 
 import asyncio
 import inspect
-import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.auth.local import mint_local_token
 from app.auth.token import Scope
-from app.config import Settings
 from sync_client import (
     BlockingSyncClient,
     Conflict,
@@ -31,11 +27,8 @@ from sync_client import (
     SyncClient,
     SyncError,
 )
-from tests.conftest import LOCAL_MODE, service_processes
-from tests.support.fork_server import ForkServer
-from tests.support.keyserver import KeyServer
-from tests.support.process import ServiceProcess
-from tests.support.receiver import Receiver, answer, receiving
+from tests.client.conftest import Local, mint, until
+from tests.support.receiver import Receiver
 
 PATIENT = RetryPolicy(attempts=50, base_seconds=0.02, cap_seconds=0.2)
 OPERATIONS = ("events", "files", "changes", "subscriptions", "deliveries")
@@ -78,75 +71,12 @@ class Face:
         self._runner.close()
 
 
-class Local:
-    """A service in local mode, which sends to this machine, and the file that it writes to."""
-
-    def __init__(self, process: ServiceProcess, path: Path, token: str) -> None:
-        self.url, self.path, self.token = process.url, path, token
-
-
-def mint(subject: str, *scopes: Scope) -> str:
-    """A token of local mode."""
-    settings = Settings(_env_file=None, auth0_domain="", secret_key=LOCAL_MODE["SECRET_KEY"])
-    return mint_local_token(settings, subject, list(scopes), None, datetime.now(UTC))
-
-
-@pytest.fixture(scope="module")
-def local(
-    sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Local]:
-    """One service for the module."""
-    folder = tmp_path_factory.mktemp("local")
-    path = folder / "sync.db"
-    shutil.copy(sqlite_template, path)
-    token = mint("operator", *Scope)
-    with service_processes(f"sqlite:///{path}", issuer, fork_server, folder) as begin:
-        process = begin(
-            **LOCAL_MODE,
-            WEBHOOK_ALLOW_PRIVATE_ADDRESSES="true",
-            WEBHOOK_PORTS="0",
-            WEBHOOK_RETRY_INTERVAL="0.1",
-            WEBHOOK_RETRY_HOURS="0.00001",
-        )
-        process.wait_until_healthy()
-        yield Local(process, path, token)
-
-
 @pytest.fixture(params=[False, True], ids=["asyncio", "blocking"])
 def face(request: pytest.FixtureRequest, local: Local) -> Iterator[Face]:
     """Each client in turn."""
     face = Face(local.url, local.token, blocking=request.param)
     yield face
     face.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A receiver that refuses everything, in a thread of its own."""
-    receiver, ready, loop = Receiver(lambda _request: answer(500)), threading.Event(), asyncio.new_event_loop()
-    end = asyncio.Event()
-
-    async def serve() -> None:
-        async with receiving(receiver):
-            ready.set()
-            await end.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    ready.wait()
-    yield receiver
-    loop.call_soon_threadsafe(end.set)
-    thread.join()
-    loop.close()
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """What `condition` gives once it is true."""
-    deadline = time.monotonic() + 30
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def test_events_are_recorded_read_and_listed(face: Face) -> None:
@@ -210,7 +140,8 @@ def test_subscriptions_are_managed(face: Face, receiver: Receiver) -> None:
     ping = do(subscriptions.test(created.id))
     assert (ping.outcome, ping.status_code) == ("failed", 500)
     assert do(subscriptions.rotate_secret(created.id)).secret != created.secret
-    do(face.client.create(uuid4(), "upload"))
+    event_id = do(face.client.create(uuid4(), "upload")).event_id
+    until(lambda: do(face.client.get(event_id)).processed)
     do(subscriptions.replay(created.id, from_time=datetime.now(UTC) - timedelta(days=1)))
     assert do(subscriptions.end_replay(created.id)) is None
     do(subscriptions.delete(created.id))

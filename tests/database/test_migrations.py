@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from app.database.engine import Database
 from app.database.migrations import NotMigrated, Schema, alembic_config, prepare_schema
 from app.main import create_app
-from tests.conftest import ROOT, MakeSettings, alembic
+from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ async def tables(database: Database) -> set[str]:
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
 
-async def test_the_history_goes_down_and_up_again(database: Database, database_url: str) -> None:
+async def test_the_history_goes_down_and_up_again(database: Database, database_url: str, alembic: Alembic) -> None:
     webhooks = {"subscriptions", "deliveries", "full_lanes", "delivery_attempts"}
     consistency = {f"consistency_{name}" for name in ("sources", "checks", "differences", "file_checks", "findings")}
     ours = {"files", "ledger_head", "ledger_identity", "sweep_cursor", "sync_events", *webhooks, *consistency}
@@ -41,18 +41,20 @@ async def test_the_history_goes_down_and_up_again(database: Database, database_u
     assert "sync_events" in await tables(database)
 
 
-def test_models_and_migrations_agree(database_url: str) -> None:
+def test_models_and_migrations_agree(database_url: str, alembic: Alembic) -> None:
     assert "No new upgrade operations detected" in alembic(database_url, "check").stdout
 
 
-async def test_a_missing_migration_would_be_noticed(database: Database, database_url: str) -> None:
+async def test_a_missing_migration_would_be_noticed(database: Database, database_url: str, alembic: Alembic) -> None:
     async with database.transaction() as session:
         await session.execute(text("DROP INDEX ix_sync_events_file_id_position"))
     with pytest.raises(subprocess.CalledProcessError):
         alembic(database_url, "check")
 
 
-def test_a_migration_needs_its_database_alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_needs_its_database_alone(
+    database_url: str, alembic: Alembic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("AUTH0_DOMAIN", "")
     assert "No new upgrade operations detected" in alembic(database_url, "check").stdout
@@ -90,7 +92,9 @@ async def test_sqlite_migrates_itself(make_settings: MakeSettings, tmp_path: Pat
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_postgresql_that_is_not_migrated_is_refused(make_settings: MakeSettings, database_url: str) -> None:
+async def test_postgresql_that_is_not_migrated_is_refused(
+    make_settings: MakeSettings, database_url: str, alembic: Alembic
+) -> None:
     alembic(database_url, "downgrade", "base")
     database = Database(make_settings())
     with pytest.raises(NotMigrated, match="run `alembic upgrade head`"):

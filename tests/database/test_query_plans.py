@@ -4,22 +4,24 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import ChangeFilter
 from app.changes.repository import ChangeRepository
 from app.database.engine import Database
 from app.errors import NotFound
+from app.events.group import EventRecord
 from app.events.ledger_repository import LedgerRepository
-from app.events.models import EventType
-from app.events.repository import EVERYTHING, EventFilter, EventRepository
-from app.files.repository import FileRepository, FileStateHandler
+from app.events.listing import EventList
+from app.events.models import EventType, LedgerHead, SweepCursor
+from app.events.repository import EventRepository
+from app.events.search import EVERYTHING, EventFilter
+from app.files.repository import FileRepository
 from app.sweep.repository import SweepRepository
-from app.sweep.sweeper import Sweeper
 from tests.events.support import open_ledger, record
 
 EVENTS, BACKLOG = 100_000, 2_000
@@ -42,10 +44,10 @@ QUERIES: dict[str, Query] = {
     "append": _append,
     "get": _get,
     "get together": lambda session: EventRepository(session).list_by_ids([uuid4(), uuid4()]),
-    "history": lambda session: EventRepository(session).list_history(FILE, limit=1, offset=0),
+    "history": lambda session: EventList(session).history(FILE, limit=1),
     "first page": lambda session: _list(session, EVERYTHING),
     "deep page": lambda session: _list(session, EVERYTHING, offset=75_000),
-    "deep history": lambda session: EventRepository(session).list_history(FILE, limit=11, offset=5000),
+    "deep history": lambda session: EventList(session).history(FILE, limit=10, offset=5000),
     "deep page of a type": lambda session: _list(session, EventFilter(event_type="delete"), offset=5000),
     "file": lambda session: _list(session, EventFilter(file_id=FILE)),
     "type": lambda session: _list(session, EventFilter(event_type="delete")),
@@ -54,6 +56,14 @@ QUERIES: dict[str, Query] = {
     "unprocessed of a file": lambda session: _list(session, EventFilter(processed=False, file_id=FILE)),
     "failed": lambda session: _list(session, EventFilter(state="failed")),
     "pending": lambda session: _list(session, EventFilter(state="pending")),
+    "failed of a type": lambda session: _list(session, EventFilter(state="failed", event_type="delete")),
+    "waiting of a file": lambda session: _list(session, EventFilter(state="waiting", file_id=FILE)),
+    "unprocessed of a type": lambda session: _list(session, EventFilter(processed=False, event_type="delete")),
+    "processed of a type": lambda session: _list(
+        session, EventFilter(processed=True, event_type="delete"), offset=9000
+    ),
+    "processed of a file": lambda session: _list(session, EventFilter(processed=True, file_id=FILE)),
+    "without anomaly": lambda session: _list(session, EventFilter(anomaly=False)),
     "anomalies": lambda session: _list(session, EventFilter(anomaly=True)),
     "before": lambda session: _list(session, EventFilter(created_before=PAST)),
     "after": lambda session: _list(session, EventFilter(created_after=PAST)),
@@ -67,10 +77,10 @@ QUERIES: dict[str, Query] = {
     "changes of a type of a file": lambda session: _follow(session, ChangeFilter(frozenset({EventType.UPDATE}), FILE)),
     "age of a change": lambda session: ChangeRepository(session).get_age_seconds(15_000),
     "file state": lambda session: FileRepository(session).find(FILE),
-    "has work": lambda session: SweepRepository(session).has_work(NOW),
-    "due": lambda session: SweepRepository(session).list_due(NOW, 1000),
+    "has work": lambda session: SweepRepository(session, timedelta(seconds=5)).has_work(NOW),
+    "due": lambda session: SweepRepository(session, timedelta(seconds=5)).list_due(NOW, 1000),
     "next batch": lambda session: SweepRepository(session).list_after(EVENTS - BACKLOG, 1000),
-    "holds": lambda session: SweepRepository(session).list_holds([FILE, uuid4()], NOW),
+    "holds": lambda session: SweepRepository(session, timedelta(seconds=5)).list_holds([FILE, uuid4()], NOW),
     "ahead": lambda session: SweepRepository(session).read_ahead(),
     "events of a batch": lambda session: SweepRepository(session).list_at(range(1, 4)),
     "mark a range": lambda session: SweepRepository(session).mark_processed(range(1, 4)),
@@ -83,23 +93,41 @@ QUERIES: dict[str, Query] = {
 
 
 def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaitable[Any]:
-    return EventRepository(session).list_newest(wanted, limit=11, offset=offset)
+    return EventList(session).newest(wanted, limit=10, offset=offset)
 
 
 def _follow(session: AsyncSession, change_filter: ChangeFilter) -> Awaitable[Any]:
     return ChangeRepository(session).list_after(change_filter, after=5000, head=EVENTS, limit=1000)
 
 
+# Both databases make the numbers. Each tenth event is of the large file; the others are of a file each.
+NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows)"
+UUIDS = {"postgresql": "CAST(lpad(to_hex(n), 32, '0') AS uuid)", "sqlite": "printf('%032x', n)"}
+EVENT_ROWS = """
+    INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed, anomaly)
+    {numbers} SELECT {uuid}, n, CASE WHEN n % 10 = 0 THEN {file} ELSE {uuid} END,
+                     CASE WHEN n % 7 = 0 THEN 'delete' ELSE 'upload' END, CURRENT_TIMESTAMP, 'tester', TRUE,
+                     CASE WHEN n % 7 = 0 THEN 'delete_of_unknown_file' END FROM numbers
+"""
+FILE_ROWS = """
+    INSERT INTO files (file_id, revision, last_event_id, last_event_type, last_position, updated_at)
+    SELECT file_id, count(*), {file}, 'upload', max(position), max(created_at) FROM sync_events GROUP BY file_id
+"""
+
+
 @pytest.fixture
 async def filled(database: Database) -> Database:
     """A ledger with a backlog, some retries and one large file, and fresh statistics."""
-    ledger = open_ledger(database)
-    for start in range(0, EVENTS, 1000):
-        types = ["upload" if number % 7 else "delete" for number in range(start, start + 1000)]
-        await ledger.append([record(file_id=_file(n), event_type=t) for n, t in enumerate(types)])
-    sweeper = Sweeper(database, [FileStateHandler()], batch_size=1000, max_attempts=1, retry_interval=timedelta(1))
-    for _ in range((EVENTS - BACKLOG) // 1000):
-        await sweeper.sweep_batch()
+    dialect = database.engine.dialect.name
+    file = f"CAST('{FILE}' AS uuid)" if dialect == "postgresql" else f"'{FILE.hex}'"
+    swept = {"rows": EVENTS - BACKLOG}
+    async with database.transaction() as session:
+        for template in (EVENT_ROWS, FILE_ROWS):
+            statement = template.format(numbers=NUMBERS, uuid=UUIDS[dialect], file=file)
+            await session.execute(text(statement), swept)
+        for table in (LedgerHead, SweepCursor):
+            await session.execute(update(table).values(position=EVENTS - BACKLOG))
+    await open_ledger(database).append([_event(n) for n in range(BACKLOG)])
     async with database.transaction() as session:
         late = "UPDATE sync_events SET processed = false, retry_state = 'waiting', retry_at = created_at"
         await session.execute(text(f"{late} WHERE position BETWEEN 100 AND 300"))
@@ -107,8 +135,9 @@ async def filled(database: Database) -> Database:
     return database
 
 
-def _file(number: int) -> UUID:
-    return FILE if number % 10 == 0 else uuid4()
+def _event(number: int) -> EventRecord:
+    event_type = EventType.UPLOAD if number % 7 else EventType.DELETE
+    return record(file_id=FILE if number % 10 == 0 else uuid4(), event_type=event_type)
 
 
 async def plan_of(database: Database, query: Query) -> str:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from app.database.engine import Database
 from app.main import create_app
@@ -92,6 +93,18 @@ async def post(client: httpx.AsyncClient, **metadata: str) -> httpx.Response:
     return await client.post(
         "/sync-events", json={"file_id": str(uuid4()), "event_type": "upload", "metadata": metadata}
     )
+
+
+async def test_the_wal_that_the_last_connection_takes_away_is_not_lost(database: Database) -> None:
+    def compare(_connection: object, _record: object) -> None:
+        assert database._file
+        database._file.compare()  # as another task may, before the thread of the connection has closed it
+
+    event.listen(database.engine.sync_engine, "close", compare)
+    for _ in range(2):
+        await add_events(database, (uuid4(), "upload"))
+        await database.engine.dispose()
+    assert len(await read_ledger(database)) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from app.database.errors import DatabaseUnavailable
 from app.database.opening import DurabilityCheck
 from app.events.event_reader import EventReader
 from app.main import create_app
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription
 from tests.events.support import open_ledger, record
@@ -39,14 +39,12 @@ APPENDS = f"{WAITING} AND query LIKE '%INSERT INTO sync_events%'"
 
 Serve = Callable[..., Any]
 
-pytestmark = [
-    pytest.mark.load,
-    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),  # each test uses the pair instead
-]
+# Each test uses the pair instead.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[ReplicatedPostgres]:
+def pair(alembic: Alembic) -> Iterator[ReplicatedPostgres]:
     """A primary and its synchronous standby, with a migrated database."""
     servers = ReplicatedPostgres()
     alembic(servers.primary.url("postgres"), "upgrade", "head")

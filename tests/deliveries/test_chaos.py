@@ -25,7 +25,7 @@ from tests.support.waiting import until
 SECONDS = chaos_seconds(8)
 MIN_KILLS = 1 + int(SECONDS / 20)  # also where a start takes so long that these take more than SECONDS
 
-pytestmark = [pytest.mark.load, pytest.mark.timeout(SECONDS + 600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 600)]
 
 LEASE_SECONDS = 2
 FILES = [uuid4() for _ in range(20)]

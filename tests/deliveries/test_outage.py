@@ -19,7 +19,6 @@ from tests.support.receiver import Received, Receiver, Reply, answer, receiving
 from tests.support.waiting import until
 
 
-@pytest.mark.load
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # of the settings; the test names its own
 async def test_a_result_outlives_a_restart_of_the_database(
     frail_postgres: PostgresServer, make_settings: MakeSettings

@@ -15,6 +15,7 @@ from app.deliveries.catch_up import FullLaneRepository
 from app.deliveries.claim_repository import ClaimRepository
 from app.deliveries.cleanup import CleanupRepository, Examined
 from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repair import ClockRepository
 from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
@@ -86,7 +87,7 @@ QUERIES: dict[str, Query] = {
     "release": lambda session, _id: ClaimRepository(session, "me").release(),
     "settle": lambda session, _id: SettlementRepository(session, "other").mark_attempted(SETTLED, NOW),
     "next of the lane": _next_due,
-    "standings": lambda session, id_: SettlementRepository(session, "me").list_health([id_], [id_]),
+    "standings": lambda session, id_: SettlementRepository(session, "me").lock_health([id_], [id_]),
     "fan out a range": lambda session, _id: DeliveryRepository(session).add_swept(range(ROWS - 5, ROWS)),
     "fan out some": lambda session, _id: DeliveryRepository(session).add_swept([ROWS, 3, ROWS - 9]),
     "catch up": lambda session, id_: DeliveryRepository(session).add_missed(id_, after=ROWS - 1000, through=ROWS),
@@ -102,6 +103,8 @@ QUERIES: dict[str, Query] = {
     "drained lanes": lambda session, _id: FullLaneRepository(session).list_drained(),
     "full lanes": _mark_full,
     "refill": _refill,
+    "too far ahead": lambda session, _id: ClockRepository(session).is_any_too_far(60),
+    "due again": lambda session, _id: ClockRepository(session).mark_due(60),
     "prune attempts": lambda session, _id: CleanupRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
     "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
     "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 
-from app.cli import TOKEN_VARIABLE
 from app.outbound.secret import new_secret, signed_headers
 from sync_client import Change, Invalid, errors
+from sync_client.commands.access import TOKEN_VARIABLE, URL_VARIABLE
 from tests.conftest import ROOT
 from tests.docs.conftest import AUTHORITY
 from tests.docs.markdown import README, code_blocks, rows, section
@@ -109,15 +109,24 @@ def test_a_web_framework_verifies_what_is_signed(framework: str, monkeypatch: py
     if not os.environ.get("CI"):
         pytest.importorskip(framework)
     [code] = [block for block in code_blocks(CLIENT, "python") if f"from {framework} import" in block]
-    secret, names = new_secret(), dict[str, Any]()
+    secret = new_secret()
+    names: dict[str, Any] = {"__name__": "__main__"}  # Flask looks for the file of the module
     monkeypatch.setenv("SYNC_WEBHOOK_SECRET", secret)
     exec(code, names)  # noqa: S102 - the page's own words
     body = json.dumps({"specversion": "1.0", "id": "a", "type": "sync.ping", "source": "s", "data": {}}).encode()
     headers = signed_headers("a", datetime.now(UTC), body, [secret])
-    post = TestClient(names["app"]).post if framework == "fastapi" else partial(_post_flask, names["app"])
+    post = partial(_post_fastapi if framework == "fastapi" else _post_flask, names["app"])
     assert post("/hook", content=body, headers=headers).status_code == 204
     assert post("/hook", content=body + b" ", headers=headers).status_code == 401
     assert post("/hook", content=body).status_code == 401
+
+
+def _post_fastapi(app: Any, path: str, **request: Any) -> httpx.Response:
+    async def post() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://receiver") as client:
+            return await client.post(path, **request)
+
+    return asyncio.run(post())
 
 
 def _post_flask(app: Any, path: str, *, content: bytes, headers: dict[str, str] | None = None) -> Any:
@@ -138,4 +147,5 @@ def test_every_error_is_in_the_table() -> None:
 
 
 def test_the_variable_of_the_token_is_named() -> None:
-    assert f"`{TOKEN_VARIABLE}`" in CLIENT.read_text()
+    assert f"{URL_VARIABLE}=" in CLIENT.read_text()
+    assert f"{TOKEN_VARIABLE}=" in CLIENT.read_text()

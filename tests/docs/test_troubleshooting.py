@@ -17,9 +17,8 @@ from app.database.watermark import NotYetDurable
 from app.events.ledger import CommitTooLate, LedgerBusy
 from app.http.body import TooManyLargeBodies
 from app.http.middleware import RequestMiddleware
-from app.http.pages import TooManyLargePages
 from app.metrics import HttpMetrics
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.docs.markdown import TROUBLESHOOTING, rows, section
 
 NO_TENANT = "your-auth0-domain.auth0.com"
@@ -60,7 +59,6 @@ async def test_every_reason_of_a_503_is_explained() -> None:
         CommitTooLate.detail,
         ConnectionsInUse.detail,
         TooManyLargeBodies.detail,
-        TooManyLargePages.detail,
         TooManyFollowers.detail,
         await concurrency_detail(),
     }
@@ -92,7 +90,7 @@ def test_refusals_to_start_are_quoted(
 
 @pytest.mark.parametrize("revision", ["base", "-1"])
 async def test_the_refusal_of_an_old_schema_is_quoted(
-    revision: str, make_settings: MakeSettings, postgres_url: str
+    revision: str, make_settings: MakeSettings, postgres_url: str, alembic: Alembic
 ) -> None:
     alembic(postgres_url, "downgrade", revision)
     database = Database(make_settings(database_url=postgres_url))

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.events.repository import EVERYTHING, EventRepository
+from app.events.listing import EventList
+from app.events.search import EVERYTHING
 from app.operations.repository import StatusRepository
 from app.sweep.repository import SweepRepository
 from tests.database.test_query_plans import QUERIES, plan_of
@@ -31,7 +32,7 @@ RAISE_HEAD = f"""
 """  # noqa: S608 - a constant
 READERS = {
     **{name: QUERIES[name] for name in ("head of the feed", "has work", "ahead", "first page")},
-    "deep page": lambda session: EventRepository(session).list_newest(EVERYTHING, limit=1, offset=1),
+    "deep page": lambda session: EventList(session).newest(EVERYTHING, limit=1, offset=1),
     "read ahead": lambda session: SweepRepository(session).read_ahead(),
 }
 

@@ -172,25 +172,22 @@ async def test_what_is_just_within_the_limits_is_recorded_as_it_is(client: httpx
             assert newest["file_id"] == FILE_ID, label
 
 
+NOT_DECLARED = [
+    {},
+    {"Content-Type": "text/plain"},
+    {"Content-Type": "application/x-www-form-urlencoded"},
+    {"Content-Type": "application/json; charset=utf-16"},
+    {"Content-Type": "application/json; charset=EVIL"},
+    {"Content-Type": "EVIL"},
+    {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+]
+
+
 @pytest.mark.parametrize("url", ["/sync-events", "/sync-events/batch"])
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"Content-Type": "text/plain"},
-        {"Content-Type": "application/x-www-form-urlencoded"},
-        {"Content-Type": "application/json; charset=utf-16"},
-        {"Content-Type": "application/json; charset=EVIL"},
-        {"Content-Type": "EVIL"},
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
-    ],
-    ids=str,
-)
-async def test_what_is_not_declared_as_json_gets_415(
-    client: httpx.AsyncClient, url: str, headers: dict[str, str]
-) -> None:
+async def test_what_is_not_declared_as_json_gets_415(client: httpx.AsyncClient, url: str) -> None:
     body = GOOD if url == "/sync-events" else b'{"events":[' + GOOD + b"]}"
-    assert_refused(await client.post(url, content=body, headers=headers), 415, str(headers))
+    for headers in NOT_DECLARED:
+        assert_refused(await client.post(url, content=body, headers=headers), 415, str(headers))
     assert (await client.post(url, content=body, headers=JSON)).status_code == 201
 
 

@@ -17,8 +17,6 @@ from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.load
-
 Start = Callable[..., ServiceProcess]
 StartReplicas = Callable[..., list[ServiceProcess]]
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -87,6 +85,7 @@ async def test_kill_under_load_loses_no_answered_event(
     assert set(files) <= load.sent
 
 
+@pytest.mark.load
 @on_postgresql
 async def test_a_stopped_replica_holds_up_nobody(
     start_replicas: StartReplicas, database: Database, tokens: TokenFactory

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from app.events import listing
 from tests.support.tokens import TokenFactory
 
 
@@ -75,16 +76,21 @@ async def test_a_retry_with_the_same_key_and_body_is_answered_as_the_first_time(
     assert len((await client.get("/sync-events")).json()) == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"event_type": "delete"}, {"metadata": {"a": 2}}, {"metadata": None}, {"file_id": str(uuid4())}],
-)
-async def test_a_key_used_for_another_event_is_refused(client: httpx.AsyncClient, change: dict[str, object]) -> None:
+OTHER_EVENTS: list[dict[str, object]] = [
+    {"event_type": "delete"},
+    {"metadata": {"a": 2}},
+    {"metadata": None},
+    {"file_id": str(uuid4())},
+]
+
+
+async def test_a_key_used_for_another_event_is_refused(client: httpx.AsyncClient) -> None:
     event = new_event(metadata={"a": 1})
     await post(client, event, "key-1")
-    answer = await post(client, {**event, **change}, "key-1")
-    assert answer.status_code == 422
-    assert answer.json()["type"] == "urn:sync-service:problem:idempotency-key-reused"
+    for change in OTHER_EVENTS:
+        answer = await post(client, {**event, **change}, "key-1")
+        assert answer.status_code == 422, change
+        assert answer.json()["type"] == "urn:sync-service:problem:idempotency-key-reused"
     assert len((await client.get("/sync-events")).json()) == 1
 
 
@@ -134,12 +140,15 @@ async def test_keys_are_scoped_to_the_sender(client: httpx.AsyncClient, tokens: 
     assert other.json()["event_id"] != first.json()["event_id"]
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "\x7f", "é".encode().decode("latin-1"), "x" * 256])
-async def test_a_strange_key_is_refused(client: httpx.AsyncClient, key: str) -> None:
-    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
-    answer = await client.post("/sync-events", json=new_event(), headers=headers)
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["loc"] == ["header", "idempotency-key"]
+STRANGE_KEYS = ["", " ", "a b", "\x7f", "é".encode().decode("latin-1"), "x" * 256]
+
+
+async def test_a_strange_key_is_refused(client: httpx.AsyncClient) -> None:
+    for key in STRANGE_KEYS:
+        headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+        answer = await client.post("/sync-events", json=new_event(), headers=headers)
+        assert answer.status_code == 422, key
+        assert answer.json()["errors"][0]["loc"] == ["header", "idempotency-key"], key
 
 
 async def test_two_keys_are_refused(client: httpx.AsyncClient) -> None:
@@ -235,8 +244,37 @@ async def test_filters_narrow_the_list_and_stay_in_its_links(client: httpx.Async
     assert len(await positions("processed=false")) == len(await positions("state=pending")) == 8
     assert await positions("state=failed") == await positions("anomaly=true") == []
     page = await client.get(f"/sync-events?limit=1&file_id={file_id}&offset=1")
-    assert page.links["next"]["url"] == f"?file_id={file_id}&limit=1&offset=2"
-    assert (await client.get(page.url.join(page.links["prev"]["url"]))).json()[0]["position"] == 7
+    assert page.links["next"]["url"] == f"?file_id={file_id}&limit=1&before_position=5"
+    assert (await client.get("/sync-events" + page.links["prev"]["url"])).json()[0]["position"] == 7
+    first = await client.get(f"/sync-events?limit=3&processed=false&file_id={file_id}")
+    rest = await client.get(first.url.join(first.links["next"]["url"]))
+    assert [[event["position"] for event in page.json()] for page in (first, rest)] == [[7, 5, 3], [1]]
+    assert "next" not in rest.links
+
+
+async def test_a_filtered_list_skips_few_events(client: httpx.AsyncClient) -> None:
+    await client.post("/sync-events/batch", json={"events": [new_event(), new_event()]})
+    for path in ("/sync-events?processed=false&", f"/files/{uuid4()}/events?"):
+        answer = await client.get(f"{path}offset=10001")
+        assert answer.status_code == 422
+        assert "follow the `Link`" in answer.json()["detail"]
+        assert answer.json()["errors"][0]["loc"] == ["query", "offset"]
+    assert (await client.get("/sync-events?processed=false&offset=10000")).json() == []
+    assert (await client.get("/sync-events?offset=10001")).json() == []
+    assert [event["position"] for event in (await client.get("/sync-events?before_position=2")).json()] == [1]
+
+
+async def test_a_page_that_visited_enough_may_be_empty_and_leads_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "VISITED_EVENTS", 3)
+    file_id = str(uuid4())
+    for event_type in ("delete", "update", "update", "update", "update", "update"):
+        await post(client, {"file_id": file_id, "event_type": event_type})
+    first = await client.get(f"/sync-events?limit=2&file_id={file_id}&event_type=delete")
+    assert first.json() == []
+    rest = await client.get(first.url.join(first.links["next"]["url"]))
+    assert [event["position"] for event in rest.json()] == [1]
 
 
 async def test_times_bound_the_list_on_both_sides_exclusively(client: httpx.AsyncClient) -> None:
@@ -251,34 +289,34 @@ async def test_times_bound_the_list_on_both_sides_exclusively(client: httpx.Asyn
     assert await count(created_after="2100-01-01T00:00:00Z") == await count(created_before="2020-01-01T00:00:00Z") == 0
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "limit=0",
-        "limit=1001",
-        "limit=a-dozen",
-        "limit=-1",
-        "offset=-1",
-        "offset=99999999999999999999",
-        "event_type=rename",
-        "processed=perhaps",
-        "processed=2",
-        "processed=",
-        "file_id=42",
-        "created_after=yesterday",
-        "created_after=2026-01-01T00:00:00",
-        "state=lost",
-        "anomaly=",
-        "colour=red",
-    ],
-)
-async def test_wrong_query_values_are_refused_and_not_echoed(client: httpx.AsyncClient, query: str) -> None:
-    answer = await client.get(f"/sync-events?{query}")
-    assert answer.status_code == 422
-    assert len(answer.json()["errors"]) == 1
-    value = query.partition("=")[2]
-    assert len(value) < 3 or value not in answer.text
-    assert "colour" not in answer.text
+WRONG_QUERIES = [
+    "limit=0",
+    "limit=1001",
+    "limit=a-dozen",
+    "limit=-1",
+    "offset=-1",
+    "offset=99999999999999999999",
+    "event_type=rename",
+    "processed=perhaps",
+    "processed=2",
+    "processed=",
+    "file_id=42",
+    "created_after=yesterday",
+    "created_after=2026-01-01T00:00:00",
+    "state=lost",
+    "anomaly=",
+    "colour=red",
+]
+
+
+async def test_wrong_query_values_are_refused_and_not_echoed(client: httpx.AsyncClient) -> None:
+    for query in WRONG_QUERIES:
+        answer = await client.get(f"/sync-events?{query}")
+        assert answer.status_code == 422, query
+        assert len(answer.json()["errors"]) == 1, query
+        value = query.partition("=")[2]
+        assert len(value) < 3 or value not in answer.text
+        assert "colour" not in answer.text
 
 
 SPELLINGS = ("{}", "{{{}}}", "urn:uuid:{}", "URN:UUID:{}")

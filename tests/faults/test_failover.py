@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.conftest import alembic, service_processes
+from tests.conftest import Alembic, service_processes
 from tests.faults.workload import Workload
 from tests.faults.world import World
 from tests.support.chaos import chaos_seconds
@@ -23,11 +23,11 @@ from tests.support.tokens import TokenFactory
 SECONDS = chaos_seconds(0.5)
 EVENTS = 20
 
-pytestmark = [pytest.mark.load, pytest.mark.timeout(120 + 3 * SECONDS)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120 + 3 * SECONDS)]
 
 
 @pytest.fixture
-def pair() -> Iterator[ReplicatedPostgres]:
+def pair(alembic: Alembic) -> Iterator[ReplicatedPostgres]:
     """A primary and its synchronous standby, with a migrated database."""
     pair = ReplicatedPostgres()
     alembic(pair.primary.url("postgres"), "upgrade", "head")

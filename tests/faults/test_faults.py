@@ -24,7 +24,7 @@ SECONDS = chaos_seconds(0.5)  # of each fault
 
 HARMLESS = {postgresql.hold_snapshot, sqlite.hold_snapshot}
 
-pytestmark = [pytest.mark.load, pytest.mark.timeout(60 + len(postgresql.FAULTS) * (SECONDS + 30))]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(60 + len(postgresql.FAULTS) * (SECONDS + 30))]
 
 
 async def go_through(world: World, faults: Sequence[Fault]) -> None:

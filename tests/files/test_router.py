@@ -105,6 +105,7 @@ async def test_the_history_is_oldest_first_and_paged(client: httpx.AsyncClient, 
     rest = await client.get(page.url.join(page.links["next"]["url"]))
     assert [event["position"] for event in rest.json()] == [5]
     assert "next" not in rest.links
+    assert page.links["next"]["url"] == "?limit=2&after_position=3"
     assert (await client.get(f"/files/{file_id}/events?offset=9")).json() == []
 
 

@@ -1,118 +1,126 @@
-"""Few large pages are under way at once; a client that does not read its page has a permit until it is cut off."""
+"""Large pages are sent in slices, each a read of its own; what is being sent takes a bounded amount of memory."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from app.database.engine import Database
 from app.http import pages
+from app.http.pages import LEAST_SLICE_BYTES, SENT_BYTES, SLICE_BYTES, PageMemory
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 from tests.support.application import serve_in_process
-from tests.support.raw_http import connect
 from tests.support.tokens import TokenFactory
 from tests.support.uvicorn_server import port_of, run_uvicorn
 from tests.support.waiting import until
 
 FILE_ID = uuid4()
-LISTS = ("/sync-events", f"/files/{FILE_ID}/events", "/changes")
-
-
-@pytest.fixture
-def one_permit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One large page is under way at once."""
-    monkeypatch.setattr(pages, "LARGE_PAGES", 1)
+EVENTS = 500
 
 
 @asynccontextmanager
 async def serving(make_settings: MakeSettings, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serve_in_process(create_app(make_settings(database_pool_timeout=0.5))) as client:
+    async with serve_in_process(create_app(make_settings())) as client:
         client.headers["Authorization"] = f"Bearer {token}"
         yield client
 
 
-async def test_every_list_refuses_a_large_page_when_no_permit_becomes_free(
-    make_settings: MakeSettings, tokens: TokenFactory, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pages, "LARGE_PAGES", 0)
-    await add_events(database, (FILE_ID, "upload"))
-    async with serving(make_settings, tokens.token()) as client:
-        for path in LISTS:
-            assert (await client.get(path, params={"limit": 10})).status_code == 200
-            answer = await client.get(path, params={"limit": 11})
-            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-            assert answer.json()["type"] == "urn:sync-service:problem:too-many-large-pages"
-        assert 'rejected_total{reason="large_pages"} 3.0' in (await client.get("/metrics")).text
-
-
-@pytest.mark.usefixtures("one_permit")
-async def test_a_large_page_is_the_same_as_small_ones_and_releases_its_permit(
-    make_settings: MakeSettings, tokens: TokenFactory, database: Database
-) -> None:
-    await add_events(database, *((FILE_ID, "update") for _ in range(120)))
-    async with serving(make_settings, tokens.token()) as client:
-        for path in LISTS[:2]:
-            assert (await client.get(path, params={"limit": "no"})).status_code == 422
-            whole = await client.get(path, params={"limit": 1000})
-            first = await client.get(path, params={"limit": 60})
-            rest = await client.get(path, params={"limit": 60, "offset": 60})
-            assert _positions(whole) == _positions(first) + _positions(rest)
-            assert len(_positions(whole)) == 120
-            assert (await client.get(path, params={"limit": 200, "offset": 120})).json() == []
+async def add_long_events(database: Database) -> None:
+    records = [record(file_id=FILE_ID, metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(EVENTS)]
+    await open_ledger(database).append(records)
 
 
 def _positions(page: httpx.Response) -> list[int]:
     return [event["position"] for event in page.json()]
 
 
-@pytest.mark.usefixtures("one_permit")
-async def test_a_long_poll_has_no_permit_while_it_waits(
+async def test_a_large_page_is_the_same_as_small_ones(
+    make_settings: MakeSettings, tokens: TokenFactory, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "SENT_BYTES", 4 * LEAST_SLICE_BYTES)
+    await add_events(database, *((FILE_ID, "update") for _ in range(300)))
+    async with serving(make_settings, tokens.token()) as client:
+        for path in ("/sync-events", f"/files/{FILE_ID}/events", "/sync-events?event_type=update"):
+            whole = await client.get(path, params={"limit": 250})
+            first = await client.get(path, params={"limit": 3})
+            assert "content-length" not in whole.headers
+            assert "content-length" in first.headers
+            assert _positions(whole)[:3] == _positions(first)
+            assert len(_positions(whole)) == 250
+            rest = await client.get(whole.url.join(whole.links["next"]["url"]))
+            assert sorted(_positions(whole) + _positions(rest)) == list(range(1, 301))
+            assert "next" not in rest.links
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_page_of_the_feed_ends_early_and_its_cursor_goes_on(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
+    await add_long_events(database)
     async with serving(make_settings, tokens.token()) as client:
-        waiting = asyncio.create_task(client.get("/changes", params={"limit": 1000, "wait": 20}))
+        seen: list[int] = []
+        page = {"has_more": True, "cursor": None}
+        while page["has_more"]:
+            query = {"limit": 1000} | ({"cursor": page["cursor"]} if page["cursor"] else {})
+            answer = await client.get("/changes", params=query)
+            page = answer.json()
+            assert len(answer.content) < SLICE_BYTES * 1.1
+            assert len(answer.content) > SLICE_BYTES * 0.9 or not page["has_more"]
+            seen += [change["position"] for change in page["changes"]]
+            assert page["to_position"] == seen[-1]
+        assert seen == list(range(1, EVENTS + 1))
 
-        async def waits() -> bool:
-            return 'followers{kind="long_poll"} 1.0' in (await client.get("/metrics")).text
 
-        await until(waits)
-        assert (await client.get("/changes", params={"limit": 1000})).status_code == 200
-        await add_events(database, (FILE_ID, "upload"))
-        assert len((await waiting).json()["changes"]) == 1
+def test_slices_shrink_while_much_is_being_sent() -> None:
+    memory = PageMemory()
+    assert memory.slice_bytes() == SLICE_BYTES
+    with memory.holding(SENT_BYTES - 2 * SLICE_BYTES):
+        assert memory.slice_bytes() == SLICE_BYTES // 2
+        with memory.holding(SENT_BYTES):
+            assert memory.slice_bytes() == LEAST_SLICE_BYTES
+    assert memory.slice_bytes() == SLICE_BYTES
 
 
-@pytest.mark.usefixtures("one_permit")
-async def test_a_client_that_does_not_read_loses_its_permit(
+@asynccontextmanager
+async def _reading_slowly(port: int, path: str, token: str) -> AsyncIterator[asyncio.StreamReader]:
+    """A client that has read the first bytes of a response, and no more than fills its buffers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        yield reader
+    finally:
+        writer.close()
+
+
+async def test_no_connection_is_held_while_a_client_reads_and_a_failed_slice_cuts_it_off(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
     """The page is larger than what the kernel takes, which is 4 MB."""
-    records = [record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(500)]
-    await open_ledger(database).append(records)
-    headers = {"Authorization": f"Bearer {tokens.token()}"}
-    page = f"GET /sync-events?limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n\r\n"
-    application = create_app(make_settings(database_pool_timeout=0.5))
+    await add_long_events(database)
+    token = tokens.token()
     async with (
-        run_uvicorn(application, keep_alive_seconds=2) as server,
-        connect(port_of(server)) as idle,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port_of(server)}", headers=headers) as client,
+        run_uvicorn(create_app(make_settings()), keep_alive_seconds=20) as server,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port_of(server)}") as client,
+        _reading_slowly(port_of(server), "/sync-events?limit=1000", token) as reader,
     ):
 
-        async def status() -> int:
-            return (await client.get("/sync-events", params={"limit": 1000})).status_code
+        async def is_unused() -> bool:
+            return 'sync_database_connections{state="in_use"} 0.0' in (await client.get("/metrics")).text
 
-        async def is_open() -> bool:
-            return await status() == 200
-
-        assert await is_open()
-        await idle.send(page.encode())
-
-        async def is_shut() -> bool:
-            return await status() == 429
-
-        await until(is_shut, 10)
-        await until(is_open, 10)
+        await until(is_unused)
+        async with database.transaction() as session:
+            await session.execute(text("ALTER TABLE sync_events RENAME TO renamed"))
+        _head, body = (await reader.read()).split(b"\r\n\r\n", 1)
+        events = b"".join(part for part in body.split(b"\r\n") if len(part) > 8)
+        assert not body.endswith(b"0\r\n\r\n")
+        assert len(events) < EVENTS * 16_000
+        with pytest.raises(ValueError, match=r"delimiter|value|Unterminated"):
+            json.loads(events)

@@ -19,7 +19,9 @@ from app.database.engine import Database
 from app.events.models import RetryState, SyncEvent
 from app.main import create_app
 from app.operations.repository import StatusRepository
-from tests.conftest import MakeSettings, alembic
+from app.subscriptions.models import Delivery
+from tests.conftest import Alembic, MakeSettings
+from tests.deliveries.support import add_subscription, make_sweeper
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
@@ -125,7 +127,7 @@ async def _is_set(last_sweep: Callable[[], Any]) -> bool:
 
 
 async def test_readiness_says_which_check_fails(
-    anonymous: httpx.AsyncClient, database: Database, database_url: str
+    anonymous: httpx.AsyncClient, database: Database, database_url: str, alembic: Alembic
 ) -> None:
     await until_ready(anonymous)
     good = await anonymous.get("/health/ready")
@@ -233,6 +235,7 @@ async def test_every_probe_answers_while_postgresql_is_down(
     assert (await ask(on_frail_postgres, "/health/ready")).status_code == 200
 
 
+@pytest.mark.load
 async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, tokens: TokenFactory) -> None:
     settings = make_settings(database_pool_size=1, database_max_overflow=0, database_pool_timeout=5)
     app = create_app(settings)
@@ -285,7 +288,9 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
     start_service: Callable[..., ServiceProcess],
 ) -> None:
     service = start_service(SHUTDOWN_DELAY="1")
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    # A new connection for each request, as a load balancer that has not noticed yet would open one.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=service.url, limits=limits) as client:
         await until_ready(client)
         service.send(signal.SIGTERM)
 
@@ -295,9 +300,7 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
         await until(is_red)
         assert (await client.get("/health/ready")).json()["checks"]["shutdown"] == "failed"
         for url in ("/health", "/health/live", "/"):
-            # A new connection each, as a load balancer that has not noticed yet would open one.
-            async with httpx.AsyncClient(base_url=service.url) as another:
-                assert (await another.get(url)).status_code == 200
+            assert (await client.get(url)).status_code == 200
     assert await asyncio.to_thread(service.wait) == 0
 
 
@@ -309,3 +312,20 @@ def test_a_second_signal_ends_the_delay(start_service: Callable[..., ServiceProc
             pass
     service.send(signal.SIGTERM)
     assert service.wait() == 0
+
+
+async def test_a_clock_that_was_ahead_makes_no_age_negative_and_is_reported(database: Database) -> None:
+    await add_subscription(database)
+    await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
+    await make_sweeper(database).run_once()
+    await move_cursor(database, 1)
+    later = datetime.now(UTC) + timedelta(days=365)
+    async with database.transaction() as session:
+        for table in (SyncEvent, Delivery):
+            await session.execute(update(table).values(created_at=later))
+        await session.execute(update(SyncEvent).where(SyncEvent.position == 2).values(processed=False))
+    async with database.connection() as connection:
+        status = await StatusRepository(connection).get_status()
+    assert (status.unprocessed, status.oldest_unprocessed_age) == (1, timedelta())
+    assert (status.pending_deliveries, status.oldest_pending_delivery_age) == (2, timedelta())
+    assert timedelta(days=364) < status.newest_event_ahead <= timedelta(days=365)

@@ -246,7 +246,6 @@ def metric(url: str, name: str, **labels: str) -> float:
     return read(httpx.get(f"{url}/metrics", timeout=10).text)(name, **labels)
 
 
-@pytest.mark.load
 async def test_several_workers_are_one(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> None:
     service = start_service(WEB_CONCURRENCY="2")
     await until(lambda: metric(service.url, "database_connections_limit") == 2 * 20)  # both are there

@@ -16,7 +16,7 @@ from app.database.engine import Database
 from app.database.opening import DurabilityCheck
 from app.main import create_app
 from app.operations.health import HealthMonitor
-from tests.conftest import MakeSettings, alembic
+from tests.conftest import Alembic, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.tokens import TokenFactory
@@ -154,7 +154,7 @@ async def test_fsync_that_is_switched_off_refuses_appends_until_it_is_on(
 
 @on_postgresql
 async def test_a_schema_that_was_downgraded_is_named(
-    client: httpx.AsyncClient, database_url: str, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, database_url: str, alembic: Alembic, caplog: pytest.LogCaptureFixture
 ) -> None:
     await until_ready(client)
     await asyncio.to_thread(alembic, database_url, "downgrade", "-1")

@@ -139,6 +139,24 @@ MALFORMED = [
     "http://example.com:65536/",
     "http://example.com:-1/",
     "http://example.com:http/",
+    "http://example.com:\uff18\uff10/",
+    "http://example.com:8\uff10/",
+    "http://example.com:\u0668\u0660/",
+    "http://example.com:80\N{SUPERSCRIPT TWO}/",
+    "http://example.com:8_0/",
+    "http://example.com:+80/",
+    "http://example.com:80:80/",
+    "http://example.com:\N{ZERO WIDTH SPACE}80/",
+    "http://[2606:4700::1]:\uff18\uff10/",
+    "http://[2606:4700::1]\uff18\uff10/",
+    "http://[\uff12606:4700::1]/",
+    "http://example.com\uff052f/",
+    "http://exam\N{SOFT HYPHEN}ple.com/",
+    "http://example.com\N{FULLWIDTH SOLIDUS}@127.0.0.1/",
+    "http://example.com\N{FULLWIDTH COMMERCIAL AT}127.0.0.1/",
+    "http://example.com\N{FULLWIDTH COLON}80/",
+    "http://example.com\N{IDEOGRAPHIC SPACE}/",
+    "http\N{LATIN SMALL LETTER LONG S}://example.com/",
     " http://example.com/",
     "http://example.com/ ",
     "http://example.com/a b",
@@ -252,6 +270,23 @@ def test_a_name_is_for_the_resolver(url: str) -> None:
 )
 def test_a_url_is_taken_apart(url: str, parts: tuple[str, str, int, bytes]) -> None:
     assert PUBLIC_ONLY.get_target(url) == parts
+
+
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("https://example.com", "https://example.com"),
+        ("HTTPS://Example.COM:443/Hook?A=b//c", "https://example.com/Hook?A=b//c"),
+        ("http://example.com:08080?a", "http://example.com:8080?a"),
+        ("http://example.com:/", "http://example.com/"),
+        ("https://münchen。example:8443/ü", "https://xn--mnchen-3ya.example:8443/ü"),
+        ("http://[2606:4700::1]:8080/", "http://[2606:4700::1]:8080/"),
+    ],
+)
+def test_the_host_and_port_that_were_checked_are_what_is_stored(url: str, stored: str) -> None:
+    assert PUBLIC_ONLY.check_url(url) == stored
+    assert PUBLIC_ONLY.get_target(stored) == PUBLIC_ONLY.get_target(url)
+    assert PUBLIC_ONLY.check_url(stored) == stored
 
 
 def test_ports_may_be_limited() -> None:

@@ -1,8 +1,10 @@
 """What is kept of an answer can be shown anywhere."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from app.outbound.client import printable
+from app.outbound.client import LONGEST_SECONDS, printable, retry_after_seconds
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
@@ -23,3 +25,27 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 )
 def test_it_is_text_that_prints(body: bytes, shown: str) -> None:
     assert printable(body) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120),
+        ("0", 0),
+        ("Thu, 15 Jan 2026 10:31:00 GMT", 60),
+        ("Thu, 15 Jan 2026 10:00:00 GMT", 0),
+        ("99999999999", LONGEST_SECONDS),
+        ("9" * 400, LONGEST_SECONDS),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_SECONDS),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", LONGEST_SECONDS),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", LONGEST_SECONDS),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("\xb2", None),
+        ("", None),
+    ],
+)
+def test_absurd_values_of_retry_after_count_as_the_longest(value: str, seconds: float | None) -> None:
+    now = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+    assert retry_after_seconds([(b"Retry-After", value.encode("latin-1"))], now) == seconds

@@ -248,18 +248,16 @@ async def test_whoever_may_read_sees_no_more_than_progress(
     assert "whsec" not in shown.text
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["limit=0", "limit=1001", "offset=-1", "offset=1000001", "status=x", "file_id=x", "x=1"],
-)
-async def test_a_page_that_can_not_be(client: httpx.AsyncClient, told: str, query: str) -> None:
-    assert (await client.get(f"/subscriptions/{told}/deliveries?{query}")).status_code == 422
+async def test_a_page_that_can_not_be(client: httpx.AsyncClient, told: str) -> None:
+    for query in ("limit=0", "limit=1001", "offset=-1", "offset=1000001", "status=x", "file_id=x", "x=1"):
+        assert (await client.get(f"/subscriptions/{told}/deliveries?{query}")).status_code == 422, query
 
 
-@pytest.mark.parametrize("delivery_id", ["0", "-1", "x", "1e3", "01", "9223372036854775808", "9" * 5000, "%31%00"])
-async def test_an_id_that_is_none(client: httpx.AsyncClient, delivery_id: str) -> None:
-    for method, path in (("GET", ""), ("POST", "/redeliver")):
-        assert (await client.request(method, f"/deliveries/{delivery_id}{path}")).status_code == 422
+async def test_an_id_that_is_none(client: httpx.AsyncClient) -> None:
+    for delivery_id in ("0", "-1", "x", "1e3", "01", "9223372036854775808", "9" * 5000, "%31%00"):
+        for method, path in (("GET", ""), ("POST", "/redeliver")):
+            answer = await client.request(method, f"/deliveries/{delivery_id}{path}")
+            assert answer.status_code == 422, delivery_id
 
 
 async def test_one_that_is_not_there(client: httpx.AsyncClient) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 
 from app.database.engine import Database
 from app.main import create_app
@@ -140,11 +139,9 @@ async def test_the_list_is_paged_and_filtered(client: httpx.AsyncClient) -> None
     assert [one["id"] for one in (await client.get("/subscriptions?status=disabled")).json()] == []
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "offset=-1", "status=deleted", "status=x", "x=1", "limit=1e1"]
-)
-async def test_a_list_that_can_not_be(client: httpx.AsyncClient, query: str) -> None:
-    assert (await client.get(f"/subscriptions?{query}")).status_code == 422
+async def test_a_list_that_can_not_be(client: httpx.AsyncClient) -> None:
+    for query in ("limit=0", "limit=101", "offset=-1", "status=deleted", "status=x", "x=1", "limit=1e1"):
+        assert (await client.get(f"/subscriptions?{query}")).status_code == 422, query
 
 
 async def test_one_that_is_not_there(client: httpx.AsyncClient) -> None:

@@ -122,6 +122,21 @@ async def test_a_failing_event_is_isolated_retried_and_set_aside(database: Datab
     assert sorted(await read_journal(database)) == [1, 2, 3, 4, 6, 7, 8, 9]
 
 
+async def test_a_retry_does_not_wait_for_a_clock_that_was_set_back(database: Database, journal: Journal) -> None:
+    file_id = uuid4()
+    ids = await add_events(database, (uuid4(), "upload"), (file_id, "upload"), (file_id, "update"))
+    journal.failing = {ids[0], ids[1]}
+    clock = Clock()
+    clock.now += timedelta(days=365)
+    sweeper = make_sweeper(database, journal, clock=clock)
+    await sweeper.run_once()
+    assert await read_states(database) == ["retrying", "retrying", "waiting"]
+    clock.now -= timedelta(days=365)
+    journal.failing = set()
+    await sweeper.run_once()
+    assert await read_states(database) == ["processed"] * 3
+
+
 @pytest.mark.parametrize("error", [OSError("no route"), TimeoutError("late"), KeyError("x")], ids=repr)
 async def test_whatever_a_handler_raises_costs_its_own_event_alone(
     database: Database, journal: Journal, error: Exception

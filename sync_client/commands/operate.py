@@ -1,0 +1,198 @@
+"""The commands of operators: health, events, subscriptions, deliveries."""
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal, get_args
+
+import click
+
+from sync_client.commands.access import FAILED, ID, connect, json_option, url_option
+from sync_client.commands.output import show, show_members, with_progress
+from sync_client.models import EventType
+
+EVENT_COLUMNS = ("position", "created_at", "event_type", "file_id", "event_id", "state", "last_error")
+SUBSCRIPTION_COLUMNS = ("id", "url", "status", "status_reason", "pending", "dead", "created_at")
+DELIVERY_COLUMNS = ("id", "position", "event_type", "file_id", "status", "attempts", "last_outcome", "created_at")
+
+event_types = click.Choice(get_args(EventType))
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most."
+)
+
+
+@click.command()
+@url_option
+@json_option
+@click.pass_context
+def health(context: click.Context, /, url: str, *, as_json: bool) -> int:
+    """How the service is; status 1 unless it is healthy. Needs no token."""
+    context.obj = lambda: "none"
+    with connect(context, url) as sync:
+        found = sync.health()
+    show_members(found, as_json=as_json)
+    return 0 if found.status == "healthy" else FAILED
+
+
+@click.group()
+def events() -> None:
+    """Events of the ledger."""
+
+
+@events.command("list")
+@url_option
+@json_option
+@limit_option
+@click.option("--event-type", type=event_types)
+@click.option("--file-id", type=ID)
+@click.option("--state", help="Such as failed: set aside until it is requeued.")
+@click.pass_context
+def list_events(context: click.Context, /, url: str, limit: int, *, as_json: bool, **filters: Any) -> None:
+    """List events, newest first."""
+    with connect(context, url) as sync:
+        show(islice(sync.list(**filters), limit), EVENT_COLUMNS, as_json=as_json)
+
+
+@events.command("get")
+@url_option
+@json_option
+@click.argument("event_id", type=ID)
+@click.pass_context
+def get_event(context: click.Context, /, url: str, event_id: str, *, as_json: bool) -> None:
+    """Show one event."""
+    with connect(context, url) as sync:
+        show_members(sync.get(event_id), as_json=as_json)
+
+
+@events.command()
+@url_option
+@json_option
+@click.argument("event_ids", type=ID, nargs=-1, required=True)
+@click.pass_context
+def requeue(context: click.Context, /, url: str, event_ids: tuple[str, ...], *, as_json: bool) -> None:
+    """Give set-aside events to the next sweep. Ends at the first one that is refused."""
+    with connect(context, url) as sync:
+        requeued = [sync.events.requeue(one) for one in with_progress(event_ids, "requeue")]
+    show(requeued, EVENT_COLUMNS, as_json=as_json)
+
+
+@click.group()
+def subscriptions() -> None:
+    """Subscriptions: where events are POSTed to."""
+
+
+@subscriptions.command("list")
+@url_option
+@json_option
+@click.option("--status", type=click.Choice(["active", "paused", "disabled"]))
+@click.pass_context
+def list_subscriptions(
+    context: click.Context, /, url: str, status: Literal["active", "paused", "disabled"] | None, *, as_json: bool
+) -> None:
+    """List subscriptions, oldest first."""
+    with connect(context, url) as sync:
+        show(sync.subscriptions.list(status=status), SUBSCRIPTION_COLUMNS, as_json=as_json)
+
+
+@subscriptions.command("create")
+@url_option
+@json_option
+@click.argument("receiver")
+@click.option("--description", help="For people.")
+@click.option("--event-type", "event_types", type=event_types, multiple=True, help="Only these; may be repeated.")
+@click.option("--start", help="latest (default), beginning, or a position.")
+@click.option("--ordering", type=click.Choice(["per_file", "none"]))
+@click.option("--max-concurrency", type=int)
+@click.pass_context
+def create_subscription(context: click.Context, /, url: str, receiver: str, *, as_json: bool, **given: Any) -> None:
+    """Have events POSTed to the URL RECEIVER. Only this output contains the secret."""
+    options: dict[str, Any] = {
+        name: list(value) if name == "event_types" else value for name, value in given.items() if value
+    }
+    if str(options.get("start", "")).isdecimal():
+        options["start"] = int(options["start"])
+    with connect(context, url) as sync:
+        show_members(sync.subscriptions.create(receiver, **options), as_json=as_json)
+
+
+@subscriptions.command()
+@url_option
+@json_option
+@click.argument("subscription_id", type=ID)
+@click.pass_context
+def test(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> int:
+    """Send a ping at once; status 1 when the receiver did not take it."""
+    with connect(context, url) as sync:
+        result = sync.subscriptions.test(subscription_id)
+    show_members(result, as_json=as_json)
+    return 0 if result.outcome == "delivered" else FAILED
+
+
+@subscriptions.command()
+@url_option
+@json_option
+@click.argument("subscription_id", type=ID)
+@click.pass_context
+def pause(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> None:
+    """Send nothing, and keep the backlog."""
+    with connect(context, url) as sync:
+        show([sync.subscriptions.pause(subscription_id)], SUBSCRIPTION_COLUMNS, as_json=as_json)
+
+
+@subscriptions.command()
+@url_option
+@json_option
+@click.argument("subscription_id", type=ID)
+@click.pass_context
+def resume(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> None:
+    """Send at once, also when the service disabled it or slowed it down."""
+    with connect(context, url) as sync:
+        show([sync.subscriptions.resume(subscription_id)], SUBSCRIPTION_COLUMNS, as_json=as_json)
+
+
+@subscriptions.command()
+@url_option
+@json_option
+@click.argument("subscription_id", type=ID)
+@click.option("--from-position", type=int)
+@click.option("--until-position", type=int)
+@click.option("--from-time", type=click.DateTime(), help="UTC.")
+@click.option("--until-time", type=click.DateTime(), help="UTC.")
+@click.pass_context
+def replay(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool, **given: Any) -> None:
+    """Deliver a range of events again, by position or by the time they were recorded."""
+    bounds: dict[str, Any] = {k: v.replace(tzinfo=UTC) if isinstance(v, datetime) else v for k, v in given.items()}
+    with connect(context, url) as sync:
+        show_members(sync.subscriptions.replay(subscription_id, **bounds), as_json=as_json)
+
+
+@click.group()
+def deliveries() -> None:
+    """Deliveries: one event for one subscription each."""
+
+
+@deliveries.command("list")
+@url_option
+@json_option
+@limit_option
+@click.argument("subscription_id", type=ID)
+@click.option("--status", type=click.Choice(["pending", "delivered", "dead"]))
+@click.option("--file-id", type=ID)
+@click.pass_context
+def list_deliveries(
+    context: click.Context, /, url: str, limit: int, subscription_id: str, *, as_json: bool, **filters: Any
+) -> None:
+    """List the deliveries of a subscription, newest event first."""
+    with connect(context, url) as sync:
+        show(islice(sync.deliveries.list(subscription_id, **filters), limit), DELIVERY_COLUMNS, as_json=as_json)
+
+
+@deliveries.command()
+@url_option
+@json_option
+@click.argument("delivery_ids", type=int, nargs=-1, required=True)
+@click.pass_context
+def redeliver(context: click.Context, /, url: str, delivery_ids: tuple[int, ...], *, as_json: bool) -> None:
+    """Send dead or delivered ones again. Ends at the first one that is refused."""
+    with connect(context, url) as sync:
+        again = [sync.deliveries.redeliver(one) for one in with_progress(delivery_ids, "redeliver")]
+    show(again, DELIVERY_COLUMNS, as_json=as_json)

@@ -1,0 +1,116 @@
+"""A clock that was ahead and was set back puts off nothing for longer than was meant; on both databases."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import update
+
+from app.database.engine import Database
+from app.deliveries.metrics import WebhookMetrics
+from app.deliveries.policy import RetryDecision, SubscriptionHealth
+from app.deliveries.repair import ClockRepair
+from app.deliveries.settlement_repository import SettlementRepository
+from app.subscriptions.models import Delivery, DeliveryStatus, Outcome, Subscription
+from tests.deliveries.support import add_subscription, get_subscription, list_deliveries, make_sweeper, settled
+from tests.events.support import add_events
+
+FILE = uuid4()
+NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+LEASED, FAILED = {"claimed_by": "someone"}, {"attempts": 2, "failures": 2}
+
+
+async def repair(database: Database) -> tuple[float | None, int]:
+    """Look once for due times that are too far ahead; what was counted, and how often the dispatcher was woken."""
+    registry, woken = CollectorRegistry(), []
+    check = ClockRepair(database, timedelta(minutes=1), WebhookMetrics(registry), lambda: woken.append(1))
+    await check.run_once()
+    return registry.get_sample_value("sync_webhook_due_times_corrected_total"), len(woken)
+
+
+async def one_pending(database: Database) -> UUID:
+    subscription_id = await add_subscription(database)
+    await add_events(database, (FILE, "upload"))
+    await make_sweeper(database).run_once()
+    return subscription_id
+
+
+@pytest.mark.parametrize(
+    ("columns", "ahead", "is_due"),
+    [
+        (LEASED, 50 * SECOND, False),
+        (LEASED, 70 * SECOND, True),
+        ({**LEASED, **FAILED, "wait_seconds": 7200}, HOUR, True),
+        ({**FAILED, "wait_seconds": 15}, 14 * SECOND, False),
+        ({**FAILED, "wait_seconds": 15}, 20 * SECOND, True),
+        ({**FAILED, "wait_seconds": 86_400}, 23 * HOUR, False),
+        ({**FAILED, "wait_seconds": 86_400}, 25 * HOUR, True),
+        (FAILED, 23 * HOUR, False),
+        (FAILED, 24 * 365 * HOUR, True),
+        ({}, HOUR, True),
+    ],
+    ids=[
+        *(
+            "lease",
+            "lease too long",
+            "lease of a retry",
+            "retry",
+            "retry too far",
+            "Retry-After",
+            "Retry-After too far",
+        ),
+        *("retry of the release before", "the same, too far", "first attempt"),
+    ],
+)
+async def test_a_due_time_is_no_further_ahead_than_it_was_given(
+    database: Database, columns: dict[str, Any], ahead: timedelta, is_due: bool
+) -> None:
+    subscription_id = await one_pending(database)
+    due_at = datetime.now(UTC) + ahead
+    async with database.transaction() as session:
+        await session.execute(update(Delivery).values(due_at=due_at, **columns))
+    assert await repair(database) == ((1, 1) if is_due else (0, 0))
+    [delivery] = await list_deliveries(database, subscription_id)
+    assert delivery.due_at is not None
+    assert (delivery.due_at < datetime.now(UTC) + SECOND) is is_due
+    assert await repair(database) == (0, 0)
+
+
+@pytest.mark.parametrize(("seconds", "ahead", "ends"), [(30, 29, False), (30, 40, True), (None, 86_000, False)])
+async def test_a_slow_down_is_no_longer_than_it_was_given(
+    database: Database, seconds: int | None, ahead: int, ends: bool
+) -> None:
+    subscription_id = await one_pending(database)
+    until = datetime.now(UTC) + ahead * SECOND
+    async with database.transaction() as session:
+        await session.execute(update(Subscription).values(slow_until=until, slow_seconds=seconds, slow_count=1))
+    assert await repair(database) == ((1, 1) if ends else (0, 0))
+    slow_until = (await get_subscription(database, subscription_id)).slow_until
+    assert slow_until is not None
+    assert (slow_until < datetime.now(UTC) + SECOND) is ends
+
+
+async def test_a_settlement_stores_how_long_a_retry_and_a_slow_down_wait(database: Database) -> None:
+    subscription_id = await one_pending(database)
+    async with database.transaction() as session:
+        await session.execute(update(Delivery).values(claimed_by="me", fence=1))
+    [delivery] = await list_deliveries(database, subscription_id)
+    result, _ = settled(delivery.id, 1)
+    retry = RetryDecision(DeliveryStatus.PENDING, NOW + timedelta(seconds=14.2), 1)
+    slowed = SubscriptionHealth(subscription_id, "http://127.0.0.1:9/hook", NOW, NOW + 30 * SECOND, 1)
+    async with database.transaction() as session:
+        repository = SettlementRepository(session, "me")
+        assert await repository.mark_attempted([(result, retry)], NOW)
+        await repository.mark_health([slowed], NOW)
+    [delivery] = await list_deliveries(database, subscription_id)
+    assert delivery.wait_seconds == 15
+    assert (await get_subscription(database, subscription_id)).slow_seconds == 30
+
+
+def test_failures_that_a_wrong_clock_dated_ahead_count_from_now() -> None:
+    health = SubscriptionHealth(uuid4(), "http://127.0.0.1:9/hook", NOW + 24 * 365 * HOUR, None, 0)
+    health.record(Outcome.FAILED, NOW, lambda: 0.5, None)
+    assert health.failing_since == NOW
