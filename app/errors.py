@@ -227,7 +227,7 @@ def is_harmless_name(name: object) -> bool:
 
 
 def unknown_parameter(known: Iterable[str]) -> FieldError:
-    """A query has parameters beside the `known` ones; theirs are the names that are told, as the others are input."""
+    """A query has parameters beside the `known` ones; the error names the known ones, since the others are input."""
     names = ", ".join(sorted(known))
     there = f"there are: {names}" if names else "there is none here"
     return FieldError(

@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     app.add_middleware(RequestMiddleware, limit=settings.max_concurrent_requests, metrics=metrics.http)
     # They are the application's own routes: an included router is another look-up for each request. They are tried in
-    # this order, so those that are asked for most come first.
+    # this order, so the busiest come first.
     for router in (
         single_event_router,
         event_router,

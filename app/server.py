@@ -143,7 +143,7 @@ class _Supervisor(Multiprocess):
                 self._bury(process, worker)
 
     def _responds(self, process: Process, worker: Worker) -> bool:
-        """Whether the worker runs and does not hang; one that has never answered still imports, however long."""
+        """Whether the worker runs and does not hang; one that has never responded still imports, however long."""
         if not process.process.is_alive():
             return False
         try:

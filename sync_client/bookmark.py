@@ -15,7 +15,7 @@ _TEXT = re.compile(r"(?P<cursor>[!-}]{1,1024})(?:~(?P<position>[0-9]{1,19})(?:~(
 class Bookmark:
     """Everything up to `position` is read; asking the service from `cursor` gives what follows, and maybe some before.
 
-    `cursor` is None before the first answer, and the position unknown with a cursor that came from elsewhere.
+    `cursor` is None before the first response, and the position unknown with a cursor that came from elsewhere.
 
     The service has a cursor for the end of a page alone. With the position beside it a follower goes on in the middle
     of a page, and checks across a restart that nothing is missing. `event` is the end of the id of the event at that

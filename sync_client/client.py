@@ -60,7 +60,7 @@ class SyncClient(_Client[AsyncFace]):
         InvalidCall: the call itself is wrong; nothing was sent.
         Unavailable: the service was out of reach or busy for too long.
         Refused: the service refuses the request; `Unauthorized`, `NotFound`, `Invalid` and others are kinds of it.
-        UnexpectedAnswer: something else answers at this address.
+        UnexpectedAnswer: another service responds at this address.
     """
 
     def __init__(

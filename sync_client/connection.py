@@ -171,7 +171,7 @@ class Connection:
             response = await self.face.send(request)
         except (httpx.TransportError, httpx.DecodingError) as error:
             self._tell(request, begun, None, _name(error))
-            message = f"{http.base_url} does not answer ({_name(error)})"
+            message = f"{http.base_url} does not respond ({_name(error)})"
             raise Unavailable(message, not_acted_on=isinstance(error, _NOT_SENT)) from error
         self._tell(request, begun, response, None)
         return response
@@ -217,7 +217,7 @@ def _parse(response: httpx.Response, kind: TypeAdapter[Content]) -> Content:
         if is_json and error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise Unavailable(f"{response.url.copy_with(query=None)} was cut short") from error
         raise UnexpectedAnswer(
-            f"{response.url.copy_with(query=None)} does not answer as Sync Service does; check the address"
+            f"{response.url.copy_with(query=None)} does not respond as Sync Service does; check the address"
         ) from error
 
 

@@ -30,7 +30,7 @@ class SignatureRefused(SyncError, ValueError):
 
 
 class UnexpectedAnswer(SyncError):
-    """Whoever answered is not Sync Service, or not a version that this client understands."""
+    """The response is not from Sync Service, or from a version that this client does not understand."""
 
 
 class GapError(SyncError):

@@ -21,7 +21,7 @@ LATEST = "latest"
 PAGE_CHANGES = 500
 WAIT_SECONDS = 30  # proxies commonly end what is silent for 60 seconds
 SAVE_SECONDS = 1.0
-IDLE_SECONDS = 0.2  # after an answer without news, which a service that is ending gives at once
+IDLE_SECONDS = 0.2  # after a response without news, which a service that is ending gives at once
 
 Query = str | int | list[str]
 

@@ -1,4 +1,4 @@
-"""What the client sends and gets, as types. Unknown members of answers are left out: a newer service breaks nobody."""
+"""What the client sends and gets, as types. Unknown members of responses are left out, as newer services add some."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Answer(BaseModel):
 
 
 class Event(Answer):
-    """One event of the ledger, and how its processing stood when the answer was made.
+    """One event of the ledger, and its processing at the time of the response.
 
     `event_type`, `anomaly` and `state` are plain texts, because a newer service may have more of them.
     """
@@ -67,7 +67,7 @@ class Created(Answer):
 
 
 class CreatedBatch(Answer):
-    """The answer to a batch: ids in the order of the events."""
+    """The response to a batch: ids in the order of the events."""
 
     event_ids: tuple[UUID, ...]
 

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, Text, Uuid, case, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import Change, ChangeFilter
-from app.database.types import database_now, octets_of
+from app.database.types import database_now, least_of, most_octets_of, octets_of
 from app.events.listing import EVENT_JSON, OTHER_BYTES
 from app.events.models import LedgerIdentity, SyncEvent, head_position
 from app.events.schemas import METADATA_MAX_BYTES
@@ -130,10 +130,11 @@ class ChangeRepository:
 
         The running total is read only then, since it doubles the cost of a page.
         """
+        most = func.coalesce(most_octets_of(SyncEvent.event_metadata), 0) + OTHER_BYTES
+        sizes = query.with_only_columns(most.label("size")).limit(limit).subquery()
         size = func.coalesce(octets_of(cast(SyncEvent.event_metadata, Text)), 0) + OTHER_BYTES
-        sizes = query.with_only_columns(size.label("size")).limit(limit).subquery()
         total = func.sum(size).over(order_by=SyncEvent.position, rows=(None, 0))
         totals = query.with_only_columns(total.label("total")).limit(limit).subquery()
         fitting = select(func.count() + 1).select_from(totals).where(totals.c.total <= self._max_bytes)
         is_long = func.sum(sizes.c.size) > self._max_bytes
-        return select(case((is_long, fitting.scalar_subquery()), else_=limit)).scalar_subquery()
+        return select(case((is_long, least_of(fitting.scalar_subquery(), limit)), else_=limit)).scalar_subquery()

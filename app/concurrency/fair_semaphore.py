@@ -1,4 +1,4 @@
-"""Shares what is scarce in one process fairly among callers, who are told apart by the subjects of their tokens."""
+"""Shares a scarce resource of one process fairly among callers, by the subjects of their tokens."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from app.errors import ProblemError, Unavailable
 
-# Whom the current task works for: a token's subject, "" for a caller without a token, None for the service itself.
+# Caller of the current task: a token's subject, "" for a caller without a token, None for the service itself.
 caller: ContextVar[str | None] = ContextVar("caller", default=None)
 
 

@@ -28,7 +28,7 @@ async def wait_or_cancel(task: "asyncio.Task[Any]", timeout_seconds: float) -> b
 
 
 class Drain:
-    """`begun` once SIGTERM came: readiness is red then, while the server still answers.
+    """`begun` once SIGTERM came: readiness is red then, while the server still responds.
 
     The server's own handler, which ends the listening, runs `delay_seconds` later, or at once at a second signal or at
     SIGINT. Just before it, what was given to `before_stop` is called.

@@ -1,4 +1,4 @@
-"""Lets callers that want the same thing at the same time share one call."""
+"""Lets simultaneous callers share one call."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable

@@ -34,7 +34,7 @@ _READ_ONLY_SERVER = "25006"
 _USED = "sync-service: used"
 # A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
 _KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
-_RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread anew over the servers behind one name
+_RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread over the servers again behind one name
 # PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
 _SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
 # A commit is flushed to disk before it is confirmed; the one value that promises more is kept.
@@ -67,7 +67,7 @@ class ClosableConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg h
 
     def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
         if self.closes:
-            self._loop.call_soon(self.terminate)  # asyncpg still has to tell its caller about the time-out
+            self._loop.call_soon(self.terminate)  # asyncpg still has to report the time-out to its caller
         else:
             super()._cancel_current_command(waiter, cancel_waiter)
 
@@ -156,7 +156,7 @@ def _postgresql_arguments(settings: Settings) -> dict[str, Any]:
         **of_url,
         "connection_class": ClosableConnection,
         "timeout": min(settings.database_connect_timeout, of_url.get("timeout", settings.database_connect_timeout)),
-        # The server's own time-out fires first; this one is for a server that no longer answers.
+        # The server's own time-out fires first; this one is for a server that no longer responds.
         "command_timeout": settings.database_statement_timeout + 1,
     }
     if not settings.database_prepared_statements:

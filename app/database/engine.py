@@ -190,7 +190,7 @@ class Database:
             self._file.compare()
 
     async def close(self) -> None:
-        """Close every connection; those that hang are left to the end of the process after 2 seconds."""
+        """Close every connection; hanging ones are left to the end of the process after 2 seconds."""
         await self.watermark.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):

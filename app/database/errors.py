@@ -71,7 +71,7 @@ class DatabaseDamaged(DatabaseUnavailable):
 
 
 class WritesRefused(DatabaseUnavailable):
-    """503: the database answers, but an event written now could be lost."""
+    """503: the database responds, but an event written now could be lost."""
 
     code = "writes-refused"
     detail = "The database does not accept writes that last; try again."
@@ -97,7 +97,7 @@ def connection_lost(error: BaseException) -> bool:
 
 
 def plan_outdated(error: BaseException) -> bool:
-    """Whether a prepared statement no longer fits its tables; it did nothing, and the next attempt prepares it anew."""
+    """Whether a prepared statement no longer fits its tables; it did nothing; the next attempt prepares it again."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
     return isinstance(cause, asyncpg.InvalidCachedStatementError)
 
@@ -105,7 +105,7 @@ def plan_outdated(error: BaseException) -> bool:
 def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
     if isinstance(error, StatementError) and isinstance(error.orig, (OSError, TimeoutError, PoolTimeoutError)):
-        return True  # to repeat a read it connected anew, in vain
+        return True  # it reconnected to repeat a read, in vain
     if not isinstance(error, DBAPIError):
         return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
     if connection_lost(error) or found_damage(error) or plan_outdated(error):

@@ -38,7 +38,7 @@ class Prober:
                 yield connection
 
     def run(self, look: Coroutine[Any, Any, T]) -> Future[T]:
-        """Let `look` run in the thread, in a context of its own: it answers many requests."""
+        """Let `look` run in the thread, in a context of its own: it serves many requests."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = Thread(target=self._loop.run_forever, name="database-prober", daemon=True)

@@ -57,7 +57,7 @@ class SqliteFile:
         self._difference: str | None = None
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Compare with each new connection of `engine`, after those that prepare it."""
+        """Compare with each new connection of `engine`, after the listeners that prepare it."""
 
         @event.listens_for(engine.sync_engine, "connect")
         def _connected(connection: DBAPIConnection, _record: object) -> None:

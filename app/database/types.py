@@ -114,6 +114,13 @@ class octets_of(GenericFunction[int]):  # noqa: N801
     inherit_cache = True
 
 
+class most_octets_of(GenericFunction[int]):  # noqa: N801
+    """The length of a JSON text of up to 16 KiB in bytes. PostgreSQL expands nothing: it says 16 KiB if compressed."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
 class least_of(GenericFunction[int]):  # noqa: N801
     """The least of two integers."""
 
@@ -183,6 +190,11 @@ _spell(database_now, postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
 _spell(statement_now, postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
 _spell(latest, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
 _spell(octets_of, postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
+_spell(
+    most_octets_of,
+    postgresql="CASE WHEN pg_column_compression({0}) IS NULL THEN pg_column_size({0}) ELSE 16384 END",
+    sqlite="length(CAST({0} AS BLOB))",
+)
 _spell(least_of, postgresql="least({0}, {1})", sqlite="min({0}, {1})")
 _spell(greatest_of, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
 _spell(

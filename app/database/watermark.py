@@ -47,7 +47,7 @@ class NotYetDurable(DatabaseUnavailable):
 
 
 class Server(NamedTuple):
-    """What tells one run of a primary from every other one."""
+    """Identifies one run of a primary."""
 
     started_at: datetime
     timeline: str

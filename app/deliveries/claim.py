@@ -172,7 +172,7 @@ class _Limit(NamedTuple):
 
 
 def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
-    """How many to claim beside those that any process has claimed already."""
+    """How many to claim beside those of any process."""
     if recipient.slow_until is not None and recipient.slow_until > recipient.now:
         return _Limit(0)
     at_once = 1 if recipient.slow_count else recipient.max_concurrency  # a slowed one is probed with one delivery

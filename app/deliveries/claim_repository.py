@@ -88,7 +88,7 @@ class ClaimRepository:
         return [DueSubscription(*row) for row in await self._session.execute(query.order_by(Subscription.id))]
 
     async def list_recipients(self, subscription_ids: Collection[UUID]) -> list[Recipient]:
-        """The active ones of the subscriptions, locked; those that another claim has locked are left out."""
+        """The active subscriptions, locked; without subscriptions that another claim has locked."""
         query = (
             select(*(getattr(Subscription, name) for name in Recipient._fields[:-1]), database_now())
             .where(among_ids(Subscription.id, subscription_ids), Subscription.status == SubscriptionStatus.ACTIVE)

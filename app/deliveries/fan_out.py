@@ -44,7 +44,7 @@ class DeliveryRepository:
         self._session = session
 
     async def add_swept(self, positions: Sequence[int]) -> None:
-        """For the events at `positions`, which the sweep processes now: to every subscription that is told by it."""
+        """For the events at `positions`, which the sweep processes now: to every live subscription."""
         await lock_lanes(self._session)
         if isinstance(positions, range) and positions:
             await self._session.execute(_ADD_SWEPT_RANGE, {"first": positions[0], "last": positions[-1]})

@@ -167,7 +167,7 @@ class Settler:
         await repository.mark_health(by_id.values(), now)
         days = self._policy.disable_after.total_seconds() / 86_400
         return [
-            *((by_id[id_], "The receiver answered 410 Gone.") for id_ in gone),
+            *((by_id[id_], "The receiver responded with 410 Gone.") for id_ in gone),
             *((by_id[id_], f"Every attempt of the last {days:g} days has failed.") for id_ in failed_long - gone),
         ]
 

@@ -78,7 +78,7 @@ class Receipt(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """Events that one caller wants written together, all or nothing, and their outcome."""
+    """Events that are written together for one caller, all or nothing, and their outcome."""
 
     records: Sequence[EventRecord]
     outcome: asyncio.Future[list[Receipt]]

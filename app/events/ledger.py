@@ -172,7 +172,7 @@ class Ledger:
         except DatabaseUnavailable as error:
             if not error.connection_lost and not isinstance(error, CommitUncertain):
                 raise
-            # The commit may have arrived. The ids would tell, so writing the same records again is safe.
+            # The commit may have arrived. The ids show whether it has, so writing the same records again is safe.
             await self._add_events(records)
 
     async def _add_events(self, records: list[EventRecord]) -> None:

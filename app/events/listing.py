@@ -8,9 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Row,
-    Text,
     case,
-    cast,
     func,
     select,
 )
@@ -18,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.engine import Database
 from app.database.sql import json_text
-from app.database.types import among, octets_of
+from app.database.types import among, most_octets_of
 from app.errors import FieldError, Unprocessable
 from app.events.models import SyncEvent
 from app.events.schemas import METADATA_MAX_BYTES, EventView
@@ -166,7 +164,7 @@ class EventList:
     async def _read(self, search: Search, limit: int, offset: int, memory: PageMemory | None) -> EventPage:
         slice_bytes = SLICE_BYTES if memory is None else memory.slice_bytes()
         is_small = (limit + 1) * METADATA_MAX_BYTES <= slice_bytes
-        column = EVENT_JSON if is_small else octets_of(cast(SyncEvent.event_metadata, Text))
+        column = EVENT_JSON if is_small else most_octets_of(SyncEvent.event_metadata)
         # With tests SQLite visits all events that it may, so a few are tried first.
         rows = await self._find(column, search, limit + 1, offset, (2 if search.tests else 1) * (limit + 1 + offset))
         if len(rows) <= limit and search.tests:

@@ -30,7 +30,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     - Bytes that are not HTTP get 400, and so does HTTP/1.1 without exactly one Host (RFC 9112, section 3.2).
     - A transfer coding other than `chunked` gets 501 (RFC 9112, section 6.1).
     - A client that reads nothing of its responses for `KEEP_ALIVE_TIMEOUT` is cut off; a slow reader is not.
-    - A client that ends its side after its requests still gets the responses, but for those that wait for events.
+    - A client that ends its side after its requests still gets its responses, unless these wait for events.
     - A response of unknown length to HTTP/1.0 ends with the connection (RFC 9112, section 6.1).
 
     Refusals are problem documents, are sent after the responses to earlier requests, and end the connection.
@@ -71,7 +71,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._expect_within(self._header_timeout_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers, and tell every request that its client is gone; uvicorn tells the newest."""
+        """Stop the timers, and notify every request that its client is gone; uvicorn notifies the newest."""
         super().connection_lost(exc)
         self._reader_watch.end()
         if self._timer is not None:

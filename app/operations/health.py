@@ -73,7 +73,7 @@ class Checks(BaseModel):
     )
     migrations: CheckResult = Field(description="Its schema is the one this release needs, or that of a later one.")
     keys: CheckResult = Field(description="There is a key to verify tokens with.")
-    shutdown: CheckResult = Field(description="`failed` once the process was told to end.")
+    shutdown: CheckResult = Field(description="`failed` once shutdown has begun.")
 
 
 class Readiness(BaseModel):

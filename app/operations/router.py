@@ -105,7 +105,7 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
 
     A database that refuses events leaves it ready, since reads work; so do failures of less than 10 seconds.
 
-    Responds within a second. Once the process was told to end it responds with 503, before it stops listening.
+    Responds within a second. Once shutdown has begun it responds with 503, before it stops listening.
     """
     readiness = await _monitor(request).readiness()
     _set_status(response, good=readiness.status == "ready")

@@ -124,7 +124,7 @@ class AddressPolicy:
         """
         target = _parse(url)
         if self.ports and target.port not in self.ports:
-            raise AddressRefused("The URL's port is not one of those that WEBHOOK_PORTS allows.")
+            raise AddressRefused("WEBHOOK_PORTS does not allow the URL's port.")
         self._check_host(target.host)
         return target
 

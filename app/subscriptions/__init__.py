@@ -1,1 +1,1 @@
-"""Who is told of which events: subscriptions and the tables of their deliveries."""
+"""Subscriptions, and the tables of their deliveries."""

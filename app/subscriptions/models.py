@@ -134,7 +134,7 @@ class Delivery(Base):
     __tablename__ = "deliveries"
 
     id: Mapped[int] = mapped_column(_SERIAL, primary_key=True, autoincrement=True)
-    # No foreign key: its check would wait for whoever has locked the subscription, and the sweep with it.
+    # No foreign key: its check would wait for a lock on the subscription, and the sweep with it.
     subscription_id: Mapped[UUID]
     position: Mapped[int]
     file_id: Mapped[UUID]

@@ -132,7 +132,7 @@ async def get_subscription(
     summary="Change a subscription",
     responses=documented(
         200,
-        "The subscription as it is now.",
+        "The current subscription.",
         UrlRefused(NOT_PUBLIC),
         TooManyHeaders(20),
         UNKNOWN,

@@ -72,7 +72,7 @@ def _examples(*bodies: dict[str, Any]) -> ConfigDict:
 
 
 class NewSubscription(Input):
-    """Who is to be told of which events, where and how."""
+    """A new subscription: which events go where, and how."""
 
     model_config = _examples(
         {"url": _URL, "description": "metadata service"},
@@ -122,7 +122,7 @@ class SubscriptionChange(Input):
     Null removes `headers` and `rate_limit_per_second`; the other members are always present and cannot be null.
     """
 
-    # A default that is made is none in the schema; whether a field was sent, `model_fields_set` tells.
+    # A default that is made is none in the schema; `model_fields_set` says whether a field was sent.
     model_config = _examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
 
     url: SubscriberUrl = Field(default_factory=str, description="As for a new one. It begins with a clean slate.")

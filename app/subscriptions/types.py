@@ -159,4 +159,4 @@ class NothingToReplay(Conflict):
     """409."""
 
     code = "nothing-to-replay"
-    detail = "The range has no event that the subscription has been told of; what is still to come is sent anyway."
+    detail = "The range has no event that was delivered to the subscription; later events are sent anyway."

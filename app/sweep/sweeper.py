@@ -59,7 +59,7 @@ class _Outcome:
 class Sweeper:
     """Sweeps in batches of one transaction each, so that a crash at any moment leaves either all of a batch or nothing.
 
-    Replicas need no leader: whoever locks the cursor's row sweeps, the others find nothing to do.
+    Replicas need no leader: the one that locks the cursor's row sweeps, the others find nothing to do.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Sweeper:
     async def _sweep_apart(
         self, session: AsyncSession, repository: SweepRepository, cursor: int, span: ExitStack
     ) -> _Outcome:
-        """Read the events, hold back those that must wait, and find those that a handler refuses."""
+        """Read the events, hold back events that must wait, and find events that a handler refuses."""
         now = self._clock()
         due = await repository.list_due(now, self._limit)
         fresh = await repository.list_after(cursor, self._limit - len(due))

@@ -41,7 +41,7 @@ class FileEvent(BaseModel):
 
 
 class Ping(BaseModel):
-    """A message that tells of no event."""
+    """A message that contains no event."""
 
     subscription_id: UUID
 

@@ -1,4 +1,4 @@
-"""The receiver as an ASGI application of one route: it answers every POST, whatever its path."""
+"""The receiver as an ASGI application of one route: it responds to every POST, whatever its path."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -60,7 +60,7 @@ class Receiver:
 
     async def _take(self, scope: dict[str, Any], receive: Receive) -> None:
         if scope["method"] != "POST":
-            raise MessageRefused(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is answered")
+            raise MessageRefused(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is accepted")
         body = await _read_body(receive)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         message = read_message(headers, body, self._secret)

@@ -210,7 +210,7 @@ async def test_a_service_that_stays_away_is_an_error_that_names_it(service: Rela
     await asyncio.to_thread(service.process.kill)
     policy = RetryPolicy(attempts=3, base_seconds=0.01)
     async with SyncClient(service.process.url, "token", policy=policy) as sync:
-        with pytest.raises(Unavailable, match=f"{service.process.url}/? does not answer"):
+        with pytest.raises(Unavailable, match=f"{service.process.url}/? does not respond"):
             await sync.create(uuid4(), "upload")
 
 

@@ -177,7 +177,7 @@ async def test_one_that_is_gone_is_disabled_and_keeps_what_it_had_not(database: 
         await until(lambda: is_disabled(database, subscription_id))
         await replica.settle()
         disabled = await get_subscription(database, subscription_id)
-        assert disabled.status_reason == "The receiver answered 410 Gone."
+        assert disabled.status_reason == "The receiver responded with 410 Gone."
         assert not disabled.live
         await add_uploads(database, 1)
         await replica.sweep()

@@ -124,7 +124,7 @@ async def test_an_answer_that_is_not_the_services_stops_the_run(folder: Path, se
     (folder / "file").touch()
     status, display = await run_once(folder, service)
     assert status is ExitStatus.UNUSABLE
-    assert "does not answer as Sync Service does" in display.notes[-1]
+    assert "does not respond as Sync Service does" in display.notes[-1]
 
 
 async def test_unreadable_files_and_folders_are_reported_and_not_deleted(

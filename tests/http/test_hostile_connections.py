@@ -181,16 +181,25 @@ async def test_pipelined_events_are_recorded_in_their_order(begin: Begin) -> Non
     assert [event["event_id"] for event in reversed(answer.json())] == ids
 
 
-async def test_slow_posts_take_every_place_but_those_of_health_and_metrics(begin: Begin) -> None:
+async def test_slow_posts_of_one_subject_leave_room_and_those_of_two_leave_health_and_metrics(
+    begin: Begin, tokens: TokenFactory
+) -> None:
     scene = await begin(MAX_CONCURRENT_REQUESTS="20", BODY_TIMEOUT="3")
     slow = [await scene.connect() for _ in range(20)]
-    for connection in slow:
+    for connection in slow[:15]:
         await connection.send(scene.event(1000))
 
-    async def full() -> bool:
-        return await scene.post() == 503
+    async def is_refused_with(status: int) -> bool:
+        return await scene.post() == status
 
-    await until(full, 2)
+    await until(lambda: is_refused_with(429), 2)
+    headers = {"Authorization": f"Bearer {tokens.token(sub='other')}"}
+    answer = await scene.good.post("/sync-events", content=EVENT, headers=headers)
+    assert answer.status_code == 201
+    own, others = (one["Authorization"].encode() for one in (scene.good.headers, headers))
+    for connection in slow[15:]:
+        await connection.send(scene.event(1000).replace(own, others))
+    await until(lambda: is_refused_with(503), 2)
     await scene.assert_probed()
     answer = await scene.good.post("/sync-events", content=EVENT)
     assert answer.json()["type"] == "urn:sync-service:problem:too-many-requests-under-way"
@@ -201,7 +210,7 @@ async def test_slow_posts_take_every_place_but_those_of_health_and_metrics(begin
 
 
 async def test_large_batches_take_turns_and_small_events_do_not_wait(begin: Begin) -> None:
-    scene = await begin(BODY_TIMEOUT="60", LEDGER_APPEND_TIMEOUT="60", SYNC_EVENT_PROCESS_INTERVAL="3600")
+    scene = await begin(DATABASE_POOL_TIMEOUT="60", LEDGER_APPEND_TIMEOUT="60", SYNC_EVENT_PROCESS_INTERVAL="3600")
     event = EVENT[:-1] + b',"metadata":{"a":"' + b"x" * 16_376 + b'"}}'
     batch = b'{"events":[' + b",".join([event] * 250) + b"]}"
     peak_bytes = 0

@@ -125,9 +125,9 @@ async def test_a_disabled_one_is_made_active_with_a_clean_slate(client: httpx.As
         repository = SubscriptionRepository(session)
         stored = await repository.get_for_change(UUID(body["id"]))
         stored.failing_since, stored.slow_until, stored.slow_count = long_ago, long_ago + timedelta(days=9), 7
-        await repository.mark_disabled(stored, "The receiver answered 410 Gone.")
+        await repository.mark_disabled(stored, "The receiver responded with 410 Gone.")
     disabled = await view(client, body["id"])
-    assert (disabled["status"], disabled["status_reason"]) == ("disabled", "The receiver answered 410 Gone.")
+    assert (disabled["status"], disabled["status_reason"]) == ("disabled", "The receiver responded with 410 Gone.")
     assert disabled["failing_since"]
     assert disabled["slow_until"]
     assert [one["id"] for one in (await client.get("/subscriptions?status=disabled")).json()] == [body["id"]]
