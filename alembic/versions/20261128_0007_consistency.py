@@ -59,7 +59,7 @@ def upgrade() -> None:
             sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
             for name in ("listed", "compared", "in_flight", "expected", "failed")
         ),
-        sa.Column("counts", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("counts", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_consistency_checks"),
         _source("consistency_checks"),
         sa.CheckConstraint(

@@ -111,7 +111,7 @@ class Check(Base):
     in_flight: Mapped[int] = mapped_column(BigInteger, server_default="0")
     expected: Mapped[int] = mapped_column(BigInteger, server_default="0")  # compared files that should exist
     failed: Mapped[int] = mapped_column(BigInteger, server_default="0")  # files that could not be asked about
-    counts: Mapped[dict[str, int]] = mapped_column(JSON, server_default="{}")  # differences by kind
+    counts: Mapped[dict[str, int]] = mapped_column(JSON)  # differences by kind
 
     __table_args__ = (
         CheckConstraint(one_of("state", CheckState), name="state_known"),
