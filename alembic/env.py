@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import SchemaItem
 
+import app.consistency.models
 import app.events.models
 import app.files.models
 import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata

@@ -153,10 +153,10 @@ class Settings(BaseSettings):
 
     # Webhooks
     webhook_allow_private_addresses: bool = Field(
-        False, description="true: subscribers may have private, loopback and other non-public addresses"
+        False, description="true: subscribers and sources may have private, loopback and other non-public addresses"
     )
     webhook_ports: Ports = Field(
-        (80, 443, 8080, 8443), description="Ports that subscribers may use, comma-separated; 0: any"
+        (80, 443, 8080, 8443), description="Ports that subscribers and sources may use, comma-separated; 0: any"
     )
     webhook_encryption_keys: Secrets = Field(
         "",
@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         1, description="Seconds between checks for due deliveries; a sweep in the same process triggers a check too"
     )
     webhook_lease: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
-        10, description="Seconds after which the deliveries of a dead replica are due again"
+        10, description="Seconds after which the deliveries and checks of a dead replica are due again"
     )
     webhook_retry_interval: Seconds = Field(
         5, description="Seconds before the second attempt; each further wait is three times as long, up to 8 hours"
@@ -196,6 +196,16 @@ class Settings(BaseSettings):
         30,
         description="Days for which attempts and delivered deliveries are kept; dead deliveries and the last delivered "
         "one of each file and subscription stay",
+    )
+
+    # Consistency
+    consistency_files_per_second: int = Field(
+        2000, ge=0, le=1_000_000, description="Files that a check of a source compares per second; 0: no limit"
+    )
+    consistency_concurrency: int = Field(8, ge=1, le=1000, description="Looks at files of a source at once per process")
+    consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
+    consistency_full_interval: float = Field(
+        0, ge=0, le=31_536_000, allow_inf_nan=False, description="Seconds between checks of a whole source; 0: none"
     )
 
     # Server

@@ -17,6 +17,8 @@ from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import Drain
 from app.config import Settings
+from app.consistency.background import ConsistencyTasks
+from app.consistency.opening import Consistency, open_consistency
 from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
@@ -64,6 +66,7 @@ class State(TypedDict):
     subscriptions: SubscriptionService
     deliveries: DeliveryService
     delivery_progress: DeliveryProgress
+    consistency: Consistency
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -83,6 +86,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
                 webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
+                consistency = await stack.enter_async_context(open_consistency(settings, database))
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
@@ -117,9 +121,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
-            stack.push_async_callback(_stop_together, settings.shutdown_timeout, sweep, webhooks.tasks)
-            sweep.start()
-            webhooks.tasks.start()
+            background = (sweep, webhooks.tasks, consistency.tasks)
+            stack.push_async_callback(_stop_together, settings.shutdown_timeout, *background)
+            for task in background:
+                task.start()
             tune_garbage_collector()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
@@ -144,6 +149,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 subscriptions=webhooks.subscriptions,
                 deliveries=webhooks.deliveries,
                 delivery_progress=FileProgressReader(),
+                consistency=consistency,
             )
             log.info("service stopping")
 
@@ -162,5 +168,5 @@ def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on
     )
 
 
-async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | DeliveryTasks) -> None:
+async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | DeliveryTasks | ConsistencyTasks) -> None:
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))

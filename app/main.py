@@ -9,6 +9,8 @@ from fastapi.telemetry import TelemetryConfig
 
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
+from app.consistency.finding_router import router as finding_router
+from app.consistency.router import router as consistency_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
@@ -85,6 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
         file_router,
         subscription_router,
         delivery_router,
+        consistency_router,
+        finding_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,

@@ -48,6 +48,25 @@ STATUSES = {
     "listEventDeliveries": {200, 404, *TOKEN},
 }
 OF_WEBHOOKS = list(STATUSES)[14:]
+CONSISTENCY_READS = {
+    "listConsistencySources": {200, *TOKEN},
+    "getConsistencySource": {200, 404, *TOKEN},
+    "listConsistencyChecks": {200, *TOKEN},
+    "getConsistencyCheck": {200, 404, *TOKEN},
+    "listConsistencyFindings": {200, *TOKEN},
+    "getFileConsistency": {200, 404, *TOKEN},
+}
+CONSISTENCY_WRITES = {
+    "createConsistencySource": {201, 409, *TOKEN, *BODY},
+    "changeConsistencySource": {200, 404, *TOKEN, *BODY},
+    "deleteConsistencySource": {204, 404, *TOKEN},
+    "testConsistencySource": {200, 404, *TOKEN},
+    "createConsistencyCheck": {202, 404, 409, *TOKEN, *BODY},
+    "cancelConsistencyCheck": {200, 404, 409, *TOKEN},
+    "acceptConsistencyFinding": {200, 404, 409, *TOKEN, *BODY},
+    "acceptConsistencyFindings": {200, 409, *TOKEN, *BODY},
+}
+STATUSES |= CONSISTENCY_READS | CONSISTENCY_WRITES
 SCOPES = {
     "createSyncEvent": "write:sync",
     "createSyncEvents": "write:sync",
@@ -58,7 +77,8 @@ SCOPES = {
     "streamChanges": "read:sync",
     "getFile": "read:sync",
     "listFileEvents": "read:sync",
-    **dict.fromkeys(OF_WEBHOOKS, "admin:sync"),
+    **dict.fromkeys([*OF_WEBHOOKS, *CONSISTENCY_WRITES], "admin:sync"),
+    **dict.fromkeys(CONSISTENCY_READS, "read:sync"),
 }
 MEDIA_TYPES = {"getMetrics": "text/plain", "streamChanges": "text/event-stream"}
 

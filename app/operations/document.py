@@ -18,6 +18,11 @@ TAGS = [
         "response.",
     },
     {
+        "name": "consistency",
+        "description": "Whether the services that hold the files agree with the events. All but `GET` always need "
+        "`admin:sync`.",
+    },
+    {
         "name": "deliveries",
         "description": "What became of each event for each subscription. These always need `admin:sync`.",
     },

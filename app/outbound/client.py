@@ -17,13 +17,21 @@ import structlog
 
 from app.errors import describe
 from app.outbound.address import AddressPolicy, AddressRefused, Target
-from app.outbound.connection import ConnectionPool, Connector, NameUnknown, Resolve, ResponseTooLarge
+from app.outbound.connection import (
+    MAX_RESPONSE_BYTES,
+    ConnectionPool,
+    Connector,
+    NameUnknown,
+    Resolve,
+    ResponseTooLarge,
+)
 
 # Shorter than the 5 seconds after which many servers close an idle connection, so that few are found closed.
 KEEP_ALIVE_SECONDS = 4.0
 MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked again
 MAX_IDLE_CONNECTIONS = 200
 SHOWN_BYTES = 1024  # of a response's body
+TOO_LARGE = "the response is too large"
 LONGEST_SECONDS = 1e9  # of a Retry-After, which those that use it limit further
 
 # Headers that frame the message or belong to the connection, which this client sets itself.
@@ -32,7 +40,7 @@ FRAMING_HEADERS = frozenset(
 )
 
 _BROKEN: tuple[tuple[type[Exception], str], ...] = (
-    (ResponseTooLarge, "the response headers are too large"),
+    (ResponseTooLarge, TOO_LARGE),
     (httpcore.RemoteProtocolError, "the response is not HTTP, or it broke off"),
     (httpcore.NetworkError, "the connection broke off"),
     (httpcore.LocalProtocolError, "the request cannot be sent as it is"),
@@ -50,6 +58,7 @@ class AttemptResponse:
     status_code: int | None = None
     retry_after_seconds: float | None = None
     body: str = ""  # the first KiB of the response body, as printable text
+    content: bytes = b""  # the body as it came: all of the response to a GET, the first KiB of others
     error: str | None = None
     refused: bool = False  # the address is not allowed
     unreachable: bool = False  # no connection: no address, connection refused, TLS failed
@@ -69,12 +78,13 @@ class OutboundClient:
         *,
         ssl_context: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._policy = policy
         self._timeout = timeout_seconds
         self._clock = clock
-        self._connector = Connector(policy, resolve)
+        self._connector = Connector(policy, resolve, max_response_bytes)
         self._pool = ConnectionPool(
             self._connector,
             ssl_context or httpx.create_ssl_context(),
@@ -85,23 +95,35 @@ class OutboundClient:
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
         """POST `body` and return the result; a failure is a result too."""
-        started = time.monotonic()
-        progress = _Progress()
-        try:
-            async with asyncio.timeout(self._timeout):
-                target = self._policy.get_target(url)
-                response = await self._post(target, headers, body, progress)
-        except Exception as error:  # noqa: BLE001 - whatever a receiver does, the dispatcher goes on
-            response = self._failure(error, progress)
-        return replace(response, duration_seconds=time.monotonic() - started)
+        return await self._attempt(url, headers, body, self._timeout)
+
+    async def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float | None = None) -> AttemptResponse:
+        """GET `url` and return the result with its whole `content`; a failure is a result too.
+
+        `timeout_seconds` shortens the time-out of the client.
+        """
+        return await self._attempt(url, headers, None, min(self._timeout, timeout_seconds or self._timeout))
 
     async def close(self) -> None:
         """Close all connections."""
         self._connector.close()
         await self._pool.aclose()
 
-    async def _post(
-        self, target: Target, headers: Mapping[str, str], body: bytes, progress: "_Progress"
+    async def _attempt(
+        self, url: str, headers: Mapping[str, str], body: bytes | None, timeout_seconds: float
+    ) -> AttemptResponse:
+        started = time.monotonic()
+        progress = _Progress()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                target = self._policy.get_target(url)
+                response = await self._send(target, headers, body, progress)
+        except Exception as error:  # noqa: BLE001 - whatever the other side does, the caller goes on
+            response = self._failure(error, progress, timeout_seconds)
+        return replace(response, duration_seconds=time.monotonic() - started)
+
+    async def _send(
+        self, target: Target, headers: Mapping[str, str], body: bytes | None, progress: "_Progress"
     ) -> AttemptResponse:
         request = _request(target, headers, body, progress)
         try:
@@ -114,21 +136,23 @@ class OutboundClient:
 
     async def _exchange(self, request: httpcore.Request, *, new_connection: bool = False) -> AttemptResponse:
         async with self._pool.stream(request, new_connection=new_connection) as response:
+            content = await (response.aread() if request.method == b"GET" else _read_start(response))
             return AttemptResponse(
                 duration_seconds=0,
                 status_code=response.status,
                 retry_after_seconds=retry_after_seconds(response.headers, self._clock()),
-                body=printable(await _read_start(response)),
+                body=printable(content),
+                content=content,
             )
 
-    def _failure(self, error: Exception, progress: "_Progress") -> AttemptResponse:
+    def _failure(self, error: Exception, progress: "_Progress", timeout_seconds: float) -> AttemptResponse:
         result = partial(AttemptResponse, duration_seconds=0)
         if isinstance(error, AddressRefused):
             return result(error=str(error), refused=True)
         if isinstance(error, TimeoutError) and progress.sending:
-            return result(error=f"no complete response within {self._timeout:g} seconds", timed_out=True)
+            return result(error=f"no complete response within {timeout_seconds:g} seconds", timed_out=True)
         if isinstance(error, (TimeoutError, httpcore.ConnectTimeout)):
-            return result(error=f"no connection within {self._timeout:g} seconds", unreachable=True)
+            return result(error=f"no connection within {timeout_seconds:g} seconds", unreachable=True)
         if isinstance(error, httpcore.ConnectError):
             return result(error=_why_no_connection(error), unreachable=True)
         for kind, text in _BROKEN:
@@ -156,16 +180,17 @@ class _Progress:
                 self.response_started = True
 
 
-def _request(target: Target, headers: Mapping[str, str], body: bytes, progress: _Progress) -> httpcore.Request:
+def _request(target: Target, headers: Mapping[str, str], body: bytes | None, progress: _Progress) -> httpcore.Request:
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
     fields = _fields(target, headers, body)
-    return httpcore.Request("POST", url, headers=fields, content=body, extensions={"trace": progress.note})
+    method = "GET" if body is None else "POST"
+    return httpcore.Request(method, url, headers=fields, content=body, extensions={"trace": progress.note})
 
 
-def _fields(target: Target, headers: Mapping[str, str], body: bytes) -> list[tuple[bytes, bytes]]:
+def _fields(target: Target, headers: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
     own = {
         "host": target.authority,
-        "content-length": str(len(body)),
+        **({} if body is None else {"content-length": str(len(body))}),
         "accept-encoding": "identity",
         **{name.lower(): value for name, value in headers.items() if name.lower() not in FRAMING_HEADERS},
     }

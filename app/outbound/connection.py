@@ -30,7 +30,7 @@ class NameUnknown(httpcore.ConnectError):
 
 
 class ResponseTooLarge(httpcore.ReadError):
-    """The response exceeds `MAX_RESPONSE_BYTES`."""
+    """The response exceeds the limit of its connection."""
 
 
 class Connector(httpcore.AsyncNetworkBackend):
@@ -40,8 +40,11 @@ class Connector(httpcore.AsyncNetworkBackend):
     public with private ones. They are not looked up again, so it cannot change its response (DNS rebinding).
     """
 
-    def __init__(self, policy: AddressPolicy, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self, policy: AddressPolicy, resolve: Resolve | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES
+    ) -> None:
         self._policy = policy
+        self._max_response_bytes = max_response_bytes
         self._lookups = Lookups()
         self._resolve = resolve or self._lookups.resolve
         self._backend = httpcore.AnyIOBackend()
@@ -72,7 +75,7 @@ class Connector(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
             else:
-                return BoundedStream(stream)
+                return BoundedStream(stream, self._max_response_bytes)
         raise failure
 
     def close(self) -> None:
@@ -145,11 +148,11 @@ def _look_up(host: str) -> Sequence[str]:
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection that reads at most 64 KiB per response, headers and interim responses (1xx) included."""
+    """A connection that reads at most `limit` bytes per response, headers and interim responses (1xx) included."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, limit: int) -> None:
         self._stream = stream
-        self._left = MAX_RESPONSE_BYTES
+        self._limit = self._left = limit
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """See httpcore; raises `ResponseTooLarge` beyond the limit."""
@@ -161,7 +164,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """See httpcore; the limit starts again."""
-        self._left = MAX_RESPONSE_BYTES
+        self._left = self._limit
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -175,7 +178,8 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
         """See httpcore."""
-        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return BoundedStream(stream, self._limit)
 
     def get_extra_info(self, info: str) -> Any:
         """See httpcore."""

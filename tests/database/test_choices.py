@@ -4,6 +4,7 @@ import re
 
 from sqlalchemy import CheckConstraint, Connection, inspect
 
+import app.consistency.models
 import app.events.models
 import app.files.models
 import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata

@@ -1,0 +1,1 @@
+"""Whether the services that own the files hold what the events say."""

@@ -1,0 +1,149 @@
+"""The background of the consistency checks: runs checks and due looks, schedules full checks, removes what is left."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.concurrency.periodic import PeriodicTask
+from app.concurrency.shutdown import wait_or_cancel
+from app.consistency.check_repository import LOOK_LEASE, CheckRepository, CheckRunning
+from app.consistency.check_runner import CheckRunner
+from app.consistency.contract import BACKGROUND
+from app.consistency.look import Looker
+from app.consistency.models import CheckState, Source, Verdict
+from app.consistency.service import new_check
+from app.consistency.source_repository import SourceRepository
+from app.database.engine import Database
+from app.errors import NotFound, Unavailable, describe
+
+POLL_SECONDS = 1.0
+MAX_CHECKS = 8  # at once in one process
+LOOKS_AT_ONCE = 50
+QUIET_SECONDS = 30.0  # after a batch of looks without a response
+
+log = structlog.get_logger(__name__)
+
+
+class ConsistencyTasks:
+    """Runs each check, and the due looks of each source, in a task of its own: a slow source delays no other."""
+
+    def __init__(
+        self, database: Database, runner: CheckRunner, looker: Looker, *, full_interval_seconds: float
+    ) -> None:
+        due = asyncio.Event()
+        self.wake = due.set  # when there may be something to claim
+        self._database = database
+        self._runner = runner
+        self._looker = looker
+        self._full_interval = timedelta(seconds=full_interval_seconds)
+        self._stopping = asyncio.Event()
+        self._checks: dict[UUID, asyncio.Task[None]] = {}  # under way, by the id of the check
+        self._looks: dict[UUID, asyncio.Task[None]] = {}  # by the id of the source
+        self._pass = PeriodicTask("consistency", self.run_once, POLL_SECONDS, due)
+
+    def start(self) -> None:
+        """Start."""
+        self._pass.start()
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Claim nothing more, and give back what is not finished within `timeout_seconds`."""
+        self._stopping.set()
+        await self._pass.stop(timeout_seconds)
+        tasks = [*self._checks.values(), *self._looks.values()]
+        await asyncio.gather(*(wait_or_cancel(task, timeout_seconds) for task in tasks), return_exceptions=True)
+
+    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
+        """Begin what is due, and remove some of what is left over.
+
+        Raises:
+            DatabaseUnavailable: the database cannot serve now.
+        """
+        async with self._database.read() as session:
+            repository = SourceRepository(session)
+            sources, has_deleted = await repository.list_all(), await repository.has_deleted()
+            now = await self._looker.clock(session)
+            due = set(await CheckRepository(session).list_sources_with_due_looks(now))
+        for source in (one for one in sources if one.enabled):
+            await self._schedule(source)
+            if source.id in due:
+                self._begin(self._looks, source.id, self._look_due(source))
+        if sources:
+            await self._begin_checks()
+        if sources or has_deleted:
+            async with self._database.transaction() as session:
+                await CheckRepository(session).remove_staged() or await SourceRepository(session).remove_some()
+
+    async def settle(self) -> None:
+        """Wait until every task has ended that has begun."""
+        while tasks := [*self._checks.values(), *self._looks.values()]:
+            await asyncio.wait(tasks)
+
+    async def _begin_checks(self) -> None:
+        free, lease = MAX_CHECKS - len(self._checks), self._runner.lease
+        async with self._database.read() as session:
+            if free <= 0 or not await CheckRepository(session).has_due(await self._looker.clock(session), lease):
+                return
+        async with self._database.transaction() as session:
+            now = await self._looker.clock(session)
+            checks = await CheckRepository(session).claim(now, lease, free)
+        for check in checks:
+            self._begin(self._checks, check.id, self._runner.run(check, self._stopping))
+
+    def _begin(self, group: dict[UUID, asyncio.Task[None]], key: UUID, work: Coroutine[Any, Any, None]) -> None:
+        if key in group or self._stopping.is_set():
+            work.close()
+            return
+        group[key] = task = asyncio.create_task(_logged(work), name="consistency")
+        task.add_done_callback(lambda _: group.pop(key, None))
+
+    async def _look_due(self, source: Source) -> None:
+        while not self._stopping.is_set():
+            async with self._database.transaction() as session:
+                now = await self._looker.clock(session)
+                claimed = await CheckRepository(session).claim_looks(source.id, now, LOOKS_AT_ONCE)
+            if not claimed:
+                return
+            looked = await self._looker.look(source, claimed, BACKGROUND, now + LOOK_LEASE)
+            if all(one.verdict is Verdict.UNKNOWN for one in looked.seen):
+                await self._rest()
+                return
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _schedule(self, source: Source) -> None:
+        """Begin a check of the whole source when the last one began long enough ago."""
+        if not self._full_interval:
+            return
+        async with self._database.read() as session:
+            last = await CheckRepository(session).find_last(source.id, complete=False)
+            now = await self._looker.clock(session)
+        if last is not None and (last.state == CheckState.RUNNING or last.started_at + self._full_interval > now):
+            return
+        try:
+            async with self._database.transaction() as session:
+                await SourceRepository(session).get(source.id, for_change=True)
+                again = await CheckRepository(session).find_last(source.id, complete=False)
+                if (again and again.id) == (last and last.id):
+                    await CheckRepository(session).add(new_check(source.id, now))
+        except (CheckRunning, NotFound):
+            return
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except NotFound:
+        return  # the source was deleted
+    except Unavailable as error:
+        log.warning("consistency check postponed", reason=describe(error.__cause__ or error))
+    except Exception:
+        log.exception("consistency check failed")

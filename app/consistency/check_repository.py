@@ -1,0 +1,227 @@
+"""Stores checks, claims them by lease, and keeps what they have seen; and claims the looks that are due."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    and_,
+    delete,
+    exists,
+    insert,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.consistency.finding_repository import Staged
+from app.consistency.models import Check, CheckState, Difference, FileCheck, Source
+from app.errors import Conflict, NotFound
+
+REMOVED_AT_ONCE = 1000
+LOOK_LEASE = timedelta(minutes=5)
+MAX_GRACE = timedelta(days=1)
+UNKNOWN_CHECK = "There is no check with this id."
+
+
+class CheckEnded(Conflict):
+    """409: only a running check can be cancelled."""
+
+    code, detail = "check-ended", "The check has ended."
+
+
+class CheckRunning(Conflict):
+    """409: one check by inventory of a source runs at a time."""
+
+    code, detail = "check-running", "A check of the whole source is running; wait for its end, or cancel it."
+
+
+class LeaseLost(Exception):
+    """The check was cancelled, or another process has claimed it."""
+
+
+class CheckRepository:
+    """Checks and due looks. `fence` is that of the claim; a change with an older one raises `LeaseLost`."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, check: Check) -> None:
+        """Add it; the source must be locked.
+
+        Raises:
+            CheckRunning: 409, it is a check by inventory, and another one of the source is running.
+        """
+        if check.file_ids is None and await self._session.scalar(
+            select(
+                exists().where(
+                    Check.source_id == check.source_id,
+                    Check.state == CheckState.RUNNING,
+                    Check.file_ids.is_(None),
+                )
+            )
+        ):
+            raise CheckRunning
+        self._session.add(check)
+        await self._session.flush()
+
+    async def get(self, check_id: UUID) -> Check:
+        """The check.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        visible = Check.source_id.in_(select(Source.id).where(~Source.deleted))
+        query = select(Check).where(Check.id == check_id, visible).execution_options(populate_existing=True)
+        found = await self._session.scalar(query)
+        if found is None:
+            raise NotFound(UNKNOWN_CHECK)
+        return found
+
+    async def list_newest(self, source_id: UUID | None, *, limit: int, offset: int) -> Sequence[Check]:
+        """Checks, newest first."""
+        query = select(Check).where(Check.source_id.in_(select(Source.id).where(~Source.deleted)))
+        if source_id is not None:
+            query = query.where(Check.source_id == source_id)
+        return (await self._session.scalars(query.order_by(Check.id.desc()).limit(limit).offset(offset))).all()
+
+    async def find_last(self, source_id: UUID, *, complete: bool) -> Check | None:
+        """The last check by inventory of a source; with `complete`, the last one that ended so."""
+        query = select(Check).where(Check.source_id == source_id, Check.file_ids.is_(None))
+        if complete:
+            query = query.where(Check.state == CheckState.COMPLETE)
+        return await self._session.scalar(query.order_by(Check.id.desc()).limit(1))
+
+    async def has_due(self, now: datetime, lease: timedelta) -> bool:
+        """Whether a running check has no lease; takes no lock."""
+        return bool(await self._session.scalar(select(exists().where(_is_due(now, lease)))))
+
+    async def list_sources_with_due_looks(self, now: datetime) -> Sequence[UUID]:
+        """Sources with files whose look is due; takes no lock."""
+        due = exists().where(FileCheck.source_id == Source.id, _look_is_due(now))
+        return (await self._session.scalars(select(Source.id).where(Source.enabled, ~Source.deleted, due))).all()
+
+    async def claim(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Check]:
+        """Running checks without a lease, now with one of ours."""
+        query = (
+            select(Check)
+            .where(_is_due(now, lease))
+            .order_by(Check.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = (await self._session.scalars(query)).all()
+        for check in claimed:
+            check.due_at, check.fence = now + lease, check.fence + 1
+        await self._session.flush()
+        return claimed
+
+    async def change(self, check_id: UUID, fence: int, **values: Any) -> None:
+        """Set `values` of a running check.
+
+        Raises:
+            LeaseLost: another process has it, or the check was cancelled.
+        """
+        statement = (
+            update(Check)
+            .where(Check.id == check_id, Check.fence == fence, Check.state == CheckState.RUNNING)
+            .values(values)
+            .execution_options(synchronize_session=False)
+        )
+        if not cast("CursorResult[Any]", await self._session.execute(statement)).rowcount:
+            raise LeaseLost
+
+    async def cancel(self, check_id: UUID, now: datetime) -> Check:
+        """Cancel a running check.
+
+        Raises:
+            NotFound: 404.
+            CheckEnded: 409.
+        """
+        check = await self.get(check_id)
+        try:
+            await self.change(check_id, check.fence, state=CheckState.CANCELLED, ended_at=now, due_at=None)
+        except LeaseLost:
+            raise CheckEnded from None
+        return await self.get(check_id)
+
+    async def cancel_all(self, source_id: UUID, now: datetime) -> None:
+        """Cancel every running check of a source."""
+        await self._session.execute(
+            update(Check)
+            .where(Check.source_id == source_id, Check.state == CheckState.RUNNING)
+            .values(state=CheckState.CANCELLED, ended_at=now, due_at=None)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def stage(self, check_id: UUID, staged: Sequence[Staged]) -> None:
+        """Keep what an inventory saw until it is complete."""
+        if staged:
+            rows = [{"check_id": check_id, **one._asdict()} for one in staged]
+            await self._session.execute(insert(Difference), rows)
+
+    async def take_staged(self, check_id: UUID, limit: int) -> list[Staged]:
+        """Remove and return some of what was kept, by file."""
+        query = (
+            select(Difference.file_id, Difference.kind, Difference.evidence, Difference.seen_at)
+            .where(Difference.check_id == check_id)
+            .order_by(Difference.file_id, Difference.kind)
+            .limit(limit)
+        )
+        taken = [Staged(*row) for row in await self._session.execute(query)]
+        if taken:
+            last = (taken[-1].file_id, taken[-1].kind)
+            until = or_(Difference.file_id < last[0], and_(Difference.file_id == last[0], Difference.kind <= last[1]))
+            await self._session.execute(delete(Difference).where(Difference.check_id == check_id, until))
+        return taken
+
+    async def remove_staged(self) -> bool:
+        """Remove what ended checks have left, at most 1000 rows; returns whether there may be more."""
+        key = tuple_(Difference.check_id, Difference.file_id, Difference.kind)
+        left = (
+            select(Difference.check_id, Difference.file_id, Difference.kind)
+            .join(Check, Check.id == Difference.check_id)
+            .where(Check.state != CheckState.RUNNING)
+            .limit(REMOVED_AT_ONCE)
+        )
+        statement = delete(Difference).where(key.in_(left)).execution_options(synchronize_session=False)
+        return bool(cast("CursorResult[Any]", await self._session.execute(statement)).rowcount)
+
+    async def claim_looks(self, source_id: UUID, now: datetime, limit: int) -> Sequence[UUID]:
+        """Files of a source whose look is due; they are due again when `LOOK_LEASE` has ended."""
+        query = (
+            select(FileCheck.file_id)
+            .where(FileCheck.source_id == source_id, _look_is_due(now))
+            .order_by(FileCheck.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = (await self._session.scalars(query)).all()
+        await self._session.execute(
+            update(FileCheck)
+            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(claimed))
+            .values(due_at=now + LOOK_LEASE)
+            .execution_options(synchronize_session=False)
+        )
+        return claimed
+
+    async def list_looks(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
+        """The last look at a file, by source."""
+        query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
+        return {one.source_id: one for one in await self._session.scalars(query)}
+
+
+# What is due later than anything can be was noted by a clock that was ahead: it is due now.
+def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:
+    is_running = Check.state == literal_column("'running'")  # as in the partial index
+    return and_(is_running, or_(Check.due_at <= now, Check.due_at > now + lease))
+
+
+def _look_is_due(now: datetime) -> ColumnElement[bool]:
+    return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + LOOK_LEASE)

@@ -1,0 +1,156 @@
+"""What is expected of a file, and how what a source holds differs from it: pure functions."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from app.consistency.models import Kind
+from app.events.models import EventType
+
+SHOWN_BLOCKS = 100  # in the evidence, of as many as there are
+SHOWN_CHARACTERS = 256  # of the id of a block
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+Value = TypeVar("Value")
+Evidence = dict[str, Any]  # {"expected": …, "found": …}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a file; None: not known."""
+
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What can be compared of a file; None: not known. `blocks` are by id."""
+
+    position: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+    blocks: Mapping[str, Block] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the ledger says of a file. `position` is that of its last processed event, 0 without one."""
+
+    exists: bool = False
+    position: int = 0
+    facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """A processed event of a file; `metadata` may hold only the members that are compared."""
+
+    position: int
+    event_type: str
+    metadata: Mapping[str, Any]
+
+
+def read_size(value: Any) -> int | None:
+    """A size in bytes or another count below 2**63; None for a value of another type."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+def read_sha256(value: Any) -> str | None:
+    """A SHA-256 in lower case; None for a value of another type."""
+    return value.lower() if isinstance(value, str) and _SHA256.fullmatch(value) else None
+
+
+def read_blocks(value: Any) -> dict[str, Block] | None:
+    """Blocks by id, from a list of ids or of objects; None when it is anything else."""
+    if not isinstance(value, list):
+        return None
+    blocks: dict[str, Block] = {}
+    for one in value:
+        members = one if isinstance(one, dict) else {"id": one}
+        if not isinstance(members.get("id"), str):
+            return None
+        blocks[members["id"]] = Block(read_size(members.get("size")), read_sha256(members.get("sha256")))
+    return blocks
+
+
+def expect(events: Iterable[FileEvent]) -> Facts:
+    """What the processed events of one file, in any order, let one expect of it.
+
+    Each value is taken from the newest upload or update that carries it and follows the last delete.
+    """
+    newest_first = sorted(events, key=lambda event: -event.position)
+    carried: dict[str, Any] = {}
+    for event in newest_first:
+        if event.event_type == EventType.DELETE:
+            break
+        carried = {**event.metadata, **carried}
+    return Facts(
+        size=read_size(carried.get("size")),
+        sha256=read_sha256(carried.get("sha256")),
+        blocks=read_blocks(carried.get("blocks")),
+    )
+
+
+def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
+    """How `found` (None: the source does not hold the file) differs from `expected`."""
+    if found is None or not expected.exists:
+        if expected.exists == (found is not None):
+            return {}
+        kind = Kind.MISSING if expected.exists else Kind.ORPHANED
+        return {kind: _evidence({"exists": expected.exists}, {"exists": not expected.exists})}
+    differences: dict[Kind, Evidence] = {}
+    if found.position is not None and found.position < expected.position:
+        differences[Kind.STALE] = _evidence({"position": expected.position}, {"position": found.position})
+    differences |= _compare_block_lists(expected.facts.blocks, found.blocks)
+    for kind, name in ((Kind.WRONG_SIZE, "size"), (Kind.WRONG_HASH, "sha256")):
+        pair = _compare_values(expected.facts, found, name)
+        if pair is not None:
+            differences[kind] = _evidence(*pair)
+    return differences
+
+
+def _compare_block_lists(
+    expected: Mapping[str, Block] | None, found: Mapping[str, Block] | None
+) -> dict[Kind, Evidence]:
+    if expected is None or found is None:
+        return {}
+    differences: dict[Kind, Evidence] = {}
+    if missing := sorted(expected.keys() - found.keys()):
+        differences[Kind.MISSING_BLOCK] = _evidence(_blocks(missing), _blocks([]))
+    if orphaned := sorted(found.keys() - expected.keys()):
+        differences[Kind.ORPHANED_BLOCK] = _evidence(_blocks([]), _blocks(orphaned))
+    return differences
+
+
+def _compare_values(expected: Facts, found: Facts, name: str) -> tuple[Evidence, Evidence] | None:
+    """What differs in the value `name` of the file and of its blocks, on both sides; None: nothing."""
+    read = attrgetter(name)
+    sides: tuple[Evidence, Evidence] = {}, {}
+    if _differ(read(expected), read(found)):
+        sides[0][name], sides[1][name] = read(expected), read(found)
+    ours, theirs = expected.blocks or {}, found.blocks or {}
+    wrong = sorted(one for one in ours.keys() & theirs.keys() if _differ(read(ours[one]), read(theirs[one])))
+    if wrong:
+        for side, blocks in zip(sides, (ours, theirs), strict=True):
+            side["blocks"] = [{"id": _printable(one), name: read(blocks[one])} for one in wrong[:SHOWN_BLOCKS]]
+            side["block_count"] = len(wrong)
+    return sides if sides[0] else None
+
+
+def _differ(expected: Value | None, found: Value | None) -> bool:
+    return expected is not None and found is not None and expected != found
+
+
+def _blocks(ids: list[str]) -> Evidence:
+    return {"blocks": [_printable(one) for one in ids[:SHOWN_BLOCKS]], "block_count": len(ids)}
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:SHOWN_CHARACTERS])
+
+
+def _evidence(expected: Evidence, found: Evidence) -> Evidence:
+    return {"expected": expected, "found": found}

@@ -1,0 +1,124 @@
+"""What is known of one file at each source, and asking the sources for it now."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.consistency.check_repository import CheckRepository
+from app.consistency.errors import MAX_REFRESHES, TooManyRefreshes
+from app.consistency.finding_repository import FindingFilter, FindingRepository
+from app.consistency.ledger_repository import LedgerRepository
+from app.consistency.look import Looker
+from app.consistency.models import Check, FileCheck, Source, Verdict
+from app.consistency.schemas import FileConsistency, SourceVerdict, merge_evidence
+from app.consistency.source_repository import SourceRepository
+from app.database.engine import Database
+from app.errors import NotFound
+from app.files.models import FileState
+from app.files.repository import FileRepository
+
+UNKNOWN_FILE = "Neither an event nor a finding names this file."
+
+
+class FileConsistencyService:
+    """Reads verdicts, and refreshes them."""
+
+    def __init__(self, database: Database, looker: Looker) -> None:
+        self._database = database
+        self._looker = looker
+        self._refreshes: Counter[str] = Counter()  # under way, by token subject
+
+    async def read(self, file_id: UUID) -> FileConsistency:
+        """What is known of the file at each source.
+
+        Raises:
+            NotFound: 404.
+        """
+        async with self._database.read() as session:
+            sources = await SourceRepository(session).list_all()
+            looks = await CheckRepository(session).list_looks(file_id, [one.id for one in sources])
+            found = await FileRepository(session).find(file_id)
+            verdicts = [await _stored_verdict(session, one, file_id, looks.get(one.id), found) for one in sources]
+            if not await LedgerRepository(session).is_known(file_id) and not await FindingRepository(
+                session
+            ).list_newest(FindingFilter(file_id=file_id), limit=1, offset=0):
+                raise NotFound(UNKNOWN_FILE)
+        return FileConsistency(file_id=file_id, sources=verdicts)
+
+    async def refresh(self, file_id: UUID, subject: str) -> FileConsistency:
+        """Ask the enabled sources for the file now, and bring its findings up to date.
+
+        Raises:
+            NotFound: 404.
+            TooManyRefreshes: 429.
+        """
+        with self._refreshing(subject):
+            before = await self.read(file_id)
+            async with self._database.read() as session:
+                enabled = [one for one in await SourceRepository(session).list_all() if one.enabled]
+            seen = await asyncio.gather(*(self._refresh(one, file_id) for one in enabled))
+            fresh = {one.source: one for one in seen if one is not None}
+        verdicts = [fresh.get(one.source, one) for one in before.sources]
+        return FileConsistency(file_id=file_id, sources=verdicts)
+
+    async def _refresh(self, source: Source, file_id: UUID) -> SourceVerdict | None:
+        try:
+            seen = await self._looker.refresh(source, file_id)
+        except NotFound:  # the source was deleted meanwhile
+            return None
+        async with self._database.read() as session:
+            now = await self._looker.clock(session)
+        evidence = merge_evidence(list((seen.differences or {}).values()))
+        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=now, evidence=evidence)
+
+    @contextmanager
+    def _refreshing(self, subject: str) -> Iterator[None]:
+        if self._refreshes[subject] >= MAX_REFRESHES:
+            raise TooManyRefreshes
+        self._refreshes[subject] += 1
+        try:
+            yield
+        finally:
+            self._refreshes[subject] -= 1
+            if not self._refreshes[subject]:
+                del self._refreshes[subject]
+
+
+async def _stored_verdict(
+    session: AsyncSession,
+    source: Source,
+    file_id: UUID,
+    look: FileCheck | None,
+    found: tuple[FileState | None, int],
+) -> SourceVerdict:
+    """The verdict of the last look or complete check, if nothing has happened to the file since."""
+    active = (await FindingRepository(session).list_active(source.id, [file_id])).get(file_id, {})
+    if active:
+        seen_at = max(one.last_seen_at for one in active.values())
+        evidence = merge_evidence([one.evidence for _, one in sorted(active.items())])
+        return SourceVerdict(source=source.id, verdict=Verdict.INCONSISTENT, seen_at=seen_at, evidence=evidence)
+    state, unprocessed = found
+    verdict, looked_at = Verdict.UNKNOWN, look.seen_at if look is not None else None
+    if look is not None and look.verdict is not None:
+        verdict = Verdict(look.verdict)
+        is_changed = state is not None and look.position is not None and state.last_position > look.position
+        if verdict is Verdict.CONSISTENT and is_changed:
+            verdict = Verdict.IN_FLIGHT
+    check = await CheckRepository(session).find_last(source.id, complete=True)
+    is_newer = check is not None and (looked_at is None or check.started_at > looked_at)
+    if check is not None and is_newer and state is not None and await _has_compared(session, check, source, file_id):
+        verdict, looked_at = Verdict.CONSISTENT, check.ended_at
+    if unprocessed and verdict is not Verdict.UNKNOWN:
+        verdict = Verdict.IN_FLIGHT
+    return SourceVerdict(source=source.id, verdict=verdict, seen_at=looked_at, evidence=None)
+
+
+async def _has_compared(session: AsyncSession, check: Check, source: Source, file_id: UUID) -> bool:
+    """Whether the check has compared the file: its events were processed then, and old enough for the source."""
+    before = None if check.has_watermark else check.started_at - timedelta(seconds=source.grace_seconds)
+    return await LedgerRepository(session).was_settled(file_id, check.position or 0, check.started_at, before)

@@ -1,0 +1,253 @@
+"""Stores findings and the looks at single files."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, case, func, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from app.consistency.comparison import Evidence
+from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
+from app.database.types import among_ids
+from app.errors import Conflict, NotFound
+
+MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
+UNKNOWN_FINDING = "There is no finding with this id."
+_IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingFilter:
+    """Which findings; None means any."""
+
+    state: str | None = None
+    kind: str | None = None
+    source: UUID | None = None
+    file_id: UUID | None = None
+
+
+class NotAcceptable(Conflict):
+    """409: only a suspected or open finding can be accepted."""
+
+    code, detail = "finding-not-acceptable", "Only suspected and open findings can be accepted."
+
+
+class OtherCount(Conflict):
+    """409: the number of findings differs from the expected one."""
+
+    code = "other-count"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"The filter matches {count} suspected or open findings; nothing was accepted.")
+
+
+class Seen(NamedTuple):
+    """What a look at one file saw. `differences` is None unless the file was compared."""
+
+    file_id: UUID
+    verdict: Verdict
+    position: int | None  # of the file's last processed event; None when the source could not be asked
+    differences: Mapping[Kind, Evidence] | None = None
+    reason: str | None = None  # why the source could not be asked
+
+
+class Staged(NamedTuple):
+    """What an inventory saw of one file; `evidence` None: the source agrees again."""
+
+    file_id: UUID
+    kind: str
+    evidence: Evidence | None
+    seen_at: datetime
+
+
+class FindingRepository:
+    """Findings of sources that are not deleted. Calls that write must hold the lock of the source."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, finding_id: UUID) -> Finding:
+        """The finding.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        found = await self._session.scalar(select(Finding).where(Finding.id == finding_id, _visible()))
+        if found is None:
+            raise NotFound(UNKNOWN_FINDING)
+        return found
+
+    async def list_newest(self, wanted: FindingFilter, *, limit: int, offset: int) -> Sequence[Finding]:
+        """Findings, newest first."""
+        query = select(Finding).where(*_conditions(wanted)).order_by(Finding.id.desc()).limit(limit).offset(offset)
+        return (await self._session.scalars(query)).all()
+
+    async def list_active(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, dict[str, Finding]]:
+        """The findings of the files that are not resolved, by file and kind."""
+        query = select(Finding).where(
+            Finding.source_id == source_id,
+            _IS_ACTIVE,
+            among_ids(Finding.file_id, file_ids),
+        )
+        active: defaultdict[UUID, dict[str, Finding]] = defaultdict(dict)
+        for finding in await self._session.scalars(query):
+            active[finding.file_id][finding.kind] = finding
+        return active
+
+    async def list_active_file_ids(
+        self, source_id: UUID, after: UUID | None, through: UUID | None, limit: int
+    ) -> Sequence[UUID]:
+        """Files with findings that are not resolved, by rising id, after `after` and up to `through`."""
+        conditions = [Finding.source_id == source_id, _IS_ACTIVE]
+        if after is not None:
+            conditions.append(Finding.file_id > after)
+        if through is not None:
+            conditions.append(Finding.file_id <= through)
+        query = select(Finding.file_id).where(*conditions).distinct().order_by(Finding.file_id).limit(limit)
+        return (await self._session.scalars(query)).all()
+
+    async def accept(self, finding_id: UUID, reason: str) -> Finding:
+        """Accept a suspected or open finding.
+
+        Raises:
+            NotFound: 404.
+            NotAcceptable: 409.
+        """
+        finding = await self.get(finding_id)
+        if not await self._accept([Finding.id == finding_id], reason):
+            raise NotAcceptable
+        await self._session.refresh(finding)
+        return finding
+
+    async def accept_all(self, wanted: FindingFilter, expected: int, reason: str) -> None:
+        """Accept the suspected and open findings that match, of which there must be `expected`.
+
+        Raises:
+            OtherCount: 409; the transaction has to be rolled back.
+        """
+        accepted = await self._accept(_conditions(wanted), reason)
+        if accepted != expected:
+            raise OtherCount(accepted)
+
+    async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
+        statement = (
+            update(Finding)
+            .where(Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *conditions)
+            .values(state=FindingState.ACCEPTED, reason=reason)
+            .returning(Finding.id)
+            .execution_options(synchronize_session=False)
+        )
+        return len((await self._session.scalars(statement)).all())
+
+    async def record_looks(
+        self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: datetime | None = None
+    ) -> None:
+        """Bring the findings of these files up to date, and note when each is looked at again.
+
+        `now` is the time just before the source was asked: what a later look has recorded meanwhile stays.
+        `claimed_until` is the `due_at` that a claim gave them; a look that is due otherwise stays due.
+        """
+        grace = timedelta(seconds=source.grace_seconds)
+        active = await self.list_active(source.id, [one.file_id for one in seen])
+        for one in seen:
+            if one.differences is not None:
+                self._follow(source.id, one, active[one.file_id], now, grace)
+        rows = [
+            {
+                "source_id": source.id,
+                "file_id": one.file_id,
+                "due_at": _next_look(one, active[one.file_id].values(), now, grace),
+                "verdict": one.verdict,
+                "seen_at": now,
+                "position": one.position,
+            }
+            for one in sorted(seen, key=lambda one: one.file_id)
+        ]
+        await self._session.flush()
+        await self._note(rows, claimed_until)
+
+    async def apply_staged(self, source: Source, staged: Sequence[Staged]) -> None:
+        """Bring the findings up to date with what a complete inventory saw; it opens none by itself."""
+        grace = max(timedelta(seconds=source.grace_seconds), MIN_WAIT)
+        active = await self.list_active(source.id, {one.file_id for one in staged})
+        notes: dict[UUID, dict[str, Any]] = {}
+        for one in staged:
+            note = {"source_id": source.id, "file_id": one.file_id, "due_at": None, "verdict": None, "seen_at": None}
+            known = active[one.file_id].get(one.kind)
+            if one.evidence is None:
+                if known is not None and known.last_seen_at < one.seen_at:
+                    known.state, known.resolved_at = FindingState.RESOLVED, one.seen_at
+                    notes.setdefault(one.file_id, {**note, "verdict": Verdict.CONSISTENT, "seen_at": one.seen_at})
+            elif known is not None:
+                known.evidence, known.last_seen_at = one.evidence, max(known.last_seen_at, one.seen_at)
+            else:
+                self._session.add(_suspect(source.id, one.file_id, one.kind, one.evidence, one.seen_at))
+                notes[one.file_id] = {**note, "due_at": one.seen_at + grace}
+        await self._session.flush()
+        await self._note([{**notes[file_id], "position": None} for file_id in sorted(notes)], None)
+
+    def _follow(self, source_id: UUID, seen: Seen, active: dict[str, Finding], now: datetime, grace: timedelta) -> None:
+        differences = seen.differences or {}
+        for kind, evidence in differences.items():
+            if kind not in active:
+                active[kind] = _suspect(source_id, seen.file_id, kind, evidence, now)
+                self._session.add(active[kind])
+                continue
+            finding = active[kind]
+            finding.evidence, finding.last_seen_at = evidence, max(now, finding.last_seen_at)
+            if finding.state == FindingState.SUSPECTED and now >= finding.first_seen_at + grace:
+                finding.state = FindingState.OPEN
+        for finding in [one for kind, one in active.items() if kind not in differences and one.last_seen_at <= now]:
+            finding.state, finding.resolved_at = FindingState.RESOLVED, now
+
+    async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: datetime | None) -> None:
+        if not rows:
+            return
+        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(FileCheck).values(rows)
+        new, old = statement.excluded, FileCheck
+        due_at: ColumnElement[Any] = func.coalesce(old.due_at, new.due_at)
+        if claimed_until is not None:
+            due_at = case((old.due_at == claimed_until, new.due_at), else_=due_at)
+        values = {name: func.coalesce(new[name], getattr(old, name)) for name in ("verdict", "seen_at", "position")}
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[FileCheck.source_id, FileCheck.file_id], set_={"due_at": due_at, **values}
+            )
+        )
+
+
+def _suspect(source_id: UUID, file_id: UUID, kind: str, evidence: Evidence, now: datetime) -> Finding:
+    return Finding(
+        id=uuid7(),
+        source_id=source_id,
+        file_id=file_id,
+        kind=kind,
+        state=FindingState.SUSPECTED,
+        evidence=evidence,
+        first_seen_at=now,
+        last_seen_at=now,
+    )
+
+
+def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
+    if seen.differences is None:
+        return now + max(grace, MIN_WAIT)
+    suspected = [one.first_seen_at for one in active if one.state == FindingState.SUSPECTED]
+    return max(min(suspected) + grace, now + MIN_WAIT) if suspected else None
+
+
+def _visible() -> ColumnElement[bool]:
+    return Finding.source_id.in_(select(Source.id).where(~Source.deleted))
+
+
+def _conditions(wanted: FindingFilter) -> list[ColumnElement[bool]]:
+    columns = (Finding.state, wanted.state), (Finding.kind, wanted.kind)
+    ids = (Finding.source_id, wanted.source), (Finding.file_id, wanted.file_id)
+    return [_visible(), *(column == value for column, value in (*columns, *ids) if value is not None)]

@@ -1,0 +1,130 @@
+"""Findings and the consistency of files over HTTP."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from app.auth.dependencies import Operator, Reader
+from app.auth.route import AuthenticatedRoute
+from app.consistency.errors import TooManyRefreshes
+from app.consistency.examples import FILE_ID, FINDING_ID
+from app.consistency.file_service import UNKNOWN_FILE, FileConsistencyService
+from app.consistency.finding_repository import (
+    UNKNOWN_FINDING,
+    FindingFilter,
+    FindingRepository,
+    NotAcceptable,
+    OtherCount,
+)
+from app.consistency.router import Consistency
+from app.consistency.schemas import Acceptance, Accepted, BulkAcceptance, FileConsistency, FindingQuery, FindingView
+from app.errors import NotFound
+from app.http.dependencies import LINK_HEADER, ReadSession, page_links
+from app.http.openapi import documented
+from app.http.types import QueryBoolean, Uuid
+
+_COLUMNS = ("id", "source", "file_id", "kind", "state", "expected", "found", "first_seen_at", "last_seen_at")
+CSV_COLUMNS = (*_COLUMNS, "resolved_at", "reason", "message")
+
+FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FINDING_ID])]
+FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
+
+
+async def get_file_service(request: Request) -> FileConsistencyService:
+    """The process's service for single files, built by the lifespan."""
+    service: FileConsistencyService = request.state.consistency.files
+    return service
+
+
+Files = Annotated[FileConsistencyService, Depends(get_file_service)]
+
+router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
+
+
+@router.get(
+    "/consistency/findings",
+    operation_id="listConsistencyFindings",
+    summary="List findings",
+    response_model=list[FindingView],
+    responses=documented(200, "A page of findings, newest first.", headers=LINK_HEADER),
+)
+async def list_findings(
+    request: Request, query: Annotated[FindingQuery, Query()], _reader: Reader, session: ReadSession
+) -> Response:
+    """How the sources differ from the events, newest first. `Accept: text/csv` gets the page as CSV."""
+    found = await FindingRepository(session).list_newest(query.wanted(), limit=query.limit + 1, offset=query.offset)
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=len(found) > query.limit)
+    views = [FindingView.of(one) for one in found[: query.limit]]
+    headers = {**links, "Vary": "Accept"}
+    if "text/csv" in request.headers.get("accept", ""):
+        return Response(_to_csv(views), headers=headers, media_type="text/csv")
+    body = b"[%b]" % b",".join(one.model_dump_json().encode() for one in views)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+@router.post(
+    "/consistency/findings/{finding_id:uuid}/accept",
+    operation_id="acceptConsistencyFinding",
+    summary="Accept a finding",
+    responses=documented(200, "The finding as it is now.", NotFound(UNKNOWN_FINDING), NotAcceptable()),
+)
+async def accept_finding(
+    finding_id: FindingId,
+    acceptance: Acceptance,
+    _operator: Operator,
+    consistency: Consistency,
+) -> FindingView:
+    """Accept a suspected or open finding, with a reason: it never opens again, and resolves when the source agrees."""
+    return FindingView.of(await consistency.accept(finding_id, acceptance.reason))
+
+
+@router.post(
+    "/consistency/findings/accept",
+    operation_id="acceptConsistencyFindings",
+    summary="Accept many findings",
+    responses=documented(200, "How many were accepted.", OtherCount(1199)),
+)
+async def accept_findings(
+    acceptance: BulkAcceptance,
+    _operator: Operator,
+    consistency: Consistency,
+) -> Accepted:
+    """Accept every suspected and open finding that matches, if their number is the expected one."""
+    wanted = FindingFilter(**acceptance.filter.model_dump())
+    await consistency.accept_all(wanted, acceptance.expected, acceptance.reason)
+    return Accepted(accepted=acceptance.expected)
+
+
+@router.get(
+    "/files/{file_id:uuid}/consistency",
+    operation_id="getFileConsistency",
+    summary="Get the consistency of a file",
+    responses=documented(200, "The verdict of each source.", NotFound(UNKNOWN_FILE), TooManyRefreshes()),
+)
+async def get_file_consistency(
+    file_id: FileId,
+    reader: Reader,
+    files: Files,
+    refresh: Annotated[QueryBoolean, Query(description="Ask the enabled sources now, within 10 seconds.")] = False,
+) -> FileConsistency:
+    """Whether the sources hold the file as its events say, by the last look or complete check.
+
+    `inconsistent`: it differed, also while the finding is suspected or accepted. `consistent`: it agreed, and the file
+    has no later event. `in_flight`: the source need not know the last event yet. `unknown`: never looked at, or the
+    source could not be asked.
+    """
+    return await (files.refresh(file_id, reader.subject) if refresh else files.read(file_id))
+
+
+def _to_csv(views: Sequence[FindingView]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CSV_COLUMNS)
+    writer.writeheader()
+    for view in views:
+        row = view.model_dump(mode="json", exclude={"evidence"})
+        writer.writerow({**row, **{side: json.dumps(value) for side, value in view.evidence.items()}})
+    return text.getvalue()

@@ -1,0 +1,285 @@
+"""Sources, checks, findings and verdicts as JSON."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.consistency.check_repository import MAX_GRACE
+from app.consistency.examples import (
+    CHECK,
+    FILE_CONSISTENCY,
+    FINDING,
+    NAMED,
+    NEW_SOURCE,
+    SOURCE,
+    TEST_RESULT,
+    WHOLE,
+)
+from app.consistency.finding_repository import FindingFilter
+from app.consistency.models import Check, Finding, FindingState, Kind, Source, Verdict
+from app.http.types import BodyInteger, Input, QueryInteger, Uuid
+from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
+
+MAX_FILES = 1000
+MAX_OFFSET = 2**53
+_MAX_GRACE_SECONDS = int(MAX_GRACE.total_seconds())
+
+MESSAGES = {
+    Kind.MISSING: "By its events the file exists, but the source does not hold it.",
+    Kind.ORPHANED: "The source holds the file, but by its events it does not exist.",
+    Kind.MISSING_BLOCK: "The source lacks blocks that the file's events name.",
+    Kind.ORPHANED_BLOCK: "The source holds blocks that the file's events do not name.",
+    Kind.STALE: "The source has not yet seen the file's last event.",
+    Kind.WRONG_SIZE: "The size that the source gives differs from that in the file's events.",
+    Kind.WRONG_HASH: "The SHA-256 that the source gives differs from that in the file's events.",
+}
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Grace = Annotated[BodyInteger, Field(ge=0, le=_MAX_GRACE_SECONDS)]
+
+
+def _examples(*examples: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
+class NewSource(Input):
+    """A service to compare with."""
+
+    model_config = _examples(NEW_SOURCE)
+
+    name: Name = Field(description="For people.")
+    kind: Literal["contract"] = Field(description="How it is asked: `contract`, by the inventory contract.")
+    url: SubscriberUrl = Field(
+        description="Base URL: the service asks `{url}/inventory`. Guarded like the URLs of subscriptions; no query."
+    )
+    headers: Headers = Field(
+        {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
+    )
+    grace_seconds: Grace = Field(300, description="Time that the source may take to follow; a difference lasts longer.")
+    enabled: bool = Field(True, strict=True, description="Whether it is asked.")
+
+
+class SourceChange(Input):
+    """What is to be different; what is left out stays as it is."""
+
+    model_config = _examples({"grace_seconds": 600})
+
+    name: Name = Field(default_factory=str, description="For people.")
+    url: SubscriberUrl = Field(default_factory=str, description="Base URL.")
+    headers: HeaderChanges | None = Field(
+        None, description="A value sets a header, null removes it, others stay. Null instead of the object removes all."
+    )
+    grace_seconds: Grace = Field(default_factory=int, description="Time that the source may take to follow.")
+    enabled: bool = Field(default_factory=bool, strict=True, description="Whether it is asked.")
+
+
+class SourceView(BaseModel):
+    """A source."""
+
+    model_config = _examples(SOURCE)
+
+    id: UUID
+    name: str
+    kind: str
+    url: str
+    header_names: list[str] | None = Field(description="Null when the present keys cannot decrypt the headers.")
+    grace_seconds: int
+    enabled: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, source: Source, header_names: Sequence[str] | None) -> Self:
+        """The view of a stored source."""
+        fields = {name: getattr(source, name) for name in cls.model_fields if name != "header_names"}
+        return cls.model_validate({**fields, "header_names": header_names})
+
+
+class SourceTest(BaseModel):
+    """The response of a source to the question for one item."""
+
+    model_config = _examples(TEST_RESULT)
+
+    ok: bool = Field(description="Whether the response keeps to the contract.")
+    status_code: int | None
+    duration_ms: int
+    error: str | None = Field(description="What is wrong.")
+    total: int | None
+    watermark: int | None
+    response: str = Field(description="The first KiB of the body.")
+
+
+class Scope(Input):
+    """All files, or those that are named."""
+
+    all: Literal[True] | None = Field(None, description="Compare the whole inventory.")
+    file_ids: list[Uuid] | None = Field(
+        None, min_length=1, max_length=MAX_FILES, description="Ask for these files alone, at once."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.all is None) == (self.file_ids is None):
+            raise PydanticCustomError("check_scope", "Send either `all` or `file_ids`")
+        return self
+
+
+class NewCheck(Input):
+    """What is to be checked."""
+
+    model_config = _examples(WHOLE, NAMED)
+
+    source: Uuid = Field(description="The source's id.")
+    scope: Scope
+    accept_shrink: bool = Field(
+        False, strict=True, description="Believe a listing that lacks more than 5 % (and more than 10) of the files."
+    )
+
+
+class CheckView(BaseModel):
+    """A check and its progress."""
+
+    model_config = _examples(CHECK)
+
+    id: UUID
+    source: UUID
+    state: Literal["running", "complete", "incomplete", "suspect", "cancelled"] = Field(
+        description="Only a `complete` inventory changes findings."
+    )
+    reason: str | None = Field(description="Why it is incomplete or suspect.")
+    position: int | None = Field(description="The check is as of this position; null before it has begun.")
+    compared: int
+    of: int | None = Field(description="Files of the source, or named files; null when unknown.")
+    in_flight: int = Field(description="Files that were not compared, since the source need not know their last event.")
+    counts: dict[str, int] = Field(description="Differences by kind.")
+    started_at: datetime
+    ended_at: datetime | None
+
+    @classmethod
+    def of_check(cls, check: Check) -> Self:
+        """The view of a stored check."""
+        fields = {name: getattr(check, name) for name in cls.model_fields if name not in {"source", "of"}}
+        return cls.model_validate({**fields, "source": check.source_id, "of": check.total})
+
+
+class CheckQuery(BaseModel):
+    """Which checks, newest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Uuid | None = Field(None, description="Only checks of this source.")
+    limit: QueryInteger = Field(10, ge=1, le=100, description="Number of checks to return.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of checks to skip.")
+
+
+class FindingView(BaseModel):
+    """How a source differs from the ledger about one file."""
+
+    model_config = _examples(FINDING)
+
+    id: UUID
+    source: UUID
+    file_id: UUID
+    kind: Kind
+    state: FindingState = Field(
+        description="`suspected` until a look at the file after the grace period confirms it; then `open`."
+    )
+    evidence: dict[str, Any] = Field(description="`expected` by the events and `found` at the source.")
+    first_seen_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None
+    reason: str | None = Field(description="Why an operator accepted it.")
+    message: str = Field(description="The finding as a sentence.")
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        """The view of a stored finding."""
+        fields = {name: getattr(finding, name) for name in cls.model_fields if name not in {"source", "message"}}
+        message = MESSAGES[Kind(finding.kind)]
+        return cls.model_validate({**fields, "source": finding.source_id, "message": message})
+
+
+class FindingQuery(BaseModel):
+    """Which findings, newest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: FindingState | None = Field(None, description="Only findings in this state.")
+    kind: Kind | None = Field(None, description="Only findings of this kind.")
+    source: Uuid | None = Field(None, description="Only findings of this source.")
+    file_id: Uuid | None = Field(None, description="Only findings about this file.")
+    limit: QueryInteger = Field(100, ge=1, le=1000, description="Number of findings to return.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of findings to skip.")
+
+    def wanted(self) -> FindingFilter:
+        """The filter."""
+        return FindingFilter(**self.model_dump(exclude={"limit", "offset"}))
+
+
+class Filter(Input):
+    """Which findings; a member that is left out matches any."""
+
+    state: FindingState | None = None
+    kind: Kind | None = None
+    source: Uuid | None = None
+    file_id: Uuid | None = None
+
+
+class Acceptance(Input):
+    """Why the difference is right as it is."""
+
+    model_config = _examples({"reason": "deleted before the ledger began"})
+
+    reason: Reason = Field(description="Shown with the finding.")
+
+
+class BulkAcceptance(Input):
+    """Which findings to accept, how many they are, and why."""
+
+    model_config = _examples(
+        {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "deleted before the ledger began"}
+    )
+
+    filter: Filter = Field(description="Of the findings that match, the suspected and open ones are accepted.")
+    expected: BodyInteger = Field(ge=0, le=2**53, description="How many they are; nothing is done for another number.")
+    reason: Reason = Field(description="Shown with each finding.")
+
+
+class Accepted(BaseModel):
+    """How many findings were accepted."""
+
+    model_config = _examples({"accepted": 1200})
+
+    accepted: int
+
+
+class SourceVerdict(BaseModel):
+    """What is known of the file at one source."""
+
+    source: UUID
+    verdict: Verdict
+    seen_at: datetime | None
+    evidence: dict[str, Any] | None
+
+
+class FileConsistency(BaseModel):
+    """Whether the sources hold the file as its events say."""
+
+    model_config = _examples(FILE_CONSISTENCY)
+
+    file_id: UUID
+    sources: list[SourceVerdict]
+
+
+def merge_evidence(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The evidence of several findings about one file, as one; None without any."""
+    merged: dict[str, dict[str, Any]] = {"expected": {}, "found": {}}
+    for piece in pieces:
+        for side, values in merged.items():
+            for name, value in piece[side].items():
+                values[name] = values[name] + value if name in {"blocks", "block_count"} & values.keys() else value
+    return merged if pieces else None

@@ -1,0 +1,49 @@
+"""Fixtures of the consistency checks: owners on loopback are allowed."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.config import Settings
+from app.consistency.opening import open_consistency
+from app.database.engine import Database
+from tests.conftest import MakeSettings
+from tests.consistency.owner import Owner, serving
+from tests.consistency.world import ShiftedClock, World
+
+KEY = "an encryption key of the tests that is long enough"
+
+
+@pytest.fixture
+def make_settings(make_settings: MakeSettings) -> MakeSettings:
+    """The settings of the suite, with owners on loopback, and without a pace."""
+
+    def make(**changes: Any) -> Settings:
+        ours = {
+            "webhook_allow_private_addresses": True,
+            "webhook_ports": (0,),
+            "webhook_encryption_keys": KEY,
+            "consistency_files_per_second": 0,
+        }
+        return make_settings(**{**ours, **changes})
+
+    return make
+
+
+@pytest.fixture
+async def owner() -> AsyncIterator[Owner]:
+    """An owner that holds nothing yet, and has seen every event."""
+    async with serving(Owner(watermark=1_000_000)) as owner:
+        yield owner
+
+
+@pytest.fixture
+async def world(make_settings: MakeSettings, database: Database, owner: Owner) -> AsyncIterator[World]:
+    """A ledger and an owner that is a source."""
+    clock = ShiftedClock()
+    async with open_consistency(make_settings(), database, clock) as consistency:
+        world = World(database, consistency, owner, clock)
+        await world.add_source()
+        yield world
+        await consistency.tasks.stop(1)

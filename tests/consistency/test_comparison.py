@@ -1,0 +1,95 @@
+"""What is expected of a file, and how a source differs: pure functions."""
+
+import pytest
+
+from app.consistency.comparison import Block, Expected, Facts, FileEvent, compare, expect, read_blocks
+from app.consistency.models import Kind
+
+SHA = "ab" * 32
+OTHER_SHA = "cd" * 32
+
+
+def event(position: int, event_type: str = "update", **metadata: object) -> FileEvent:
+    return FileEvent(position, event_type, metadata)
+
+
+def test_each_value_comes_from_the_newest_event_that_carries_it() -> None:
+    events = [event(1, "upload", size=1, sha256=SHA.upper()), event(3, name="b"), event(2, size=2)]
+    assert expect(events) == Facts(size=2, sha256=SHA)
+
+
+def test_nothing_from_before_the_last_delete_is_expected() -> None:
+    events = [event(1, "upload", size=1, blocks=["a"]), event(2, "delete", size=5), event(3, "upload", sha256=SHA)]
+    assert expect(events) == Facts(sha256=SHA)
+
+
+@pytest.mark.parametrize("size", ["5", 5.0, True, None, -1, [5], 2**63])
+def test_a_size_of_another_type_is_not_compared(size: object) -> None:
+    assert expect([event(1, "upload", size=7), event(2, size=size)]).size is None
+
+
+def test_blocks_are_ids_or_objects() -> None:
+    blocks = read_blocks(["a", {"id": "b", "size": 2**40, "sha256": SHA.upper()}])
+    assert blocks == {"a": Block(), "b": Block(2**40, SHA)}
+    assert read_blocks([]) == {}
+    wrong: list[object] = [None, {}, "a", [1], [{}], [["a"]]]
+    assert [read_blocks(one) for one in wrong] == [None] * 6
+
+
+def present(**facts: object) -> Expected:
+    return Expected(True, 5, Facts(**facts))  # type: ignore[arg-type]
+
+
+def test_presence() -> None:
+    assert compare(Expected(), None) == {}
+    assert compare(present(), Facts()) == {}
+    assert compare(present(size=1), None) == {Kind.MISSING: {"expected": {"exists": True}, "found": {"exists": False}}}
+    assert compare(Expected(position=5), Facts(size=1)) == {
+        Kind.ORPHANED: {"expected": {"exists": False}, "found": {"exists": True}}
+    }
+
+
+def test_positions() -> None:
+    assert compare(present(), Facts(position=5)) == compare(present(), Facts(position=9)) == {}
+    assert compare(present(), Facts(position=4)) == {
+        Kind.STALE: {"expected": {"position": 5}, "found": {"position": 4}}
+    }
+
+
+def test_values_are_compared_where_both_sides_have_them() -> None:
+    assert compare(present(size=2**40), Facts()) == compare(present(), Facts(size=1, blocks={})) == {}
+    assert compare(present(size=2**40, sha256=SHA), Facts(size=1, sha256=OTHER_SHA)) == {
+        Kind.WRONG_SIZE: {"expected": {"size": 2**40}, "found": {"size": 1}},
+        Kind.WRONG_HASH: {"expected": {"sha256": SHA}, "found": {"sha256": OTHER_SHA}},
+    }
+
+
+def test_blocks_are_grouped_by_file() -> None:
+    ours = {"a": Block(1, SHA), "b": Block(2), "c": Block(), "d": Block()}
+    theirs = {"a": Block(1, OTHER_SHA), "b": Block(3), "e": Block()}
+    assert compare(present(blocks=ours), Facts(blocks=theirs)) == {
+        Kind.MISSING_BLOCK: {
+            "expected": {"blocks": ["c", "d"], "block_count": 2},
+            "found": {"blocks": [], "block_count": 0},
+        },
+        Kind.ORPHANED_BLOCK: {
+            "expected": {"blocks": [], "block_count": 0},
+            "found": {"blocks": ["e"], "block_count": 1},
+        },
+        Kind.WRONG_SIZE: {
+            "expected": {"blocks": [{"id": "b", "size": 2}], "block_count": 1},
+            "found": {"blocks": [{"id": "b", "size": 3}], "block_count": 1},
+        },
+        Kind.WRONG_HASH: {
+            "expected": {"blocks": [{"id": "a", "sha256": SHA}], "block_count": 1},
+            "found": {"blocks": [{"id": "a", "sha256": OTHER_SHA}], "block_count": 1},
+        },
+    }
+
+
+def test_evidence_is_bounded_and_printable() -> None:
+    theirs = {f"{number:05}\x00{'x' * 1000}": Block() for number in range(10_000)}
+    [evidence] = compare(present(blocks={}), Facts(blocks=theirs)).values()
+    assert evidence["found"]["block_count"] == 10_000
+    assert len(evidence["found"]["blocks"]) == 100
+    assert all(len(one) == 256 and one.isprintable() for one in evidence["found"]["blocks"])

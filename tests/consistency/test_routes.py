@@ -1,0 +1,210 @@
+"""Sources, checks, findings and verdicts over HTTP, on both databases."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.main import create_app
+from tests.conftest import MakeSettings
+from tests.consistency.owner import Owner
+from tests.support.application import serve_in_process
+from tests.support.tokens import TokenFactory
+
+
+async def add_source(client: httpx.AsyncClient, owner: Owner, **changes: Any) -> dict[str, Any]:
+    new = {"name": "owner", "kind": "contract", "url": owner.url, "grace_seconds": 0, **changes}
+    response = await client.post("/consistency/sources", json=new)
+    assert response.status_code == 201, response.text
+    body: dict[str, Any] = response.json()
+    assert response.headers["Location"] == f"/consistency/sources/{body['id']}"
+    return body
+
+
+async def run_check(client: httpx.AsyncClient, source: str, **changes: Any) -> dict[str, Any]:
+    response = await client.post("/consistency/checks", json={"source": source, "scope": {"all": True}, **changes})
+    assert response.status_code == 202, response.text
+    path = response.headers["Location"]
+    body: dict[str, Any] = response.json()
+    while body["state"] == "running":
+        await asyncio.sleep(0.02)
+        body = (await client.get(path)).json()
+    return body
+
+
+async def test_a_source_is_created_changed_tested_and_deleted(client: httpx.AsyncClient, owner: Owner) -> None:
+    source = await add_source(client, owner, headers={"Authorization": "Bearer x", "X-Other": "y"})
+    assert source["header_names"] == ["Authorization", "X-Other"]
+    assert source["enabled"] is True
+    path = f"/consistency/sources/{source['id']}"
+    assert (await client.get("/consistency/sources")).json() == [source]
+    changed = await client.patch(path, json={"headers": {"x-other": None}, "grace_seconds": 600, "enabled": False})
+    assert changed.json() == {**source, "header_names": ["Authorization"], "grace_seconds": 600, "enabled": False}
+    assert (await client.get(path)).json() == changed.json()
+    disabled = await client.post("/consistency/checks", json={"source": source["id"], "scope": {"all": True}})
+    assert (disabled.status_code, disabled.json()["type"]) == (409, "urn:sync-service:problem:source-disabled")
+    owner.put(uuid4())
+    owner.total = 1
+    tested = (await client.post(f"{path}/test")).json()
+    assert (tested["ok"], tested["status_code"], tested["total"], tested["watermark"]) == (True, 200, 1, 1_000_000)
+    assert "Bearer x" in owner.headers[-1]
+    owner.meddle = lambda _path, _reply: (401, b"go away")
+    tested = (await client.post(f"{path}/test")).json()
+    assert (tested["ok"], tested["error"], tested["response"]) == (
+        False,
+        "The source responds with status 401.",
+        "go away",
+    )
+    assert (await client.delete(path)).status_code == 204
+    assert (await client.get(path)).status_code == (await client.delete(path)).status_code == 404
+
+
+async def test_there_are_at_most_twenty_sources(client: httpx.AsyncClient, owner: Owner) -> None:
+    for _ in range(20):
+        await add_source(client, owner)
+    response = await client.post("/consistency/sources", json={"name": "x", "kind": "contract", "url": owner.url})
+    assert (response.status_code, response.json()["type"]) == (409, "urn:sync-service:problem:too-many-sources")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("changes", "location"),
+    [
+        ({"url": "ftp://example.com"}, ["body", "url"]),
+        ({"url": "http://user:secret@example.com"}, ["body", "url"]),
+        ({"url": "http://example.com/?a=b"}, ["body", "url"]),
+        ({"kind": "cloud"}, ["body", "kind"]),
+        ({"grace_seconds": -1}, ["body", "grace_seconds"]),
+        ({"headers": {"host": "x"}}, ["body", "headers"]),
+        ({"enabled": "yes"}, ["body", "enabled"]),
+        ({"surprise": 1}, ["body", "surprise"]),
+    ],
+)
+async def test_wrong_sources(client: httpx.AsyncClient, changes: dict[str, Any], location: Sequence[str]) -> None:
+    new = {"name": "owner", "kind": "contract", "url": "http://127.0.0.1:1", **changes}
+    response = await client.post("/consistency/sources", json=new)
+    assert (response.status_code, response.json()["errors"][0]["loc"]) == (422, location)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"scope": {"all": True}},
+        {"source": str(uuid4()), "scope": {}},
+        {"source": str(uuid4()), "scope": {"all": False}},
+        {"source": str(uuid4()), "scope": {"all": True, "file_ids": [str(uuid4())]}},
+        {"source": str(uuid4()), "scope": {"file_ids": []}},
+        {"source": str(uuid4()), "scope": {"file_ids": ["42"]}},
+        {"source": str(uuid4()), "scope": {"all": True}, "deep": "1/7"},
+    ],
+)
+async def test_wrong_checks(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    assert (await client.post("/consistency/checks", json=body)).status_code == 422
+
+
+async def test_a_check_its_findings_and_their_acceptance(client: httpx.AsyncClient, owner: Owner) -> None:
+    owner.put(*(files := sorted(uuid4() for _ in range(5))))
+    source = (await add_source(client, owner, grace_seconds=3600))["id"]
+    check = await run_check(client, source)
+    assert (check["state"], check["compared"], check["counts"], check["of"]) == ("complete", 5, {"orphaned": 5}, None)
+    assert (await client.get("/consistency/checks")).json() == [check]
+    assert (await client.post(f"/consistency/checks/{check['id']}/cancel")).status_code == 409
+    page = await client.get("/consistency/findings?limit=2&kind=orphaned&state=suspected")
+    assert len(page.json()) == 2
+    following = await client.get(page.url.join(page.links["next"]["url"]))
+    assert {one["file_id"] for one in page.json()}.isdisjoint(one["file_id"] for one in following.json())
+    [finding] = (await client.get(f"/consistency/findings?file_id={files[0]}")).json()
+    assert finding == {
+        **finding,
+        "source": source,
+        "file_id": str(files[0]),
+        "kind": "orphaned",
+        "state": "suspected",
+        "evidence": {"expected": {"exists": False}, "found": {"exists": True}},
+        "resolved_at": None,
+        "reason": None,
+        "message": "The source holds the file, but by its events it does not exist.",
+    }
+    path = f"/consistency/findings/{finding['id']}/accept"
+    accepted = await client.post(path, json={"reason": "older than the ledger"})
+    assert (accepted.status_code, accepted.json()) == (
+        200,
+        {**finding, "state": "accepted", "reason": "older than the ledger"},
+    )
+    assert (await client.post(path, json={"reason": "again"})).status_code == 409
+    bulk = {"filter": {"kind": "orphaned", "source": source}, "expected": 5, "reason": "old"}
+    refused = await client.post("/consistency/findings/accept", json=bulk)
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:sync-service:problem:other-count")
+    assert len((await client.get("/consistency/findings?state=suspected")).json()) == 4
+    done = await client.post("/consistency/findings/accept", json={**bulk, "expected": 4})
+    assert (done.status_code, done.json()) == (200, {"accepted": 4})
+    assert (await client.get(f"/files/{files[0]}/consistency")).json() == {
+        "file_id": str(files[0]),
+        "sources": [
+            {
+                "source": source,
+                "verdict": "inconsistent",
+                "seen_at": finding["last_seen_at"],
+                "evidence": finding["evidence"],
+            }
+        ],
+    }
+    owner.files.clear()
+    await run_check(client, source)
+    assert {one["state"] for one in (await client.get("/consistency/findings")).json()} == {"resolved"}
+
+
+async def test_findings_as_csv(client: httpx.AsyncClient, owner: Owner) -> None:
+    owner.put(uuid4(), uuid4())
+    await run_check(client, (await add_source(client, owner))["id"])
+    response = await client.get("/consistency/findings?limit=1", headers={"Accept": "text/csv"})
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "next" in response.links
+    [row] = csv.DictReader(io.StringIO(response.text))
+    assert (row["kind"], row["expected"], row["found"]) == ("orphaned", '{"exists": false}', '{"exists": true}')
+
+
+async def test_refresh_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
+    assert (await client.get(f"/files/{uuid4()}/consistency")).status_code == 404
+    assert (await client.get(f"/files/{uuid4()}/consistency?refresh=true")).status_code == 404
+    await add_source(client, owner)
+    event = {"file_id": str(file_id := uuid4()), "event_type": "upload"}
+    await client.post("/sync-events", json=event)
+    [found] = (await client.get(f"/files/{file_id}/consistency?refresh=true")).json()["sources"]
+    assert found["verdict"] == "in_flight"
+
+
+async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFactory) -> None:
+    source = (await add_source(client, owner))["id"]
+    client.headers["Authorization"] = f"Bearer {tokens.token(scope='read:sync')}"
+    for path in ("sources", f"sources/{source}", "checks", "findings"):
+        assert (await client.get(f"/consistency/{path}")).status_code == 200
+    some = uuid4()
+    for method, path, body in (
+        ("POST", "sources", {"name": "x", "kind": "contract", "url": owner.url}),
+        ("PATCH", f"sources/{source}", {"name": "x"}),
+        ("DELETE", f"sources/{source}", None),
+        ("POST", f"sources/{source}/test", None),
+        ("POST", "checks", {"source": source, "scope": {"all": True}}),
+        ("POST", f"checks/{some}/cancel", None),
+        ("POST", f"findings/{some}/accept", {"reason": "x"}),
+        ("POST", "findings/accept", {"filter": {}, "expected": 0, "reason": "x"}),
+    ):
+        response = await client.request(method, f"/consistency/{path}", json=body)
+        assert response.status_code == 403, path
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_private_addresses_need_the_setting(make_settings: MakeSettings, tokens: TokenFactory) -> None:
+    settings = make_settings(webhook_allow_private_addresses=False)
+    async with serve_in_process(create_app(settings)) as client:
+        client.headers["Authorization"] = f"Bearer {tokens.token(scope='admin:sync')}"
+        new = {"name": "x", "kind": "contract", "url": "http://169.254.169.254"}
+        response = await client.post("/consistency/sources", json=new)
+        assert (response.status_code, response.json()["errors"][0]["type"]) == (422, "url_refused")

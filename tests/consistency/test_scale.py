@@ -1,0 +1,124 @@
+"""Owners that follow behind, many files, and a process that is killed."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import insert
+
+from app.consistency.models import CheckState
+from app.files.models import FileState
+from tests.consistency.conftest import KEY
+from tests.consistency.owner import Owner, Reply
+from tests.consistency.world import World
+from tests.events.support import add_events
+from tests.support.process import ServiceProcess
+from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
+
+FILES = 100_000
+MEBIBYTE = 2**20
+
+
+async def test_an_owner_that_follows_behind_is_never_wrong(world: World) -> None:
+    random = Random(7)  # noqa: S311 - the same in every run
+    applied: list[tuple[UUID, str]] = []
+    recorded: list[tuple[UUID, str]] = []
+    files = [uuid4() for _ in range(40)]
+    for _ in range(5):
+        events = [(random.choice(files), random.choice(["upload", "update", "delete"])) for _ in range(120)]
+        recorded += events
+        await world.append(*((*event, None) for event in events))
+        await world.sweep()
+        late = len(recorded) - random.randrange(1, 100)
+        for position, (file_id, event_type) in enumerate(recorded[len(applied) : late], len(applied) + 1):
+            if event_type == "delete":
+                world.owner.files.pop(file_id, None)
+            else:
+                world.owner.put(file_id, position=position)
+        applied, world.owner.watermark = recorded[:late], late
+        check = await world.check()
+        assert (check.state, check.position, check.counts) == (CheckState.COMPLETE, late, {})
+        await world.age()
+    assert await world.findings() == []
+
+
+class Numbered(Owner):
+    """It holds the files 1 to `FILES`, and makes its pages as they are asked for."""
+
+    def respond(self, path: str) -> Reply:
+        after = UUID(path.partition("after=")[2].partition("&")[0]).int if "after=" in path else 0
+        last = min(after + 1000, FILES)
+        items = [{"file_id": str(UUID(int=number)), "size": number} for number in range(after + 1, last + 1)]
+        following = str(UUID(int=last)) if last < FILES else None
+        return 200, json.dumps({"items": items, "next": following, "total": FILES}).encode()
+
+
+def resident_peak_bytes(*, reset: bool = False) -> int:
+    """The most memory that this process had; with `reset`, what it has now, from where the peak is counted again."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    [kibibytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kibibytes) * 1024
+
+
+@pytest.mark.load
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_memory_does_not_grow_with_the_files(world: World) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    row = {"revision": 1, "last_event_id": UUID(int=1), "last_event_type": "upload", "last_position": 1}
+    await add_events(world.database, (UUID(int=1), "upload"))
+    async with world.database.transaction() as session:
+        for start in range(1, FILES + 1, 10_000):
+            numbers = range(start, start + 10_000)
+            await session.execute(
+                insert(FileState), [{**row, "file_id": UUID(int=one), "updated_at": now} for one in numbers]
+            )
+    await world.sweep()
+    world.owner.respond = Numbered().respond  # type: ignore[method-assign]
+    before = resident_peak_bytes(reset=True)
+    check = await world.check()
+    assert (check.state, check.compared, check.counts) == (CheckState.COMPLETE, FILES, {})
+    assert resident_peak_bytes() - before < 32 * MEBIBYTE
+
+
+@pytest.mark.slow
+async def test_a_check_outlives_the_process_that_runs_it(
+    start_service: Callable[..., ServiceProcess], tokens: TokenFactory, owner: Owner
+) -> None:
+    owner.put(*(uuid4() for _ in range(400)))
+    owner.page_items, owner.total = 20, 400
+    settings = {
+        "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
+        "WEBHOOK_PORTS": "0",
+        "WEBHOOK_ENCRYPTION_KEYS": KEY,
+        "WEBHOOK_LEASE": "1",
+        "CONSISTENCY_FILES_PER_SECOND": "400",
+    }
+    headers = {"Authorization": f"Bearer {tokens.token(scope='admin:sync read:sync')}"}
+    first = start_service(**settings)
+    async with httpx.AsyncClient(base_url=first.url, headers=headers) as client:
+        source = await client.post("/consistency/sources", json={"name": "a", "kind": "contract", "url": owner.url})
+        check = await client.post("/consistency/checks", json={"source": source.json()["id"], "scope": {"all": True}})
+        path = check.headers["Location"]
+        await until(lambda: len(owner.paths) > 5)
+    first.kill()
+    asked = len(owner.paths)
+    second = start_service(**settings)
+    async with httpx.AsyncClient(base_url=second.url, headers=headers) as client:
+
+        async def is_complete() -> bool:
+            return bool((await client.get(path)).json()["state"] == "complete")
+
+        await until(is_complete)
+        body = (await client.get(path)).json()
+        assert (body["compared"], body["of"], body["counts"]) == (400, 400, {"orphaned": 400})
+        assert len((await client.get("/consistency/findings?limit=1000")).json()) == 400
+    assert "after=" in owner.paths[asked], "it went on at the cursor"
+    assert sum("limit=1000" in path for path in owner.paths) <= 21

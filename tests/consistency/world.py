@@ -1,0 +1,112 @@
+"""A ledger, an owner and the consistency checks between them, with a clock that a test moves."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.consistency.check_repository import CheckRepository
+from app.consistency.finding_repository import FindingFilter, FindingRepository
+from app.consistency.models import Check, Finding
+from app.consistency.opening import Consistency
+from app.consistency.schemas import NewCheck, NewSource
+from app.database.engine import Database
+from app.files.repository import FileStateHandler
+from app.sweep.sweeper import Sweeper
+from tests.consistency.owner import Owner
+from tests.events.support import open_ledger, record
+
+GRACE = 300
+
+
+@dataclass
+class ShiftedClock:
+    """The time, moved ahead by a test."""
+
+    ahead: timedelta = timedelta(0)
+
+    async def __call__(self, _session: AsyncSession) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+
+
+@dataclass
+class World:
+    """The parts."""
+
+    database: Database
+    consistency: Consistency
+    owner: Owner
+    clock: ShiftedClock
+    source: UUID = field(default_factory=uuid4)
+
+    async def add_source(self, **changes: Any) -> UUID:
+        new = {"name": "owner", "kind": "contract", "url": self.owner.url, "grace_seconds": GRACE, **changes}
+        self.source = (await self.consistency.service.create_source(NewSource.model_validate(new))).id
+        return self.source
+
+    async def append(self, *events: tuple[UUID, str, dict[str, Any] | None]) -> None:
+        """Record events without processing them."""
+        records = [
+            record(file_id=file_id, event_type=type_, metadata=None if data is None else json.dumps(data))
+            for file_id, type_, data in events
+        ]
+        for start in range(0, len(records), 500):
+            await open_ledger(self.database).append(records[start : start + 500])
+
+    async def sweep(self) -> None:
+        """Process them."""
+        await Sweeper(
+            self.database,
+            [FileStateHandler()],
+            batch_size=1000,
+            max_attempts=1,
+            retry_interval=timedelta(seconds=1),
+        ).run_once()
+
+    async def upload(self, *file_ids: UUID, **metadata: Any) -> None:
+        await self.append(*((one, "upload", metadata or None) for one in file_ids))
+        await self.sweep()
+
+    async def delete(self, *file_ids: UUID) -> None:
+        await self.append(*((one, "delete", None) for one in file_ids))
+        await self.sweep()
+
+    async def run(self) -> None:
+        """Let the background do what is due."""
+        await self.consistency.tasks.run_once()
+        await self.consistency.tasks.settle()
+
+    async def begin(self, *file_ids: UUID, **changes: Any) -> UUID:
+        scope = {"file_ids": [str(one) for one in file_ids]} if file_ids else {"all": True}
+        new = NewCheck.model_validate({"source": str(self.source), "scope": scope, **changes})
+        return (await self.consistency.service.create_check(new)).id
+
+    async def check(self, *file_ids: UUID, **changes: Any) -> Check:
+        """Run a check of the source, or of named files, to its end."""
+        check_id = await self.begin(*file_ids, **changes)
+        await self.run()
+        return await self.read_check(check_id)
+
+    async def read_check(self, check_id: UUID) -> Check:
+        async with self.database.read() as session:
+            return await CheckRepository(session).get(check_id)
+
+    async def findings(self, **wanted: Any) -> list[Finding]:
+        async with self.database.read() as session:
+            repository = FindingRepository(session)
+            return list(await repository.list_newest(FindingFilter(**wanted), limit=10_000, offset=0))
+
+    async def states(self) -> dict[tuple[UUID, str], str]:
+        """The state of the newest finding of each file and kind."""
+        return {(one.file_id, one.kind): one.state for one in reversed(await self.findings())}
+
+    async def age(self, seconds: float = GRACE + 1) -> None:
+        """Let time pass, and let the background do what is due then."""
+        self.clock.advance(seconds)
+        await self.run()
