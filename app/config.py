@@ -11,10 +11,13 @@ from app.setting_types import (
     PLACEHOLDERS,
     Algorithms,
     Database,
+    Delay,
     Host,
+    Interval,
     Networks,
     Origins,
     Ports,
+    Rate,
     RootPath,
     Seconds,
     Secret,
@@ -70,11 +73,8 @@ class Settings(BaseSettings):
     max_concurrent_requests: int = Field(
         400, ge=1, le=100_000, description="Requests under way at once per process; more get 429 or 503"
     )
-    rate_limit_per_second: float = Field(
+    rate_limit_per_second: Rate = Field(
         2000,
-        ge=0,
-        le=1_000_000,
-        allow_inf_nan=False,
         description="Requests per second that one token subject may send to one process; more get 429; 0: no limit",
     )
     rate_limit_burst: int = Field(
@@ -167,9 +167,7 @@ class Settings(BaseSettings):
     webhook_max_subscriptions: int = Field(
         100, ge=0, le=10_000, description="Maximum number of subscriptions; a further one gets 409"
     )
-    webhook_timeout: Seconds = Field(
-        15, description="Seconds an attempt may take, from connecting to the end of the response"
-    )
+    webhook_timeout: Seconds = Field(15, description="Seconds an attempt may take, to the end of the response")
     webhook_concurrency: int = Field(
         100,
         ge=1,
@@ -204,9 +202,7 @@ class Settings(BaseSettings):
     )
     consistency_concurrency: int = Field(8, ge=1, le=1000, description="Looks at files of a source at once per process")
     consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
-    consistency_full_interval: float = Field(
-        0, ge=0, le=31_536_000, allow_inf_nan=False, description="Seconds between checks of a whole source; 0: none"
-    )
+    consistency_full_interval: Interval = Field(0, description="Seconds between checks of a whole source; 0: none")
 
     # Server
     server_host: str = Field(
@@ -240,11 +236,8 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: json in production, text in development"
     )
-    shutdown_delay: float = Field(
+    shutdown_delay: Delay = Field(
         0,
-        ge=0,
-        le=3600,
-        allow_inf_nan=False,
         description="Seconds between SIGTERM, which turns /health/ready red, and the closing of the listening socket",
     )
     shutdown_request_timeout: int = Field(

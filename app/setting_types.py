@@ -90,6 +90,9 @@ def explain(error: ValidationError) -> list[str]:
     ]
 
 
+Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]  # in seconds
+Interval = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]  # in seconds
+Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 # At least a millisecond: databases count in those, and none of them would mean no limit at all.
 Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_networks)]

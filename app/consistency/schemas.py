@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.consistency.check_repository import MAX_GRACE
@@ -21,7 +21,7 @@ from app.consistency.examples import (
 )
 from app.consistency.finding_repository import FindingFilter
 from app.consistency.models import Check, Finding, FindingState, Kind, Source, Verdict
-from app.http.types import BodyInteger, Input, QueryInteger, Uuid
+from app.http.types import BodyInteger, Input, QueryInteger, Uuid, number_not_text
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
 
 MAX_FILES = 1000
@@ -40,7 +40,7 @@ MESSAGES = {
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Grace = Annotated[BodyInteger, Field(ge=0, le=_MAX_GRACE_SECONDS)]
+Grace = Annotated[int, Field(ge=0, le=_MAX_GRACE_SECONDS), BeforeValidator(number_not_text)]
 
 
 def _examples(*examples: JsonValue) -> ConfigDict:

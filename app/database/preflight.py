@@ -25,6 +25,11 @@ NEEDED_RIGHTS: dict[str, tuple[str, ...]] = {
     "deliveries": _EVERYTHING,
     "full_lanes": _EVERYTHING,
     "delivery_attempts": ("SELECT", "INSERT", "DELETE"),
+    "consistency_sources": _EVERYTHING,
+    "consistency_checks": _EVERYTHING,
+    "consistency_differences": _EVERYTHING,
+    "consistency_file_checks": _EVERYTHING,
+    "consistency_findings": _EVERYTHING,
 }
 FSYNC_OFF = "PostgreSQL has fsync = off, so an event it confirmed could be lost: turn it on"
 _ENCODING = "UTF8"

@@ -18,7 +18,7 @@ from sqlalchemy import Row
 
 from app.events.group import encode_metadata
 from app.events.models import Anomaly, EventType, SyncEvent
-from app.http.types import Input, QueryBoolean, QueryInteger, QueryTimestamp, Uuid
+from app.http.types import Input, QueryBoolean, QueryInteger, QueryPosition, QueryTimestamp, RowId, Uuid
 
 EVENT_ID = "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d"
 FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
@@ -79,7 +79,6 @@ METADATA_MAX_LEVELS = 32
 BATCH_MAX_EVENTS = 1000
 PAGE_MAX_EVENTS = 1000
 MAX_OFFSET = 2**53
-MAX_POSITION = 2**63 - 1
 
 
 def _encode(metadata: Any) -> str:
@@ -237,17 +236,13 @@ class PageQuery(BaseModel):
 class HistoryQuery(PageQuery):
     """Which events of a file, oldest first."""
 
-    after_position: QueryInteger | None = Field(
-        None, ge=0, le=MAX_POSITION, description="Only events above this position, as `Link` has it."
-    )
+    after_position: QueryPosition | None = Field(None, description="Only events above this position, as `Link` has it.")
 
 
 class EventQuery(PageQuery):
     """Which events, newest first."""
 
-    before_position: QueryInteger | None = Field(
-        None, ge=1, le=MAX_POSITION, description="Only events below this position, as `Link` has it."
-    )
+    before_position: RowId | None = Field(None, description="Only events below this position, as `Link` has it.")
     event_type: EventType | None = Field(None, description="Only events of this type.")
     processed: QueryBoolean | None = Field(None, description="Only events that are, or are not yet, processed.")
     file_id: Uuid | None = Field(None, description="Only events of this file.")

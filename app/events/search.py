@@ -25,7 +25,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import greatest_of, least_of
 from app.events.models import RetryState, SweepCursor, SyncEvent, head_position
-from app.events.schemas import MAX_POSITION
+from app.http.types import MAX_POSITION
 
 PENDING = "pending"
 Position = int | ColumnElement[int]

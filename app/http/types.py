@@ -19,6 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from app.errors import is_harmless_name
 
+MAX_POSITION = 2**63 - 1
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _OTHER_UUID = re.compile(rf"[0-9a-fA-F]{{32}}|\{{{_UUID.pattern}\}}|[uU][rR][nN]:[uU][uU][iI][dD]:{_UUID.pattern}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -109,4 +111,6 @@ QueryInteger = Annotated[int, BeforeValidator(_plain_integer)]
 QueryTimestamp = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 BodyInteger = Annotated[int, BeforeValidator(number_not_text)]
 BodyTimestamp = Annotated[QueryTimestamp, BeforeValidator(_text)]
-RowId = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_plain_integer)]
+# The bounds come first, or the document would not show them.
+QueryPosition = Annotated[int, Field(ge=0, le=MAX_POSITION), BeforeValidator(_plain_integer)]
+RowId = Annotated[int, Field(ge=1, le=MAX_POSITION), BeforeValidator(_plain_integer)]

@@ -33,7 +33,16 @@ METADATA = (
     | st.integers(30, 34).map(nested)
     | st.integers(16_370, 16_390).map(lambda size: {"a": "x" * size})
 )
-FILE = st.uuids().map(str) | st.uuids().map(lambda one: str(one).upper()) | st.uuids().map(lambda one: one.hex)
+HEXADECIMAL = set("0123456789abcdefABCDEF")
+FILE = (
+    st.uuids().map(str)
+    | st.uuids().map(lambda one: str(one).upper())
+    | st.uuids().flatmap(
+        lambda one: st.sampled_from(
+            [one.hex, one.urn, f"{{{one}}}", f"{{{one.hex}}}", f"urn:uuid:{one.hex}", f" {one}"]
+        )
+    )
+)
 TYPE = st.sampled_from(["upload", "update", "delete"])
 KEY = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x80), max_size=4) | st.sampled_from(
     ["k" * 255, "k" * 256]
@@ -84,9 +93,15 @@ def depth(value: Any) -> int:
 
 
 def is_uuid(value: Any) -> bool:
-    if not isinstance(value, str) or [len(part) for part in value.split("-")] != [8, 4, 4, 4, 12]:
+    if not isinstance(value, str):
         return False
-    return set(value) <= set("0123456789abcdefABCDEF-")
+    if value[:9].lower() == "urn:uuid:":
+        value = value[9:]
+    elif value[:1] == "{" and value[-1:] == "}":
+        value = value[1:-1]
+    elif len(value) == 32:
+        return set(value) <= HEXADECIMAL
+    return [len(part) for part in value.split("-")] == [8, 4, 4, 4, 12] and set(value) <= HEXADECIMAL | {"-"}
 
 
 def is_metadata(value: Any) -> bool:

@@ -32,7 +32,10 @@ async def test_a_missing_scope_is_told_before_the_body_is_read(
     [
         (
             "/sync-events",
-            "there are: anomaly, created_after, created_before, event_type, file_id, limit, offset, processed, state",
+            (
+                "there are: anomaly, before_position, created_after, created_before, event_type, file_id, limit, "
+                "offset, processed, state"
+            ),
         ),
         ("/changes", "there are: cursor, event_type, file_id, limit, wait"),
         (f"/sync-events/{UNKNOWN_ID}", "there is none here"),

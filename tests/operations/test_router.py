@@ -89,8 +89,13 @@ async def test_health_is_503_while_the_database_is_away(
 
     async def rename(old: str, new: str) -> None:
         cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{old}'"  # noqa: S608 - our own names
-        await asyncio.to_thread(postgres.sql, cut)
-        await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {old} RENAME TO {new}")
+        for statement in (
+            f"ALTER DATABASE {old} ALLOW_CONNECTIONS false",  # or the service would be back before it is renamed
+            cut,
+            f"ALTER DATABASE {old} RENAME TO {new}",
+            f"ALTER DATABASE {new} ALLOW_CONNECTIONS true",
+        ):
+            await asyncio.to_thread(postgres.sql, statement)
 
     await rename(name, f"{name}_away")
     started = time.monotonic()

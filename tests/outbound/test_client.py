@@ -303,7 +303,7 @@ async def test_the_start_of_the_body_is_safe_to_print(sender: OutboundClient) ->
         ("1.5", None),
         ("soon", None),
         ("", None),
-        ("9" * 400, None),
+        ("9" * 400, 1e9),
         ("Thu, 99 Jan 2026 10:31:30 GMT", None),
         ("\xb2", None),
     ],

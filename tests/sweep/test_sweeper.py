@@ -156,7 +156,7 @@ async def test_a_statement_that_takes_too_long_costs_its_own_event_alone(
             if any(event.id in self.failing for event in await SweepRepository(session).list_at(positions)):
                 await session.execute(text("SELECT pg_sleep(5)"))
 
-    database = Database(make_settings(database_statement_timeout=0.1))
+    database = Database(make_settings(database_statement_timeout=0.5))
     ids = await add_events(database, *((uuid4(), "upload") for _ in range(6)))
     sweeper = make_sweeper(database, Slow(ids[1]), batch_size=4)
     for _ in range(20):

@@ -1,0 +1,43 @@
+"""What the lifespan makes for the requests: `request.state`."""
+
+from typing import TypedDict
+
+from app.auth.dependencies import TokenVerifier
+from app.auth.route import RateLimiter
+from app.changes.service import ChangeService
+from app.config import Settings
+from app.consistency.opening import Consistency
+from app.database.engine import Database
+from app.deliveries.service import DeliveryService
+from app.events.event_reader import EventReader
+from app.events.ledger import Ledger
+from app.files.schemas import DeliveryProgress
+from app.http.body import LargeBodies
+from app.http.connection import ConnectionLimit
+from app.http.pages import PageMemory
+from app.metrics import Metrics
+from app.operations.health import HealthMonitor
+from app.operations.metrics import MetricsExporter
+from app.subscriptions.service import SubscriptionService
+
+
+class State(TypedDict):
+    """What every request finds on `request.state`."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    event_reader: EventReader
+    changes: ChangeService
+    verifier: TokenVerifier
+    rate_limiter: RateLimiter | None
+    large_bodies: LargeBodies
+    page_memory: PageMemory
+    connection_limit: ConnectionLimit
+    metrics: Metrics
+    monitor: HealthMonitor
+    exporter: MetricsExporter
+    subscriptions: SubscriptionService
+    deliveries: DeliveryService
+    delivery_progress: DeliveryProgress
+    consistency: Consistency
