@@ -21,7 +21,6 @@ MAX_RESPONSE_BYTES = 65_536
 CONNECT_SECONDS = 5.0  # for one of several addresses, before the next one is tried
 MAX_LOOKUPS = 32
 LOOKUP_SECONDS = 1.0  # a lookup that takes longer no longer counts among those
-
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 
@@ -37,14 +36,13 @@ class Connector(httpcore.AsyncNetworkBackend):
     """Opens connections for httpcore.
 
     `resolve` returns the IP addresses of a name. All of them are checked, since an attacker's name server may mix
-    public with private ones. They are not looked up again, so it cannot change its response (DNS rebinding).
+    public with private ones. They are not looked up again, so it cannot change its response (DNS rebinding). A response
+    has at most `limit` bytes.
     """
 
-    def __init__(
-        self, policy: AddressPolicy, resolve: Resolve | None = None, max_response_bytes: int = MAX_RESPONSE_BYTES
-    ) -> None:
+    def __init__(self, policy: AddressPolicy, resolve: Resolve | None = None, limit: int = MAX_RESPONSE_BYTES) -> None:
         self._policy = policy
-        self._max_response_bytes = max_response_bytes
+        self._max_response_bytes = limit
         self._lookups = Lookups()
         self._resolve = resolve or self._lookups.resolve
         self._backend = httpcore.AnyIOBackend()
