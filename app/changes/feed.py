@@ -20,7 +20,7 @@ from app.changes.cursor import (
 )
 from app.changes.repository import ChangeRepository, FeedHead
 from app.database.engine import Database
-from app.http.pages import PageMemory
+from app.http.pages import PAGE_BYTES, PageMemory
 
 LATEST = "latest"
 
@@ -98,7 +98,7 @@ class ChangeFeed:
         parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
-            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes())
+            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes(PAGE_BYTES))
             head = await repository.get_head(_position(parsed))
             return await _read_page(
                 repository, head, self._resolve_cursor(head, parsed, change_filter), change_filter, limit
@@ -108,7 +108,7 @@ class ChangeFeed:
         """The page of at most `limit` changes after `start`, for a long-lived request."""
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
-            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes())
+            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes(PAGE_BYTES))
             head = await repository.get_head(start.position)
             if start.cursors.ledger_id != head.ledger_id:
                 raise CursorOfOtherLedger

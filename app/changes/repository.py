@@ -12,7 +12,7 @@ from app.database.types import database_now, least_of, most_octets_of, octets_of
 from app.events.listing import EVENT_JSON, OTHER_BYTES
 from app.events.models import LedgerIdentity, SyncEvent, head_position
 from app.events.schemas import METADATA_MAX_BYTES
-from app.http.pages import SLICE_BYTES
+from app.http.pages import PAGE_BYTES
 
 WINDOW_POSITIONS = 10_000  # examined for one page when the filter's types may be rare
 WINDOW_FILE_EVENTS = 1000  # examined for one page of one file, with types
@@ -55,7 +55,7 @@ class ChangeRepository:
     With `through` the feed ends at this position (`DurableWatermark`). A read ends early at about `max_bytes` of JSON.
     """
 
-    def __init__(self, session: AsyncSession, through: int | None = None, *, max_bytes: int = SLICE_BYTES) -> None:
+    def __init__(self, session: AsyncSession, through: int | None = None, *, max_bytes: int = PAGE_BYTES) -> None:
         self._session = session
         self._through = through
         self._max_bytes = max_bytes

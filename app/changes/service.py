@@ -15,7 +15,7 @@ from app.concurrency.fair_semaphore import FairSemaphore, caller
 from app.config import Settings
 from app.database.engine import Database
 from app.errors import Unavailable
-from app.http.pages import PageMemory
+from app.http.pages import PAGE_BYTES, PageMemory
 from app.metrics import ChangeMetrics
 
 
@@ -133,7 +133,7 @@ async def wait_for_page(
         start, known_breaks, breaks = page.end, breaks, tail.breaks
         known = (
             broadcast.page_after(
-                start, change_filter, after=first.after, limit=limit, max_bytes=feed.memory.slice_bytes()
+                start, change_filter, after=first.after, limit=limit, max_bytes=feed.memory.slice_bytes(PAGE_BYTES)
             )
             if breaks == known_breaks
             else None

@@ -11,7 +11,7 @@ from app.changes.service import wait_for_page
 from app.changes.stream import Broadcast
 from app.changes.tail import Tail
 from app.database.engine import Database
-from app.http.pages import SLICE_BYTES
+from app.http.pages import PAGE_BYTES
 from app.main import create_app
 from tests.changes.support import FILE, fill, get_page, positions
 from tests.conftest import MakeSettings
@@ -130,7 +130,7 @@ async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(dat
         await open_ledger(database).append(long)
         one, same, short = await asyncio.gather(*waiting)
         size = sum(len(change.json) for change in one.changes)
-        assert SLICE_BYTES <= size < SLICE_BYTES + 17_000
+        assert PAGE_BYTES <= size < PAGE_BYTES + 17_000
         assert (one.end.position, one.head, one.has_more) == (len(one.changes), 100, True)
         assert one.encode() is same.encode()
         assert [change.position for change in short.changes] == [1, 2]

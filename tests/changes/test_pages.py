@@ -11,7 +11,7 @@ from sqlalchemy import delete, text, update
 from app.changes import repository
 from app.database.engine import Database
 from app.events.models import LedgerHead, SyncEvent
-from app.http.pages import SLICE_BYTES
+from app.http.pages import PAGE_BYTES
 from tests.changes.support import FILE, fill, follow_pages, get_page, positions
 
 
@@ -101,8 +101,8 @@ async def test_a_page_of_long_events_is_short(client: httpx.AsyncClient, databas
         pages = await follow_pages(client, **wanted, limit=1000)
         assert positions(pages) == list(range(11, 311) if "file_id" in wanted else range(1, 321))
         sizes = [len(json.dumps(page)) for page in pages]
-        assert max(sizes) < SLICE_BYTES * 1.1
-        assert sorted(sizes)[-4] > SLICE_BYTES * 0.9
+        assert max(sizes) < PAGE_BYTES * 1.1
+        assert sorted(sizes)[-4] > PAGE_BYTES * 0.9
 
 
 async def test_each_unusable_cursor_has_its_own_problem(client: httpx.AsyncClient, database: Database) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.database.engine import Database
 from app.http import pages
-from app.http.pages import LEAST_SLICE_BYTES, SENT_BYTES, SLICE_BYTES, PageMemory
+from app.http.pages import LEAST_SLICE_BYTES, PAGE_BYTES, SENT_BYTES, SLICE_BYTES, PageMemory
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
@@ -71,8 +71,8 @@ async def test_a_page_of_the_feed_ends_early_and_its_cursor_goes_on(
             query = {"limit": 1000} | ({"cursor": page["cursor"]} if page["cursor"] else {})
             answer = await client.get("/changes", params=query)
             page = answer.json()
-            assert len(answer.content) < SLICE_BYTES * 1.1
-            assert len(answer.content) > SLICE_BYTES * 0.9 or not page["has_more"]
+            assert len(answer.content) < PAGE_BYTES * 1.1
+            assert len(answer.content) > PAGE_BYTES * 0.9 or not page["has_more"]
             seen += [change["position"] for change in page["changes"]]
             assert page["to_position"] == seen[-1]
         assert seen == list(range(1, EVENTS + 1))

@@ -35,12 +35,23 @@ class RawConnection:
                 await asyncio.sleep(pause_seconds)
 
     async def answer(self) -> Answer:
-        """The next response, which has a `Content-Length`."""
+        """The next response, with a `Content-Length` or in chunks."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             head = await self._reader.readuntil(b"\r\n\r\n")
             line, _, rest = head.partition(b"\r\n")
             headers = {name.lower(): value for name, value in parse_headers(BytesIO(rest)).items()}
-            return Answer(int(line.split()[1]), headers, await self._reader.readexactly(int(headers["content-length"])))
+            length = headers.get("content-length")
+            body = await self._chunks() if length is None else await self._reader.readexactly(int(length))
+            return Answer(int(line.split()[1]), headers, body)
+
+    async def _chunks(self) -> bytes:
+        """A body of RFC 9112, section 7.1, without trailers."""
+        body = b""
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            body += await self._reader.readexactly(size)
+            await self._reader.readexactly(2)
+        await self._reader.readexactly(2)
+        return body
 
     async def until(self, expected: bytes) -> bytes:
         """What comes up to `expected`, and with it."""
