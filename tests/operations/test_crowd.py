@@ -30,7 +30,7 @@ MEMORY_MIB = 256
 async def test_a_probe_on_a_new_connection_does_not_wait_behind_a_crowd_that_reads_long_pages(
     start_service: Callable[..., ServiceProcess], tokens: TokenFactory, database: Database, limit: int
 ) -> None:
-    await open_ledger(database).append([record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(400)])
+    await open_ledger(database).append([record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(100)])
     service = start_service(LOG_LEVEL="ERROR")
     port = urlsplit(service.url).port
     assert port
