@@ -4,10 +4,12 @@ import asyncio
 import errno
 import fcntl
 import json
+import math
 import resource
 import socket
 import struct
 import termios
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from heapq import nsmallest
@@ -23,6 +25,7 @@ from app.config import Settings
 from app.errors import PROBLEM_JSON, phrase, problem_document
 
 UNIX = "unix:"
+LOG_SECONDS = 60  # between two log lines about too many connections
 OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
@@ -152,7 +155,7 @@ class ConnectionLimit:
     def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
         self._maximum = maximum
         self._on_close = on_close
-        self._is_reached = False
+        self._logged_at = -math.inf
 
     @classmethod
     def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
@@ -162,17 +165,16 @@ class ConnectionLimit:
         return cls(max(files - others - OTHER_FILES, files // 2), on_close)
 
     def make_room(self, connections: Collection[Connection]) -> None:
-        """Close the idlest of `connections` when they are too many, some at once, and log that once."""
+        """Close the idlest of `connections` when they are too many, some at once, and log that once a minute."""
         excess = len(connections) - self._maximum
         if excess < 0:
-            self._is_reached = self._is_reached and len(connections) > self._maximum * 3 // 4
             return
         idle = [(since, id(one), one) for one in connections if (since := one.idle_since) is not None]
         for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
             one.transport.close()
             self._on_close()
-        if not self._is_reached:
-            self._is_reached = True
+        if time.monotonic() - self._logged_at >= LOG_SECONDS:
+            self._logged_at = time.monotonic()
             log.warning("too many connections for the limit of open files: the idlest are closed", limit=self._maximum)
 
 

@@ -84,7 +84,7 @@ async def test_pages_of_one_filter_or_of_unprocessed_events_are_full(filled: Dat
         async with filled.connection() as connection:
             page = await EventList(connection).newest(EventFilter(**filters), limit=10, offset=5)
         assert len(page.events) == 10 or page.following is None, filters
-        assert await _visited(filled, filters) <= 4 * 16 + 20, filters
+        assert await _visited(filled, filters) <= 4 * 16 + 40, filters
 
 
 async def test_other_pages_end_after_a_number_of_events(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
