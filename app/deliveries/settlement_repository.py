@@ -120,7 +120,7 @@ class SettlementRepository:
     async def lock_health(
         self, succeeded: Collection[UUID], failed: Collection[UUID]
     ) -> tuple[list[SubscriptionHealth], set[UUID]]:
-        """The health of the subscriptions for which it may change, locked; and those that somebody else has locked.
+        """The health of the subscriptions for which it may change, locked; and the ids of others with a foreign lock.
 
         Most that succeed are healthy already.
         """

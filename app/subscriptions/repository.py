@@ -43,8 +43,8 @@ class SubscriptionRepository:
     async def get_for_change(self, subscription_id: UUID, *, skip_locked: bool = False) -> Subscription:
         """The subscription, locked until the transaction ends.
 
-        Nobody else gets the lanes meanwhile, so it waits no longer than `ROW_LOCK_MILLISECONDS` for whoever has locked
-        the row; with `skip_locked` it does not wait.
+        Nobody else gets the lanes meanwhile, so it waits at most `ROW_LOCK_MILLISECONDS` for a foreign lock on the
+        row; with `skip_locked` it does not wait.
 
         Raises:
             NotFound: when there is none, or, with `skip_locked`, it is locked.

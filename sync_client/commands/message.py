@@ -83,7 +83,7 @@ _MESSAGES: TypeAdapter[_FileMessage | _PingMessage | OtherMessage] = TypeAdapter
 
 
 def read_message(headers: Mapping[str, str], body: bytes, secret: str | None) -> Content:
-    """What a message tells; without a `secret` whoever sent it. `headers` have lower-case names.
+    """What a message says; without a `secret` its sender is not verified. `headers` have lower-case names.
 
     Raises:
         MessageRefused: 401 when it is not signed with `secret` now, 400 when it is no message of the service.
