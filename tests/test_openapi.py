@@ -28,6 +28,7 @@ STATUSES = {
     "listSyncEvents": {200, *TOKEN},
     "getSyncEvent": {200, 404, *TOKEN},
     "requeueSyncEvent": {202, 404, 409, *TOKEN},
+    "requeueSyncEvents": {200, 409, *TOKEN, *BODY},
     "listChanges": {200, 400, 410, *TOKEN},
     "streamChanges": {200, 400, 410, *TOKEN},
     "getFile": {200, 404, *TOKEN},
@@ -41,13 +42,13 @@ STATUSES = {
     "testSubscription": {200, 404, *TOKEN},
     "replaySubscription": {202, 404, 409, *TOKEN, *BODY},
     "endReplay": {204, 404, *TOKEN},
-    "redeliverDead": {202, 404, *TOKEN},
+    "redeliverDead": {200, 202, 404, 409, *TOKEN, *BODY},
     "listDeliveries": {200, 404, *TOKEN},
     "getDelivery": {200, 404, *TOKEN},
     "redeliver": {202, 404, 409, *TOKEN},
     "listEventDeliveries": {200, 404, *TOKEN},
 }
-OF_WEBHOOKS = list(STATUSES)[14:]
+OF_WEBHOOKS = list(STATUSES)[15:]
 CONSISTENCY_READS = {
     "listConsistencySources": {200, *TOKEN},
     "getConsistencySource": {200, 404, *TOKEN},
@@ -73,6 +74,7 @@ SCOPES = {
     "listSyncEvents": "read:sync",
     "getSyncEvent": "read:sync",
     "requeueSyncEvent": "admin:sync",
+    "requeueSyncEvents": "admin:sync",
     "listChanges": "read:sync",
     "streamChanges": "read:sync",
     "getFile": "read:sync",
