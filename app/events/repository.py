@@ -125,7 +125,7 @@ class EventRepository:
 
 def _set_aside(wanted: SetAsideFilter, up_to_position: int, limit: int) -> Select[Any, Any]:
     """The positions of the first `limit` events that match; of those that are named by their ids all."""
-    query: Select[Any, Any] = select(SyncEvent.position)
+    query: Select[Any, Any] = select(SyncEvent.position, SyncEvent.id)
     columns = (
         (SyncEvent.file_id, wanted.file_id),
         (SyncEvent.event_type, wanted.event_type),
