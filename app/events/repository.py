@@ -138,9 +138,9 @@ def _set_aside(wanted: SetAsideFilter, up_to_position: int, limit: int) -> Selec
         return query.where(
             among_ids(SyncEvent.id, wanted.event_ids), failed, SyncEvent.position <= up_to_position, *conditions
         )
-    indexed = [key for key in keys if key[0] is not SyncEvent.last_error][:1]
-    others = and_(SyncEvent.retry_state.is_not(None), *(column == value for column, value in keys))
-    events = Range([(SyncEvent.retry_state, RetryState.FAILED), *indexed], others)
+    indexed = 0 if wanted.file_id is None and wanted.event_type is None else 1
+    others = and_(SyncEvent.retry_state.is_not(None), *(column == value for column, value in keys[indexed:]))
+    events = Range([(SyncEvent.retry_state, RetryState.FAILED), *keys[:indexed]], others)
     return Search([events], through=[up_to_position], newest_first=False).page(query, limit, 0, limit)
 
 
