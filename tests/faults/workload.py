@@ -27,8 +27,8 @@ REFUSALS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
 class Workload:
     """Writers that repeat each event with its key until it has a 201, readers of what was acknowledged, followers.
 
-    `broken` collects promises that were seen broken; `refused` counts by status the requests that had no success, but
-    for probes; 0 is a lost connection.
+    `broken` collects promises that were seen broken; `refused` counts the requests without success, but
+    for probes, by method, path and status.
     """
 
     def __init__(self, choose: Callable[[], str], tokens: TokenFactory, *, writers: int = 4) -> None:
@@ -40,7 +40,7 @@ class Workload:
         self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=20, event_hooks=hooks)
         self._client.headers["Authorization"] = self._authorization("operator", scope="admin:sync")
         self.acknowledged: dict[str, list[str]] = {f"writer-{number}": [] for number in range(writers)}
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
         self.broken: list[str] = []
         self.followers = [Follower(self._client, choose) for _ in range(4)]
         self.receiver = Receiver(_fails_sometimes)
@@ -102,7 +102,7 @@ class Workload:
                 url = f"{self._choose()}/sync-events{path}"
                 response = await self._client.post(url, content=body, headers=headers)
             except httpx.TransportError:
-                self.refused[0] += 1
+                self.refused["POST: connection lost"] += 1
             else:
                 if response.status_code == httpx.codes.CREATED:
                     created = response.json()
@@ -145,8 +145,9 @@ class Workload:
                     self.broken.append(f"{path}: {response.status_code} {response.text}")
 
     async def _count(self, response: httpx.Response) -> None:
-        if not response.is_success and not response.request.url.path.startswith("/health"):
-            self.refused[response.status_code] += 1
+        [_, first, *_] = response.request.url.path.split("/")
+        if first != "health" and not response.is_success:
+            self.refused[f"{response.request.method} /{first} {response.status_code}"] += 1
 
     def _expect_refusal(self, response: httpx.Response) -> None:
         if response.status_code not in REFUSALS or int(response.headers.get("Retry-After", 0)) < 1:
