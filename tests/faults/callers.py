@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from tests.faults.world import World
 from tests.support.raw_http import RawConnection, connect
 
-CONNECTIONS = 30
+CONNECTIONS = 12  # more than there are connections to the database for reads, and than large bodies fit
 
 Fault = Callable[[World, float], Awaitable[None]]
 
