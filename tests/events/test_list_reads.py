@@ -19,8 +19,8 @@ FILE = UUID(int=2**100)
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 OLD_FILE = UUID(int=2**101)
 # The first 100 events are the only deletions, the only ones of the file, and the only anomalies. Of the others, the
-# first half is updates of one file: statistics say that these are frequent, but they are far from the newest events. The last
-# 10,000 of that half are all in retry or set aside.
+# first half is updates of one file: statistics say that these are frequent, but they are far from the newest events.
+# All of the last 10,000 of that half are in retry or set aside.
 FILL = """
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
     INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed, anomaly, retry_state)
@@ -28,8 +28,8 @@ FILL = """
            CASE WHEN i <= 100 THEN 'delete' WHEN i <= 20000 THEN 'update' ELSE 'upload' END,
            {time}, 'x', i <= 38000 AND (i > 20000 OR i < 10000 AND i % 4 = 0),
            CASE WHEN i <= 100 AND i % 4 = 0 THEN 'delete_of_unknown_file' END,
-           CASE WHEN i > 20000 OR i < 10000 AND i % 4 = 0 THEN NULL WHEN i % 4 = 1 THEN 'failed' WHEN i % 4 = 2 THEN 'waiting'
-                ELSE 'retrying' END
+           CASE WHEN i > 20000 OR i < 10000 AND i % 4 = 0 THEN NULL
+                WHEN i % 4 = 1 THEN 'failed' WHEN i % 4 = 2 THEN 'waiting' ELSE 'retrying' END
       FROM n
 """
 SQLITE = {
