@@ -17,8 +17,8 @@ from app.auth.local import LocalKey
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.single_flight import SingleFlight
 from app.config import Settings
+from app.config.types import PLACEHOLDERS
 from app.metrics import AuthMetrics
-from app.setting_types import PLACEHOLDERS
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 _RETRY_SECONDS = 2.0  # between fetches while there is no key at all, so that the service recovers soon from an outage

@@ -15,7 +15,7 @@ from jose.exceptions import JOSEError
 
 from app.auth.token import is_subject
 from app.config import Settings
-from app.setting_types import MIN_SECRET_LENGTH, PLACEHOLDERS
+from app.config.types import MIN_SECRET_LENGTH, PLACEHOLDERS
 
 LOCAL_ISSUER = "sync-service-local"
 LOCAL_ALGORITHM = "HS256"

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.config import Settings
-from app.setting_types import PREFIX
+from app.config.types import PREFIX
 
 PACKAGE = "fastapi-offline"
 REDOC_SCRIPT = "redoc.standalone.js"

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.auth.local import load_secret
 from app.config import Settings
+from app.config.types import PLACEHOLDERS
 from app.errors import Unavailable
-from app.setting_types import PLACEHOLDERS
 
 
 class NoEncryptionKey(Unavailable):

@@ -7,8 +7,8 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from app.config import Settings
+from app.config.types import PLACEHOLDERS
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher, create_cipher
-from app.setting_types import PLACEHOLDERS
 
 FIRST, SECOND = "first-key-of-at-least-32-characters", "second-key-of-at-least-32-characters"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -1,0 +1,66 @@
+"""Settings of requests to other services: webhooks, and the sources of consistency checks."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from app.config.types import Interval, Ports, Seconds, Secrets
+
+
+class WebhookSettings(BaseModel):
+    """Where webhooks may go, and how often they are tried."""
+
+    webhook_allow_private_addresses: bool = Field(
+        False, description="true: subscribers and sources may have private, loopback and other non-public addresses"
+    )
+    webhook_ports: Ports = Field(
+        (80, 443, 8080, 8443), description="Ports that subscribers and sources may use, comma-separated; 0: any"
+    )
+    webhook_encryption_keys: Secrets = Field(
+        "",
+        repr=False,
+        description="Keys that encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: "
+        "the first encrypts, all decrypt; SECRET_KEY, or the generated key of local mode, comes last",
+    )
+    webhook_max_subscriptions: int = Field(
+        100, ge=0, le=10_000, description="Maximum number of subscriptions; a further one gets 409"
+    )
+    webhook_timeout: Seconds = Field(15, description="Seconds an attempt may take, to the end of the response")
+    webhook_concurrency: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Deliveries under way at once per process, of all subscriptions together; one subscription gets at "
+        "most three quarters; one without a delivery under way always gets one, even beyond this number",
+    )
+    webhook_poll_interval: Seconds = Field(
+        1, description="Seconds between checks for due deliveries; a sweep in the same process triggers a check too"
+    )
+    webhook_lease: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = Field(
+        10, description="Seconds after which the deliveries and checks of a dead replica are due again"
+    )
+    webhook_retry_interval: Seconds = Field(
+        5, description="Seconds before the second attempt; each further wait is three times as long, up to 8 hours"
+    )
+    webhook_retry_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = Field(
+        72, description="Approximate hours after which a failing delivery is dead"
+    )
+    webhook_disable_days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = Field(
+        5, description="Days with failures only after which a subscription is disabled"
+    )
+    webhook_retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
+        30,
+        description="Days for which attempts and delivered deliveries are kept; dead deliveries and the last delivered "
+        "one of each file and subscription stay",
+    )
+
+
+class ConsistencySettings(BaseModel):
+    """How fast sources are compared."""
+
+    consistency_files_per_second: int = Field(
+        2000, ge=0, le=1_000_000, description="Files that a check of a source compares per second; 0: no limit"
+    )
+    consistency_concurrency: int = Field(8, ge=1, le=1000, description="Looks at files of a source at once per process")
+    consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
+    consistency_full_interval: Interval = Field(0, description="Seconds between checks of a whole source; 0: none")
