@@ -25,7 +25,6 @@ def create_router(settings: Settings) -> APIRouter:
         "Content-Security-Policy": content_security_policy(settings),
         "Cross-Origin-Opener-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
         "Cache-Control": CACHE,
     }
 
@@ -33,7 +32,7 @@ def create_router(settings: Settings) -> APIRouter:
         return HTMLResponse(page, headers=headers)
 
     async def redirect_to_page() -> Response:
-        return Response(status_code=308, headers={"Location": "../console"})
+        return Response(status_code=307, headers={"Location": "../console"})
 
     async def get_asset(request: Request) -> Response:
         response = await files.get_response(request.path_params["path"], request.scope)

@@ -5,18 +5,10 @@ import { html, render, useEffect, useState } from "./lib/html.js";
 import { completeLogin } from "./lib/auth0.js";
 import { configuration } from "./lib/configuration.js";
 import { useRoute } from "./lib/route.js";
-import { ADMIN, READ, currentSession, logIn, mayOpen, watchSession } from "./lib/session.js";
-import { Consistency } from "./pages/consistency.js";
-import { Delivery } from "./pages/delivery.js";
-import { EventPage } from "./pages/event.js";
-import { FilePage } from "./pages/file.js";
+import { READ, currentSession, logIn, mayOpen, watchSession } from "./lib/session.js";
 import { Ledger } from "./pages/ledger.js";
 import { Overview } from "./pages/overview.js";
 import { Proof } from "./pages/proof.js";
-import { Repair } from "./pages/repair.js";
-import { SetAside } from "./pages/set_aside.js";
-import { Subscription } from "./pages/subscription.js";
-import { Subscriptions } from "./pages/subscriptions.js";
 import { Empty, Guard } from "./parts/feedback.js";
 import { Login } from "./parts/login.js";
 import { MissingScope } from "./parts/scope.js";
@@ -30,14 +22,6 @@ const LEFT_TOKEN = "authorized";
 const PAGES = {
   overview: ["Overview", READ, Overview],
   ledger: ["Ledger", READ, Ledger],
-  event: ["Event", READ, EventPage],
-  file: ["File", READ, FilePage],
-  "set-aside": ["Set aside", READ, SetAside],
-  subscriptions: ["Subscriptions", ADMIN, Subscriptions],
-  subscription: ["Subscription", ADMIN, Subscription],
-  delivery: ["Delivery", ADMIN, Delivery],
-  consistency: ["Consistency", READ, Consistency],
-  repair: ["Repair", ADMIN, Repair],
   proof: ["Proof", "", Proof],
 };
 

@@ -55,7 +55,7 @@ export async function completeLogin() {
     const response = await authorizationCodeGrantRequest(server, client, None(), valid, returnAddress(), waiting.verifier);
     return (await processAuthorizationCodeResponse(server, client, response)).access_token;
   } catch (error) {
-    throw new Error(`The login failed: ${describe(error)}`);
+    throw new Error(`The login failed: ${describe(error)}`, { cause: error });
   }
 }
 

@@ -91,7 +91,7 @@ function begin(next) {
 
 function watchExpiry() {
   clearTimeout(timer);
-  if (session?.expiresAt == null) return;
+  if (!session || session.expiresAt === null) return;
   const left = session.expiresAt - Date.now();
   timer = setTimeout(() => (left > MAX_TIMER ? watchExpiry() : logOut("Your token has expired.")), Math.min(left, MAX_TIMER));
 }
