@@ -193,7 +193,7 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
         *(("FORWARDED_ALLOW_IPS", text) for text in ("hunter2", "10.0.0.1/8", ",127.0.0.1:80")),
         ("ENVIRONMENT", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
-        ("AUTH0_CONSOLE_CLIENT_ID", "an id"),
+        ("AUTH0_CONSOLE_CLIENT_ID", "hunter2!"),
         ("LOG_FORMAT", "hunter2"),
     ],
 )
