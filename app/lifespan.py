@@ -17,6 +17,7 @@ from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import Drain
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
+from app.consistency.look_repository import FileCheckHandler
 from app.consistency.opening import open_consistency
 from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
@@ -135,7 +136,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
 def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on_swept: Callable[[], None]) -> Sweeper:
     return Sweeper(
         database,
-        [FileStateHandler(), FanOutHandler()],
+        [FileStateHandler(), FanOutHandler(), FileCheckHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),

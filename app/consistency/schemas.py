@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.consistency.check_repository import MAX_GRACE
 from app.consistency.examples import (
     CHECK,
     FILE_CONSISTENCY,
@@ -20,6 +19,7 @@ from app.consistency.examples import (
     WHOLE,
 )
 from app.consistency.finding_repository import FindingFilter
+from app.consistency.look_repository import MAX_GRACE
 from app.consistency.models import Check, Finding, FindingState, Kind, Source, Verdict
 from app.http.types import BodyInteger, Input, QueryInteger, Uuid, number_not_text
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
