@@ -11,6 +11,7 @@ from app.changes.router import router as change_router
 from app.config import Settings, load_settings
 from app.consistency.finding_router import router as finding_router
 from app.consistency.router import router as consistency_router
+from app.consistency.sources.router import router as source_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
@@ -88,6 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
         subscription_router,
         delivery_router,
         consistency_router,
+        source_router,
         finding_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),

@@ -47,7 +47,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "asyncpg/",
     ),
     "HTTP and the event loop": ("uvicorn/", "asyncio/", "app/http/protocol", "app/server"),
-    "the call of the endpoint, and its answer": ("app/auth/route", "app/events/", "uuid"),
+    "the call of the endpoint, and its response": ("app/auth/route", "app/events/", "uuid"),
     "token, permission, rate": ("app/auth/", "jose/", "cachetools"),
     "request id, metrics, limits, log": (
         "app/http/",

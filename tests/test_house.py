@@ -60,7 +60,7 @@ def test_each_handler_is_run_by_the_sweep() -> None:
 
 
 def test_each_router_is_in_the_application() -> None:
-    assert {_module(path) for path in APP.glob("*/router.py")} - _imported("app/main.py") == set(), "app/main.py"
+    assert {_module(path) for path in APP.rglob("router.py")} - _imported("app/main.py") == set(), "app/main.py"
 
 
 def test_each_table_is_known_to_alembic() -> None:

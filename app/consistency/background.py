@@ -12,12 +12,12 @@ from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import wait_or_cancel
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
-from app.consistency.contract import BACKGROUND
 from app.consistency.look import Looker
 from app.consistency.look_repository import LOOK_LEASE, LookRepository
 from app.consistency.models import CheckState, Source, Verdict
 from app.consistency.service import new_check
-from app.consistency.source_repository import SourceRepository
+from app.consistency.sources.contract import BACKGROUND
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable, describe
 

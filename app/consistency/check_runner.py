@@ -10,12 +10,12 @@ from uuid import UUID
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Facts, compare
-from app.consistency.contract import BACKGROUND, ContractClient, Page, SourceError
 from app.consistency.finding_repository import FindingRepository, Staged
 from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerRepository
 from app.consistency.look import Looker
 from app.consistency.models import Check, CheckState, Kind, Source, Verdict
-from app.consistency.source_repository import SourceRepository
+from app.consistency.sources.contract import BACKGROUND, ContractClient, Page, SourceError
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable
 

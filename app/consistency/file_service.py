@@ -17,7 +17,7 @@ from app.consistency.look import Looker
 from app.consistency.look_repository import LookRepository
 from app.consistency.models import Check, FileCheck, Source, Verdict
 from app.consistency.schemas import FileConsistency, SourceVerdict, merge_evidence
-from app.consistency.source_repository import SourceRepository
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.files.models import FileState

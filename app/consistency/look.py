@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.single_flight import SingleFlight
 from app.consistency.comparison import Facts, compare
-from app.consistency.contract import REFRESH, Address, ContractClient, Look, Patience, SourceError
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerRepository
 from app.consistency.models import Source, Verdict
-from app.consistency.source_repository import SourceRepository
+from app.consistency.sources.contract import REFRESH, Address, ContractClient, Look, Patience, SourceError
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 

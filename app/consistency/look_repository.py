@@ -10,12 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.finding_repository import MIN_WAIT
 from app.consistency.look import Clock, database_clock
-from app.consistency.models import FileCheck, Source
+from app.consistency.models import MAX_GRACE, FileCheck, Source
 from app.database.types import UtcDateTime, after_seconds, among, greatest_of
 from app.events.models import SyncEvent
 
 LOOK_LEASE = timedelta(minutes=5, microseconds=1)  # ends when no grace period ends, which are whole seconds
-MAX_GRACE = timedelta(days=1)
 
 
 class LookRepository:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.check_runner import CheckRunner
-from app.consistency.contract import MAX_PAGE_BYTES, ContractClient
 from app.consistency.file_service import FileConsistencyService
 from app.consistency.look import Clock, Looker, database_clock
 from app.consistency.service import ConsistencyService
+from app.consistency.sources.contract import MAX_PAGE_BYTES, ContractClient
+from app.consistency.sources.service import SourceService
 from app.database.engine import Database
 from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
@@ -24,6 +25,7 @@ class Consistency(NamedTuple):
     """The parts of the consistency checks in one process."""
 
     service: ConsistencyService
+    sources: SourceService
     files: FileConsistencyService
     tasks: ConsistencyTasks
 
@@ -52,8 +54,12 @@ async def open_consistency(
     )
     tasks = ConsistencyTasks(database, runner, looker, full_interval_seconds=settings.consistency_full_interval)
     try:
-        service = ConsistencyService(database, cipher, policy, client, looker, on_added=tasks.wake)
-        yield Consistency(service, FileConsistencyService(database, looker), tasks)
+        yield Consistency(
+            ConsistencyService(database, looker, on_added=tasks.wake),
+            SourceService(database, cipher, policy, client, looker),
+            FileConsistencyService(database, looker),
+            tasks,
+        )
     finally:
         looker.close()
         await outbound.close()

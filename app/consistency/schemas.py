@@ -1,11 +1,11 @@
-"""Sources, checks, findings and verdicts as JSON."""
+"""Checks, findings and verdicts as JSON."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.consistency.examples import (
@@ -13,20 +13,14 @@ from app.consistency.examples import (
     FILE_CONSISTENCY,
     FINDING,
     NAMED,
-    NEW_SOURCE,
-    SOURCE,
-    TEST_RESULT,
     WHOLE,
 )
 from app.consistency.finding_repository import FindingFilter
-from app.consistency.look_repository import MAX_GRACE
-from app.consistency.models import Check, Finding, FindingState, Kind, Source, Verdict
-from app.http.types import BodyInteger, Input, QueryInteger, Uuid, number_not_text
-from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
+from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
+from app.http.types import BodyInteger, Input, QueryInteger, Uuid
 
 MAX_FILES = 1000
 MAX_OFFSET = 2**53
-_MAX_GRACE_SECONDS = int(MAX_GRACE.total_seconds())
 
 MESSAGES = {
     Kind.MISSING: "By its events the file exists, but the source does not hold it.",
@@ -38,79 +32,11 @@ MESSAGES = {
     Kind.WRONG_HASH: "The SHA-256 that the source gives differs from that in the file's events.",
 }
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Grace = Annotated[int, Field(ge=0, le=_MAX_GRACE_SECONDS), BeforeValidator(number_not_text)]
 
 
 def _examples(*examples: JsonValue) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
-class NewSource(Input):
-    """A service to compare with."""
-
-    model_config = _examples(NEW_SOURCE)
-
-    name: Name = Field(description="For people.")
-    kind: Literal["contract"] = Field(description="How it is asked: `contract`, by the inventory contract.")
-    url: SubscriberUrl = Field(
-        description="Base URL: the service asks `{url}/inventory`. Guarded like the URLs of subscriptions; no query."
-    )
-    headers: Headers = Field(
-        {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
-    )
-    grace_seconds: Grace = Field(300, description="Time that the source may take to follow; a difference lasts longer.")
-    enabled: bool = Field(True, strict=True, description="Whether it is asked.")
-
-
-class SourceChange(Input):
-    """What is to be different; what is left out stays as it is."""
-
-    model_config = _examples({"grace_seconds": 600})
-
-    name: Name = Field(default_factory=str, description="For people.")
-    url: SubscriberUrl = Field(default_factory=str, description="Base URL.")
-    headers: HeaderChanges | None = Field(
-        None, description="A value sets a header, null removes it, others stay. Null instead of the object removes all."
-    )
-    grace_seconds: Grace = Field(default_factory=int, description="Time that the source may take to follow.")
-    enabled: bool = Field(default_factory=bool, strict=True, description="Whether it is asked.")
-
-
-class SourceView(BaseModel):
-    """A source."""
-
-    model_config = _examples(SOURCE)
-
-    id: UUID
-    name: str
-    kind: str
-    url: str
-    header_names: list[str] | None = Field(description="Null when the present keys cannot decrypt the headers.")
-    grace_seconds: int
-    enabled: bool
-    created_at: datetime
-
-    @classmethod
-    def of(cls, source: Source, header_names: Sequence[str] | None) -> Self:
-        """The view of a stored source."""
-        fields = {name: getattr(source, name) for name in cls.model_fields if name != "header_names"}
-        return cls.model_validate({**fields, "header_names": header_names})
-
-
-class SourceTest(BaseModel):
-    """The response of a source to the question for one item."""
-
-    model_config = _examples(TEST_RESULT)
-
-    ok: bool = Field(description="Whether the response keeps to the contract.")
-    status_code: int | None
-    duration_ms: int
-    error: str | None = Field(description="What is wrong.")
-    total: int | None
-    watermark: int | None
-    response: str = Field(description="The first KiB of the body.")
 
 
 class Scope(Input):

@@ -1,25 +1,19 @@
-"""Sources, checks and findings as operators manage them."""
+"""Checks and findings as operators manage them."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.contract import ContractClient, Page, SourceError
-from app.consistency.errors import MAX_SOURCES, SourceDisabled, SourceUrlRefused, TooManySourceHeaders, TooManySources
+from app.consistency.errors import SourceDisabled
 from app.consistency.finding_repository import FindingFilter, FindingRepository
 from app.consistency.look import Looker
-from app.consistency.models import Check, CheckState, Finding, Source
-from app.consistency.schemas import NewCheck, NewSource, SourceChange
-from app.consistency.source_repository import SourceRepository
+from app.consistency.models import Check, CheckState, Finding
+from app.consistency.schemas import NewCheck
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
-from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.client import AttemptResponse
-from app.outbound.secret import SecretCipher
-from app.subscriptions.types import MAX_HEADERS
 
 
 def new_check(
@@ -43,98 +37,10 @@ def new_check(
 class ConsistencyService:
     """Each call is one transaction; no question to a source is asked inside it."""
 
-    def __init__(
-        self,
-        database: Database,
-        cipher: SecretCipher,
-        policy: AddressPolicy,
-        client: ContractClient,
-        looker: Looker,
-        *,
-        on_added: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, database: Database, looker: Looker, *, on_added: Callable[[], None] = lambda: None) -> None:
         self._database = database
-        self._cipher = cipher
-        self._policy = policy
-        self._client = client
         self._looker = looker
         self._on_added = on_added
-
-    def header_names(self, source: Source) -> list[str] | None:
-        """The names of its headers; None when no key decrypts them."""
-        try:
-            return sorted(self._looker.address(source).headers)
-        except SourceError:
-            return None
-
-    async def create_source(self, new: NewSource) -> Source:
-        """Add a source.
-
-        Raises:
-            SourceUrlRefused: 422.
-            TooManySources: 409.
-            NoEncryptionKey: 503.
-        """
-        self._check_url(new.url)
-        headers = self._encrypt(new.headers)
-        async with self._database.transaction() as session:
-            repository = SourceRepository(session)
-            await repository.lock()
-            if await repository.count() >= MAX_SOURCES:
-                raise TooManySources
-            source = Source(
-                id=uuid7(),
-                headers=headers,
-                deleted=False,
-                created_at=await self._looker.clock(session),
-                **new.model_dump(exclude={"headers"}),
-            )
-            await repository.add(source)
-        return source
-
-    async def change_source(self, source_id: UUID, change: SourceChange) -> Source:
-        """Change what `change` names.
-
-        Raises:
-            NotFound: 404.
-            SourceUrlRefused, TooManySourceHeaders: 422.
-            NoEncryptionKey, EncryptionKeyMissing: 503.
-        """
-        sent = change.model_fields_set
-        if "url" in sent:
-            self._check_url(change.url)
-        async with self._database.transaction() as session:
-            source = await SourceRepository(session).get(source_id, for_change=True)
-            for name in sent - {"headers"}:
-                setattr(source, name, getattr(change, name))
-            if "headers" in sent:
-                source.headers = self._encrypt(self._merge_headers(source, change.headers))
-        return source
-
-    async def delete_source(self, source_id: UUID) -> None:
-        """Hide the source and cancel its checks; the background removes its rows.
-
-        Raises:
-            NotFound: 404.
-        """
-        async with self._database.transaction() as session:
-            source = await SourceRepository(session).get(source_id, for_change=True)
-            source.deleted, source.headers = True, None
-            await CheckRepository(session).cancel_all(source_id, await self._looker.clock(session))
-
-    async def test_source(self, source_id: UUID) -> tuple[AttemptResponse, Page | None, str | None]:
-        """Ask the source for one item; returns the response, the page, and what is wrong with it.
-
-        Raises:
-            NotFound: 404.
-        """
-        async with self._database.read() as session:
-            source = await SourceRepository(session).get(source_id)
-        try:
-            address = self._looker.address(source)
-        except SourceError as error:
-            return AttemptResponse(duration_seconds=0), None, str(error)
-        return await self._client.test(address)
 
     async def create_check(self, new: NewCheck) -> Check:
         """Add a check for the background to run.
@@ -183,28 +89,3 @@ class ConsistencyService:
         async with self._database.transaction() as session:
             await SourceRepository(session).lock_all()
             await FindingRepository(session).accept_all(wanted, expected, reason)
-
-    def _check_url(self, url: str) -> None:
-        if "?" in url:
-            raise SourceUrlRefused("The URL must not have a query")
-        try:
-            self._policy.check_url(url)
-        except AddressRefused as refusal:
-            raise SourceUrlRefused(str(refusal)) from None
-
-    def _encrypt(self, headers: Mapping[str, str]) -> bytes | None:
-        return self._cipher.encrypt(json.dumps(headers)) if headers else None
-
-    def _decrypt(self, source: Source) -> dict[str, str]:
-        headers: dict[str, str] = json.loads(self._cipher.decrypt(source.headers)) if source.headers is not None else {}
-        return headers
-
-    def _merge_headers(self, source: Source, changes: Mapping[str, str | None] | None) -> dict[str, str]:
-        if changes is None:
-            return {}
-        names = {name.lower() for name in changes}
-        merged = {name: value for name, value in self._decrypt(source).items() if name.lower() not in names}
-        merged |= {name: value for name, value in changes.items() if value is not None}
-        if len(merged) > MAX_HEADERS:
-            raise TooManySourceHeaders
-        return merged

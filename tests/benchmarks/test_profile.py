@@ -21,7 +21,7 @@ OUTER = ["main (app/server.py:60)", "run_asgi (uvicorn/protocols/http/httptools_
             "body: reading, strict JSON, validation",
         ),
         ([*OUTER, "check (app/auth/dependencies.py:60)"], "token, permission, rate"),
-        ([*OUTER, "__call__ (app/events/router.py:60)"], "the call of the endpoint, and its answer"),
+        ([*OUTER, "__call__ (app/events/router.py:60)"], "the call of the endpoint, and its response"),
         ([*OUTER, "__call__ (app/http/middleware.py)"], "request id, metrics, limits, log"),
         (["", "[idle]"], OTHER),
     ],

@@ -24,7 +24,7 @@ LAG_SECONDS, EVENTS_PER_SECOND = 3.0, 200
 @pytest.fixture
 def noting(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose sweep notes the file of every event."""
-    monkeypatch.setattr("app.consistency.contract.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.contract.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
     world.by_event = True
     return world
@@ -128,7 +128,7 @@ async def test_a_batch_costs_one_statement_with_sources_and_none_without(noting:
         assert sum(one.startswith("INSERT") for one in statements) == expected
         assert len([one for one in statements if not one.startswith("BEGIN")]) == 1 + expected
         statements.clear()
-        await noting.consistency.service.delete_source(noting.source) if expected else None
+        await noting.consistency.sources.delete_source(noting.source) if expected else None
 
 
 class Refusing:
@@ -179,7 +179,7 @@ async def test_an_owner_that_is_down_for_an_hour_is_asked_for_everything_afterwa
 @pytest.mark.parametrize("has_watermark", [True, False])
 async def test_an_owner_three_seconds_behind_is_never_wrong(noting: World, has_watermark: bool) -> None:
     """200 events a second; checks by event and five full checks go on meanwhile."""
-    await noting.consistency.service.delete_source(noting.source)
+    await noting.consistency.sources.delete_source(noting.source)
     await noting.add_source(grace_seconds=1 if has_watermark else int(LAG_SECONDS) + 1)
     follower = Follower(noting.owner, has_watermark=has_watermark)
 

@@ -13,7 +13,8 @@ from app.consistency.finding_repository import FindingFilter, FindingRepository
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.models import Check, Finding
 from app.consistency.opening import Consistency
-from app.consistency.schemas import NewCheck, NewSource
+from app.consistency.schemas import NewCheck
+from app.consistency.sources.schemas import NewSource
 from app.database.engine import Database
 from app.files.repository import FileStateHandler
 from app.sweep.handler import Handler
@@ -50,7 +51,7 @@ class World:
 
     async def add_source(self, **changes: Any) -> UUID:
         new = {"name": "owner", "kind": "contract", "url": self.owner.url, "grace_seconds": GRACE, **changes}
-        self.source = (await self.consistency.service.create_source(NewSource.model_validate(new))).id
+        self.source = (await self.consistency.sources.create_source(NewSource.model_validate(new))).id
         return self.source
 
     async def append(self, *events: tuple[UUID, str, dict[str, Any] | None]) -> None:

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import httpx
 from fastapi import FastAPI
 
-from app.consistency.contract import _read_item, _read_object, _read_page
 from app.consistency.models import CheckState, FindingState, Kind, Verdict
+from app.consistency.sources.contract import _read_item, _read_object, _read_page
 from app.main import create_app
 from tests.conftest import ROOT, MakeSettings
 from tests.docs.markdown import code_blocks

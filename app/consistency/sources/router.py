@@ -1,0 +1,143 @@
+"""Sources over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response, status
+
+from app.auth.dependencies import Operator, Reader
+from app.auth.route import AuthenticatedRoute
+from app.consistency.errors import SourceUrlRefused, TooManySourceHeaders, TooManySources
+from app.consistency.examples import SOURCE_ID
+from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
+from app.consistency.sources.schemas import NewSource, SourceChange, SourceTest, SourceView
+from app.consistency.sources.service import SourceService
+from app.errors import NotFound
+from app.http.dependencies import ReadSession
+from app.http.openapi import documented, location_header
+from app.http.types import Uuid
+from app.outbound.address import NOT_PUBLIC
+from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
+
+NO_SOURCE = NotFound(UNKNOWN_SOURCE)
+
+SourceId = Annotated[Uuid, Path(description="The source's `id`.", examples=[SOURCE_ID])]
+
+
+async def get_service(request: Request) -> SourceService:
+    """The process's service for sources, built by the lifespan."""
+    service: SourceService = request.state.consistency.sources
+    return service
+
+
+Sources = Annotated[SourceService, Depends(get_service)]
+
+router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
+
+
+@router.post(
+    "/consistency/sources",
+    operation_id="createConsistencySource",
+    summary="Add a source",
+    status_code=status.HTTP_201_CREATED,
+    responses=documented(
+        201,
+        "The source.",
+        SourceUrlRefused(NOT_PUBLIC),
+        TooManySources(),
+        NoEncryptionKey(),
+        headers=location_header("source"),
+    ),
+)
+async def create_source(
+    new: NewSource,
+    _operator: Operator,
+    sources: Sources,
+    response: Response,
+) -> SourceView:
+    """Name a service that holds files, to compare with what the events say. There may be 20.
+
+    It is asked by the inventory contract, a page of docs/sources.md. Nothing is ever written to it.
+    """
+    source = await sources.create_source(new)
+    response.headers["Location"] = f"/consistency/sources/{source.id}"
+    return SourceView.of(source, sources.header_names(source))
+
+
+@router.get(
+    "/consistency/sources",
+    operation_id="listConsistencySources",
+    summary="List the sources",
+    responses=documented(200, "All sources, oldest first."),
+)
+async def list_sources(_reader: Reader, session: ReadSession, sources: Sources) -> list[SourceView]:
+    """All sources, oldest first."""
+    return [SourceView.of(one, sources.header_names(one)) for one in await SourceRepository(session).list_all()]
+
+
+@router.get(
+    "/consistency/sources/{source_id:uuid}",
+    operation_id="getConsistencySource",
+    summary="Get a source",
+    responses=documented(200, "The source.", NO_SOURCE),
+)
+async def get_source(source_id: SourceId, _reader: Reader, session: ReadSession, sources: Sources) -> SourceView:
+    """One source by its id."""
+    source = await SourceRepository(session).get(source_id)
+    return SourceView.of(source, sources.header_names(source))
+
+
+@router.patch(
+    "/consistency/sources/{source_id:uuid}",
+    operation_id="changeConsistencySource",
+    summary="Change a source",
+    responses=documented(
+        200,
+        "The source as it is now.",
+        SourceUrlRefused(NOT_PUBLIC),
+        TooManySourceHeaders(),
+        NO_SOURCE,
+        NoEncryptionKey(),
+        EncryptionKeyMissing(),
+    ),
+)
+async def change_source(
+    source_id: SourceId,
+    change: SourceChange,
+    _operator: Operator,
+    sources: Sources,
+) -> SourceView:
+    """Change the members that the body names, as a merge patch (RFC 7396)."""
+    source = await sources.change_source(source_id, change)
+    return SourceView.of(source, sources.header_names(source))
+
+
+@router.delete(
+    "/consistency/sources/{source_id:uuid}",
+    operation_id="deleteConsistencySource",
+    summary="Delete a source",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=documented(204, "The source, its checks and its findings are gone.", NO_SOURCE),
+)
+async def delete_source(source_id: SourceId, _operator: Operator, sources: Sources) -> None:
+    """Forget a source with its checks and findings."""
+    await sources.delete_source(source_id)
+
+
+@router.post(
+    "/consistency/sources/{source_id:uuid}/test",
+    operation_id="testConsistencySource",
+    summary="Test a source",
+    responses=documented(200, "The response of the source, good or bad.", NO_SOURCE),
+)
+async def ask_source(source_id: SourceId, _operator: Operator, sources: Sources) -> SourceTest:
+    """Ask the source for one item of its inventory, and show what it responds. Nothing is compared."""
+    response, page, error = await sources.test_source(source_id)
+    return SourceTest(
+        ok=error is None,
+        status_code=response.status_code,
+        duration_ms=round(response.duration_seconds * 1000),
+        error=None if error is None else f"The source {error}.",
+        total=page.total if page else None,
+        watermark=page.watermark if page else None,
+        response=response.body,
+    )
