@@ -63,7 +63,6 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
                 webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
-                consistency = await stack.enter_async_context(open_consistency(settings, database))
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
@@ -73,6 +72,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics.ledger,
             )
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
+            with clear_refusals():
+                consistency = await stack.enter_async_context(
+                    open_consistency(settings, database, ledger, on_redelivered=webhooks.tasks.wake)
+                )
             event_reader = EventReader(database, settings.database_statement_timeout)
             stack.push_async_callback(event_reader.close)
             page_memory = PageMemory()

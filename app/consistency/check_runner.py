@@ -11,7 +11,7 @@ from uuid import UUID
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Facts, compare
 from app.consistency.finding_repository import FindingRepository, Staged
-from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
 from app.consistency.look import Looker
 from app.consistency.models import Check, CheckState, Kind, Source, Verdict
 from app.consistency.sources.contract import BACKGROUND, ContractClient, Page, SourceError
@@ -112,8 +112,7 @@ class CheckRunner:
             through = min((one[-1] for one in lists if len(one) == CHUNK_FILES), default=page.next)
             file_ids = sorted({one for ids in lists for one in ids if through is None or one <= through})
             found = {file_id: facts for file_id, facts in items[:CHUNK_FILES] if through is None or file_id <= through}
-            offered = {one: [n for n in MEMBERS if getattr(facts, n) is not None] for one, facts in found.items()}
-            files = await ledger.read(as_of, file_ids, offered)
+            files = await ledger.read(as_of, file_ids, found)
             active = await findings.list_active(check.source_id, file_ids)
         # A look that was recorded since the page was asked for knows better.
         chunk = _compare(files, found, active, asked_at)
