@@ -11,7 +11,7 @@ from app.consistency.repairs.repository import UNKNOWN_REPAIR
 from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
 from app.consistency.repairs.service import NotCompensable, RepairService
 from app.errors import NotFound, ProblemError
-from app.http.dependencies import ETAG_HEADER, PreconditionFailed
+from app.http.dependencies import ETAG_HEADER, PATTERN, PreconditionFailed
 from app.http.openapi import documented
 from app.http.types import Uuid
 
@@ -78,7 +78,9 @@ async def apply_repair(
     repair_id: RepairId,
     _operator: Operator,
     repairs: Repairs,
-    if_match: Annotated[str | None, Header(description="The `ETag` of the plan.")] = None,
+    if_match: Annotated[
+        str | None, Header(description="The `ETag` of the plan.", json_schema_extra={"pattern": PATTERN})
+    ] = None,
 ) -> AppliedRepair:
     """Look at each finding again, and repair those that still stand. Applied twice, a plan acts once."""
     repair = await repairs.get(repair_id)
