@@ -13,6 +13,7 @@ from app.consistency.finding_router import router as finding_router
 from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
+from app.console.router import create_router as create_console_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
@@ -96,6 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,
+        *((create_console_router(settings),) if settings.console_enabled else ()),
     ):
         app.router.routes.extend(router.routes)
     _complete_document(app)

@@ -56,6 +56,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "ALGORITHMS": ("RS256, ES384", ("RS256", "ES384")),
     "CORS_ALLOW_ORIGINS": ("https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
     "AUTH_ENFORCE_SCOPES": ("true", True),
+    "AUTH0_CONSOLE_CLIENT_ID": ("aB3_x-9", "aB3_x-9"),
+    "CONSOLE_ENABLED": ("false", False),
     "CHANGES_CURSOR_VERSION": ("1", 1),
     "SYNC_EVENT_PROCESS_INTERVAL": ("0.25", 0.25),
     "ENVIRONMENT": ("production", "production"),
@@ -191,6 +193,7 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
         *(("FORWARDED_ALLOW_IPS", text) for text in ("hunter2", "10.0.0.1/8", ",127.0.0.1:80")),
         ("ENVIRONMENT", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
+        ("AUTH0_CONSOLE_CLIENT_ID", "hunter2!"),
         ("LOG_FORMAT", "hunter2"),
     ],
 )
