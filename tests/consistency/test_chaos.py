@@ -13,12 +13,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select
 
 from app.consistency.models import Finding
 from app.database.engine import Database
-from app.events.models import LedgerHead, SweepCursor
 from tests.consistency.conftest import KEY
+from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply, serving
 from tests.events.support import add_events
 from tests.support.chaos import chaos_seconds
@@ -74,27 +74,6 @@ class FrailOwner(Owner):
 
     def _fail(self, _path: str, reply: Reply) -> Reply | None:
         return reply if self.random.random() < 2 / 3 else self.random.choice([None, (500, b""), (429, b"")])
-
-
-ROWS = "SELECT n, CAST(lpad(to_hex(n), 32, '0') AS uuid) AS id FROM generate_series(1, :files) AS n"
-EVENTS = f"""
-    INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed, metadata)
-    SELECT id, n, id, 'upload', now(), 'tester', TRUE, json_build_object('size', n) FROM ({ROWS}) AS rows
-"""  # noqa: S608 - nothing of it comes from outside
-STATES = f"""
-    INSERT INTO files (file_id, revision, last_event_id, last_event_type, last_position, updated_at)
-    SELECT id, 1, id, 'upload', n, now() FROM ({ROWS}) AS rows
-"""  # noqa: S608
-
-
-async def fill(database: Database) -> None:
-    """Record and process an upload of each file."""
-    async with database.transaction() as session:
-        for statement in (EVENTS, STATES):
-            await session.execute(text(statement), {"files": FILES})
-        for table in (LedgerHead, SweepCursor):
-            await session.execute(update(table).values(position=FILES))
-        await session.execute(text("ANALYZE"))
 
 
 class Scene:
@@ -163,7 +142,7 @@ async def test_kills_and_a_frail_owner_make_no_false_finding_and_hide_none(
     database: Database,
     tokens: TokenFactory,
 ) -> None:
-    await fill(database)
+    await fill(database, FILES)
     headers = {"Authorization": f"Bearer {tokens.token(scope='admin:sync read:sync')}"}
     scene = Scene(await asyncio.to_thread(start_replicas, 3, **ENVIRONMENT), headers)
     async with serving(FrailOwner()) as owner:
