@@ -211,7 +211,7 @@ async def test_a_deleted_source_disappears_with_all_its_rows(world: World) -> No
 async def test_replicas_that_see_a_difference_at_once_make_one_finding(
     world: World, make_settings: MakeSettings
 ) -> None:
-    files = sorted(uuid4() for _ in range(20))
+    files = sorted(uuid4() for _ in range(5))
     await world.upload(*files)
     world.owner.put(uuid4())
     ledger = open_ledger(world.database)
