@@ -118,7 +118,7 @@ function Checks({ checks, names, action }) {
       : html`<${Table} label="Checks" columns=${columns}>
           ${checks.map(
             (check) => html`<tr key=${check.id}>
-              <td>${visible(names.get(check.source) ?? check.source)}</td>
+              <td class="name">${visible(names.get(check.source) ?? check.source)}</td>
               <td class="words wrap"><${Badge} state=${check.state} /> ${check.reason && html`<span class="quiet">${visible(check.reason)}</span>`}</td>
               <td class="tight"><${Progress} check=${check} /></td>
               <td class="tight">${showCounts(check.counts)}</td>

@@ -115,7 +115,7 @@ function Owners({ path }) {
 const Verdicts = ({ verdicts, names }) => html`<${Table} label="Verdicts" columns=${["Source", "Verdict", "Seen", "Evidence"]}>
   ${verdicts.map(
     (one) => html`<tr>
-      <td>${visible(names.get(one.source) ?? one.source)}</td>
+      <td class="name">${visible(names.get(one.source) ?? one.source)}</td>
       <td class="tight"><${Badge} state=${one.verdict} /></td>
       <td class="tight"><${Time} at=${one.seen_at} none="never" /></td>
       <td class="words wrap">${one.evidence ? html`<code>${showJson(one.evidence)}</code>` : html`<span class="quiet">none</span>`}</td>

@@ -19,7 +19,7 @@ const COLUMNS = [
   "Subscription",
   "State",
   { name: "Pending", isNumber: true },
-  "Oldest since",
+  "Oldest pending",
   { name: "Dead", isNumber: true },
   { name: "Behind", isNumber: true },
   "Failing since",
