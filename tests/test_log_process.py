@@ -164,7 +164,7 @@ BAD_URLS = {
 
 @pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS.keys())
 def test_a_bad_database_url_is_refused_without_its_password(run: Run, url: str) -> None:
-    variables = {"DATABASE_URL": url, "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
+    variables = {"DATABASE_URL": url, "DATABASE_START_TIMEOUT": "1", "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
     for command in (
         ("uvicorn", "app.main:app", "--port", "0"),
         ("alembic", "upgrade", "head"),
