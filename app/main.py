@@ -18,6 +18,7 @@ from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
+from app.events.set_aside_router import router as set_aside_router
 from app.files.router import router as file_router
 from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
@@ -86,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         single_event_router,
         event_router,
         event_batch_router,
+        set_aside_router,
         change_router,
         file_router,
         subscription_router,

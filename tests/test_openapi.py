@@ -29,6 +29,7 @@ STATUSES = {
     "createSyncEvents": {201, *TOKEN, *BODY},
     "listSyncEvents": {200, *TOKEN},
     "getSyncEvent": {200, 404, *TOKEN},
+    "listSetAsideGroups": {200, *TOKEN},
     "requeueSyncEvent": {202, 404, 409, *TOKEN},
     "listChanges": {200, 400, 410, *TOKEN},
     "streamChanges": {200, 400, 410, *TOKEN},
@@ -72,6 +73,7 @@ STATUSES |= CONSISTENCY_READS | CONSISTENCY_WRITES
 SCOPES = {
     "getOverview": "read:sync",
     "getThroughput": "read:sync",
+    "listSetAsideGroups": "read:sync",
     "createSyncEvent": "write:sync",
     "createSyncEvents": "write:sync",
     "listSyncEvents": "read:sync",
