@@ -19,6 +19,7 @@ from app.database.migrations import NotMigrated, Schema, alembic_config, prepare
 from app.main import create_app
 from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.fork_server import ForkServer
 from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -169,12 +170,13 @@ def test_the_configuration_is_found_from_anywhere(monkeypatch: pytest.MonkeyPatc
         ("postgresql://nobody:secret@{address}/postgres", 'role "nobody" does not exist'),
     ],
 )
-def test_alembic_says_in_one_sentence_why_it_cannot_connect(postgres_url: str, url: str, expected: str) -> None:
+def test_alembic_says_in_one_sentence_why_it_cannot_connect(
+    postgres_url: str, fork_server: ForkServer, url: str, expected: str
+) -> None:
     server = postgres_url.rpartition("/")[0]
     url = url.format(server=server, address=server.rpartition("@")[2])
     environment = {**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"}
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = fork_server.run(("alembic", "upgrade", "head"), environment)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("DATABASE_URL: ")
