@@ -10,6 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
 from app.consistency.finding_router import router as finding_router
+from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
 from app.console.router import create_router as create_console_router
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         consistency_router,
         source_router,
         finding_router,
+        repair_router,
         overview_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),

@@ -68,6 +68,8 @@ CONSISTENCY_WRITES = {
     "cancelConsistencyCheck": {200, 404, 409, *TOKEN},
     "acceptConsistencyFinding": {200, 404, 409, *TOKEN, *BODY},
     "acceptConsistencyFindings": {200, 409, *TOKEN, *BODY},
+    "planConsistencyRepair": {201, *TOKEN, *BODY},
+    "applyConsistencyRepair": {200, 404, 412, 428, *TOKEN},
 }
 STATUSES |= CONSISTENCY_READS | CONSISTENCY_WRITES
 SCOPES = {

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Evidence
+from app.consistency.comparison import Evidence, Expected, Facts
 from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
 from app.database.types import among_ids
 from app.errors import Conflict, NotFound
@@ -48,13 +48,15 @@ class OtherCount(Conflict):
 
 
 class Seen(NamedTuple):
-    """What a look at one file saw. `differences` is None unless the file was compared."""
+    """What a look at one file saw. `differences` and `expected` are None unless the file was compared."""
 
     file_id: UUID
     verdict: Verdict
     position: int | None  # of the file's last processed event; None when the source could not be asked
     differences: Mapping[Kind, Evidence] | None = None
     reason: str | None = None  # why the source could not be asked
+    expected: Expected | None = None
+    found: Facts | None = None  # None: the source does not hold the file
 
 
 class Staged(NamedTuple):
@@ -144,6 +146,11 @@ class FindingRepository:
             .execution_options(synchronize_session=False)
         )
         return len((await self._session.scalars(statement)).all())
+
+    async def list_by_ids(self, finding_ids: Collection[UUID]) -> Sequence[Finding]:
+        """Those of the findings that there are."""
+        query = select(Finding).where(_visible(), among_ids(Finding.id, finding_ids))
+        return (await self._session.scalars(query)).all()
 
     async def record_looks(
         self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: datetime | None = None

@@ -79,6 +79,12 @@ class DeliveryRepository:
         """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
         return await self._mark_pending(among(Delivery.id, delivery_ids))
 
+    async def mark_events_pending(self, positions: Sequence[int]) -> set[int]:
+        """Deliver these events again wherever they have deliveries; returns the positions that have any."""
+        of_events = among(Delivery.position, positions)
+        await self._mark_pending(of_events)
+        return set((await self._session.scalars(select(Delivery.position).where(of_events).distinct())).all())
+
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
         """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
         await lock_lanes(self._session)

@@ -36,7 +36,8 @@ async def tables(database: Database) -> set[str]:
 
 async def test_the_history_goes_down_and_up_again(database: Database, database_url: str, alembic: Alembic) -> None:
     webhooks = {"subscriptions", "deliveries", "full_lanes", "delivery_attempts"}
-    consistency = {f"consistency_{name}" for name in ("sources", "checks", "differences", "file_checks", "findings")}
+    names = ("sources", "checks", "differences", "file_checks", "findings", "repairs")
+    consistency = {f"consistency_{name}" for name in names}
     ours = {"files", "ledger_head", "ledger_identity", "sweep_cursor", "sync_events", *webhooks, *consistency}
     assert await tables(database) == {"alembic_version", *ours}
     alembic(database_url, "downgrade", "base")

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import ChangeFilter
 from app.changes.repository import ChangeRepository
+from app.consistency.look_repository import LookRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.group import EventRecord
@@ -107,6 +108,8 @@ QUERIES: dict[str, Query] = {
     "mark": lambda session: SweepRepository(session).mark_processed([3, 1, 2]),
     "project": lambda session: FileRepository(session).add_events([3, 1, 2]),
     "flag": lambda session: FileRepository(session).mark_anomalies([3, 1, 2]),
+    "note the files of a range": lambda session: LookRepository(session).add_events(range(1, 4), NOW),
+    "note the files": lambda session: LookRepository(session).add_events([3, 1, 2], NOW),
 }
 
 
