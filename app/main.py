@@ -14,8 +14,11 @@ from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
 from app.console.router import create_router as create_console_router
+from app.deliveries.router import bulk_router as redelivery_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
+from app.events.requeue_router import bulk_router as requeue_bulk_router
+from app.events.requeue_router import router as requeue_router
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
@@ -89,10 +92,13 @@ def create_app(settings: Settings) -> FastAPI:
         event_router,
         event_batch_router,
         set_aside_router,
+        requeue_bulk_router,
+        requeue_router,
         change_router,
         file_router,
         subscription_router,
         delivery_router,
+        redelivery_router,
         consistency_router,
         source_router,
         finding_router,

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from app.consistency.comparison import Evidence, Expected, Facts
 from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
 from app.database.types import among_ids
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, OtherCount
 
 MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
 UNKNOWN_FINDING = "There is no finding with this id."
@@ -36,15 +36,6 @@ class NotAcceptable(Conflict):
     """409: only a suspected or open finding can be accepted."""
 
     code, detail = "finding-not-acceptable", "Only suspected and open findings can be accepted."
-
-
-class OtherCount(Conflict):
-    """409: the number of findings differs from the expected one."""
-
-    code = "other-count"
-
-    def __init__(self, count: int) -> None:
-        super().__init__(f"The filter matches {count} suspected or open findings; nothing was accepted.")
 
 
 class Seen(NamedTuple):
@@ -135,7 +126,7 @@ class FindingRepository:
         """
         accepted = await self._accept(_conditions(wanted), reason)
         if accepted != expected:
-            raise OtherCount(accepted)
+            raise OtherCount(f"{accepted} suspected or open findings")
 
     async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
         statement = (

@@ -59,3 +59,11 @@ async def test_groups_events_and_the_next_request_are_bounded(
         monkeypatch.setattr(f"app.events.set_aside_repository.{name}", value)
     monkeypatch.setattr("app.events.set_aside_router.MAX_NEXT", 2)
     assert await groups(client) == {"groups": [group("a", 5, 8, (3, 2)), group("b", 2, 5, (5, 2))], "others": 1}
+
+
+async def test_what_is_next_is_what_a_bulk_requeue_takes(client: httpx.AsyncClient, database: Database) -> None:
+    await set_aside(database, list(ERRORS))
+    [largest, *_] = (await groups(client))["groups"]
+    request = {"filter": {"last_error": largest["last_error"]}, **largest["next"]}
+    assert (await client.post("/sync-events/requeue", json=request)).json() == {"requeued": 3}
+    assert [one["last_error"] for one in (await groups(client))["groups"]] == ["b", "c"]
