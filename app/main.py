@@ -10,14 +10,19 @@ from fastapi.telemetry import TelemetryConfig
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
 from app.consistency.finding_router import router as finding_router
+from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
 from app.console.router import create_router as create_console_router
+from app.deliveries.router import bulk_router as redelivery_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
+from app.events.requeue_router import bulk_router as requeue_bulk_router
+from app.events.requeue_router import router as requeue_router
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
+from app.events.set_aside_router import router as set_aside_router
 from app.files.router import router as file_router
 from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
@@ -27,6 +32,7 @@ from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
 from app.operations.metrics import metrics_router, reserve_files
+from app.operations.overview_router import router as overview_router
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
@@ -85,13 +91,19 @@ def create_app(settings: Settings) -> FastAPI:
         single_event_router,
         event_router,
         event_batch_router,
+        set_aside_router,
+        requeue_bulk_router,
+        requeue_router,
         change_router,
         file_router,
         subscription_router,
         delivery_router,
+        redelivery_router,
         consistency_router,
         source_router,
         finding_router,
+        repair_router,
+        overview_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,
