@@ -127,7 +127,8 @@ async def test_nginx_in_front_of_the_service(behind_nginx: tuple[httpx.Client, s
     assert created.status_code == httpx.codes.CREATED
     assert created.headers["Location"] == f"sync-events/{created.json()['event_id']}"
     assert client.get("/metrics").status_code == httpx.codes.NOT_FOUND
-    too_large = client.post("/sync-events/batch", content=b" " * (settings.max_batch_bytes + 1))
+    too_much = b" " * (settings.max_batch_bytes + 1)
+    too_large = client.post("/sync-events/batch", content=too_much, headers={"Content-Type": "application/json"})
     assert (too_large.status_code, too_large.headers["Content-Type"]) == (413, "application/problem+json")
     with client.stream("GET", "/changes/stream") as stream:
         assert stream.status_code == httpx.codes.OK
