@@ -60,7 +60,7 @@ def test_the_unit_gives_what_the_image_gives_and_the_time_that_a_shutdown_takes(
 def test_the_numbers_of_nginx_fit_the_settings() -> None:
     settings, text = Settings(_env_file=None), NGINX.read_text()
     [size] = re.findall(r"client_max_body_size (\d+)m;", text)
-    assert settings.max_batch_bytes < int(size) * MIB
+    assert settings.max_batch_bytes == int(size) * MIB
     [idle] = re.findall(r"keepalive_timeout (\d+)s;", text)
     assert int(idle) < settings.keep_alive_timeout
     [silent] = re.findall(r"proxy_read_timeout (\d+)s;", text)
@@ -130,6 +130,7 @@ async def test_nginx_in_front_of_the_service(behind_nginx: tuple[httpx.Client, s
     too_much = b" " * (settings.max_batch_bytes + 1)
     too_large = client.post("/sync-events/batch", content=too_much, headers={"Content-Type": "application/json"})
     assert (too_large.status_code, too_large.headers["Content-Type"]) == (413, "application/problem+json")
+    assert too_large.json()["status"] == httpx.codes.REQUEST_ENTITY_TOO_LARGE
     with client.stream("GET", "/changes/stream") as stream:
         assert stream.status_code == httpx.codes.OK
         first = next(stream.iter_text())
