@@ -212,6 +212,15 @@ class PostgresServer:
         """The plain URL of a database, as a user would write it."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
+    def require_password(self, role: str) -> None:
+        """Have a role that must prove by SCRAM that it knows its password."""
+        rule = f"host all {role} all scram-sha-256\n"
+        file = self._data / "pg_hba.conf"
+        if rule not in (rules := file.read_text()):
+            file.write_text(rule + rules)
+            self.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'of {role}'")
+            self.sql("SELECT pg_reload_conf()")
+
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql and return its bare output."""
         # Even a database that a test has made read-only can be mended.
