@@ -8,6 +8,7 @@ Create Date: 2026-11-28
 from collections.abc import Sequence
 
 from alembic import op
+from app.database.migrator import build_index
 
 revision: str = "0008"
 down_revision: str | None = "0007"
@@ -18,12 +19,8 @@ NAME = "ix_sync_events_plain_position"
 
 
 def upgrade() -> None:
-    """Apply. Where the index was built before, with CONCURRENTLY, nothing is left to do."""
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("SET LOCAL lock_timeout = '3s'")  # all writers that come after it wait too
-    op.execute(
-        f"CREATE INDEX IF NOT EXISTS {NAME} ON sync_events (position) WHERE retry_state IS NULL AND anomaly IS NULL"
-    )
+    """Apply."""
+    build_index(NAME, "sync_events (position) WHERE retry_state IS NULL AND anomaly IS NULL")
 
 
 def downgrade() -> None:
