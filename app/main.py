@@ -27,6 +27,7 @@ from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
 from app.operations.metrics import metrics_router, reserve_files
+from app.operations.overview_router import router as overview_router
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
@@ -92,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         consistency_router,
         source_router,
         finding_router,
+        overview_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,
