@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -226,6 +226,11 @@ class PostgresServer:
             file.write_text(rule + rules)
             self.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'of {role}'")
             self.sql("SELECT pg_reload_conf()")
+            with suppress(RuntimeError):  # once it is loaded
+                while self.run(
+                    "psql", "-w", "-d", self.url("postgres").replace("postgres@", f"{role}@"), "-c", "SELECT 1"
+                ):
+                    pass
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql and return its bare output."""
