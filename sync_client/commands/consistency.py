@@ -87,7 +87,7 @@ def _choose(sources: Sequence[Source], wanted: Sequence[str]) -> list[Source]:
 
 
 def _check(
-    sync: BlockingSyncClient, source: Source, file_ids: list[UUID | str] | None, options: dict[str, Any]
+    sync: BlockingSyncClient, source: Source, file_ids: Sequence[UUID | str] | None, options: dict[str, Any]
 ) -> Check:
     begun = sync.consistency.check(source.id, file_ids, **options)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
