@@ -216,6 +216,7 @@ def _startup_parameters(settings: Settings) -> dict[str, str]:
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "2",
+        "tcp_user_timeout": "20000",
         **_for_statements(settings),
     }
 
