@@ -17,6 +17,7 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.target = target
         self.cuts: deque[int] = deque()
+        self.passed_back = 0  # bytes
         self._is_silent = False
         self._silenced: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -82,7 +83,7 @@ class Relay:
         whole = asyncio.current_task()
         passing = [
             asyncio.create_task(self._pass_on(whole, reader, back_writer, None)),
-            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut)),
+            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut, is_back=True)),
         ]
         try:
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
@@ -98,6 +99,8 @@ class Relay:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         at_most: int | None,
+        *,
+        is_back: bool = False,
     ) -> None:
         passed = 0
         while (at_most is None or passed < at_most) and (data := await reader.read(65_536)):
@@ -107,3 +110,4 @@ class Relay:
             writer.write(part)
             await writer.drain()
             passed += len(part)
+            self.passed_back += len(part) if is_back else 0
