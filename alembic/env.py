@@ -13,7 +13,7 @@ import app.files.models
 import app.subscriptions.models  # noqa: F401 - models register themselves with the metadata
 from app.config import Settings, load_settings
 from app.database.errors import connection_failed
-from app.database.migrations import MigrationBlocked, migrate
+from app.database.migrator import MigrationBlocked, migrate
 from app.database.types import Base
 from app.errors import describe
 from app.log import configure_logging

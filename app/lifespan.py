@@ -56,7 +56,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             await stack.enter_async_context(exporting_spans(settings.api_version))
             drain = Drain(settings.shutdown_delay)
             stack.enter_context(drain.watching())
-            with clear_refusals():
+            with clear_refusals(), drain.ending_start():
                 database, schema = await stack.enter_async_context(
                     open_database(settings, database_metrics, partial(metrics.http.rejected, "connections"))
                 )

@@ -12,6 +12,7 @@ from app.config import Settings, load_settings
 from app.consistency.finding_router import router as finding_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
+from app.console.router import create_router as create_console_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
 from app.events.router import batch_router as event_batch_router
@@ -26,6 +27,7 @@ from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
 from app.operations.metrics import metrics_router, reserve_files
+from app.operations.overview_router import router as overview_router
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
@@ -91,9 +93,11 @@ def create_app(settings: Settings) -> FastAPI:
         consistency_router,
         source_router,
         finding_router,
+        overview_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,
+        *((create_console_router(settings),) if settings.console_enabled else ()),
     ):
         app.router.routes.extend(router.routes)
     _complete_document(app)

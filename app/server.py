@@ -1,5 +1,6 @@
 """Runs the service under uvicorn as the settings say: the limits of connections, the workers, the orderly end."""
 
+import asyncio
 import os
 import resource
 import signal
@@ -16,9 +17,11 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.config import Settings
+from app.database.opening import prepare_database
 from app.http.connection import PortTaken, address, bind, unix_path
 from app.http.protocol import BoundedHttpProtocol
 from app.operations.metrics import MULTIPROCESS_DIRECTORY
+from app.startup import StartupRefused, clear_refusals
 
 ACCEPTED_AT_ONCE = 16
 START_REFUSED = 1
@@ -67,22 +70,36 @@ def serve(settings: Settings) -> int:
     # would wait behind hundreds of connections that came together. All these sockets are one queue of the kernel's.
     listeners = [*bound, *(listener.dup() for listener in bound for _ in range(ACCEPTED_AT_ONCE - 1))]
     try:
-        return _supervise(config, listeners) if settings.web_concurrency > 1 else _run(config, listeners)
+        if settings.web_concurrency == 1:
+            return _run(config, listeners)
+        return _supervise(config, listeners) if _prepare(settings) else START_REFUSED
     finally:
         path = unix_path(settings.server_host)
         if path is not None:
             path.unlink(missing_ok=True)
 
 
-def _run(config: uvicorn.Config, listeners: list[socket]) -> int:
+def _prepare(settings: Settings) -> bool:
+    """Wait for the database and migrate it once for all workers; whether they can start."""
     try:
-        _Server(config).run(listeners)
+        with clear_refusals():
+            asyncio.run(prepare_database(settings))
+    except StartupRefused as error:
+        log.error(str(error))  # noqa: TRY400 - the line says all there is to know
+        return False
+    return True
+
+
+def _run(config: uvicorn.Config, listeners: list[socket]) -> int:
+    server = _Server(config)
+    try:
+        server.run(listeners)
     except KeyboardInterrupt:
         return 0
     except SystemExit as end:
         if end.code != STARTUP_FAILURE:
             raise
-        return START_REFUSED
+        return 0 if server.should_exit else START_REFUSED  # a signal may have ended the start
     return 0
 
 

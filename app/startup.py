@@ -6,13 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.auth.local import LocalSecretError
+from app.concurrency.shutdown import StartInterrupted
 from app.database.migrations import NotMigrated
+from app.database.migrator import MigrationBlocked
 from app.database.preflight import DatabaseShared, DatabaseUnfit, NotDurable
 from app.errors import Unavailable, describe
 from app.http.connection import PortTaken
 
 YOUNG_OBJECTS = 5000  # about as many as a large batch creates
 _SERVER_LOGGER = "uvicorn.error"
+_REFUSALS = (
+    DatabaseShared,
+    LocalSecretError,
+    MigrationBlocked,
+    NotDurable,
+    NotMigrated,
+    PortTaken,
+    StartInterrupted,
+)
 
 
 class StartupRefused(Exception):
@@ -26,7 +37,7 @@ def clear_refusals() -> Iterator[None]:
     server.addFilter(_keep_last_line)
     try:
         yield
-    except (DatabaseShared, NotMigrated, NotDurable, LocalSecretError, PortTaken) as error:
+    except _REFUSALS as error:
         raise StartupRefused(str(error)) from None
     except DatabaseUnfit as error:
         raise StartupRefused(f"DATABASE_URL: {error}") from None

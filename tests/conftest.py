@@ -13,12 +13,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from alembic import command
-from sqlalchemy import Connection
 
 from app.config import Settings
 from app.database.engine import Database
-from app.database.migrations import alembic_config
+from app.database.opening import prepare_database
 from app.main import create_app
 from tests.support.application import serve_in_process
 from tests.support.browser import MISSING, find_chromium
@@ -79,19 +77,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def migrate(url: str) -> None:
     """Bring a database up to date in this process, which alembic's command line takes seconds for."""
-
-    def upgrade(connection: Connection) -> None:
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-    async def run() -> None:
-        database = Database(Settings(_env_file=None, database_url=url))
-        async with database.transaction() as session:
-            await (await session.connection()).run_sync(upgrade)
-        await database.close()
-
-    asyncio.run(run())
+    asyncio.run(prepare_database(Settings(_env_file=None, database_url=url)))
 
 
 @pytest.fixture(scope="session")

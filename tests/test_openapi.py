@@ -23,6 +23,8 @@ STATUSES = {
     "getLiveness": {200, 500},
     "getReadiness": {200, 500, 503},
     "getMetrics": {200, 500},
+    "getOverview": {200, *TOKEN},
+    "getThroughput": {200, *TOKEN},
     "createSyncEvent": {201, *TOKEN, *BODY},
     "createSyncEvents": {201, *TOKEN, *BODY},
     "listSyncEvents": {200, *TOKEN},
@@ -47,7 +49,7 @@ STATUSES = {
     "redeliver": {202, 404, 409, *TOKEN},
     "listEventDeliveries": {200, 404, *TOKEN},
 }
-OF_WEBHOOKS = list(STATUSES)[14:]
+OF_WEBHOOKS = list(STATUSES)[list(STATUSES).index("createSubscription") :]
 CONSISTENCY_READS = {
     "listConsistencySources": {200, *TOKEN},
     "getConsistencySource": {200, 404, *TOKEN},
@@ -68,6 +70,8 @@ CONSISTENCY_WRITES = {
 }
 STATUSES |= CONSISTENCY_READS | CONSISTENCY_WRITES
 SCOPES = {
+    "getOverview": "read:sync",
+    "getThroughput": "read:sync",
     "createSyncEvent": "write:sync",
     "createSyncEvents": "write:sync",
     "listSyncEvents": "read:sync",
@@ -249,6 +253,8 @@ async def test_the_examples_have_the_members_that_answers_have(
         "getLiveness": "/health/live",
         "getReadiness": "/health/ready",
         "getInformation": "/",
+        "getOverview": "/overview",
+        "getThroughput": "/throughput?from=2026-01-15T10:00:00Z&to=2026-01-15T11:00:00Z",
         "listSyncEvents": "/sync-events",
         "getSyncEvent": location,
         "listChanges": "/changes",

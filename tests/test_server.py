@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from app.database.engine import Database
+from tests.conftest import Alembic
 from tests.events.support import read_ledger
 from tests.support.fork_server import ForkServer
 from tests.support.load import Load, run_load
+from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
@@ -203,3 +205,26 @@ async def test_a_worker_that_dies_is_replaced(start_service: Start) -> None:
         # The dead worker counts no more, and the new one is not counted on top of it.
         assert await gauge("database_connections_limit") == "40.0"
     assert await asyncio.to_thread(service.end) == 0
+
+
+@on_postgresql
+async def test_several_workers_find_a_database_that_their_parent_has_migrated_once(
+    start_service: Start, database_url: str, alembic: Alembic
+) -> None:
+    alembic(database_url, "downgrade", "base")
+    service = start_service(WEB_CONCURRENCY="2", LOG_LEVEL="INFO")
+    await until(lambda: service.output().count("service started") == 2)
+    assert service.output().count("Running upgrade  -> 0001") == 1
+
+
+@on_sqlite
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_start_that_waits_for_its_database_ends_at_a_signal(
+    begin_service: Start, workers: str, tmp_path: Path
+) -> None:
+    port = ReservedPort()
+    service = begin_service(DATABASE_URL=f"postgresql://127.0.0.1:{port.number}/db", WEB_CONCURRENCY=workers)
+    await until(lambda: "waiting for the database" in service.output())
+    service.send(signal.SIGTERM)
+    assert await asyncio.to_thread(service.wait, 5) == 0
+    assert "Traceback" not in service.output()

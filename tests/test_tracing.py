@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import signal
 import socket
 import subprocess
@@ -17,7 +16,6 @@ import httpx
 import pytest
 
 from app.tracing import MAX_LINKS
-from app.tracing.provider import REPEAT_SECONDS, SparingFilter
 from tests.conftest import ROOT
 from tests.support.collector import Collector, ReceivedSpan
 from tests.support.process import ServiceProcess
@@ -243,19 +241,3 @@ def test_without_the_variables_nothing_of_the_sdk_is_loaded(tmp_path: Path) -> N
         check=True,
     )
     assert done.stdout == "[]\n"
-
-
-def test_a_complaint_is_logged_once_a_minute_and_without_what_it_was_about() -> None:
-    now = 1000.0
-
-    def passes(sparing: SparingFilter, *arguments: object) -> str | None:
-        error = (RuntimeError, RuntimeError("hunter2"), None)
-        record = logging.LogRecord("exporter", logging.ERROR, "", 0, "lost %s, %s", arguments, error)
-        return record.getMessage() if sparing.filter(record) and not record.exc_info else None
-
-    sparing = SparingFilter(clock=lambda: now)
-    assert passes(sparing, "spans", OSError("hunter2")) == "lost spans, OSError"
-    assert passes(sparing, "spans", OSError("hunter2")) is None
-    now += REPEAT_SECONDS
-    assert passes(sparing, "spans", 2) == "lost spans, 2"
-    assert passes(SparingFilter(keep_text=False), "hunter2", 2) == "lost (left out), 2"

@@ -8,6 +8,7 @@ Create Date: 2026-11-28
 from collections.abc import Sequence
 
 from alembic import op
+from app.database.migrator import build_index
 
 revision: str = "0005"
 down_revision: str | None = "0004"
@@ -18,13 +19,11 @@ COLUMNS = ("event_type", "file_id")
 
 
 def upgrade() -> None:
-    """Apply. Where the indexes were built before, with CONCURRENTLY, nothing is left to do."""
-    if op.get_context().dialect.name == "postgresql":
-        op.execute("SET LOCAL lock_timeout = '3s'")  # all writers that come after it wait too
+    """Apply."""
     for column in COLUMNS:
-        op.execute(
-            f"CREATE INDEX IF NOT EXISTS ix_sync_events_retry_state_{column}_position "
-            f"ON sync_events (retry_state, {column}, position) WHERE retry_state IS NOT NULL"
+        build_index(
+            f"ix_sync_events_retry_state_{column}_position",
+            f"sync_events (retry_state, {column}, position) WHERE retry_state IS NOT NULL",
         )
 
 

@@ -211,4 +211,6 @@ def _report_mode(settings: Settings) -> None:
             domain=settings.auth0_domain,
         )
     else:
+        if settings.secret_key in PLACEHOLDERS:
+            log.warning("SECRET_KEY is a placeholder and counts as empty: webhooks need WEBHOOK_ENCRYPTION_KEYS")
         log.warning("Auth0 mode", domain=settings.auth0_domain, audience=settings.api_audience)

@@ -150,7 +150,7 @@ def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
         model = field.field_info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
             for name, part in model.model_fields.items():
-                yield name, get_origin(part.annotation) is list
+                yield part.alias or name, get_origin(part.annotation) is list
         else:
             yield field.alias, get_origin(model) is list
     for dependency in dependant.dependencies:

@@ -7,12 +7,15 @@ import structlog
 
 from app.concurrency.shutdown import wait_or_cancel
 from app.errors import Unavailable, describe
+from app.log.sparing import SparingLog
 
 log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `run` at once, and again `interval_seconds` after each end. A pass that fails is logged and repeated.
+    """Runs `run` at once, and again `interval_seconds` after each end. A pass that fails is repeated.
+
+    The first failure is logged, and while passes go on failing one a minute, with their number.
 
     Setting `wake` starts the next pass at once, or as soon as the current one has ended.
     """
@@ -30,6 +33,7 @@ class PeriodicTask:
         self._wake = wake or asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._log = SparingLog(__name__)
 
     def start(self) -> None:
         """Start repeating."""
@@ -48,9 +52,9 @@ class PeriodicTask:
             try:
                 await self._run(self._stopping)
             except Unavailable as error:
-                log.warning("pass postponed", task=self._name, reason=describe(error.__cause__ or error))
-            except Exception:
-                log.exception("pass failed", task=self._name)
+                self._log.warning("pass postponed", task=self._name, reason=describe(error.__cause__ or error))
+            except Exception as error:  # noqa: BLE001 - the next pass may succeed
+                self._log.error("pass failed", task=self._name, exc_info=error)
             try:
                 async with asyncio.timeout(self._interval_seconds):
                     await self._wake.wait()

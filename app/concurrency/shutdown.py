@@ -27,6 +27,10 @@ async def wait_or_cancel(task: "asyncio.Task[Any]", timeout_seconds: float) -> b
     return False
 
 
+class StartInterrupted(Exception):
+    """A signal ended the service before it could serve."""
+
+
 class Drain:
     """`begun` once SIGTERM came: readiness is red then, while the server still responds.
 
@@ -38,10 +42,29 @@ class Drain:
         self.begun = False
         self._delay_seconds = delay_seconds
         self._before_stop: list[Callable[[], None]] = []
+        self._starting: asyncio.Task[Any] | None = None
 
     def before_stop(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the event loop when the server stops to listen: it waits for every open request then."""
         self._before_stop.append(callback)
+
+    @contextmanager
+    def ending_start(self) -> Iterator[None]:
+        """Cancel the block at a signal, which may wait for a database for long; nobody is served yet.
+
+        Raises:
+            StartInterrupted: instead of the cancellation.
+        """
+        self._starting = asyncio.current_task()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.begun or self._starting is None:
+                raise
+            self._starting.uncancel()
+            raise StartInterrupted("a signal came before the service could serve") from None
+        finally:
+            self._starting = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -66,7 +89,9 @@ class Drain:
             server(number, frame)
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            if self.begun or not delay_seconds:
+            if self._starting is not None:
+                loop.call_soon_threadsafe(self._starting.cancel)
+            if self.begun or not delay_seconds or self._starting is not None:
                 self.begun = True
                 stop(number, frame)
                 return

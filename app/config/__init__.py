@@ -57,9 +57,8 @@ class Settings(
             return self
         if not self.auth0_domain:
             raise ValueError("AUTH0_DOMAIN must be set when ENVIRONMENT=production (local mode is for development)")
-        for name in ("auth0_domain", "secret_key"):
-            if getattr(self, name) in PLACEHOLDERS:
-                raise ValueError(f"{name.upper()} still has its placeholder value; ENVIRONMENT=production refuses it")
+        if self.auth0_domain in PLACEHOLDERS:
+            raise ValueError("AUTH0_DOMAIN still has its placeholder value: name your tenant, e.g. example.auth0.com")
         if self.database.is_sqlite and self.web_concurrency > 1:
             raise ValueError("DATABASE_URL names SQLite, which serves one worker: WEB_CONCURRENCY=1, or use PostgreSQL")
         return self
@@ -92,4 +91,6 @@ def load_settings(**overrides: str) -> Settings:
         lines = [".env: is not UTF-8 text"]
     except ValidationError as error:
         lines = explain(error)
+    if len(lines) == 1:
+        raise SystemExit(f"Sync Service cannot start: {lines[0]}")
     raise SystemExit("\n  ".join(["Sync Service cannot start, invalid settings:", *lines]))

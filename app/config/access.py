@@ -62,6 +62,11 @@ class Auth0Settings(BaseModel):
     auth_enforce_scopes: bool = Field(
         False, description="true: event routes also need the scopes read:sync and write:sync"
     )
+    auth0_console_client_id: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,128}$",
+        description="Client id of the single-page application at Auth0 with which operators log in at /console",
+    )
     auth_leeway_seconds: int = Field(10, ge=0, le=300, description="Clock difference allowed in exp, nbf and iat")
     auth_token_cache_size: int = Field(
         10_000, ge=0, le=1_000_000, description="Verified tokens cached per process; 0 turns the cache off"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.config.types import Database, Seconds
+from app.config.types import Database, Delay, Seconds
 
 
 class DatabaseSettings(BaseModel):
@@ -26,6 +26,12 @@ class DatabaseSettings(BaseModel):
         3, description="Seconds to wait for a free connection, or another permit, before a 429 or a 503"
     )
     database_connect_timeout: Seconds = Field(3, description="Seconds to wait for a new connection")
+    database_start_timeout: Delay = Field(
+        60, description="Seconds to wait at start for a PostgreSQL that is not there yet, or is starting; 0: none"
+    )
+    database_migrate_on_start: bool = Field(
+        True, description="false: a PostgreSQL or SQLite with an old schema is refused at start instead of migrated"
+    )
     database_statement_timeout: Seconds = Field(10, description="Seconds one statement may take")
     database_lock_timeout: Seconds = Field(
         5, description="Seconds to wait for a lock (PostgreSQL) or for another writer (SQLite)"

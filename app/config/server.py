@@ -38,8 +38,9 @@ class OperationSettings(BaseModel):
     """Environment, logs and shutdown."""
 
     environment: Literal["development", "production"] = Field(
-        "development", description="production refuses local mode, placeholder secrets and unsafe configurations"
+        "development", description="production refuses local mode, a placeholder tenant and unsafe configurations"
     )
+    console_enabled: bool = Field(True, description="false: there is no operator console at /console")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: json in production, text in development"

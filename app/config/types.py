@@ -96,11 +96,9 @@ def _known_database(value: str) -> str:
 
 def explain(error: ValidationError) -> list[str]:
     """One line for each wrong variable, with its name and without its value."""
-    return [
-        f"{'_'.join(str(part) for part in item['loc']).upper() or 'settings'}: "
-        f"{item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors(include_input=False, include_url=False)
-    ]
+    items = error.errors(include_input=False, include_url=False)
+    named = [("_".join(map(str, item["loc"])).upper(), item["msg"].removeprefix("Value error, ")) for item in items]
+    return [f"{name}: {message}" if name else message for name, message in named]
 
 
 Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]  # in seconds

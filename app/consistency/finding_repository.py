@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, case, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -241,6 +241,13 @@ def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: ti
         return now + max(grace, MIN_WAIT)
     suspected = [one.first_seen_at for one in active if one.state == FindingState.SUSPECTED]
     return max(min(suspected) + grace, now + MIN_WAIT) if suspected else None
+
+
+def count_open_findings(most: int) -> ScalarSelect[int]:
+    """How many findings are open, counted up to `most`, as an expression."""
+    is_open = Finding.state == literal_column("'open'")
+    rows = select(Finding.id).where(is_open, _visible()).limit(most).subquery()
+    return select(func.count()).select_from(rows).scalar_subquery()
 
 
 def _visible() -> ColumnElement[bool]:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -19,8 +18,7 @@ from app.database.metrics import DatabaseMetrics, measure_pool
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
 from app.errors import describe
-
-log = structlog.get_logger(__name__)
+from app.log.sparing import SparingLog
 
 _COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
 _NO_LIMIT_SECONDS = 7 * 86_400
@@ -55,6 +53,7 @@ class Database:
             on_reject=on_reject,
         )
         self.writability = Writability()
+        self._log = SparingLog(__name__)
         self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
         self.is_sqlite = settings.database.is_sqlite
         self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
@@ -155,7 +154,7 @@ class Database:
             self.responded_at = time.monotonic()
         except DatabaseDamaged as error:
             if error.__cause__ is not None:
-                log.error("the database is damaged", error=describe(error.__cause__))  # noqa: TRY400 - a request has one
+                self._log.error("the database is damaged", error=describe(error.__cause__))
             if self.is_sqlite and not self.writability.is_damaged:
                 self.writability.refuse(DAMAGE, str(error))
             raise

@@ -1,6 +1,7 @@
 """Tells "the database cannot serve this now" from other errors, and remembers why writes are refused."""
 
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,9 @@ _SCHEMA_STATES = frozenset({"42P01", "42703"})  # undefined table, undefined col
 _SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 _SQLITE_SCHEMA = ("no such table", "no such column", "has no column named")
 _LOCK_TIMEOUT = "55P03"
+_DENIED = "42501"
+# Of a server that starts or ends, or whose proxy has no server yet. Not 08P01: old poolers say so of a wrong name.
+_STARTING_STATES = frozenset({"08000", "08001", "08003", "08006", "57P01", "57P02", "57P03"})
 _TIMEOUT_STATES = frozenset({_LOCK_TIMEOUT, "57014"})
 _SQLITE_FAILED = frozenset(
     {
@@ -134,6 +138,18 @@ def ran_out_of_time(error: BaseException) -> bool:
 def waited_for_lock(error: BaseException) -> bool:
     """Whether `error` is the time-out of a lock that somebody else has, which says nothing of the statement."""
     return isinstance(error, DBAPIError) and _sqlstate(error) == _LOCK_TIMEOUT
+
+
+def may_come_up(error: BaseException | None) -> bool:
+    """Whether a database that fails with `error` may only be starting: it refuses, is not resolved, is silent."""
+    if isinstance(error, (OSError, TimeoutError)):
+        return not isinstance(error, (ssl.SSLError, PermissionError))
+    return isinstance(error, DBAPIError) and _sqlstate(error) in _STARTING_STATES
+
+
+def is_denied(error: DBAPIError) -> bool:
+    """Whether the role lacks the right to do what it tried."""
+    return _sqlstate(error) == _DENIED
 
 
 def is_read_only(error: BaseException) -> bool:

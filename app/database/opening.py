@@ -1,6 +1,7 @@
 """Opens the database for the service: checks it, migrates it where that is the rule, and watches it while open."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,14 +12,16 @@ from app.concurrency.periodic import PeriodicTask
 from app.config import Settings
 from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
 from app.database.engine import Database
-from app.database.errors import READ_ONLY
+from app.database.errors import READ_ONLY, DatabaseUnavailable, may_come_up
 from app.database.locks import LockWatch
 from app.database.metrics import DatabaseMetrics
 from app.database.migrations import Schema, prepare_schema
 from app.database.preflight import FSYNC_OFF, check_durability, check_fitness, sole_process
+from app.errors import describe
 
 DURABILITY_SECONDS = 5
 LOCKS_SECONDS = 5
+START_PAUSE_SECONDS = 0.5
 WAL_SECONDS = 10
 WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
 _FSYNC = "fsync"
@@ -35,15 +38,14 @@ async def open_database(
     `on_reject` is called for each request that waits in vain for a connection.
 
     Raises:
-        DatabaseShared, DatabaseUnfit, NotMigrated, NotDurable: the service cannot start on it.
+        DatabaseShared, DatabaseUnfit, NotMigrated, MigrationBlocked, NotDurable: the service cannot start on it.
         DatabaseUnavailable: it cannot serve now.
     """
     database = Database(settings, metrics, on_reject)
     try:
         with sole_process(settings):
-            await check_fitness(database)
             schema = Schema()
-            await prepare_schema(database, schema)
+            await _prepare(database, settings, schema)
             await check_durability(database)
             if database.is_sqlite:
                 watches = [PeriodicTask("wal", WalTruncation(database, metrics).run_once, WAL_SECONDS)]
@@ -63,6 +65,44 @@ async def open_database(
                     await watch.stop(CLOSE_SECONDS)
     finally:
         await database.close()
+
+
+async def prepare_database(settings: Settings) -> None:
+    """Wait for the database and migrate it, before the workers of a process open it.
+
+    Raises:
+        DatabaseUnfit, NotMigrated, MigrationBlocked: the service cannot start on it.
+        DatabaseUnavailable: it cannot serve now.
+    """
+    database = Database(settings)
+    try:
+        await _prepare(database, settings, Schema())
+    finally:
+        await database.close()
+
+
+async def _prepare(database: Database, settings: Settings, schema: Schema) -> None:
+    await _wait_until_fit(database, settings.database_start_timeout)
+    await prepare_schema(database, settings, schema)
+
+
+async def _wait_until_fit(database: Database, timeout_seconds: float) -> None:
+    """Check the database as soon as it accepts connections; one that may be starting is asked again."""
+    deadline = time.monotonic() + timeout_seconds
+    reported = ""
+    while True:
+        try:
+            await check_fitness(database)
+        except DatabaseUnavailable as error:
+            if not may_come_up(error.__cause__) or time.monotonic() >= deadline:
+                raise
+            reason = describe(error.__cause__ or error)
+        else:
+            return
+        if reason != reported:
+            log.warning("waiting for the database", reason=reason, timeout_seconds=timeout_seconds)
+            reported = reason
+        await asyncio.sleep(START_PAUSE_SECONDS)
 
 
 class DurabilityCheck:

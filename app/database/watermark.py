@@ -17,6 +17,7 @@ from app.concurrency.shutdown import wait_or_cancel
 from app.database.connection import never_cancelled
 from app.database.errors import DatabaseUnavailable, database_errors
 from app.errors import describe
+from app.log.sparing import SparingLog
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,7 @@ class DurableWatermark:
         self._position: int | None = None
         self._look: asyncio.Task[bool] | None = None
         self._look_started = 0.0
+        self._log = SparingLog(__name__)
         self.active = False
 
     def watch(self, engine: AsyncEngine) -> None:
@@ -170,7 +172,7 @@ class DurableWatermark:
                 while not await self._see():
                     pass
         except Exception as error:  # noqa: BLE001 - whatever went wrong, readers go on with what is known
-            log.warning("durability is not confirmed", reason=describe(error.__cause__ or error))
+            self._log.warning("durability is not confirmed", reason=describe(error.__cause__ or error))
             return False
         return True
 

@@ -9,22 +9,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-import structlog
-
 from app.database.engine import Database
 from app.deliveries.claim_repository import ClaimRepository, DueSubscription, LeasedDelivery, LeaseKey, Recipient
 from app.deliveries.message import MessageFactory, MessageSigner
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import Slots, allowed
 from app.errors import describe
+from app.log.sparing import SparingLog
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-
-log = structlog.get_logger(__name__)
 
 SUBSCRIPTIONS_AT_ONCE = 100  # claimed for, and locked, in one transaction
 MIN_AGAIN_SECONDS = 0.01  # the soonest look at deliveries that a rate limit held back
 LOCKED_SECONDS = 0.05  # until the next look at a subscription that another claim has locked
-REPORT_SECONDS = 60  # between two log lines about secrets that cannot be decrypted
 
 
 class Claim(NamedTuple):
@@ -101,7 +97,7 @@ class Claimer:
         self._slots = slots
         self._lease = lease
         self._metrics = metrics
-        self._reported_at = -math.inf
+        self._log = SparingLog(__name__)
 
     async def list_due(self) -> list[Sequence[DueSubscription]]:
         """Subscriptions with due deliveries, in groups to be claimed for together."""
@@ -157,10 +153,8 @@ class Claimer:
             return self._messages.signer(recipient, recipient.now)
         except (NoEncryptionKey, EncryptionKeyMissing, json.JSONDecodeError) as error:
             self._metrics.unreadable.inc()
-            if time.monotonic() - self._reported_at >= REPORT_SECONDS:
-                self._reported_at = time.monotonic()
-                details = {"subscription_id": str(recipient.id), "reason": describe(error)}
-                log.error("subscription is not sent to", **details)  # noqa: TRY400 - a matter of settings
+            details = {"subscription_id": str(recipient.id), "reason": describe(error)}
+            self._log.error("subscription is not sent to", **details)
             return None
 
 

@@ -18,6 +18,7 @@ from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryDecision, RetryPolicy, SubscriptionHealth, decide
 from app.deliveries.settlement_repository import Result, SettlementRepository
 from app.errors import NotFound, describe
+from app.log.sparing import SparingLog
 from app.subscriptions.models import DeliveryStatus, Outcome, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 
@@ -54,6 +55,7 @@ class Settler:
         self._queue: deque[Result] = deque()
         self._batcher = Batcher("webhook-settler", self._write_group, lambda: bool(self._queue))
         self._stopping = asyncio.Event()
+        self._log = SparingLog(__name__)
 
     def submit(self, result: Result) -> None:
         """Write `result` soon."""
@@ -91,7 +93,8 @@ class Settler:
             try:
                 return await self._write(group)
             except DatabaseUnavailable as error:
-                log.warning("settlement postponed", results=len(group), reason=describe(error.__cause__ or error))
+                why = describe(error.__cause__ or error)
+                self._log.warning("settlement postponed", results=len(group), reason=why)
                 if self._stopping.is_set():
                     return []
             except Exception:

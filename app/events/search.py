@@ -65,6 +65,9 @@ class Range(NamedTuple):
         return and_(self.condition, *(column == value for column, value in self.keys))
 
 
+_ANOMALIES = Range(condition=SyncEvent.anomaly.is_not(None))
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """How a list is found: in disjoint ranges up to the positions `through`, by `tests` of each event visited."""
@@ -130,21 +133,37 @@ def search_for(event_filter: EventFilter) -> Search:
     states = _unprocessed_states(event_filter)
     if states and (is_processed or event_filter.anomaly):  # an anomaly is known once its event is processed
         return Search([Range(condition=false())])
-    indexed, *others = _ranges(event_filter) or [Range()]
-    tests = [other.test() for other in others]
-    if event_filter.anomaly is False and not states:
-        tests.append(SyncEvent.anomaly.is_(None))
     above, through = _time_bounds(event_filter)
     if is_processed:
         through.append(CURSOR)
+    selective = _ranges(event_filter)
+    if not selective and not states and (is_processed or event_filter.anomaly is False):
+        return Search([one._replace(above=above) for one in _not_in_retry(event_filter, is_processed)], (), through)
+    indexed, *others = selective or [Range()]
+    tests = [other.test() for other in others]
+    if event_filter.anomaly is False and not states:
+        tests.append(SyncEvent.anomaly.is_(None))
+    if is_processed:
         tests.append(SyncEvent.processed.is_(True))
-    passed = SyncEvent.retry_state.is_not(None)  # the condition of the indexes
-    ranges = [
-        Range([(SyncEvent.retry_state, state), *indexed.keys], passed, above) for state in states if state != PENDING
-    ]
+    ranges = [_in_state(state, indexed.keys)._replace(above=above) for state in states if state != PENDING]
     if PENDING in states:
         ranges.append(indexed._replace(above=[*above, CURSOR]))
     return Search(ranges or [indexed._replace(above=above)], tests, through)
+
+
+def _not_in_retry(event_filter: EventFilter, is_processed: bool) -> list[Range]:
+    """The events up to the sweep's cursor that are processed, those that are no anomalies, or those that are both."""
+    ranges = [Range(condition=and_(SyncEvent.retry_state.is_(None), SyncEvent.anomaly.is_(None)))]
+    if event_filter.anomaly is None:
+        ranges.append(_ANOMALIES)
+    elif not is_processed:
+        ranges += [_in_state(state) for state in RetryState]
+    return ranges
+
+
+def _in_state(state: str, keys: Sequence[tuple[InstrumentedAttribute[Any], Any]] = ()) -> Range:
+    """Events in a retry state, with the condition of the indexes that begin with it."""
+    return Range([(SyncEvent.retry_state, state), *keys], SyncEvent.retry_state.is_not(None))
 
 
 def _ranges(event_filter: EventFilter) -> list[Range]:
@@ -153,7 +172,7 @@ def _ranges(event_filter: EventFilter) -> list[Range]:
     if event_filter.file_id is not None:
         ranges.append(Range([(SyncEvent.file_id, event_filter.file_id)]))
     if event_filter.anomaly:
-        ranges.append(Range(condition=SyncEvent.anomaly.is_not(None)))
+        ranges.append(_ANOMALIES)
     if event_filter.event_type is not None:
         ranges.append(Range([(SyncEvent.event_type, event_filter.event_type)]))
     return ranges

@@ -4,12 +4,10 @@ import asyncio
 import errno
 import fcntl
 import json
-import math
 import resource
 import socket
 import struct
 import termios
-import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from heapq import nsmallest
@@ -23,13 +21,12 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.config import Settings
 from app.errors import PROBLEM_JSON, phrase, problem_document
+from app.log.sparing import SparingLog
 
 UNIX = "unix:"
-LOG_SECONDS = 60  # between two log lines about too many connections
 OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
-log = structlog.get_logger(__name__)
 _access_log = structlog.get_logger("app.access")
 
 _REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
@@ -155,7 +152,7 @@ class ConnectionLimit:
     def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
         self._maximum = maximum
         self._on_close = on_close
-        self._logged_at = -math.inf
+        self._log = SparingLog(__name__)
 
     @classmethod
     def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
@@ -173,9 +170,9 @@ class ConnectionLimit:
         for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
             one.transport.close()
             self._on_close()
-        if time.monotonic() - self._logged_at >= LOG_SECONDS:
-            self._logged_at = time.monotonic()
-            log.warning("too many connections for the limit of open files: the idlest are closed", limit=self._maximum)
+        self._log.warning(
+            "too many connections for the limit of open files: the idlest are closed", limit=self._maximum
+        )
 
 
 class ReaderWatch:

@@ -38,7 +38,7 @@ TAGS = [
     },
     {
         "name": "operations",
-        "description": "Service information and health. These need no token.",
+        "description": "How all stands. Service information and health need no token.",
     },
     {
         "name": "subscriptions",

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import time
-from collections.abc import Callable
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -11,9 +9,10 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from app.log.sparing import SparingFilter
+
 DEFAULT_NAME = "sync-service"
 MAX_ATTRIBUTE_CHARACTERS = 1024
-REPEAT_SECONDS = 60
 
 _QUERY = "url.query"
 _EXPORT_LOGGERS = (
@@ -66,32 +65,3 @@ class QueryRedaction(SpanProcessor):
         """Replace the query, if the span has one."""
         if span.attributes and _QUERY in span.attributes:
             span.set_attribute(_QUERY, "REDACTED")
-
-
-class SparingFilter(logging.Filter):
-    """Logs the same complaint once a minute, and only the type of an exception, whose text may contain URLs.
-
-    Without `keep_text` other texts are left out too.
-    """
-
-    def __init__(self, *, keep_text: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._keep_text = keep_text
-        self._clock = clock
-        self._passed: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to log `record`, which is changed."""
-        complaint, now = str(record.msg), self._clock()
-        if now - self._passed.get(complaint, -REPEAT_SECONDS) < REPEAT_SECONDS:
-            return False
-        self._passed[complaint] = now
-        if isinstance(record.args, tuple):
-            record.args = tuple(self._harmless(value) for value in record.args)
-        record.exc_info = record.exc_text = None
-        return True
-
-    def _harmless(self, value: object) -> object:
-        if isinstance(value, BaseException):
-            return type(value).__name__
-        return value if self._keep_text or not isinstance(value, str) else "(left out)"

@@ -6,6 +6,7 @@ import structlog
 
 from app.concurrency.periodic import PeriodicTask
 from app.errors import Unavailable
+from tests.support.waiting import until
 
 
 async def test_a_pass_runs_at_once_and_again_until_it_is_stopped() -> None:
@@ -42,6 +43,22 @@ async def test_a_pass_that_fails_is_logged_and_repeated() -> None:
         ("pass postponed", "warning"),
         ("pass failed", "error"),
     ]
+
+
+async def test_a_pass_that_fails_at_every_interval_is_not_logged_each_time() -> None:
+    passes = 0
+
+    async def run(_stopping: asyncio.Event) -> None:
+        nonlocal passes
+        passes += 1
+        raise Unavailable if passes % 2 else ZeroDivisionError
+
+    task = PeriodicTask("test", run, 0.001)
+    with structlog.testing.capture_logs() as lines:
+        task.start()
+        await until(lambda: passes > 20)
+        await task.stop(1)
+    assert sorted(line["event"] for line in lines) == ["pass failed", "pass postponed"]
 
 
 async def test_a_pass_sees_the_stop_and_ends_by_itself() -> None:

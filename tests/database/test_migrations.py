@@ -1,6 +1,8 @@
 """One history of migrations, up and down on both databases, in agreement with the models."""
 
+import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -11,13 +13,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
+from app.config import Settings
 from app.database.engine import Database
 from app.database.migrations import NotMigrated, Schema, alembic_config, prepare_schema
 from app.main import create_app
 from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 DOCUMENTED_COLUMNS = {"id", "file_id", "event_type", "created_at", "processed", "processed_at", "metadata"}
 
@@ -91,15 +96,64 @@ async def test_sqlite_migrates_itself(make_settings: MakeSettings, tmp_path: Pat
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_postgresql_that_is_not_migrated_is_refused(
-    make_settings: MakeSettings, database_url: str, alembic: Alembic
+def test_an_index_on_a_table_of_an_earlier_migration_holds_up_no_writer(postgres_url: str, alembic: Alembic) -> None:
+    _, *migrations = alembic(postgres_url, "upgrade", "head", "--sql").stdout.split("-- Running upgrade ")
+    assert len(migrations) >= 7
+    for migration in migrations:
+        created = re.findall(r"CREATE TABLE (\w+)", migration)
+        assert [
+            (migration.partition("\n")[0], table)
+            for table in re.findall(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\w+ ON (\w+)", migration)
+            if table not in created
+        ] == []
+    assert "CREATE INDEX CONCURRENTLY" in "".join(migrations)
+
+
+async def prepare(settings: Settings) -> None:
+    """Do what a start does to the schema."""
+    database = Database(settings)
+    try:
+        await prepare_schema(database, settings, Schema())
+    finally:
+        await database.close()
+
+
+async def test_a_start_migrates_or_is_refused_as_the_setting_says(
+    make_settings: MakeSettings, database_url: str, alembic: Alembic, database: Database
 ) -> None:
     alembic(database_url, "downgrade", "base")
-    database = Database(make_settings())
-    with pytest.raises(NotMigrated, match="run `alembic upgrade head`"):
-        await prepare_schema(database, Schema())
-    await database.close()
+    with pytest.raises(NotMigrated, match=r"run `alembic upgrade head`$"):
+        await prepare(make_settings(database_migrate_on_start=False))
+    assert await tables(database) == {"alembic_version"}
+    await prepare(make_settings())
+    assert "sync_events" in await tables(database)
+    await prepare(make_settings(database_migrate_on_start=False))
+
+
+@on_postgresql
+async def test_replicas_that_start_together_migrate_once(
+    make_settings: MakeSettings, database_url: str, alembic: Alembic, caplog: pytest.LogCaptureFixture
+) -> None:
+    alembic(database_url, "downgrade", "base")
+    caplog.set_level("INFO")
+    await asyncio.gather(*(prepare(make_settings()) for _ in range(4)))
+    assert caplog.text.count("Running upgrade  -> 0001") == 1
+    assert caplog.text.count("another process migrates the database") >= 1
+
+
+@on_postgresql
+async def test_behind_a_pooler_or_without_rights_a_start_says_who_has_to_migrate(
+    make_settings: MakeSettings, database_url: str, alembic: Alembic, postgres: PostgresServer
+) -> None:
+    alembic(database_url, "downgrade", "base")
+    with pytest.raises(NotMigrated, match="run `alembic upgrade head`, with a DATABASE_URL that leads past the pooler"):
+        await prepare(make_settings(database_prepared_statements=False))
+    name = database_url.rpartition("/")[2]
+    postgres.sql(f"CREATE ROLE guest_{name} LOGIN; GRANT SELECT ON alembic_version TO guest_{name}", name)
+    guest = database_url.replace("postgres@", f"guest_{name}@")
+    with pytest.raises(NotMigrated, match="as the owner of the tables; this role may not migrate"):
+        await prepare(make_settings(database_url=guest))
+    postgres.sql(f"DROP OWNED BY guest_{name}; DROP ROLE guest_{name}", name)
 
 
 def test_the_configuration_is_found_from_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

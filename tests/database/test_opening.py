@@ -1,23 +1,40 @@
-"""The WAL of SQLite becomes small again after a long transaction of another process."""
+"""A start waits for PostgreSQL; the WAL of SQLite becomes small again after a long transaction of another process."""
 
+import asyncio
+import socket
 import sqlite3
+import ssl
+import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
+from app.config import Settings
 from app.database import opening
 from app.database.connection import WAL_LIMIT_BYTES
 from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable, may_come_up
 from app.database.metrics import DatabaseMetrics
-from app.database.opening import WalTruncation
+from app.database.opening import START_PAUSE_SECONDS, WalTruncation, prepare_database
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
+from tests.support.ports import ReservedPort
+from tests.support.postgres import PostgresServer
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+def _refusal(error: asyncpg.PostgresError) -> DBAPIError:
+    return DBAPIError(None, None, error)
 
 
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@on_sqlite
 async def test_a_wal_that_a_reader_held_is_emptied_once_it_ends(
     database: Database, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -41,6 +58,7 @@ async def test_a_wal_that_a_reader_held_is_emptied_once_it_ends(
     await add_events(database, (uuid4(), "upload"))
 
 
+@on_sqlite
 async def test_a_wal_beside_the_target_of_a_symbolic_link_is_found(
     make_settings: MakeSettings, sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -50,3 +68,60 @@ async def test_a_wal_beside_the_target_of_a_symbolic_link_is_found(
     await add_events(database, (uuid4(), "upload"))
     assert database.wal_path.stat().st_size > 0
     await database.close()
+
+
+@pytest.fixture
+def password_url(postgres: PostgresServer) -> Iterator[str]:
+    """The server's own database for a role whose password is `right`."""
+    postgres.sql("CREATE ROLE with_password LOGIN PASSWORD 'right'")
+    postgres.demand_password("with_password")
+    yield postgres.url("postgres").replace("postgres@", "with_password:{}@")
+    postgres.sql("DROP ROLE with_password")
+
+
+async def test_a_wrong_password_and_a_missing_database_end_the_start_at_once(
+    postgres: PostgresServer, password_url: str, sqlite_url: str
+) -> None:
+    urls = {
+        password_url.format("wrong"): "password authentication failed",
+        postgres.url("missing"): 'database "missing" does not exist',
+    }
+    for url, reason in urls.items():
+        async with asyncio.timeout(5):
+            with pytest.raises(DatabaseUnavailable) as refused:
+                await prepare_database(Settings(_env_file=None, database_url=url))
+        assert reason in str(refused.value.__cause__)
+
+
+async def test_a_database_that_may_be_starting_is_waited_for_and_no_longer_than_the_setting_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = ReservedPort()
+    urls = {f"postgresql://127.0.0.1:{port.number}/db": "Connect call failed", "postgresql://db.invalid/db": "gaierror"}
+    for url, reason in urls.items():
+        started = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            await prepare_database(Settings(_env_file=None, database_url=url, database_start_timeout=0.2))
+        assert time.monotonic() - started >= START_PAUSE_SECONDS
+        assert reason in caplog.text
+        with pytest.raises(DatabaseUnavailable):
+            await prepare_database(Settings(_env_file=None, database_url=url, database_start_timeout=0))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_waited_for"),
+    [
+        (ConnectionRefusedError(), True),
+        (socket.gaierror(), True),
+        (OSError("Multiple exceptions: refused, refused"), True),
+        (TimeoutError(), True),
+        (ssl.SSLCertVerificationError(), False),
+        (PermissionError(), False),
+        (_refusal(asyncpg.CannotConnectNowError("the database system is starting up")), True),
+        (_refusal(asyncpg.InvalidPasswordError("no")), False),
+        (_refusal(asyncpg.InvalidCatalogNameError("no")), False),
+        (None, False),
+    ],
+)
+def test_which_failures_a_start_waits_for(error: Exception | None, is_waited_for: bool) -> None:
+    assert may_come_up(error) is is_waited_for

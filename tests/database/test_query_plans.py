@@ -21,6 +21,7 @@ from app.events.models import EventType, LedgerHead, SweepCursor
 from app.events.repository import EventRepository
 from app.events.search import EVERYTHING, EventFilter
 from app.files.repository import FileRepository
+from app.operations.overview_repository import OverviewRepository
 from app.sweep.repository import SweepRepository
 from tests.events.support import open_ledger, record
 
@@ -37,6 +38,15 @@ async def _append(session: AsyncSession) -> None:
 async def _get(session: AsyncSession) -> None:
     with suppress(NotFound):
         await EventRepository(session).get(uuid4())
+
+
+async def _overview(session: AsyncSession) -> None:
+    await OverviewRepository(await session.connection()).get()
+
+
+async def _throughput(session: AsyncSession) -> None:
+    times = [PAST + timedelta(minutes=number) for number in range(121)]
+    await OverviewRepository(await session.connection()).list_positions(times)
 
 
 Query = Callable[[AsyncSession], Awaitable[Any]]
@@ -76,6 +86,8 @@ QUERIES: dict[str, Query] = {
     "changes of a file": lambda session: _follow(session, ChangeFilter(file_id=FILE)),
     "changes of a type of a file": lambda session: _follow(session, ChangeFilter(frozenset({EventType.UPDATE}), FILE)),
     "age of a change": lambda session: ChangeRepository(session).get_age_seconds(15_000),
+    "overview": _overview,
+    "throughput": _throughput,
     "file state": lambda session: FileRepository(session).find(FILE),
     "has work": lambda session: SweepRepository(session, timedelta(seconds=5)).has_work(NOW),
     "due": lambda session: SweepRepository(session, timedelta(seconds=5)).list_due(NOW, 1000),

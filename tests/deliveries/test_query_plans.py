@@ -19,6 +19,7 @@ from app.deliveries.repair import ClockRepository
 from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
+from app.operations.overview_repository import OverviewRepository as LedgerOverviewRepository
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane
 from app.subscriptions.repository import OverviewRepository, SubscriptionRepository
@@ -71,6 +72,10 @@ async def _mark_full(session: AsyncSession, subscription_id: UUID) -> None:
     await FullLaneRepository(session).mark_full(await SubscriptionRepository(session).get_for_change(subscription_id))
 
 
+async def _backlogs(session: AsyncSession, _subscription_id: UUID) -> None:
+    await LedgerOverviewRepository(await session.connection()).read_backlogs(NOW)
+
+
 async def _refill(session: AsyncSession, subscription_id: UUID) -> None:
     subscription = await SubscriptionRepository(session).get_for_change(subscription_id)
     session.add(FullLane(subscription_id=subscription_id, file_id=UUID(int=7), cursor=ROWS // 2))
@@ -106,6 +111,7 @@ QUERIES: dict[str, Query] = {
     "too far ahead": lambda session, _id: ClockRepository(session).is_any_too_far(60),
     "due again": lambda session, _id: ClockRepository(session).mark_due(60),
     "prune attempts": lambda session, _id: CleanupRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
+    "backlogs by status": _backlogs,
     "how it stands": lambda session, id_: OverviewRepository(session).get(id_),
     "how all stand": lambda session, _id: OverviewRepository(session).list_oldest(status=None, limit=10, offset=0),
     "last before": lambda session, _id: OverviewRepository(session).find_last_before(NOW),

@@ -157,6 +157,7 @@ def test_compose_takes_every_right_that_is_not_needed(name: str) -> None:
 
 def test_compose_starts_the_service_on_a_migrated_database() -> None:
     services = compose_services({})
+    assert services["sync-service"]["environment"]["DATABASE_MIGRATE_ON_START"] == "false"
     assert services["sync-service"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert services["migrate"]["depends_on"] == {"db": {"condition": "service_healthy"}}
     assert services["migrate"]["restart"] == "no"

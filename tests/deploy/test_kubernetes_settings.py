@@ -1,6 +1,7 @@
 """What the manifests promise about ports, probes, time and connections holds with the settings that they carry."""
 
 import os
+import re
 import subprocess
 import sys
 from ipaddress import ip_address, ip_network
@@ -12,9 +13,11 @@ import yaml
 from pydantic import ValidationError
 
 from app.config import Settings
+from app.database.migrations import START_PATIENCE_SECONDS
 from app.outbound.address import AddressPolicy, AddressRefused, is_public
 from app.outbound.secret import NoEncryptionKey, create_cipher
 from tests.conftest import ROOT
+from tests.deploy.container_files import only, seconds
 from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
 from tests.docs.markdown import code_blocks
 from tests.support.waiting import until_ready
@@ -101,6 +104,15 @@ def test_probes_wait_longer_than_the_answers_take() -> None:
         assert 1 < container()[probe]["timeoutSeconds"] <= max(2, container()[probe]["periodSeconds"])
     live = container()["livenessProbe"]
     assert live["periodSeconds"] * live["failureThreshold"] >= 60
+
+
+def test_migrations_are_a_step_of_the_release_and_a_start_may_also_do_them(settings: Settings) -> None:
+    assert not settings.database_migrate_on_start
+    startup = container()["startupProbe"]
+    longest = settings.database_start_timeout + START_PATIENCE_SECONDS
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= longest + 60, "and a migration"
+    [period] = re.findall(r"--start-period=(\S+)", only("Dockerfile", "HEALTHCHECK"))
+    assert seconds(period) >= longest + 60
 
 
 def test_the_network_lets_through_what_is_needed(settings: Settings) -> None:

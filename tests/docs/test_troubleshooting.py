@@ -93,8 +93,9 @@ async def test_the_refusal_of_an_old_schema_is_quoted(
     revision: str, make_settings: MakeSettings, postgres_url: str, alembic: Alembic
 ) -> None:
     alembic(postgres_url, "downgrade", revision)
-    database = Database(make_settings(database_url=postgres_url))
+    settings = make_settings(database_url=postgres_url, database_migrate_on_start=False)
+    database = Database(settings)
     with pytest.raises(NotMigrated) as refusal:
-        await prepare_schema(database, Schema())
+        await prepare_schema(database, settings, Schema())
     await database.close()
     assert is_quoted(str(refusal.value))

@@ -20,15 +20,16 @@ TIME = datetime(2026, 1, 1, tzinfo=UTC)
 OLD_FILE = UUID(int=2**101)
 # The first 100 events are the only deletions, the only ones of the file, and the only anomalies. Of the others, the
 # first half is updates of one file: statistics say that these are frequent, but they are far from the newest events.
+# All of the last 10,000 of that half are in retry or set aside.
 FILL = """
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
     INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed, anomaly, retry_state)
     SELECT {id}, i, CASE WHEN i <= 100 THEN {file} WHEN i <= 20000 THEN {old_file} ELSE {id} END,
            CASE WHEN i <= 100 THEN 'delete' WHEN i <= 20000 THEN 'update' ELSE 'upload' END,
-           {time}, 'x', i <= 38000 AND (i > 20000 OR i % 4 = 0),
+           {time}, 'x', i <= 38000 AND (i > 20000 OR i < 10000 AND i % 4 = 0),
            CASE WHEN i <= 100 AND i % 4 = 0 THEN 'delete_of_unknown_file' END,
-           CASE WHEN i > 20000 OR i % 4 = 0 THEN NULL WHEN i % 4 = 1 THEN 'failed' WHEN i % 4 = 2 THEN 'waiting'
-                ELSE 'retrying' END
+           CASE WHEN i > 20000 OR i < 10000 AND i % 4 = 0 THEN NULL
+                WHEN i % 4 = 1 THEN 'failed' WHEN i % 4 = 2 THEN 'waiting' ELSE 'retrying' END
       FROM n
 """
 SQLITE = {
@@ -55,7 +56,15 @@ UNPROCESSED: list[dict[str, Any]] = [
     {"processed": False},
     *({"state": state} for state in ("pending", "retrying", "waiting", "failed")),
 ]
-FULL = [*ONE, {"anomaly": True}, *UNPROCESSED]
+LATEST_PASSED = {"created_before": TIME + timedelta(seconds=PASSED)}
+NOT_IN_RETRY: list[dict[str, Any]] = [
+    {"processed": True},
+    {"state": "processed"},
+    {"anomaly": False},
+    {"processed": True, "anomaly": False},
+]
+FULL = [*ONE, {"anomaly": True}, *UNPROCESSED, *NOT_IN_RETRY]
+FULL += [filters | LATEST_PASSED for filters in NOT_IN_RETRY]
 FULL += [{"event_type": "update"} | other for other in ONE[-2:]]
 FULL += [first | other for first in UNPROCESSED for other in [*ONE, {"anomaly": False}]]
 OTHERS: list[dict[str, Any]] = [
@@ -63,7 +72,6 @@ OTHERS: list[dict[str, Any]] = [
     {"event_type": "upload", "anomaly": True},
     {"file_id": FILE, "event_type": "upload"},
     {"state": "failed", "event_type": "upload", "file_id": FILE},
-    {"processed": True, "created_before": TIME + timedelta(seconds=PASSED)},
     {"processed": True, "event_type": "delete"},
 ]
 

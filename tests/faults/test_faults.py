@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import migrate, service_processes
-from tests.faults import postgresql, sqlite
+from tests.faults import callers, postgresql, sqlite
 from tests.faults.postgresql import Fault
 from tests.faults.workload import Workload
 from tests.faults.world import World, find_faketime
@@ -22,9 +22,12 @@ from tests.support.tokens import TokenFactory
 
 SECONDS = chaos_seconds(0.5)  # of each fault
 
-HARMLESS = {postgresql.hold_snapshot, sqlite.hold_snapshot}
+HARMLESS = {postgresql.hold_snapshot, sqlite.hold_snapshot, *callers.FAULTS}
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(60 + len(postgresql.FAULTS) * (SECONDS + 30))]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(60 + (len(postgresql.FAULTS) + len(callers.FAULTS)) * (SECONDS + 30)),
+]
 
 
 async def go_through(world: World, faults: Sequence[Fault]) -> None:
@@ -68,7 +71,7 @@ async def test_faults_of_postgresql(
         with service_processes(url, issuer, fork_server, tmp_path) as begin:
             world = World(begin, tmp_path, tokens, server=server, relay=relay)
             await asyncio.to_thread(world.start, 2)
-            await go_through(world, postgresql.FAULTS)
+            await go_through(world, (*postgresql.FAULTS, *callers.FAULTS))
 
 
 async def test_faults_of_sqlite(
@@ -77,4 +80,4 @@ async def test_faults_of_sqlite(
     with service_processes(sqlite_url, issuer, fork_server, tmp_path) as begin:
         world = World(begin, tmp_path, tokens, file=tmp_path / "sync.db")
         await asyncio.to_thread(world.start, 1)
-        await go_through(world, sqlite.FAULTS)
+        await go_through(world, (*sqlite.FAULTS, *callers.FAULTS))

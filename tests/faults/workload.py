@@ -1,6 +1,7 @@
 """Honest users while faults happen: they post, read, follow and receive, and nothing may be lost or come twice."""
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter, defaultdict
@@ -17,6 +18,7 @@ from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 PAUSE_SECONDS = 0.05
+PADDING = " " * 40_000  # makes a large body of a batch
 PATIENCE_SECONDS = 60  # within which everything goes on after a fault
 TOKEN_SECONDS = 10 * 365 * 86_400  # valid whatever the replicas' clocks say
 REFUSALS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
@@ -25,7 +27,8 @@ REFUSALS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}
 class Workload:
     """Writers that repeat each event with its key until it has a 201, readers of what was acknowledged, followers.
 
-    `broken` collects promises that were seen broken; `refused` counts the writers' responses that were none.
+    `broken` collects promises that were seen broken; `refused` counts the requests without success, but
+    for probes, by method, path and status.
     """
 
     def __init__(self, choose: Callable[[], str], tokens: TokenFactory, *, writers: int = 4) -> None:
@@ -33,10 +36,11 @@ class Workload:
         self._tokens = tokens
         self._ended = asyncio.Event()
         self._is_written = False  # the last event is acknowledged
-        self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=20)
+        hooks = {"response": [self._count]}
+        self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=20, event_hooks=hooks)
         self._client.headers["Authorization"] = self._authorization("operator", scope="admin:sync")
         self.acknowledged: dict[str, list[str]] = {f"writer-{number}": [] for number in range(writers)}
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
         self.broken: list[str] = []
         self.followers = [Follower(self._client, choose) for _ in range(4)]
         self.receiver = Receiver(_fails_sometimes)
@@ -82,21 +86,28 @@ class Workload:
         files = [str(uuid4()) for _ in range(3)]
         while not self._ended.is_set():
             event = {"file_id": random.choice(files), "event_type": "update"}  # noqa: S311 - no secret
-            headers = {"Authorization": authorization, "Idempotency-Key": str(uuid4())}
-            self.acknowledged[name].append(await self._post_until_acknowledged(event, headers))
+            headers = {"Authorization": authorization, "Content-Type": "application/json"}
+            path, body = "", json.dumps(event)
+            if random.random() < 0.2:  # noqa: S311
+                batch = {"events": [{**event, "idempotency_key": str(uuid4())}]}
+                path, body = "/batch", json.dumps(batch) + PADDING
+            else:
+                headers["Idempotency-Key"] = str(uuid4())
+            self.acknowledged[name].append(await self._post_until_acknowledged(path, body, headers))
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _post_until_acknowledged(self, event: dict[str, str], headers: dict[str, str]) -> str:
+    async def _post_until_acknowledged(self, path: str, body: str, headers: dict[str, str]) -> str:
         while True:
             try:
-                response = await self._client.post(f"{self._choose()}/sync-events", json=event, headers=headers)
+                url = f"{self._choose()}/sync-events{path}"
+                response = await self._client.post(url, content=body, headers=headers)
             except httpx.TransportError:
-                self.refused[0] += 1
+                self.refused["POST: connection lost"] += 1
             else:
                 if response.status_code == httpx.codes.CREATED:
-                    event_id: str = response.json()["event_id"]
+                    created = response.json()
+                    event_id: str = created["event_ids"][0] if path else created["event_id"]
                     return event_id
-                self.refused[response.status_code] += 1
                 self._expect_refusal(response)
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -109,12 +120,17 @@ class Workload:
             event_id = random.choice(known)  # noqa: S311
             try:
                 response = await self._client.get(f"{self._choose()}/sync-events/{event_id}")
+                listed = await self._client.get(f"{self._choose()}/sync-events", params={"limit": 100})
             except httpx.TransportError:
                 continue
             if response.status_code != httpx.codes.OK:
                 self._expect_refusal(response)
             elif response.json()["event_id"] != event_id:
                 self.broken.append(f"GET of {event_id}: {response.text}")
+            if listed.status_code != httpx.codes.OK:
+                self._expect_refusal(listed)
+            elif not listed.json():
+                self.broken.append("an empty list")
 
     async def _probe(self) -> None:
         allowed = {"/health/live": {200}, "/health": {200, 503}, "/health/ready": {200, 503}}
@@ -127,6 +143,11 @@ class Workload:
                     continue
                 if response.status_code not in statuses:
                     self.broken.append(f"{path}: {response.status_code} {response.text}")
+
+    async def _count(self, response: httpx.Response) -> None:
+        [_, first, *_] = response.request.url.path.split("/")
+        if first != "health" and not response.is_success:
+            self.refused[f"{response.request.method} /{first} {response.status_code}"] += 1
 
     def _expect_refusal(self, response: httpx.Response) -> None:
         if response.status_code not in REFUSALS or int(response.headers.get("Retry-After", 0)) < 1:

@@ -78,9 +78,14 @@ class ForkServer:
             self._server.stdin.close()
 
     def start(
-        self, command: Sequence[str], environment: dict[str, str], output: Path, errors: Path | None = None
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        output: Path,
+        errors: Path | None = None,
+        folder: Path = ROOT,
     ) -> ForkedProcess:
-        """Run a module as `python -m` does, `command` being its name and arguments.
+        """Run a module in `folder` as `python -m` does, `command` being its name and arguments.
 
         What it prints goes to `output`, and its errors to `errors` or to the same file.
         """
@@ -89,7 +94,12 @@ class ForkServer:
         outputs = (output, errors or output)
         for path in outputs:
             path.write_bytes(b"")  # so that it can be read at once
-        request = {"command": list(command), "environment": environment, "outputs": [str(path) for path in outputs]}
+        request = {
+            "command": list(command),
+            "environment": environment,
+            "outputs": [str(path) for path in outputs],
+            "folder": str(folder),
+        }
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
         self._server.stdin.flush()
         return ForkedProcess(int(self._server.stdout.readline()))

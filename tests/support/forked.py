@@ -56,12 +56,13 @@ def _is_new_process() -> bool:
     return not between
 
 
-def _run(command: list[str], environment: dict[str, str], outputs: list[str]) -> None:
+def _run(command: list[str], environment: dict[str, str], outputs: list[str], folder: str) -> None:
     for target, path in enumerate((os.devnull, *outputs)):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if target else os.O_RDONLY
         opened = os.open(path, flags, 0o666)
         os.dup2(opened, target)
         os.close(opened)
+    os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     module, *sys.argv[1:] = command

@@ -208,6 +208,12 @@ class PostgresServer:
         for folder in filter(None, (self._root, self._copy)):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def demand_password(self, role: str) -> None:
+        """Let `role` in with its password only; all others are trusted."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self.sql("SELECT pg_reload_conf()")
+
     def url(self, database: str) -> str:
         """The plain URL of a database, as a user would write it."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"

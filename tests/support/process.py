@@ -33,6 +33,7 @@ class ServiceProcess:
         log: Path,
         command: Sequence[str] = SERVE,
         fork_server: ForkServer | None = None,
+        folder: Path = ROOT,
     ) -> None:
         self._reserved = ReservedPort()
         self.port = self._reserved.number
@@ -41,7 +42,9 @@ class ServiceProcess:
         arguments = [part.format(port=self.port) for part in command]
         everything = {**os.environ, **environment}
         self._process = (
-            fork_server.start(arguments, everything, log) if fork_server else _run_python(arguments, everything, log)
+            fork_server.start(arguments, everything, log, folder=folder)
+            if fork_server
+            else _run_python(arguments, everything, log)
         )
 
     def wait_until_healthy(self) -> None:

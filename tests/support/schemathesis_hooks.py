@@ -17,13 +17,7 @@ _number = itertools.count(1)
 def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
     """Make valid requests valid in these respects too; invalid ones stay invalid."""
     _choose_headers(case.headers or {})
-    query = case.query or {}
-    if isinstance(query.get("cursor"), str):
-        query["cursor"] = "latest"  # others are good only when an answer gave them; tests of the feed send bad ones
-    if str(query.get("wait")) in {str(seconds) for seconds in range(61)}:
-        query["wait"] = 0  # longer than the run waits for an answer
-    if str(query.get("offset")).isdecimal() and int(query["offset"]) > MAX_FILTERED_OFFSET:
-        query["offset"] = MAX_FILTERED_OFFSET  # beyond it some lists ask for the Link to be followed
+    _choose_query(case.path, case.query or {})
     if isinstance(case.body, dict):
         case.body = _in_64_bits(case.body)
         _choose_keys(case.body)
@@ -33,6 +27,17 @@ def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
             _choose_subscription(case.body)
         elif case.path == "/consistency/checks":
             _choose_scope(case.body)
+
+
+def _choose_query(path: str, query: Any) -> None:
+    if isinstance(query.get("cursor"), str):
+        query["cursor"] = "latest"  # others are good only when an answer gave them; tests of the feed send bad ones
+    if str(query.get("wait")) in {str(seconds) for seconds in range(61)}:
+        query["wait"] = 0  # longer than the run waits for an answer
+    if str(query.get("offset")).isdecimal() and int(query["offset"]) > MAX_FILTERED_OFFSET:
+        query["offset"] = MAX_FILTERED_OFFSET  # beyond it some lists ask for the Link to be followed
+    if path == "/throughput":
+        _choose_times(query)
 
 
 def _choose_headers(headers: Any) -> None:
@@ -88,6 +93,12 @@ def _choose_range(body: dict[str, Any]) -> None:
     if are_good and body.keys() <= positions | times:
         body.clear()
         body["from_position"] = 1
+
+
+def _choose_times(query: Any) -> None:
+    """Of two good times the later one is the end."""
+    if all(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][^ ]+", str(query.get(name))) for name in ("from", "to")):
+        query["from"], query["to"] = "2026-01-15T10:00:00Z", "2026-01-15T11:00:00Z"
 
 
 def _is_position(value: Any, least: int) -> bool:

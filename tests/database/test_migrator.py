@@ -11,14 +11,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from app.database import migrations
 from app.database.engine import Database
-from app.database.migrations import LOCK_SECONDS, MigrationBlocked, migrate
+from app.database.migrator import LOCK_SECONDS, MigrationBlocked, build_index, migrate
 from tests.conftest import ROOT, MakeSettings
 from tests.events.support import add_events, read_ledger
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
 
@@ -40,6 +42,7 @@ async def dump(database: Database) -> AsyncIterator[None]:
     async with database.connection() as connection:
         await connection.execute(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))
         await connection.execute(text("SET LOCAL application_name = 'a-dump'"))
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await connection.execute(text("SELECT count(*) FROM sync_events"))
         yield
         await connection.execute(text("ROLLBACK"))
@@ -85,17 +88,13 @@ async def test_requests_go_on_while_the_migrations_of_two_releases_wait(
     assert await read_revision(database) == "later2"
 
 
-async def test_a_lock_that_is_held_for_long_ends_the_migration(
-    database: Database, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrations, "PATIENCE_SECONDS", 0)
-
+async def test_a_lock_that_is_held_for_long_ends_the_migration(database: Database, make_settings: MakeSettings) -> None:
     def alter(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE sync_events ADD COLUMN later integer"))
 
     async with dump(database):
         with pytest.raises(MigrationBlocked, match=r"held by pid \d+ \(a-dump\), whose query began at"):
-            await migrate(make_settings(), alter)
+            await migrate(make_settings(), alter, patience_seconds=0.1)
     await migrate(make_settings(), alter)
     with pytest.raises(DBAPIError, match="already exists"):
         await migrate(make_settings(), alter)
@@ -112,3 +111,49 @@ async def test_one_process_migrates_at_a_time(database: Database, make_settings:
         running -= 1
 
     await asyncio.gather(*(migrate(make_settings(), run) for _ in range(3)))
+
+
+def build(connection: Connection) -> None:
+    """Build an index as a migration does."""
+    context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+    with context.begin_transaction(_per_migration=True), Operations.context(context):
+        build_index("ix_later", "sync_events (created_at) WHERE position > 0")
+
+
+async def index_is_valid(database: Database) -> bool | None:
+    """Whether the index can be used; None when there is none."""
+    query = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_later')"
+    async with database.read() as session:
+        valid: bool | None = await session.scalar(text(query))
+    return valid
+
+
+async def test_an_index_is_built_while_others_write_and_another_replica_waits_for_its_turn(
+    database: Database, make_settings: MakeSettings
+) -> None:
+    async with database.engine.connect() as writer:
+        await writer.execute(text("UPDATE sweep_cursor SET position = position"))
+        await writer.execute(text("LOCK TABLE sync_events IN ROW EXCLUSIVE MODE"))
+        building = asyncio.create_task(migrate(make_settings(), build))
+
+        async def has_begun() -> bool:
+            return await index_is_valid(database) is not None
+
+        await until(has_begun)
+        waiting = asyncio.create_task(migrate(make_settings(), build))
+        await add_events(database, (uuid4(), "upload"))
+        assert not building.done(), "it waits for the writer that was there before"
+        await writer.rollback()
+    async with asyncio.timeout(10):
+        await asyncio.gather(building, waiting)
+    assert await index_is_valid(database)
+
+
+async def test_an_index_that_was_not_finished_is_built_again(database: Database, make_settings: MakeSettings) -> None:
+    async with database.engine.connect() as writer:
+        await writer.execute(text("LOCK TABLE sync_events IN ROW EXCLUSIVE MODE"))
+        with pytest.raises(MigrationBlocked, match=r"held by pid \d+"):
+            await migrate(make_settings(), build, patience_seconds=0.3)
+    assert await index_is_valid(database) is False
+    await migrate(make_settings(), build)
+    assert await index_is_valid(database)

@@ -1,0 +1,76 @@
+"""`/console`: the operator console, a static page with the settings that it needs, and its scripts and styles."""
+
+import html
+import json
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from app.config import Settings
+
+DIRECTORY = Path(__file__).parent / "static"
+PAGE = DIRECTORY / "console.html"
+CONFIGURATION = "$configuration"  # in the page
+CACHE = "no-cache"  # asked for again after an upgrade, by the ETag
+
+
+def create_router(settings: Settings) -> APIRouter:
+    """The routes of the console. Every reference is relative to the page, so a proxy may put any prefix before it."""
+    router = APIRouter(include_in_schema=False)
+    files = StaticFiles(directory=DIRECTORY)
+    page = PAGE.read_text().replace(CONFIGURATION, html.escape(json.dumps(_configuration(settings))))
+    headers = {
+        "Content-Security-Policy": content_security_policy(settings),
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": CACHE,
+    }
+
+    async def get_page() -> Response:
+        return HTMLResponse(page, headers=headers)
+
+    async def redirect_to_page() -> Response:
+        return Response(status_code=307, headers={"Location": "../console"})
+
+    async def get_asset(request: Request) -> Response:
+        response = await files.get_response(request.path_params["path"], request.scope)
+        response.headers.update({"Cache-Control": CACHE})
+        return response
+
+    for path, endpoint in (
+        ("/console", get_page),
+        ("/console/", redirect_to_page),
+        ("/console/assets/{path:path}", get_asset),
+    ):
+        router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
+    return router
+
+
+def _configuration(settings: Settings) -> dict[str, str | bool]:
+    return {
+        "title": settings.api_title,
+        "auth0_domain": settings.auth0_domain,
+        "auth0_client_id": settings.auth0_console_client_id,
+        "audience": settings.api_audience,
+        "enforce_scopes": settings.auth_enforce_scopes,
+    }
+
+
+def content_security_policy(settings: Settings) -> str:
+    """Only what comes from here, no markup made from text, and for the login the issuer (CSP level 3)."""
+    issuer = f" https://{settings.auth0_domain}" if settings.auth0_domain else ""
+    directives = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' data:",
+        "connect-src": f"'self'{issuer}",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in directives.items())

@@ -1,0 +1,205 @@
+"""What an operator looks at first, and events over time: the same numbers from every replica."""
+
+import os
+import platform
+from datetime import datetime
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from app.auth.dependencies import Reader
+from app.auth.route import AuthenticatedRoute
+from app.config import Settings
+from app.http.dependencies import CurrentDatabase
+from app.http.openapi import documented, invalid
+from app.http.types import QueryInteger, QueryTimestamp
+from app.operations.overview_repository import RATE_SECONDS, LedgerOverview, OverviewRepository, SubscriptionBacklog
+
+MAX_BUCKETS = 120
+CLOCK_TOLERANCE_SECONDS = 1  # an event of this moment may be a little ahead of the clock that was read before it
+BACKWARDS = "Input should be later than `from`"
+_COUNTED = "at most 100000, which means that many or more"
+
+router = APIRouter(tags=["operations"], route_class=AuthenticatedRoute)
+
+
+class BacklogView(BaseModel):
+    """The subscriptions of one status, together."""
+
+    count: int = Field(description="How many subscriptions.")
+    backlog: int = Field(
+        description="Their pending deliveries, of each subscription at most 100000, and how many positions of the "
+        "ledger those that are not live are behind."
+    )
+    oldest_pending_age_seconds: float | None = Field(
+        description="Age of the oldest pending delivery; null when none is pending."
+    )
+
+    @classmethod
+    def of(cls, stored: SubscriptionBacklog) -> Self:
+        """The view of what is stored."""
+        age = stored.oldest_pending_age
+        return cls(
+            count=stored.subscriptions,
+            backlog=stored.pending + stored.behind,
+            oldest_pending_age_seconds=None if age is None else age.total_seconds(),
+        )
+
+
+class SubscriptionsView(BaseModel):
+    """The subscriptions by status."""
+
+    active: BacklogView
+    paused: BacklogView
+    disabled: BacklogView
+
+
+_OVERVIEW: dict[str, Any] = {
+    "head_position": 184_220,
+    "events_per_second": 41.5,
+    "clock_ahead_seconds": None,
+    "backlog": 12,
+    "oldest_unprocessed_age_seconds": 2.4,
+    "set_aside": 0,
+    "subscriptions": {
+        "active": {"count": 3, "backlog": 40, "oldest_pending_age_seconds": 1.2},
+        "paused": {"count": 1, "backlog": 5120, "oldest_pending_age_seconds": None},
+        "disabled": {"count": 0, "backlog": 0, "oldest_pending_age_seconds": None},
+    },
+    "open_findings": 2,
+    "audit": None,
+    "version": "1.0.0",
+    "replica": "sync-service-7c9d5b8f6d-x2x7k:1",
+}
+
+
+class Overview(BaseModel):
+    """The response of `GET /overview`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_OVERVIEW]})
+
+    head_position: int = Field(description="Position of the newest event; 0 while there is none.")
+    events_per_second: float | None = Field(
+        description="Of the last 60 seconds, over all replicas; null while `clock_ahead_seconds` is not."
+    )
+    clock_ahead_seconds: float | None = Field(
+        description="How far the newest event's `created_at` is ahead of the database's clock; null when it is not."
+    )
+    backlog: int = Field(description=f"Events that wait for the sweep; those that are retried {_COUNTED}.")
+    oldest_unprocessed_age_seconds: float = Field(description="Age of the oldest of them; 0 if there are none.")
+    set_aside: int = Field(description=f"Events that failed too often and wait for an operator, {_COUNTED}.")
+    subscriptions: SubscriptionsView
+    open_findings: int | None = Field(
+        description=f"Differences between the ledger and the services that hold the files, {_COUNTED}."
+    )
+    audit: None = Field(description="The proof of the ledger. This release has none.")
+    version: str
+    replica: str = Field(description="Host name and process id of the process that responds.")
+
+    @classmethod
+    def of(cls, overview: LedgerOverview, version: str) -> Self:
+        """The view of what is stored, by this process."""
+        status = overview.status
+        ahead = status.newest_event_ahead.total_seconds()
+        is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
+        return cls(
+            head_position=status.position,
+            events_per_second=None if is_ahead else overview.recent_events / RATE_SECONDS,
+            clock_ahead_seconds=ahead if is_ahead else None,
+            backlog=status.unprocessed,
+            oldest_unprocessed_age_seconds=status.oldest_unprocessed_age.total_seconds(),
+            set_aside=status.set_aside,
+            subscriptions=SubscriptionsView.model_validate(
+                {name: BacklogView.of(stored) for name, stored in overview.subscriptions.items()}
+            ),
+            open_findings=overview.open_findings,
+            audit=None,
+            version=version,
+            replica=f"{platform.node()}:{os.getpid()}",
+        )
+
+
+class ThroughputQuery(BaseModel):
+    """Which time, in how many equal parts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    from_: QueryTimestamp = Field(alias="from", description="The beginning, an RFC 3339 time.")
+    to: QueryTimestamp = Field(description="The end, later than `from`; it may lie in the future.")
+    buckets: QueryInteger = Field(60, ge=1, le=MAX_BUCKETS, description="Number of equal parts.")
+
+    @field_validator("to")
+    @classmethod
+    def _later(cls, value: datetime, info: ValidationInfo) -> datetime:
+        if "from_" in info.data and value <= info.data["from_"]:
+            raise PydanticCustomError("time_range", BACKWARDS)
+        return value
+
+    def boundaries(self) -> list[datetime]:
+        """The beginning of each bucket, and the end of the last."""
+        span = self.to - self.from_
+        return [self.from_ + span * number / self.buckets for number in range(self.buckets + 1)]
+
+
+class Bucket(BaseModel):
+    """How many events were recorded in a part of the time; its beginning belongs to it, and its end does not."""
+
+    from_: datetime = Field(alias="from")
+    to: datetime
+    events: int
+
+
+class Throughput(BaseModel):
+    """The response of `GET /throughput`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"buckets": [{"from": "2026-01-15T10:30:00Z", "to": "2026-01-15T10:31:00Z", "events": 2490}]}]
+        }
+    )
+
+    buckets: list[Bucket] = Field(description="The parts in order, without a gap.")
+
+
+@router.get(
+    "/overview", operation_id="getOverview", summary="Get the overview", responses=documented(200, "The overview.")
+)
+async def get_overview(request: Request, _reader: Reader, database: CurrentDatabase) -> Overview:
+    """How all stands: the ledger, its sweep, the subscriptions and the findings. Every replica sees the same.
+
+    Its cost is bounded: what may be many is counted up to 100000.
+    """
+    settings: Settings = request.state.settings
+    async with database.connection() as connection:
+        overview = await OverviewRepository(connection).get()
+    return Overview.of(overview, settings.api_version)
+
+
+@router.get(
+    "/throughput",
+    operation_id="getThroughput",
+    summary="Count events over time",
+    responses=documented(
+        200, "The number of events in each part of the time.", invalid(["query", "to"], BACKWARDS, "time_range")
+    ),
+)
+async def get_throughput(
+    query: Annotated[ThroughputQuery, Query()], _reader: Reader, database: CurrentDatabase
+) -> Throughput:
+    """How many events were recorded, by all replicas, in each of the equal parts of a time.
+
+    Positions have no gaps and `created_at` never falls, so a count is the difference of two positions. A part that is
+    over never changes.
+    """
+    boundaries = query.boundaries()
+    async with database.connection() as connection:
+        positions = await OverviewRepository(connection).list_positions(boundaries)
+    return Throughput(
+        buckets=[
+            Bucket.model_validate({"from": start, "to": end, "events": last - first})
+            for (start, end), (first, last) in zip(pairwise(boundaries), pairwise(positions), strict=True)
+        ]
+    )
