@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from jose import jwt
@@ -24,6 +23,7 @@ from tests.support.uvicorn_server import port_of, run_uvicorn
 sys.path.insert(0, str(ROOT / "examples"))
 
 from siblings import block_store, metadata_service
+from siblings.store import Store
 from siblings.tokens import LOCAL_ISSUER
 
 Reply = tuple[int, bytes]
@@ -40,6 +40,7 @@ class Siblings:
     """What they are asked; `meddle` may replace the response to a path, None: let it be."""
 
     folder: Path
+    store: Store
     metadata_url: str = ""
     block_url: str = ""
     requests: list[str] = field(default_factory=list)
@@ -71,26 +72,16 @@ class Siblings:
         requests, self.requests = self.requests, []
         return requests
 
-    def client(self, url: str, subject: str = "owner") -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token_of(subject)}"})
-
-    async def put(self, file_id: UUID, *contents: bytes, subject: str = "owner") -> list[str]:
-        """Let a user upload a file of these blocks; returns their ids."""
-        async with self.client(self.metadata_url, subject) as metadata:
-            new = {"file_id": str(file_id), "name": "a", "size": sum(map(len, contents))}
-            assert (await metadata.post("/files", json=new)).status_code == 201
-            paths = [f"{subject}|{hashlib.sha256(one).hexdigest()}" for one in contents]
-            for path, content in zip(paths, contents, strict=True):
-                self.block(path).write_bytes(content)
-            chunks = [{"chunk_index": number, "storage_path": path} for number, path in enumerate(paths)]
-            await metadata.post(f"/files/{file_id}/chunks", json=chunks)
-        self.requests.clear()
+    def put(self, file_id: UUID, *contents: bytes, subject: str = "owner") -> list[str]:
+        """Let a user have a file of these blocks; returns their ids."""
+        paths = [f"{subject}|{hashlib.sha256(one).hexdigest()}" for one in contents]
+        for path, content in zip(paths, contents, strict=True):
+            self.block(path).write_bytes(content)
+        with self.store.transaction() as connection:
+            connection.execute("INSERT INTO files VALUES (?, ?, 'a', 1, NULL, NULL, '')", (str(file_id), subject))
+            chunks = [(str(file_id), number, path) for number, path in enumerate(paths)]
+            connection.executemany("INSERT INTO chunks VALUES (?, ?, ?, '')", chunks)
         return paths
-
-    async def remove(self, file_id: UUID, subject: str = "owner") -> None:
-        async with self.client(self.metadata_url, subject) as metadata:
-            assert (await metadata.delete(f"/files/{file_id}")).status_code == 204
-        self.requests.clear()
 
     def block(self, block_id: str) -> Path:
         """The file that holds a block."""
@@ -107,8 +98,8 @@ async def serve_siblings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     """Both services while the block runs."""
     for name, value in {**LOCAL_MODE, "FOLDER": str(folder / "blocks"), "DATABASE": str(folder / "files.db")}.items():
         monkeypatch.setenv(name, value)
-    siblings = Siblings(folder / "blocks")
     metadata, blocks = metadata_service.create_app(), block_store.create_app()
+    siblings = Siblings(folder / "blocks", metadata.state.store)
     for name in LOCAL_MODE:
         del os.environ[name]
     async with (

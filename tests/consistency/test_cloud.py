@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tests.consistency.owner import Owner
 from tests.consistency.siblings import Siblings, expected_block, serve_siblings, token_of
 from tests.consistency.world import ShiftedClock, World
 from tests.support.keyserver import KeyServer
+from tests.support.tokens import SigningKey
 
 OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
 
@@ -66,6 +67,13 @@ async def world(open_world: OpenWorld) -> AsyncIterator[World]:
         yield world
 
 
+@pytest.fixture
+def auth0(issuer: KeyServer, signing_key: SigningKey) -> Iterator[KeyServer]:
+    """The issuer, which serves its keys again afterwards."""
+    yield issuer
+    issuer.serve(signing_key)
+
+
 async def refresh(world: World, file_id: UUID) -> Verdict:
     [found] = (await world.consistency.files.refresh(file_id, "tester")).sources
     return found.verdict
@@ -74,8 +82,8 @@ async def refresh(world: World, file_id: UUID) -> Verdict:
 async def test_a_file_of_three_blocks_costs_five_requests_and_no_download(world: World, siblings: Siblings) -> None:
     large = [bytes([number]) * 16_000_000 for number in range(3)]
     first, second = uuid4(), uuid4()
-    paths = await siblings.put(first, *large)
-    await siblings.put(second, *large)
+    paths = siblings.put(first, *large)
+    siblings.put(second, *large)
     await world.upload(first, second, blocks=paths)
     assert siblings.relay
     siblings.relay.passed_back = 0
@@ -94,7 +102,7 @@ async def test_a_file_of_three_blocks_costs_five_requests_and_no_download(world:
 
 
 async def test_head_is_used_where_it_works(world: World, siblings: Siblings) -> None:
-    await siblings.put(file_id := uuid4(), b"a", b"b", b"c")
+    siblings.put(file_id := uuid4(), b"a", b"b", b"c")
     siblings.meddle = lambda method, _path: (200, b"") if method == "HEAD" else None
     await world.upload(file_id)
     await refresh(world, file_id)
@@ -103,7 +111,7 @@ async def test_head_is_used_where_it_works(world: World, siblings: Siblings) -> 
 
 async def test_a_lost_block_is_suspected_then_open_then_resolved(world: World, siblings: Siblings) -> None:
     """The metadata service names it, even when no event does."""
-    paths = await siblings.put(file_id := uuid4(), b"a", b"b")
+    paths = siblings.put(file_id := uuid4(), b"a", b"b")
     await world.upload(file_id)
     content = siblings.block(paths[0]).read_bytes()
     siblings.block(paths[0]).unlink()
@@ -120,14 +128,14 @@ async def test_a_lost_block_is_suspected_then_open_then_resolved(world: World, s
 
 
 async def test_blocks_that_events_name_are_compared_with_the_list(world: World, siblings: Siblings) -> None:
-    paths = await siblings.put(file_id := uuid4(), b"a", b"b")
+    paths = siblings.put(file_id := uuid4(), b"a", b"b")
     await world.upload(file_id, blocks=[paths[0], "owner|never"], size=77)
     await refresh(world, file_id)
     assert set(await world.states()) == {(file_id, "missing_block"), (file_id, "orphaned_block")}
 
 
 async def test_a_404_is_unknown_unless_the_token_sees_all(open_world: OpenWorld, siblings: Siblings) -> None:
-    await siblings.put(foreign := uuid4(), b"a", subject="somebody")
+    siblings.put(foreign := uuid4(), b"a", subject="somebody")
     async with open_world() as world:
         await world.upload(foreign, lost := uuid4())
         for file_id in (foreign, lost):
@@ -153,7 +161,7 @@ async def test_a_404_counts_only_when_the_list_of_files_works(world: World, sibl
 
 
 async def test_a_block_store_that_has_moved_loses_no_block(world: World, siblings: Siblings) -> None:
-    await siblings.put(file_id := uuid4(), b"a", b"b")
+    siblings.put(file_id := uuid4(), b"a", b"b")
     await world.upload(file_id)
     for status in (404, 401, 403, 500, 302):
         siblings.meddle = lambda _method, path, status=status: (status, b"") if path.startswith("/chunks") else None
@@ -163,27 +171,30 @@ async def test_a_block_store_that_has_moved_loses_no_block(world: World, sibling
     assert await world.findings() == []
 
 
-async def test_the_whole_is_asked_for_by_id_and_orphans_come_from_the_list(world: World, siblings: Siblings) -> None:
-    files = sorted(uuid4() for _ in range(120))
-    for file_id in files[:110]:
-        await siblings.put(file_id)
-    await siblings.put(foreign := uuid4(), subject="somebody")  # the token sees it by its id, as a stand-in shows
-    orphans = [uuid4() for _ in range(103)]
+async def test_the_whole_is_asked_for_by_id_and_orphans_come_from_the_list(
+    world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.consistency.sources.cloud.LIST_ITEMS", 30)
+    files = sorted(uuid4() for _ in range(70))
+    for file_id in files[:60]:
+        siblings.put(file_id)
+    siblings.put(foreign := uuid4(), subject="somebody")  # the token sees it by its id, as a stand-in shows
+    orphans = [uuid4() for _ in range(23)]
     for file_id in orphans:
-        await siblings.put(file_id)
+        siblings.put(file_id)
     await world.upload(*files, foreign)
-    await world.delete(*files[105:110])
+    await world.delete(*files[55:60])
     siblings.meddle = lambda _method, path: _seen_by_all(path, foreign)
     check = await world.check(accept_shrink=True)
     assert (check.state, check.reason) == (CheckState.COMPLETE, None)
-    assert check.counts == {"missing": 10, "orphaned": 5 + 103}
-    assert (check.compared, check.total) == (120 + 1 + 103, None)
-    lists = [one for one in siblings.asked() if one.startswith("GET /files?") and "limit=100" in one]
+    assert check.counts == {"missing": 10, "orphaned": 5 + 23}
+    assert (check.compared, check.total) == (70 + 1 + 23, None)
+    lists = [one for one in siblings.asked() if one.startswith("GET /files?") and "limit=30" in one]
     assert len(lists) == 4
     assert (foreign, "missing") not in await world.states()
     check = await world.check()
-    assert (check.state, check.counts) == (CheckState.COMPLETE, {"missing": 10, "orphaned": 108})
-    assert len(await world.findings()) == 118
+    assert (check.state, check.counts) == (CheckState.COMPLETE, {"missing": 10, "orphaned": 28})
+    assert len(await world.findings()) == 38
 
 
 def _seen_by_all(path: str, file_id: UUID) -> tuple[int, bytes] | None:
@@ -193,35 +204,38 @@ def _seen_by_all(path: str, file_id: UUID) -> tuple[int, bytes] | None:
 
 
 async def test_too_many_absent_files_are_suspect(world: World, siblings: Siblings) -> None:
-    await siblings.put(here := uuid4())
+    siblings.put(here := uuid4())
     await world.upload(here, *(uuid4() for _ in range(11)))
     check = await world.check()
     assert (check.state, await world.findings()) == (CheckState.SUSPECT, [])
 
 
-async def test_another_process_goes_on_in_the_list(world: World, siblings: Siblings) -> None:
-    for _ in range(102):
-        await siblings.put(uuid4())
+async def test_another_process_goes_on_in_the_list(
+    world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.consistency.sources.cloud.LIST_ITEMS", 10)
+    for _ in range(12):
+        siblings.put(uuid4())
     tasks = world.consistency.tasks
 
     def die(_method: str, path: str) -> None:
-        if "skip=100" in path and not world.clock.ahead.total_seconds() > 401:
+        if "skip=10" in path and not world.clock.ahead.total_seconds() > 401:
             for task in tasks._checks.values():
                 task.cancel()
 
     siblings.meddle = die
     check_id = await world.begin()
     await world.run()
-    assert (await world.read_check(check_id)).listed == 100
+    assert (await world.read_check(check_id)).listed == 10
     world.clock.advance(20)
     await world.run()
     check = await world.read_check(check_id)
-    assert (check.state, check.listed, check.counts) == (CheckState.COMPLETE, 102, {"orphaned": 102})
+    assert (check.state, check.listed, check.counts) == (CheckState.COMPLETE, 12, {"orphaned": 12})
 
 
 async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world: World, siblings: Siblings) -> None:
     contents = [b"one", b"two", b"three"]
-    paths = await siblings.put(file_id := uuid4(), *contents)
+    paths = siblings.put(file_id := uuid4(), *contents)
     blocks = [expected_block(path, content) for path, content in zip(paths, contents, strict=True)]
     await world.upload(file_id, blocks=blocks)
     siblings.block(paths[0]).write_bytes(b"eno")
@@ -247,36 +261,36 @@ async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world:
 
 
 async def test_a_token_of_auth0_is_fetched_once_and_again_when_refused(
-    open_world: OpenWorld, siblings: Siblings, issuer: KeyServer
+    open_world: OpenWorld, siblings: Siblings, auth0: KeyServer
 ) -> None:
-    await siblings.put(file_id := uuid4(), b"a")
-    issuer.serve_bytes(json.dumps({"access_token": token_of("owner"), "expires_in": 600}).encode())
-    before = len(issuer.requests)
+    siblings.put(file_id := uuid4(), b"a")
+    auth0.serve_bytes(json.dumps({"access_token": token_of("owner"), "expires_in": 600}).encode())
+    before = len(auth0.requests)
     credentials = {"auth0_client_id": "me", "auth0_client_secret": "se cret", "consistency_token": ""}
-    async with open_world(**credentials, auth0_domain=issuer.domain) as world:
+    async with open_world(**credentials, auth0_domain=auth0.domain) as world:
         await world.upload(file_id, *(others := [uuid4() for _ in range(3)]))
         await asyncio.gather(*(world.consistency.files.refresh(one, str(one)) for one in others))
         assert await refresh(world, file_id) == Verdict.CONSISTENT
-        assert issuer.requests[before:] == ["/oauth/token"]
-        assert b"grant_type=client_credentials&client_id=me&client_secret=se+cret&audience=" in issuer.bodies[-1]
+        assert auth0.requests[before:] == ["/oauth/token"]
+        assert b"grant_type=client_credentials&client_id=me&client_secret=se+cret&audience=" in auth0.bodies[-1]
         siblings.meddle = lambda _method, _path: (401, b"")
         assert await refresh(world, file_id) == Verdict.UNKNOWN
         siblings.meddle = lambda _method, _path: None
         assert await refresh(world, file_id) == Verdict.CONSISTENT
-        assert len(issuer.requests) - before == 2
+        assert len(auth0.requests) - before == 2
 
 
 async def test_credentials_that_auth0_refuses_are_not_sent_again_and_again(
-    open_world: OpenWorld, siblings: Siblings, issuer: KeyServer
+    open_world: OpenWorld, siblings: Siblings, auth0: KeyServer
 ) -> None:
-    issuer.serve_bytes(b"{}", status=403)
-    before = len(issuer.requests)
+    auth0.serve_bytes(b"{}", status=403)
+    before = len(auth0.requests)
     credentials = {"auth0_client_id": "me", "auth0_client_secret": "secret", "consistency_token": ""}
-    async with open_world(**credentials, auth0_domain=issuer.domain) as world:
+    async with open_world(**credentials, auth0_domain=auth0.domain) as world:
         await world.upload(*(files := [uuid4() for _ in range(3)]))
         check = await world.check(*files)
         assert "Auth0 issues no token: it responds with status 403" in str(check.reason)
-    assert len(issuer.requests) == before + 1
+    assert len(auth0.requests) == before + 1
     assert siblings.asked() == []
 
 
@@ -296,7 +310,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_an_owner_that_sends_anything_else_makes_the_check_incomplete(world: World, siblings: Siblings) -> None:
-    await siblings.put(file_id := uuid4(), b"a")
+    siblings.put(file_id := uuid4(), b"a")
     await world.upload(file_id)
     for reason, (where, body) in BROKEN.items():
 
