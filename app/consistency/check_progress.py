@@ -155,11 +155,10 @@ def compare_files(
 def doubt_absence(check: Check, values: Mapping[str, Any]) -> Doubt | None:
     """Why so many absent files are not to be believed; None: they are."""
     absent, expected = values["counts"].get(Kind.MISSING, 0), values["expected"]
-    if absent > SUSPECT_FILES and absent > SUSPECT_SHARE * expected and not check.accept_shrink:
-        return CheckState.SUSPECT, (
-            f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
-        )
-    return None
+    if check.accept_shrink or absent <= max(SUSPECT_FILES, SUSPECT_SHARE * expected):
+        return None
+    reason = f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
+    return CheckState.SUSPECT, reason
 
 
 async def wait_unless(stopping: asyncio.Event, seconds: float) -> None:

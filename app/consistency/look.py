@@ -12,9 +12,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.single_flight import SingleFlight
-from app.consistency.comparison import Facts, compare
+from app.consistency.comparison import compare
 from app.consistency.finding_repository import FindingRepository, Seen
-from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
 from app.consistency.models import Kind, Source, Verdict
 from app.consistency.sources.deep import DeepBlocks, Part
 from app.consistency.sources.question import REFRESH, Look, Patience, SourceClient, SourceError
@@ -114,8 +114,8 @@ class Looker:
         files: dict[UUID, LedgerFile] = {}
         async with self._database.read() as session:
             for as_of, group in groups.items():
-                offered = {one: _offered(look.found) for one, look in group.items() if look.found is not None}
-                files |= await LedgerRepository(session).read(as_of, group.keys(), offered)
+                found = {one: look.found for one, look in group.items() if look.found is not None}
+                files |= await LedgerRepository(session).read(as_of, group.keys(), found)
         return Asked(looks, files, min((as_of.position for as_of in groups), default=position), now)
 
     def close(self) -> None:
@@ -175,10 +175,6 @@ async def _choose_blocks(
     return {one: DeepBlocks(part, wrong.get(one, ())) for one in file_ids}
 
 
-def _offered(found: Facts) -> list[str]:
-    return [name for name in MEMBERS if getattr(found, name) is not None]
-
-
 def _judge(file_id: UUID, look: Look | SourceError, file: LedgerFile | None) -> Seen:
     if isinstance(look, SourceError) or file is None:
         return Seen(file_id, Verdict.UNKNOWN, None, reason=str(look))
@@ -186,4 +182,4 @@ def _judge(file_id: UUID, look: Look | SourceError, file: LedgerFile | None) -> 
         return Seen(file_id, Verdict.IN_FLIGHT, file.expected.position)
     differences = compare(file.expected, look.found)
     verdict = Verdict.INCONSISTENT if differences else Verdict.CONSISTENT
-    return Seen(file_id, verdict, file.expected.position, differences)
+    return Seen(file_id, verdict, file.expected.position, differences, expected=file.expected, found=look.found)

@@ -1,5 +1,6 @@
 """`/console`: the operator console, a static page with the settings that it needs, and its scripts and styles."""
 
+import asyncio
 import html
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from app.config import Settings
 
 DIRECTORY = Path(__file__).parent / "static"
 PAGE = DIRECTORY / "console.html"
+ALERTS = Path(__file__).parents[2] / "docs" / "alerts.md"  # the problems on the overview link to its sections
 CONFIGURATION = "$configuration"  # in the page
 CACHE = "no-cache"  # asked for again after an upgrade, by the ETag
 
@@ -39,9 +41,15 @@ def create_router(settings: Settings) -> APIRouter:
         response.headers.update({"Cache-Control": CACHE})
         return response
 
+    async def get_alerts() -> Response:
+        return Response(
+            await asyncio.to_thread(ALERTS.read_bytes), media_type="text/markdown", headers={"Cache-Control": CACHE}
+        )
+
     for path, endpoint in (
         ("/console", get_page),
         ("/console/", redirect_to_page),
+        ("/console/alerts.md", get_alerts),
         ("/console/assets/{path:path}", get_asset),
     ):
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"])

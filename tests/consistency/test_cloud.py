@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,8 +18,9 @@ from app.consistency.sources.repository import CLOUD_ID
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
-from tests.consistency.siblings import Siblings, expected_block, serve_siblings, token_of
+from tests.consistency.siblings import Reply, Siblings, expected_block, serve_siblings, token_of
 from tests.consistency.world import ShiftedClock, World
+from tests.events.support import open_ledger
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import SigningKey
 
@@ -52,7 +54,7 @@ def open_world(make_settings: MakeSettings, database: Database, siblings: Siblin
         }
         clock = ShiftedClock()
         clock.advance(400)
-        async with open_consistency(make_settings(**settings), database, clock) as consistency:
+        async with open_consistency(make_settings(**settings), database, open_ledger(database), clock) as consistency:
             world = World(database, consistency, Owner(), clock, CLOUD_ID)
             await world.run()
             yield world
@@ -164,11 +166,15 @@ async def test_a_block_store_that_has_moved_loses_no_block(world: World, sibling
     siblings.put(file_id := uuid4(), b"a", b"b")
     await world.upload(file_id)
     for status in (404, 401, 403, 500, 302):
-        siblings.meddle = lambda _method, path, status=status: (status, b"") if path.startswith("/chunks") else None
+        siblings.meddle = partial(_fail_blocks, status)
         check = await world.check(file_id)
         assert check.state == CheckState.INCOMPLETE
         assert f"has a block store that responds with status {status}" in str(check.reason)
     assert await world.findings() == []
+
+
+def _fail_blocks(status: int, _method: str, path: str) -> Reply | None:
+    return (status, b"") if path.startswith("/chunks") else None
 
 
 async def test_the_whole_is_asked_for_by_id_and_orphans_come_from_the_list(

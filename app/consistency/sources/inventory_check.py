@@ -1,24 +1,22 @@
 """The check of a whole source of kind `contract`: a merge-join of its inventory and our files, page by page."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from app.consistency.check_progress import (
     MAX_DURATION,
     CheckProgress,
     Chunk,
-    Doubt,
     compare_files,
     doubt_absence,
     wait_unless,
 )
 from app.consistency.comparison import Facts
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerRepository
 from app.consistency.look import Clock
 from app.consistency.models import Check, CheckState, Source
 from app.consistency.sources.contract import ContractClient
@@ -67,6 +65,9 @@ class InventoryCheck:
             assert check.position is not None  # noqa: S101 - it was set with the first page
             if check.has_watermark and page.watermark is not None and page.watermark < check.position:
                 raise SourceError("has a watermark that has fallen")
+            listed = check.listed + len(page.items)
+            if page.next is None and check.total is not None and page.total == check.total != listed:
+                raise SourceError(f"lists {listed} files and says that it holds {page.total}")
             settled_before = None if check.has_watermark else now - timedelta(seconds=source.grace_seconds)
             await self._compare_page(check, page, AsOf(check.position, settled_before), now, stopping)
             if stopping.is_set():
@@ -103,19 +104,10 @@ class InventoryCheck:
             through = min((one[-1] for one in lists if len(one) == CHUNK_FILES), default=page.next)
             file_ids = sorted({one for ids in lists for one in ids if through is None or one <= through})
             found = {file_id: facts for file_id, facts in items[:CHUNK_FILES] if through is None or file_id <= through}
-            offered = {one: [n for n in MEMBERS if getattr(facts, n) is not None] for one, facts in found.items()}
-            files = await ledger.read(as_of, file_ids, offered)
+            files = await ledger.read(as_of, file_ids, found)
             active = await findings.list_active(check.source_id, file_ids)
         # A look that was recorded since the page was asked for knows better.
         chunk = compare_files(files, found, active, asked_at)
         chunk = Chunk({**chunk.tally, "listed": len(found)}, chunk.staged)
-        await self._progress.advance(check, through, chunk, partial(_doubt, check, page) if through is None else None)
+        await self._progress.advance(check, through, chunk, partial(doubt_absence, check) if through is None else None)
         return through, len(file_ids)
-
-
-def _doubt(check: Check, page: Page, values: Mapping[str, Any]) -> Doubt | None:
-    """Why the whole listing is not to be believed; None: it is."""
-    listed = values["listed"]
-    if check.total is not None and page.total == check.total != listed:
-        return CheckState.INCOMPLETE, f"The source lists {listed} files and says that it holds {check.total}."
-    return doubt_absence(check, values)

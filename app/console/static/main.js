@@ -5,10 +5,18 @@ import { html, render, useEffect, useState } from "./lib/html.js";
 import { completeLogin } from "./lib/auth0.js";
 import { configuration } from "./lib/configuration.js";
 import { useRoute } from "./lib/route.js";
-import { READ, currentSession, logIn, mayOpen, watchSession } from "./lib/session.js";
+import { ADMIN, READ, currentSession, logIn, mayOpen, watchSession } from "./lib/session.js";
+import { Alert } from "./pages/alert.js";
+import { Consistency } from "./pages/consistency.js";
+import { Delivery } from "./pages/delivery.js";
+import { EventPage } from "./pages/event.js";
+import { FilePage } from "./pages/file.js";
 import { Ledger } from "./pages/ledger.js";
 import { Overview } from "./pages/overview.js";
 import { Proof } from "./pages/proof.js";
+import { SetAside } from "./pages/set_aside.js";
+import { Subscription } from "./pages/subscription.js";
+import { Subscriptions } from "./pages/subscriptions.js";
 import { Empty, Guard } from "./parts/feedback.js";
 import { Login } from "./parts/login.js";
 import { MissingScope } from "./parts/scope.js";
@@ -22,7 +30,15 @@ const LEFT_TOKEN = "authorized";
 const PAGES = {
   overview: ["Overview", READ, Overview],
   ledger: ["Ledger", READ, Ledger],
+  event: ["Event", READ, EventPage],
+  file: ["File", READ, FilePage],
+  "set-aside": ["Set aside", READ, SetAside],
+  subscriptions: ["Subscriptions", ADMIN, Subscriptions],
+  subscription: ["Subscription", ADMIN, Subscription],
+  delivery: ["Delivery", ADMIN, Delivery],
+  consistency: ["Consistency", READ, Consistency],
   proof: ["Proof", "", Proof],
+  alert: ["Alert", "", Alert],
 };
 
 /** @param {{failure: string}} props */

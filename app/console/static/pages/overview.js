@@ -36,7 +36,7 @@ function Status({ overview, isOld }) {
           <span class=${`mark ${problem.level}`} aria-hidden="true">!</span>
           <p>
             <a href=${problem.link}><strong>${problem.sentence}</strong></a> ${problem.advice}
-            ${problem.alert && html` <a class="quiet" href=${linkTo("alert", problem.alert)}>docs/alerts.md: ${problem.alert}</a>`}
+            ${problem.alert && html` <a class="quiet" href=${linkTo("alert", problem.alert)}>docs/alerts.md</a>`}
           </p>
         </div>`,
       )}

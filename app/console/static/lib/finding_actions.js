@@ -1,0 +1,80 @@
+// @ts-check
+/** What an operator does about findings: accept them, or plan a repair and apply it. */
+
+import { RepairPlan } from "../parts/repair.js";
+import { send } from "./api.js";
+import { count, showNumber, showWord, visible } from "./format.js";
+import { html } from "./html.js";
+
+/** @typedef {import("../parts/action.js").Action} Action */
+
+/** What of a filter was chosen. @param {Record<string, string>} filter */
+const chosen = (filter) => Object.fromEntries(Object.entries(filter).filter(([, value]) => value));
+
+/** @type {import("../parts/action.js").Field} */
+const REASON = { name: "reason", label: "Reason", isRequired: true, help: "Shown with the finding." };
+
+/**
+ * @param {any} finding
+ * @param {() => void} after
+ * @returns {Action}
+ */
+export const accept = (finding, after) => ({
+  title: "Accept the finding",
+  text: html`<strong>${showWord(finding.kind)}</strong>: ${visible(finding.message)} An accepted finding never opens again.`,
+  fields: [REASON],
+  button: "Accept",
+  run: async ({ reason }) => {
+    await send("POST", `consistency/findings/${finding.id}/accept`, { body: { reason } });
+    after();
+    return "The finding is accepted.";
+  },
+});
+
+/**
+ * @param {Record<string, string>} filter
+ * @param {number} expected  how many were shown
+ * @param {() => void} after
+ * @returns {Action}
+ */
+export const acceptAll = (filter, expected, after) => ({
+  title: "Accept all findings that match",
+  text: "Those that are suspected or open. Accepted findings never open again.",
+  fields: [REASON],
+  count: () => expected,
+  button: "Accept all",
+  run: async ({ reason }) => {
+    const body = { filter: chosen(filter), expected, reason };
+    const { data } = await send("POST", "consistency/findings/accept", { body });
+    after();
+    return `${count(data.accepted, "finding is", "findings are")} accepted.`;
+  },
+});
+
+/**
+ * @param {Record<string, string>} filter
+ * @param {number} open  how many were shown
+ * @param {() => void} after
+ * @returns {Action}
+ */
+export const planRepair = (filter, open, after) => ({
+  title: "Plan a repair",
+  text: `A dry run: it shows what would be done about the open findings that match, ${showNumber(open)} now, and does nothing.`,
+  fields: [
+    {
+      name: "action",
+      label: "Action",
+      options: [
+        ["redeliver", "redeliver: the last event of each file again"],
+        ["compensate", "compensate: record events that say what the sources hold"],
+      ],
+      value: "redeliver",
+    },
+  ],
+  button: "Plan",
+  run: async ({ action }) => {
+    const body = { filter: chosen(filter), action, dry_run: true };
+    const { data } = await send("POST", "consistency/repairs", { body });
+    return html`<${RepairPlan} plan=${data} after=${after} />`;
+  },
+});

@@ -1,0 +1,165 @@
+// @ts-check
+/** What an operator does with a subscription and its deliveries. */
+
+import { Badge } from "../parts/badge.js";
+import { Secret } from "../parts/secret.js";
+import { send } from "./api.js";
+import { count, showNumber, visible } from "./format.js";
+import { html } from "./html.js";
+
+/** @typedef {import("../parts/action.js").Action} Action */
+
+const MAX_AT_ONCE = 10_000; // of a request that names the expected count
+
+/** @param {string} path @returns {Action} */
+export const test = (path) => ({
+  title: "Test the subscription",
+  text: "One signed message of the type ping is sent now. It counts for nothing else.",
+  button: "Send it",
+  run: async () => {
+    const { data } = await send("POST", `${path}/test`);
+    return html`<p><${Badge} state=${data.outcome} /> ${data.status_code !== null && `status ${data.status_code}`} after ${showNumber(data.duration_ms)} ms</p>
+      ${data.error && html`<p>${visible(data.error)}</p>`}
+      <pre tabindex="0">${visible(data.response) || "The response has no body."}</pre>`;
+  },
+});
+
+/** @param {string} path @returns {Action} */
+export const pause = (path) => ({
+  title: "Pause the subscription",
+  text: "Nothing is sent until it is made active; what it misses waits in its backlog.",
+  button: "Pause",
+  run: async () => {
+    await send("PATCH", path, { body: { status: "paused" } });
+    return "The subscription is paused.";
+  },
+});
+
+/** @param {string} path @returns {Action} */
+export const activate = (path) => ({
+  title: "Make the subscription active",
+  text: "It continues at once where it stopped.",
+  button: "Activate",
+  run: async () => {
+    await send("PATCH", path, { body: { status: "active" } });
+    return "The subscription is active.";
+  },
+});
+
+/** @param {string} path @returns {Action} */
+export const rotate = (path) => ({
+  title: "Rotate the secret",
+  text: "A new secret signs from now on. The old one signs too for a day, so that the receiver can change over.",
+  button: "Rotate",
+  run: async () => {
+    const { data } = await send("POST", `${path}/rotate-secret`);
+    return html`<${Secret} secret=${data.secret}>The secret is new.<//>`;
+  },
+});
+
+/**
+ * @param {string} path
+ * @param {any} subscription
+ * @returns {Action}
+ */
+export function replay(path, subscription) {
+  const head = Math.max(1, subscription.backlog.position + subscription.backlog.behind);
+  const range = (/** @type {Record<string, string>} */ { from, until }) => [Math.max(1, Number(from) || 1), Math.min(head, Number(until) || head)];
+  return {
+    title: "Replay events",
+    text: "The events of these positions are delivered once more; the receiver gets them again. The number is that of the positions.",
+    fields: [
+      { name: "from", label: "From position", type: "number", value: "1", isRequired: true },
+      { name: "until", label: "Until position", type: "number", value: String(head), isRequired: true },
+    ],
+    count: (values) => {
+      const [from, until] = range(values);
+      return Math.max(0, until - from + 1);
+    },
+    button: "Replay",
+    run: async (values) => {
+      const [from, until] = range(values);
+      await send("POST", `${path}/replay`, { body: { from_position: from, until_position: until } });
+      return "The replay has begun.";
+    },
+  };
+}
+
+/** @param {string} path @returns {Action} */
+export const stopReplay = (path) => ({
+  title: "Stop the replay",
+  text: "What is pending already is still delivered.",
+  button: "Stop",
+  run: async () => {
+    await send("DELETE", `${path}/replay`);
+    return "The replay has stopped.";
+  },
+});
+
+/**
+ * @param {string} path
+ * @param {any} subscription
+ * @returns {Action}
+ */
+export const remove = (path, subscription) => ({
+  title: "Delete the subscription",
+  text: html`Nothing is sent to <code>${visible(subscription.url)}</code> any more, and its deliveries are deleted:
+    ${count(subscription.pending, "of them is", "of them are")} pending. This cannot be undone.`,
+  count: () => subscription.pending,
+  button: "Delete",
+  run: async () => {
+    await send("DELETE", path);
+    location.hash = "#/subscriptions";
+    return "The subscription is deleted.";
+  },
+});
+
+/**
+ * @param {string} path
+ * @param {any[]} deliveries
+ * @param {() => void} after
+ * @returns {Action}
+ */
+export const redeliverChosen = (path, deliveries, after) => ({
+  title: `Redeliver ${count(deliveries.length, "delivery", "deliveries")}`,
+  text: "They are pending again, with all their attempts.",
+  button: `Redeliver ${showNumber(deliveries.length)}`,
+  run: async () => {
+    const body = {
+      filter: { delivery_ids: deliveries.map(({ id }) => id) },
+      up_to_position: Math.max(...deliveries.map(({ position }) => position)),
+      expected: deliveries.length,
+    };
+    const { data } = await send("POST", `${path}/redeliver`, { body });
+    after();
+    return `${count(data.redelivered, "delivery is", "deliveries are")} pending again.`;
+  },
+});
+
+/**
+ * All dead deliveries: exactly as many as were shown, or, when they are more than one such request takes, all there are.
+ *
+ * @param {string} path
+ * @param {any} subscription
+ * @param {() => void} after
+ * @returns {Action}
+ */
+export const redeliverAll = (path, subscription, after) => ({
+  title: "Redeliver all dead deliveries",
+  text: "They are pending again, with all their attempts.",
+  count: () => subscription.dead,
+  button: "Redeliver all",
+  run: async () => {
+    const up_to_position = Math.max(1, subscription.backlog.position + subscription.backlog.behind);
+    const body = subscription.dead <= MAX_AT_ONCE ? { filter: {}, up_to_position, expected: subscription.dead } : undefined;
+    let redelivered = 0;
+    let has_more = true;
+    while (has_more) {
+      const { data } = await send("POST", `${path}/redeliver`, { body });
+      redelivered += data.redelivered;
+      has_more = data.has_more ?? false;
+    }
+    after();
+    return `${count(redelivered, "delivery is", "deliveries are")} pending again.`;
+  },
+});
