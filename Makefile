@@ -37,7 +37,7 @@ coverage: $(VENV)/.test ## the same with coverage, which takes half as long agai
 	$(BIN)/pytest tests/ -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
 
 chaos: $(VENV)/.test ## fault after fault under load, each for ten seconds or SYNC_TEST_CHAOS_SECONDS; then kills of replicas
-	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/faults tests/changes/test_chaos.py tests/deliveries/test_chaos.py -v -s
+	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/faults tests/changes/test_chaos.py tests/deliveries/test_chaos.py tests/consistency/test_chaos.py tests/consistency/test_scale.py -v -s
 
 bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk, and npm for Fastify
 	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory benchmarks/fastify/node_modules; fi

@@ -89,6 +89,15 @@ class Conflict(ProblemError):
     status, code, detail = 409, "conflict", "The resource is not in a state that allows this."
 
 
+class OtherCount(Conflict):
+    """409: a filter matches `found`, which is not the number that the request expects; nothing is done."""
+
+    code = "other-count"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"The filter matches {found}; nothing was done.")
+
+
 class Unprocessable(ProblemError):
     """422 that is about the meaning of the request; unless `errors` say more, it is about the request as a whole."""
 

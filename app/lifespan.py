@@ -17,6 +17,7 @@ from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import Drain
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
+from app.consistency.look_repository import FileCheckHandler
 from app.consistency.opening import open_consistency
 from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
@@ -62,7 +63,6 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
                 webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
-                consistency = await stack.enter_async_context(open_consistency(settings, database))
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
@@ -72,6 +72,10 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 metrics=metrics.ledger,
             )
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
+            with clear_refusals():
+                consistency = await stack.enter_async_context(
+                    open_consistency(settings, database, ledger, on_redelivered=webhooks.tasks.wake)
+                )
             event_reader = EventReader(database, settings.database_statement_timeout)
             stack.push_async_callback(event_reader.close)
             page_memory = PageMemory()
@@ -135,7 +139,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
 def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on_swept: Callable[[], None]) -> Sweeper:
     return Sweeper(
         database,
-        [FileStateHandler(), FanOutHandler()],
+        [FileStateHandler(), FanOutHandler(), FileCheckHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),

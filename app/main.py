@@ -10,11 +10,15 @@ from fastapi.telemetry import TelemetryConfig
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
 from app.consistency.finding_router import router as finding_router
+from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
 from app.console.router import create_router as create_console_router
+from app.deliveries.router import bulk_router as redelivery_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
+from app.events.requeue_router import bulk_router as requeue_bulk_router
+from app.events.requeue_router import router as requeue_router
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
@@ -86,13 +90,17 @@ def create_app(settings: Settings) -> FastAPI:
         single_event_router,
         event_router,
         event_batch_router,
+        requeue_bulk_router,
+        requeue_router,
         change_router,
         file_router,
         subscription_router,
         delivery_router,
+        redelivery_router,
         consistency_router,
         source_router,
         finding_router,
+        repair_router,
         overview_router,
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),

@@ -7,6 +7,7 @@ from datetime import timedelta
 import uvloop
 
 from app.config import Settings, load_settings
+from app.consistency.look_repository import FileCheckHandler
 from app.database.engine import Database
 from app.deliveries.fan_out import FanOutHandler
 from app.files.repository import FileStateHandler
@@ -17,7 +18,7 @@ def build_sweeper(settings: Settings, database: Database) -> Sweeper:
     """The sweeper with the default handlers, as `app.lifespan` builds it."""
     return Sweeper(
         database,
-        [FileStateHandler(), FanOutHandler()],
+        [FileStateHandler(), FanOutHandler(), FileCheckHandler()],
         batch_size=settings.sync_event_batch_size,
         max_attempts=settings.sync_event_max_attempts,
         retry_interval=timedelta(seconds=settings.sync_event_process_interval),

@@ -119,7 +119,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
     """A fresh migrated PostgreSQL database."""
     name = f"test_{uuid4().hex}"
-    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY FILE_COPY")
     yield postgres.url(name)
     postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -50,6 +50,7 @@ def test_everything_a_service_says_is_in_one_shape(start_service: Start, tokens:
     assert "request" in events
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_text_is_in_one_shape_too(start_service: Start) -> None:
     service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="text")
     service.send(signal.SIGTERM)
@@ -134,6 +135,7 @@ def test_what_nobody_catches_is_in_the_same_shape(code: str, as_json: bool) -> N
         assert all(continuation.startswith("    | ") for continuation in more)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_line_of_a_request_names_its_event(start_service: Start, tokens: TokenFactory) -> None:
     service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
     event = {"file_id": str(uuid4()), "event_type": "upload"}
@@ -162,7 +164,7 @@ BAD_URLS = {
 
 @pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS.keys())
 def test_a_bad_database_url_is_refused_without_its_password(run: Run, url: str) -> None:
-    variables = {"DATABASE_URL": url, "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
+    variables = {"DATABASE_URL": url, "DATABASE_START_TIMEOUT": "1", "LOG_LEVEL": "DEBUG", "AUTH0_DOMAIN": ""}
     for command in (
         ("uvicorn", "app.main:app", "--port", "0"),
         ("alembic", "upgrade", "head"),

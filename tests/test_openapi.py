@@ -30,6 +30,7 @@ STATUSES = {
     "listSyncEvents": {200, *TOKEN},
     "getSyncEvent": {200, 404, *TOKEN},
     "requeueSyncEvent": {202, 404, 409, *TOKEN},
+    "requeueSyncEvents": {200, 409, *TOKEN, *BODY},
     "listChanges": {200, 400, 410, *TOKEN},
     "streamChanges": {200, 400, 410, *TOKEN},
     "getFile": {200, 404, *TOKEN},
@@ -43,7 +44,7 @@ STATUSES = {
     "testSubscription": {200, 404, *TOKEN},
     "replaySubscription": {202, 404, 409, *TOKEN, *BODY},
     "endReplay": {204, 404, *TOKEN},
-    "redeliverDead": {202, 404, *TOKEN},
+    "redeliverDead": {200, 202, 404, 409, *TOKEN, *BODY},
     "listDeliveries": {200, 404, *TOKEN},
     "getDelivery": {200, 404, *TOKEN},
     "redeliver": {202, 404, 409, *TOKEN},
@@ -67,6 +68,8 @@ CONSISTENCY_WRITES = {
     "cancelConsistencyCheck": {200, 404, 409, *TOKEN},
     "acceptConsistencyFinding": {200, 404, 409, *TOKEN, *BODY},
     "acceptConsistencyFindings": {200, 409, *TOKEN, *BODY},
+    "planConsistencyRepair": {201, *TOKEN, *BODY},
+    "applyConsistencyRepair": {200, 404, 412, 428, *TOKEN},
 }
 STATUSES |= CONSISTENCY_READS | CONSISTENCY_WRITES
 SCOPES = {
@@ -77,6 +80,7 @@ SCOPES = {
     "listSyncEvents": "read:sync",
     "getSyncEvent": "read:sync",
     "requeueSyncEvent": "admin:sync",
+    "requeueSyncEvents": "admin:sync",
     "listChanges": "read:sync",
     "streamChanges": "read:sync",
     "getFile": "read:sync",

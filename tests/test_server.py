@@ -151,6 +151,7 @@ def _other_packages() -> list[str]:
     return [package for package, names in found if pinned.isdisjoint(name.lower().replace("_", "-") for name in names)]
 
 
+@on_postgresql
 async def test_an_idle_process_takes_little_memory(start_service: Start, tmp_path: Path) -> None:
     """Some of our packages import more where there is more, as httpx does with rich; an image has none of it."""
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({_other_packages()}))")

@@ -119,6 +119,7 @@ def test_the_operators_names_and_headers_are_used(
     assert "hunter2" not in service.output()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_commit_leads_to_some_of_its_requests(
     start_service: Start, collector: Collector, tokens: TokenFactory
 ) -> None:

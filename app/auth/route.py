@@ -98,14 +98,21 @@ class AuthenticatedRoute(APIRoute):
             limit_rate(request)
             check_query(request, parameters)
             try:
-                if self.body_field is not None:
-                    require_json(request)
-                    await request.body()
+                await self._read_body(request)
                 return await handler(request)
             finally:
                 request.release()
 
         return authenticated
+
+    async def _read_body(self, request: JsonRequest) -> None:
+        """Read the body, declared as JSON; where the route can do without one, an empty one need not be declared."""
+        if self.body_field is None:
+            return
+        if self.body_field.field_info.is_required():
+            require_json(request)
+        if await request.body():
+            require_json(request)
 
     def permissions(self) -> list[Permission]:
         """The permissions that a caller needs."""
@@ -122,6 +129,14 @@ class AuthenticatedRoute(APIRoute):
             timeout_seconds=settings.body_timeout,
             large_bodies=state.large_bodies,
         )
+
+
+class LargeBodyRoute(AuthenticatedRoute):
+    """A route that takes many events or ids at once."""
+
+    def max_body_bytes(self, settings: Settings) -> int:
+        """The largest body that the route reads."""
+        return settings.max_batch_bytes
 
 
 def limit_rate(request: Request) -> None:

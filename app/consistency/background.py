@@ -10,9 +10,10 @@ import structlog
 
 from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import wait_or_cancel
-from app.consistency.check_repository import LOOK_LEASE, CheckRepository, CheckRunning
+from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
+from app.consistency.look_repository import LOOK_LEASE, LookRepository
 from app.consistency.models import CheckState, Source, Verdict
 from app.consistency.service import new_check
 from app.consistency.sources.contract import BACKGROUND
@@ -66,7 +67,7 @@ class ConsistencyTasks:
             repository = SourceRepository(session)
             sources, has_deleted = await repository.list_all(), await repository.has_deleted()
             now = await self._looker.clock(session)
-            due = set(await CheckRepository(session).list_sources_with_due_looks(now))
+            due = set(await LookRepository(session).list_due_sources(now))
         for source in (one for one in sources if one.enabled):
             await self._schedule(source)
             if source.id in due:
@@ -104,7 +105,7 @@ class ConsistencyTasks:
         while not self._stopping.is_set():
             async with self._database.transaction() as session:
                 now = await self._looker.clock(session)
-                claimed = await CheckRepository(session).claim_looks(source.id, now, LOOKS_AT_ONCE)
+                claimed = await LookRepository(session).claim(source.id, now, LOOKS_AT_ONCE)
             if not claimed:
                 return
             looked = await self._looker.look(source, claimed, BACKGROUND, now + LOOK_LEASE)

@@ -1,6 +1,6 @@
-"""Stores checks, claims them by lease, and keeps what they have seen; and claims the looks that are due."""
+"""Stores checks, claims them by lease, and keeps what they have seen."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -21,12 +21,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.finding_repository import Staged
-from app.consistency.models import Check, CheckState, Difference, FileCheck, Source
+from app.consistency.models import Check, CheckState, Difference, Source
 from app.errors import Conflict, NotFound
 
 REMOVED_AT_ONCE = 1000
-LOOK_LEASE = timedelta(minutes=5)
-MAX_GRACE = timedelta(days=1)
 UNKNOWN_CHECK = "There is no check with this id."
 
 
@@ -47,7 +45,7 @@ class LeaseLost(Exception):
 
 
 class CheckRepository:
-    """Checks and due looks. `fence` is that of the claim; a change with an older one raises `LeaseLost`."""
+    """Checks. `fence` is that of the claim; a change with an older one raises `LeaseLost`."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -101,11 +99,6 @@ class CheckRepository:
     async def has_due(self, now: datetime, lease: timedelta) -> bool:
         """Whether a running check has no lease; takes no lock."""
         return bool(await self._session.scalar(select(exists().where(_is_due(now, lease)))))
-
-    async def list_sources_with_due_looks(self, now: datetime) -> Sequence[UUID]:
-        """Sources with files whose look is due; takes no lock."""
-        due = exists().where(FileCheck.source_id == Source.id, _look_is_due(now))
-        return (await self._session.scalars(select(Source.id).where(Source.enabled, ~Source.deleted, due))).all()
 
     async def claim(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Check]:
         """Running checks without a lease, now with one of ours."""
@@ -193,35 +186,8 @@ class CheckRepository:
         statement = delete(Difference).where(key.in_(left)).execution_options(synchronize_session=False)
         return bool(cast("CursorResult[Any]", await self._session.execute(statement)).rowcount)
 
-    async def claim_looks(self, source_id: UUID, now: datetime, limit: int) -> Sequence[UUID]:
-        """Files of a source whose look is due; they are due again when `LOOK_LEASE` has ended."""
-        query = (
-            select(FileCheck.file_id)
-            .where(FileCheck.source_id == source_id, _look_is_due(now))
-            .order_by(FileCheck.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        claimed = (await self._session.scalars(query)).all()
-        await self._session.execute(
-            update(FileCheck)
-            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(claimed))
-            .values(due_at=now + LOOK_LEASE)
-            .execution_options(synchronize_session=False)
-        )
-        return claimed
-
-    async def list_looks(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
-        """The last look at a file, by source."""
-        query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
-        return {one.source_id: one for one in await self._session.scalars(query)}
-
 
 # What is due later than anything can be was noted by a clock that was ahead: it is due now.
 def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:
     is_running = Check.state == literal_column("'running'")  # as in the partial index
     return and_(is_running, or_(Check.due_at <= now, Check.due_at > now + lease))
-
-
-def _look_is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + LOOK_LEASE)

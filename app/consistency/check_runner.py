@@ -11,7 +11,7 @@ from uuid import UUID
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Facts, compare
 from app.consistency.finding_repository import FindingRepository, Staged
-from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
 from app.consistency.look import Looker
 from app.consistency.models import Check, CheckState, Kind, Source, Verdict
 from app.consistency.sources.contract import BACKGROUND, ContractClient, Page, SourceError
@@ -76,6 +76,9 @@ class CheckRunner:
             assert check.position is not None  # noqa: S101 - it was set with the first page
             if check.has_watermark and page.watermark is not None and page.watermark < check.position:
                 raise SourceError("has a watermark that has fallen")
+            listed = check.listed + len(page.items)
+            if page.next is None and check.total is not None and page.total == check.total != listed:
+                raise SourceError(f"lists {listed} files and says that it holds {page.total}")
             settled_before = None if check.has_watermark else now - timedelta(seconds=source.grace_seconds)
             await self._compare_page(check, page, AsOf(check.position, settled_before), now, stopping)
             if stopping.is_set():
@@ -112,15 +115,14 @@ class CheckRunner:
             through = min((one[-1] for one in lists if len(one) == CHUNK_FILES), default=page.next)
             file_ids = sorted({one for ids in lists for one in ids if through is None or one <= through})
             found = {file_id: facts for file_id, facts in items[:CHUNK_FILES] if through is None or file_id <= through}
-            offered = {one: [n for n in MEMBERS if getattr(facts, n) is not None] for one, facts in found.items()}
-            files = await ledger.read(as_of, file_ids, offered)
+            files = await ledger.read(as_of, file_ids, found)
             active = await findings.list_active(check.source_id, file_ids)
         # A look that was recorded since the page was asked for knows better.
         chunk = _compare(files, found, active, asked_at)
-        await self._advance(check, page, through, chunk)
+        await self._advance(check, through, chunk)
         return through, len(file_ids)
 
-    async def _advance(self, check: Check, page: Page, through: UUID | None, chunk: "_Chunk") -> None:
+    async def _advance(self, check: Check, through: UUID | None, chunk: "_Chunk") -> None:
         """Move the cursor to `through` (None: to the end), and count and keep what the chunk has shown."""
         is_last = through is None
         values: dict[str, Any] = {
@@ -130,12 +132,12 @@ class CheckRunner:
         }
         if sum(values["counts"].values()) > MAX_DIFFERENCES:
             raise SourceError("differs in more than a million values")
-        doubt = _doubt(check, page, values) if is_last else None
+        doubt = _doubt(check, values) if is_last else None
         async with self._database.transaction() as session:
             repository = CheckRepository(session)
             now = await self._looker.clock(session)
             if doubt is not None:
-                values |= {"state": doubt[0], "reason": doubt[1], "ended_at": now, "due_at": None}
+                values |= {"state": CheckState.SUSPECT, "reason": doubt, "ended_at": now, "due_at": None}
             else:
                 values |= {"is_listed": is_last, "due_at": now + self.lease}
             await repository.change(check.id, check.fence, **values)
@@ -247,17 +249,12 @@ def _compare(
     return _Chunk(tally, Counter(str(one.kind) for one in staged if one.evidence is not None), staged)
 
 
-def _doubt(check: Check, page: Page, values: Mapping[str, Any]) -> tuple[CheckState, str] | None:
-    """Why the whole listing is not to be believed; None: it is."""
-    listed, expected = values["listed"], values["expected"]
-    if check.total is not None and page.total == check.total != listed:
-        return CheckState.INCOMPLETE, f"The source lists {listed} files and says that it holds {check.total}."
-    absent = values["counts"].get(Kind.MISSING, 0)
-    if absent > SUSPECT_FILES and absent > SUSPECT_SHARE * expected and not check.accept_shrink:
-        return CheckState.SUSPECT, (
-            f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
-        )
-    return None
+def _doubt(check: Check, values: Mapping[str, Any]) -> str | None:
+    """Why the whole listing is suspect; None: it is believed."""
+    absent, expected = values["counts"].get(Kind.MISSING, 0), values["expected"]
+    if check.accept_shrink or absent <= max(SUSPECT_FILES, SUSPECT_SHARE * expected):
+        return None
+    return f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
 
 
 async def _wait(stopping: asyncio.Event, seconds: float) -> None:

@@ -37,11 +37,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the ledger says of a file. `position` is that of its last processed event, 0 without one."""
+    """What the ledger says of a file. `position` is that of its last processed event, 0 without one.
+
+    A source that gives a position below `required`, that of the last event that is not a compensation, is stale.
+    """
 
     exists: bool = False
     position: int = 0
     facts: Facts = field(default_factory=Facts)
+    required: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,8 @@ def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
         kind = Kind.MISSING if expected.exists else Kind.ORPHANED
         return {kind: _evidence({"exists": expected.exists}, {"exists": not expected.exists})}
     differences: dict[Kind, Evidence] = {}
-    if found.position is not None and found.position < expected.position:
-        differences[Kind.STALE] = _evidence({"position": expected.position}, {"position": found.position})
+    if found.position is not None and found.position < expected.required:
+        differences[Kind.STALE] = _evidence({"position": expected.required}, {"position": found.position})
     differences |= _compare_block_lists(expected.facts.blocks, found.blocks)
     for kind, name in ((Kind.WRONG_SIZE, "size"), (Kind.WRONG_HASH, "sha256")):
         pair = _compare_values(expected.facts, found, name)

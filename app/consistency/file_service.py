@@ -14,6 +14,7 @@ from app.consistency.errors import MAX_REFRESHES, TooManyRefreshes
 from app.consistency.finding_repository import FindingFilter, FindingRepository
 from app.consistency.ledger_repository import LedgerRepository
 from app.consistency.look import Looker
+from app.consistency.look_repository import LookRepository
 from app.consistency.models import Check, FileCheck, Source, Verdict
 from app.consistency.schemas import FileConsistency, SourceVerdict, merge_evidence
 from app.consistency.sources.repository import SourceRepository
@@ -41,7 +42,7 @@ class FileConsistencyService:
         """
         async with self._database.read() as session:
             sources = await SourceRepository(session).list_all()
-            looks = await CheckRepository(session).list_looks(file_id, [one.id for one in sources])
+            looks = await LookRepository(session).list_of_file(file_id, [one.id for one in sources])
             found = await FileRepository(session).find(file_id)
             verdicts = [await _stored_verdict(session, one, file_id, looks.get(one.id), found) for one in sources]
             if not await LedgerRepository(session).is_known(file_id) and not await FindingRepository(

@@ -12,10 +12,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Evidence
+from app.consistency.comparison import Evidence, Expected, Facts
 from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
 from app.database.types import among_ids
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, OtherCount
 
 MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
 UNKNOWN_FINDING = "There is no finding with this id."
@@ -38,23 +38,16 @@ class NotAcceptable(Conflict):
     code, detail = "finding-not-acceptable", "Only suspected and open findings can be accepted."
 
 
-class OtherCount(Conflict):
-    """409: the number of findings differs from the expected one."""
-
-    code = "other-count"
-
-    def __init__(self, count: int) -> None:
-        super().__init__(f"The filter matches {count} suspected or open findings; nothing was accepted.")
-
-
 class Seen(NamedTuple):
-    """What a look at one file saw. `differences` is None unless the file was compared."""
+    """What a look at one file saw. `differences` and `expected` are None unless the file was compared."""
 
     file_id: UUID
     verdict: Verdict
     position: int | None  # of the file's last processed event; None when the source could not be asked
     differences: Mapping[Kind, Evidence] | None = None
     reason: str | None = None  # why the source could not be asked
+    expected: Expected | None = None
+    found: Facts | None = None  # None: the source does not hold the file
 
 
 class Staged(NamedTuple):
@@ -133,7 +126,7 @@ class FindingRepository:
         """
         accepted = await self._accept(_conditions(wanted), reason)
         if accepted != expected:
-            raise OtherCount(accepted)
+            raise OtherCount(f"{accepted} suspected or open findings")
 
     async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
         statement = (
@@ -144,6 +137,11 @@ class FindingRepository:
             .execution_options(synchronize_session=False)
         )
         return len((await self._session.scalars(statement)).all())
+
+    async def list_by_ids(self, finding_ids: Collection[UUID]) -> Sequence[Finding]:
+        """Those of the findings that there are."""
+        query = select(Finding).where(_visible(), among_ids(Finding.id, finding_ids))
+        return (await self._session.scalars(query)).all()
 
     async def record_looks(
         self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: datetime | None = None

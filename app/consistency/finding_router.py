@@ -18,11 +18,10 @@ from app.consistency.finding_repository import (
     FindingFilter,
     FindingRepository,
     NotAcceptable,
-    OtherCount,
 )
 from app.consistency.router import Consistency
 from app.consistency.schemas import Acceptance, Accepted, BulkAcceptance, FileConsistency, FindingQuery, FindingView
-from app.errors import NotFound
+from app.errors import NotFound, OtherCount
 from app.http.dependencies import LINK_HEADER, ReadSession, page_links
 from app.http.openapi import documented
 from app.http.types import QueryBoolean, Uuid
@@ -86,7 +85,7 @@ async def accept_finding(
     "/consistency/findings/accept",
     operation_id="acceptConsistencyFindings",
     summary="Accept many findings",
-    responses=documented(200, "How many were accepted.", OtherCount(1199)),
+    responses=documented(200, "How many were accepted.", OtherCount("1199 suspected or open findings")),
 )
 async def accept_findings(
     acceptance: BulkAcceptance,

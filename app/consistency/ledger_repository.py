@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import Text, cast, exists, false, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.consistency.comparison import Expected, FileEvent, expect
-from app.database.types import among, among_ids, database_now
+from app.consistency.comparison import Expected, Facts, FileEvent, expect
+from app.consistency.models import REPAIR_SUBJECT
+from app.database.types import among, among_ids, among_pairs, database_now
 from app.events.models import EventType, SweepCursor, SyncEvent
 from app.files.models import FileState
 
@@ -78,17 +79,19 @@ class LedgerRepository:
         return not await self._session.scalar(select(other))
 
     async def read(
-        self, as_of: AsOf, file_ids: Collection[UUID], offered: Mapping[UUID, Collection[str]]
+        self, as_of: AsOf, file_ids: Collection[UUID], found: Mapping[UUID, Facts]
     ) -> dict[UUID, LedgerFile]:
-        """What is expected of each of the files; `offered` are the members that the source gives of a file.
+        """What is expected of each of the files, as far as it can be compared with what the source holds.
 
         Events in retry are looked for first, and events after the position last: an event that is processed between the
         statements is met by one of them. The source must have been asked before.
         """
         in_flight = await self._list_retried(file_ids)
         states = await self._list_states(file_ids)
-        present = [one for one, state in states.items() if state.last_event_type != EventType.DELETE]
-        facts = await self._read_facts(as_of.position, {one: offered[one] for one in present if one in offered})
+        present = {one for one, state in states.items() if state.last_event_type != EventType.DELETE}
+        held = {one: facts for one, facts in found.items() if one in present}
+        facts = await self._read_facts(as_of.position, held)
+        required = await self._read_required(as_of.position, held, states)
         in_flight |= await self._list_later(file_ids, as_of)
         files: dict[UUID, LedgerFile] = {}
         for file_id in file_ids:
@@ -97,7 +100,7 @@ class LedgerRepository:
                 files[file_id] = LedgerFile(Expected(), file_id in in_flight)
                 continue
             exists_ = state.last_event_type != EventType.DELETE
-            expected = Expected(exists_, state.last_position, expect(facts.get(file_id, ())))
+            expected = Expected(exists_, state.last_position, expect(facts.get(file_id, ())), required.get(file_id, 0))
             young = as_of.settled_before is not None and state.updated_at > as_of.settled_before
             files[file_id] = LedgerFile(expected, young or file_id in in_flight)
         return files
@@ -118,13 +121,11 @@ class LedgerRepository:
         )
         return set((await self._session.scalars(query.distinct())).all())
 
-    async def _read_facts(
-        self, position: int, wanted: Mapping[UUID, Collection[str]]
-    ) -> Mapping[UUID, Iterable[FileEvent]]:
-        """The newest processed event of each file that carries each wanted member, and its last delete."""
+    async def _read_facts(self, position: int, found: Mapping[UUID, Facts]) -> Mapping[UUID, Iterable[FileEvent]]:
+        """The newest processed event of each file that carries each member that was found, and its last delete."""
         events: defaultdict[UUID, list[FileEvent]] = defaultdict(list)
         for member in MEMBERS:
-            file_ids = [one for one, members in wanted.items() if member in members]
+            file_ids = [one for one, facts in found.items() if getattr(facts, member) is not None]
             if file_ids:
                 for file_id, event in await self._list_carriers(position, file_ids, member):
                     events[file_id].append(event)
@@ -132,6 +133,39 @@ class LedgerRepository:
             for file_id, last in await self._list_deletes(position, events.keys()):
                 events[file_id].append(FileEvent(last, EventType.DELETE, {}))
         return events
+
+    async def _read_required(
+        self, position: int, found: Mapping[UUID, Facts], states: Mapping[UUID, FileState]
+    ) -> Mapping[UUID, int]:
+        """Of the files whose source is behind their last event: the last one that is not a compensation."""
+        behind = [
+            one
+            for one, facts in found.items()
+            if facts.position is not None and facts.position < states[one].last_position
+        ]
+        if not behind:
+            return {}
+        query = (
+            select(SyncEvent.file_id, func.max(SyncEvent.position))
+            .where(
+                among_ids(SyncEvent.file_id, behind),
+                SyncEvent.position <= position,
+                SyncEvent.processed,
+                SyncEvent.created_by != REPAIR_SUBJECT,
+            )
+            .group_by(SyncEvent.file_id)
+        )
+        return {file_id: last for file_id, last in await self._session.execute(query)}  # noqa: C416
+
+    async def list_compensations(self, keys: Sequence[str]) -> set[str]:
+        """Those of these idempotency keys that compensations have."""
+        pairs = among_pairs((SyncEvent.created_by, SyncEvent.idempotency_key), [(REPAIR_SUBJECT, key) for key in keys])
+        recorded = await self._session.scalars(select(SyncEvent.idempotency_key).where(pairs))
+        return {key for key in recorded if key is not None}
+
+    async def list_last_positions(self, file_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The position of the last processed event of each of the files that has one."""
+        return {one: state.last_position for one, state in (await self._list_states(file_ids)).items()}
 
     async def _list_carriers(
         self, position: int, file_ids: Collection[UUID], member: str

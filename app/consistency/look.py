@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.concurrency.single_flight import SingleFlight
 from app.consistency.comparison import Facts, compare
 from app.consistency.finding_repository import FindingRepository, Seen
-from app.consistency.ledger_repository import MEMBERS, AsOf, LedgerFile, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
 from app.consistency.models import Source, Verdict
 from app.consistency.sources.contract import REFRESH, Address, ContractClient, Look, Patience, SourceError
 from app.consistency.sources.repository import SourceRepository
@@ -100,8 +100,8 @@ class Looker:
                 if isinstance(look, SourceError)
             ]
             for as_of, group in groups.items():
-                offered = {one: _offered(look.found) for one, look in group.items() if look.found is not None}
-                files = await LedgerRepository(session).read(as_of, group.keys(), offered)
+                found = {one: look.found for one, look in group.items() if look.found is not None}
+                files = await LedgerRepository(session).read(as_of, group.keys(), found)
                 seen += [_judge(one, files[one], look.found) for one, look in group.items()]
         await self._record(source.id, seen, now, claimed_until)
         return Looked(seen, min((as_of.position for as_of in groups), default=position))
@@ -145,13 +145,9 @@ class _Responses:
     ended: bool = False
 
 
-def _offered(found: Facts) -> list[str]:
-    return [name for name in MEMBERS if getattr(found, name) is not None]
-
-
 def _judge(file_id: UUID, file: LedgerFile, found: Facts | None) -> Seen:
     if file.in_flight:
         return Seen(file_id, Verdict.IN_FLIGHT, file.expected.position)
     differences = compare(file.expected, found)
     verdict = Verdict.INCONSISTENT if differences else Verdict.CONSISTENT
-    return Seen(file_id, verdict, file.expected.position, differences)
+    return Seen(file_id, verdict, file.expected.position, differences, expected=file.expected, found=found)

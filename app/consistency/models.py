@@ -1,6 +1,6 @@
 """Tables of the consistency checks: sources, checks, the looks at single files, and findings."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.types import Base, one_of
 
+MAX_GRACE = timedelta(days=1)  # that a source may have
+REPAIR_SUBJECT = "sync-service:repairs"  # `created_by` of compensations
 _JSON = JSON(none_as_null=True)
 
 
@@ -63,6 +65,13 @@ class Verdict(StrEnum):
     INCONSISTENT = "inconsistent"
     IN_FLIGHT = "in_flight"  # the file has events that the source need not know yet
     UNKNOWN = "unknown"  # never looked at, or the source could not be asked
+
+
+class RepairAction(StrEnum):
+    """How findings are repaired."""
+
+    REDELIVER = "redeliver"  # deliver the last event of each file again
+    COMPENSATE = "compensate"  # record an event that says what the source holds
 
 
 class Source(Base):
@@ -199,3 +208,22 @@ class Finding(Base):
         Index("ix_consistency_findings_state_id", "state", "id"),
         Index("ix_consistency_findings_source_id_id", "source_id", "id"),
     )
+
+
+class Repair(Base):
+    """A plan to repair findings. `results` is null until it is applied.
+
+    `due_at` is the end of the lease of the process that applies it.
+    """
+
+    __tablename__ = "consistency_repairs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    action: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64))
+    finding_ids: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    results: Mapped[list[dict[str, Any]] | None] = mapped_column(_JSON)
+
+    __table_args__ = (CheckConstraint(one_of("action", RepairAction), name="action_known"),)

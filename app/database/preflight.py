@@ -30,6 +30,7 @@ NEEDED_RIGHTS: dict[str, tuple[str, ...]] = {
     "consistency_differences": _EVERYTHING,
     "consistency_file_checks": _EVERYTHING,
     "consistency_findings": _EVERYTHING,
+    "consistency_repairs": ("SELECT", "INSERT", "UPDATE"),
 }
 FSYNC_OFF = "PostgreSQL has fsync = off, so an event it confirmed could be lost: turn it on"
 _ENCODING = "UTF8"

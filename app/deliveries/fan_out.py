@@ -1,6 +1,7 @@
 """Makes deliveries pending: new ones of events, and settled ones again. No event is read into the process."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
@@ -25,11 +26,20 @@ from sqlalchemy.orm import aliased
 from app.database.sql import write
 from app.database.types import among, json_has, statement_now
 from app.deliveries.claim_repository import FENCE_LEAP
+from app.errors import OtherCount
 from app.events.models import SyncEvent
 from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
 MAX_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadFilter:
+    """Which dead deliveries of a subscription; None means any."""
+
+    delivery_ids: Sequence[int] | None = None
+    file_id: UUID | None = None
 
 
 class DeliveryRepository:
@@ -79,6 +89,12 @@ class DeliveryRepository:
         """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
         return await self._mark_pending(among(Delivery.id, delivery_ids))
 
+    async def mark_events_pending(self, positions: Sequence[int]) -> set[int]:
+        """Deliver these events again wherever they have deliveries; returns the positions that have any."""
+        of_events = among(Delivery.position, positions)
+        await self._mark_pending(of_events)
+        return set((await self._session.scalars(select(Delivery.position).where(of_events).distinct())).all())
+
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
         """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
         await lock_lanes(self._session)
@@ -89,6 +105,27 @@ class DeliveryRepository:
             .limit(MAX_AT_ONCE)
         )
         return await self.mark_pending((await self._session.scalars(dead)).all())
+
+    async def mark_matching_pending(
+        self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
+    ) -> None:
+        """Try the dead ones again that match, at or below the position: `expected` of them.
+
+        Raises:
+            OtherCount: 409; the transaction has to be rolled back.
+        """
+        await lock_lanes(self._session)
+        conditions = [Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD]
+        if wanted.delivery_ids is not None:
+            conditions.append(among(Delivery.id, wanted.delivery_ids))
+        if wanted.file_id is not None:
+            conditions.append(Delivery.file_id == wanted.file_id)
+        dead = select(Delivery.id).where(*conditions, Delivery.position <= up_to_position)
+        found = (await self._session.scalars(dead.order_by(Delivery.position).limit(expected + 1))).all()
+        if len(found) > expected:
+            raise OtherCount(f"more than {expected} dead deliveries at or below the position")
+        if (count := await self.mark_pending(found)) != expected:
+            raise OtherCount(f"{count} dead deliveries at or below the position")
 
     async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
         """Deliver matching events again, after the position `after`, up to and including `through`."""

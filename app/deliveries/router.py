@@ -1,15 +1,20 @@
 """Deliveries over HTTP."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi.responses import JSONResponse
 
 from app.auth.dependencies import Operator
-from app.auth.route import AuthenticatedRoute
+from app.auth.route import AuthenticatedRoute, LargeBodyRoute
+from app.config import Settings
+from app.deliveries.fan_out import DeadFilter
 from app.deliveries.policy import classify
 from app.deliveries.repository import HistoryRepository, StoredDelivery
 from app.deliveries.schemas import (
+    BulkRedelivered,
+    BulkRedelivery,
     DeliveryPageQuery,
     DeliveryQuery,
     DeliveryView,
@@ -18,11 +23,12 @@ from app.deliveries.schemas import (
     RedeliveryResult,
 )
 from app.deliveries.service import DeliveryPending, DeliveryService
-from app.errors import NotFound
+from app.errors import NotFound, OtherCount
 from app.events.repository import EventRepository
 from app.events.schemas import EVENT_ID
+from app.http.body import TooManyLargeBodies
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, page_links
-from app.http.openapi import documented
+from app.http.openapi import body_problems, documented
 from app.http.types import RowId, Uuid
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.repository import OverviewRepository
@@ -45,6 +51,7 @@ UNKNOWN = NotFound("There is no delivery with this id.")
 UNKNOWN_SUBSCRIPTION = NotFound("There is no subscription with this id.")
 
 router = APIRouter(route_class=AuthenticatedRoute)
+bulk_router = APIRouter(route_class=LargeBodyRoute)
 
 
 @router.get(
@@ -77,20 +84,44 @@ async def list_deliveries(
     return _page(request, response, found, query)
 
 
-@router.post(
+@bulk_router.post(
     "/subscriptions/{subscription_id:uuid}/redeliver",
     tags=["deliveries"],
     operation_id="redeliverDead",
-    summary="Redeliver all dead deliveries of a subscription",
+    summary="Redeliver dead deliveries of a subscription",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "They are pending again.", UNKNOWN_SUBSCRIPTION),
+    response_model=RedeliveryResult,
+    responses={
+        200: {"description": "Those that matched are pending again.", "model": BulkRedelivered},
+        **documented(
+            202,
+            "Without a body: they are pending again.",
+            UNKNOWN_SUBSCRIPTION,
+            OtherCount("8 dead deliveries at or below the position"),
+            *body_problems(Settings.model_fields["max_batch_bytes"].default),
+            TooManyLargeBodies(),
+        ),
+    },
 )
 async def redeliver_dead(
-    subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries
-) -> RedeliveryResult:
-    """Retry every delivery that used up its attempts, with all attempts again: at most 50,000 deliveries at once."""
-    redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
-    return RedeliveryResult(redelivered=redelivered, has_more=has_more)
+    subscription_id: SubscriptionId,
+    _operator: Operator,
+    deliveries: Deliveries,
+    bulk: BulkRedelivery = None,  # type: ignore[assignment]  # may be left out, but not be null
+) -> Any:
+    """Retry deliveries that used up their attempts, with all attempts again.
+
+    With a body: every one that matches, if their number is the expected one: all or none, in one transaction.
+    Without one: every dead delivery of the subscription, at most 50,000 at once.
+    """
+    if bulk is None:
+        redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
+        return RedeliveryResult(redelivered=redelivered, has_more=has_more)
+    wanted = DeadFilter(**bulk.filter.model_dump())
+    await deliveries.redeliver_matching(
+        subscription_id, wanted, up_to_position=bulk.up_to_position, expected=bulk.expected
+    )
+    return JSONResponse(BulkRedelivered(redelivered=bulk.expected).model_dump())
 
 
 @router.post(

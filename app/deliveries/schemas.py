@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.deliveries.repository import MAX_ATTEMPTS, StoredDelivery
 from app.events.models import EventType
 from app.events.schemas import EVENT_ID, FILE_ID
-from app.http.types import QueryInteger, Uuid
+from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, Uuid
 from app.subscriptions.models import Attempt, DeliveryStatus, Outcome
 from app.subscriptions.schemas import SUBSCRIPTION_ID
 
@@ -108,6 +108,36 @@ class RedeliveryResult(BaseModel):
 
     redelivered: int = Field(description="Deliveries that were dead and are pending again.")
     has_more: bool = Field(description="Whether there may be more: send the request again.")
+
+
+class RedeliveryFilter(Input):
+    """Which dead deliveries; a member that is left out matches any."""
+
+    delivery_ids: Annotated[list[BodyRowId], Field(min_length=1, max_length=MAX_AT_ONCE)] | None = None
+    file_id: Uuid | None = None
+
+
+class BulkRedelivery(BulkRequest):
+    """Which dead deliveries to retry, and how many they are."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"filter": {"file_id": FILE_ID}, "up_to_position": 4211, "expected": 7},
+                {"filter": {"delivery_ids": [42]}, "up_to_position": 4211, "expected": 1},
+            ]
+        }
+    )
+
+    filter: RedeliveryFilter = Field(description="Of the deliveries that match, the dead ones are retried.")
+
+
+class BulkRedelivered(BaseModel):
+    """How many dead deliveries are pending again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7}]})
+
+    redelivered: int
 
 
 class DeliveryPageQuery(BaseModel):

@@ -15,7 +15,7 @@ from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
 from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.fan_out import MAX_AT_ONCE, DeliveryRepository
+from app.deliveries.fan_out import MAX_AT_ONCE, DeadFilter, DeliveryRepository
 from app.deliveries.message import MessageFactory
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
@@ -95,6 +95,23 @@ class DeliveryService:
             if count < MAX_AT_ONCE:
                 return Redelivered(total, has_more=False)
         return Redelivered(total, has_more=True)
+
+    async def redeliver_matching(
+        self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
+    ) -> None:
+        """Make the dead deliveries that match pending again, in one transaction, if they are `expected`.
+
+        Raises:
+            NotFound: 404.
+            OtherCount: 409.
+        """
+        async with self._database.transaction() as session:
+            if not await OverviewRepository(session).is_known(subscription_id):
+                raise NotFound("There is no subscription with this id.")
+            await DeliveryRepository(session).mark_matching_pending(
+                subscription_id, wanted, up_to_position=up_to_position, expected=expected
+            )
+        self._on_added()
 
     async def ping(self, subscription_id: UUID) -> AttemptResponse:
         """Send a ping at once, whatever the subscription's status, with no transaction open; it changes nothing.

@@ -1,6 +1,7 @@
 """Queries over the ledger."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    and_,
     bindparam,
     func,
     inspect,
@@ -18,16 +20,31 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
-from app.errors import NotFound
+from app.errors import NotFound, OtherCount
 from app.events.models import LedgerIdentity, RetryState, SyncEvent
-from app.events.search import CURSOR
+from app.events.search import CURSOR, Range, Search
 
 MAX_COUNT = 10_000
 
 # A row with the attributes of `SyncEvent`, without the cost of an object that could be changed.
 EventRow = Row[Any]
 _EVENTS: Select[Any] = select(*(column.class_attribute.label(column.key) for column in inspect(SyncEvent).column_attrs))
+_REQUEUED: dict[Any, Any] = {
+    SyncEvent.retry_state: RetryState.RETRYING,
+    SyncEvent.retry_at: SyncEvent.created_at,  # a time past on any clock
+    SyncEvent.attempts: 0,
+}
 _BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAsideFilter:
+    """Which set-aside events; None means any."""
+
+    event_ids: Collection[UUID] | None = None
+    last_error: str | None = None
+    event_type: str | None = None
+    file_id: UUID | None = None
 
 
 class EventRepository:
@@ -81,12 +98,50 @@ class EventRepository:
         query = (
             update(SyncEvent)
             .where(SyncEvent.id == event_id, SyncEvent.retry_state == RetryState.FAILED)
-            .values(
-                retry_state=RetryState.RETRYING, retry_at=SyncEvent.created_at, attempts=0
-            )  # a time past on any clock
+            .values(_REQUEUED)
             .returning(SyncEvent.position)
         )
         return (await self._session.scalar(query)) is not None
+
+    async def requeue_all(self, wanted: SetAsideFilter, *, up_to_position: int, expected: int) -> None:
+        """Give the set-aside events that match, at or below the position, to the next sweep: `expected` of them.
+
+        They are locked by rising position, so that two callers never wait for each other in a circle.
+
+        Raises:
+            OtherCount: 409; the transaction has to be rolled back.
+        """
+        found = (await self._session.scalars(_set_aside(wanted, up_to_position, expected + 1))).all()
+        still = select(SyncEvent.position).where(
+            among(SyncEvent.position, found), SyncEvent.retry_state == RetryState.FAILED
+        )
+        locked = (await self._session.scalars(still.order_by(SyncEvent.position).with_for_update())).all()
+        if len(locked) != expected:
+            count = len(locked) if len(locked) < expected else f"more than {expected}"
+            raise OtherCount(f"{count} set-aside events at or below the position")
+        requeue = update(SyncEvent).where(among(SyncEvent.position, locked)).values(_REQUEUED)
+        await self._session.execute(requeue.execution_options(synchronize_session=False))
+
+
+def _set_aside(wanted: SetAsideFilter, up_to_position: int, limit: int) -> Select[Any, Any]:
+    """The positions of the first `limit` events that match; of those that are named by their ids all."""
+    query: Select[Any, Any] = select(SyncEvent.position, SyncEvent.id)
+    columns = (
+        (SyncEvent.file_id, wanted.file_id),
+        (SyncEvent.event_type, wanted.event_type),
+        (SyncEvent.last_error, wanted.last_error),
+    )
+    keys = [(column, value) for column, value in columns if value is not None]
+    if wanted.event_ids is not None:
+        conditions = [column == value for column, value in keys]
+        failed = SyncEvent.retry_state == RetryState.FAILED
+        return query.where(
+            among_ids(SyncEvent.id, wanted.event_ids), failed, SyncEvent.position <= up_to_position, *conditions
+        )
+    indexed = 0 if wanted.file_id is None and wanted.event_type is None else 1
+    others = and_(SyncEvent.retry_state.is_not(None), *(column == value for column, value in keys[indexed:]))
+    events = Range([(SyncEvent.retry_state, RetryState.FAILED), *keys[:indexed]], others)
+    return Search([events], through=[up_to_position], newest_first=False).page(query, limit, 0, limit)
 
 
 def unprocessed_count(file_id: UUID) -> ColumnElement[int]:

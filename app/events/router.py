@@ -9,17 +9,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
 
-from app.auth.dependencies import Operator, Reader, Writer
-from app.auth.route import AuthenticatedRoute, check_query, limit_rate
+from app.auth.dependencies import Reader, Writer
+from app.auth.route import AuthenticatedRoute, LargeBodyRoute, check_query, limit_rate
 from app.auth.token import Principal
 from app.config import Settings
-from app.errors import Conflict, FieldError, NotFound, Unprocessable
+from app.errors import FieldError, NotFound, Unprocessable
 from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
 from app.events.listing import EventList, check_offset
 from app.events.models import EventType
-from app.events.repository import EventRepository
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -35,7 +34,7 @@ from app.events.schemas import (
 )
 from app.events.search import EVERYTHING, EventFilter
 from app.http.body import JsonRequest, TooManyLargeBodies, require_json
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, WriteSession, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse
 from app.http.types import Uuid
@@ -49,8 +48,7 @@ REPLAYED_HEADER = {
     }
 }
 APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
-NOT_SET_ASIDE_DETAIL = "The event is not set aside, so there is nothing to requeue."
-UNKNOWN, NOT_SET_ASIDE = NotFound("There is no event with this id."), Conflict(NOT_SET_ASIDE_DETAIL)
+UNKNOWN = NotFound("There is no event with this id.")
 
 
 async def get_ledger(request: Request) -> Ledger:
@@ -107,17 +105,9 @@ class SingleEventRoute(AuthenticatedRoute):
         return handle
 
 
-class BatchRoute(AuthenticatedRoute):
-    """A route that takes many events at once."""
-
-    def max_body_bytes(self, settings: Settings) -> int:
-        """The largest body that the route reads."""
-        return settings.max_batch_bytes
-
-
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
 single_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=SingleEventRoute)
-batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=BatchRoute)
+batch_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=LargeBodyRoute)
 
 
 @single_router.post(
@@ -231,26 +221,6 @@ async def list_events(
 async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
     """One event by its id: what was recorded, and how its processing stands."""
     return EventView.of(await events.get(event_id))
-
-
-@router.post(
-    "/{event_id:uuid}/requeue",
-    operation_id="requeueSyncEvent",
-    summary="Requeue a set-aside event",
-    status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
-)
-async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
-    """Give an event that the sweep set aside to the next sweep, with all its attempts again.
-
-    It is processed then, after later events of its file if there are any; the file's state stays that of the latest.
-    """
-    repository = EventRepository(session)
-    requeued = await repository.requeue(event_id)
-    event = await repository.get(event_id)
-    if not requeued:
-        raise Conflict(NOT_SET_ASIDE_DETAIL)
-    return EventView.of(event)
 
 
 def _record(event: NewEvent, sender: Principal, idempotency_key: str | None) -> EventRecord:

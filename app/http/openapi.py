@@ -26,6 +26,7 @@ _DESCRIPTIONS = {
     413: "The body is too large; the connection is closed.",
     415: "The body is not declared as JSON in UTF-8.",
     422: "The request is not valid. `errors` says where and why, and never repeats the input.",
+    428: "The request has no `If-Match`.",
     429: "The subject of the token sends too many requests, or has too many under way. Try again after `Retry-After` "
     "seconds.",
     500: "A bug.",

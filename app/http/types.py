@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from app.errors import is_harmless_name
 
 MAX_POSITION = 2**63 - 1
+MAX_AT_ONCE = 10_000  # what one bulk request may change
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _OTHER_UUID = re.compile(rf"[0-9a-fA-F]{{32}}|\{{{_UUID.pattern}\}}|[uU][rR][nN]:[uU][uU][iI][dD]:{_UUID.pattern}")
@@ -114,3 +115,15 @@ BodyTimestamp = Annotated[QueryTimestamp, BeforeValidator(_text)]
 # The bounds come first, or the document would not show them.
 QueryPosition = Annotated[int, Field(ge=0, le=MAX_POSITION), BeforeValidator(_plain_integer)]
 RowId = Annotated[int, Field(ge=1, le=MAX_POSITION), BeforeValidator(_plain_integer)]
+BodyRowId = Annotated[int, Field(ge=1, le=MAX_POSITION), BeforeValidator(number_not_text)]
+
+
+class BulkRequest(Input):
+    """A change of all that a filter matches, on the condition that it is what the caller saw."""
+
+    up_to_position: BodyRowId = Field(
+        description="The highest position that was shown; what is above it stays as it is."
+    )
+    expected: Annotated[int, Field(ge=1, le=MAX_AT_ONCE), BeforeValidator(number_not_text)] = Field(
+        description="How many match at or below the position; for another number nothing is done."
+    )

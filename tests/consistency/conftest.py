@@ -11,6 +11,7 @@ from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, serving
 from tests.consistency.world import ShiftedClock, World
+from tests.events.support import open_ledger
 
 KEY = "an encryption key of the tests that is long enough"
 
@@ -42,7 +43,7 @@ async def owner() -> AsyncIterator[Owner]:
 async def world(make_settings: MakeSettings, database: Database, owner: Owner) -> AsyncIterator[World]:
     """A ledger and an owner that is a source."""
     clock = ShiftedClock()
-    async with open_consistency(make_settings(), database, clock) as consistency:
+    async with open_consistency(make_settings(), database, open_ledger(database), clock) as consistency:
         world = World(database, consistency, owner, clock)
         await world.add_source()
         yield world

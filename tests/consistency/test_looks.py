@@ -9,10 +9,13 @@ from sqlalchemy import func, select
 
 from app.consistency.errors import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
+from app.consistency.opening import open_consistency
 from app.consistency.sources.contract import Patience
 from app.errors import NotFound
+from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, Reply, serving
 from tests.consistency.world import World
+from tests.events.support import open_ledger
 
 
 @pytest.fixture(autouse=True)
@@ -203,3 +206,31 @@ async def test_a_deleted_source_disappears_with_all_its_rows(world: World) -> No
         for table in (Source, Check, Finding, FileCheck, Difference):
             count = await session.scalar(select(func.count()).select_from(table))
             assert count == 0, table
+
+
+async def test_replicas_that_see_a_difference_at_once_make_one_finding(
+    world: World, make_settings: MakeSettings
+) -> None:
+    files = sorted(uuid4() for _ in range(5))
+    await world.upload(*files)
+    world.owner.put(uuid4())
+    ledger = open_ledger(world.database)
+    async with (
+        open_consistency(make_settings(), world.database, ledger, world.clock) as second,
+        open_consistency(make_settings(), world.database, ledger, world.clock) as third,
+    ):
+        replicas = (world.consistency, second, third)
+        await world.begin()
+        await asyncio.gather(
+            *(one.files.refresh(file_id, f"{file_id}") for one in replicas for file_id in files),
+            *(one.tasks.run_once() for one in replicas),
+        )
+        for one in replicas:
+            await one.tasks.settle()
+            await one.tasks.stop(1)
+    findings = await world.findings()
+    assert sorted((one.file_id, one.kind) for one in findings if one.kind == "missing") == [
+        (one, "missing") for one in files
+    ]
+    assert len(findings) == len(files) + 1
+    assert {one.state for one in findings} == {"suspected"}

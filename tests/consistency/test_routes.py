@@ -180,6 +180,42 @@ async def test_refresh_over_http(client: httpx.AsyncClient, owner: Owner) -> Non
     assert found["verdict"] == "in_flight"
 
 
+async def test_a_repair_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
+    owner.put(file_id := uuid4())
+    source = (await add_source(client, owner))["id"]
+    await run_check(client, source)
+    await run_check(client, source, scope={"file_ids": [str(file_id)]})
+    [finding] = (await client.get("/consistency/findings?state=open")).json()
+    body = {"filter": {"source": source}, "action": "compensate", "dry_run": True}
+    planned = await client.post("/consistency/repairs", json=body)
+    plan = planned.json()
+    assert (planned.status_code, planned.headers["ETag"]) == (201, f'"{plan["digest"]}"')
+    assert plan == {"id": plan["id"], "digest": plan["digest"], "action": "compensate", "findings": [finding]}
+    path, right = f"/consistency/repairs/{plan['id']}/apply", {"If-Match": planned.headers["ETag"]}
+    refused = await client.post(path)
+    assert (refused.status_code, refused.json()["type"]) == (428, "urn:sync-service:problem:precondition-required")
+    for wrong in ('"x"', "x", ""):
+        assert (await client.post(path, headers={"If-Match": wrong})).status_code == 412
+    assert (await client.get("/sync-events")).json() == []
+    applied = await client.post(path, headers=right)
+    assert (applied.status_code, applied.json()) == (
+        200,
+        {
+            "id": plan["id"],
+            "digest": plan["digest"],
+            "action": "compensate",
+            "results": [{"finding": finding["id"], "outcome": "applied", "reason": None}],
+        },
+    )
+    [event] = (await client.get("/sync-events")).json()
+    assert (event["event_type"], event["metadata"]) == ("upload", {"compensates": finding["id"]})
+    assert (await client.post(path, headers=right)).json() == applied.json()
+    assert len((await client.get("/sync-events")).json()) == 1
+    assert (await client.post(f"/consistency/repairs/{uuid4()}/apply", headers=right)).status_code == 404
+    for change in ({"dry_run": False}, {"action": "delete"}, {"filter": {"state": "lost"}}, {"surprise": 1}):
+        assert (await client.post("/consistency/repairs", json={**body, **change})).status_code == 422, change
+
+
 async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFactory) -> None:
     source = (await add_source(client, owner))["id"]
     client.headers["Authorization"] = f"Bearer {tokens.token(scope='read:sync')}"
@@ -195,6 +231,8 @@ async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFact
         ("POST", f"checks/{some}/cancel", None),
         ("POST", f"findings/{some}/accept", {"reason": "x"}),
         ("POST", "findings/accept", {"filter": {}, "expected": 0, "reason": "x"}),
+        ("POST", "repairs", {"filter": {}, "action": "redeliver"}),
+        ("POST", f"repairs/{some}/apply", None),
     ):
         response = await client.request(method, f"/consistency/{path}", json=body)
         assert response.status_code == 403, path

@@ -1,23 +1,21 @@
 """Owners that follow behind, many files, and a process that is killed."""
 
 import json
+import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import insert
 
 from app.consistency.models import CheckState
-from app.files.models import FileState
 from tests.consistency.conftest import KEY
+from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply
 from tests.consistency.world import World
-from tests.events.support import add_events
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -71,21 +69,29 @@ def resident_peak_bytes(*, reset: bool = False) -> int:
 @pytest.mark.load
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_memory_does_not_grow_with_the_files(world: World) -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    row = {"revision": 1, "last_event_id": UUID(int=1), "last_event_type": "upload", "last_position": 1}
-    await add_events(world.database, (UUID(int=1), "upload"))
-    async with world.database.transaction() as session:
-        for start in range(1, FILES + 1, 10_000):
-            numbers = range(start, start + 10_000)
-            await session.execute(
-                insert(FileState), [{**row, "file_id": UUID(int=one), "updated_at": now} for one in numbers]
-            )
-    await world.sweep()
+    await fill(world.database, FILES, with_events=False)
     world.owner.respond = Numbered().respond  # type: ignore[method-assign]
     before = resident_peak_bytes(reset=True)
     check = await world.check()
     assert (check.state, check.compared, check.counts) == (CheckState.COMPLETE, FILES, {})
     assert resident_peak_bytes() - before < 32 * MEBIBYTE
+
+
+@pytest.mark.slow
+async def test_931_of_200637(world: World) -> None:
+    """A listing that ends early, with status 200, is believed neither with a total nor without."""
+    files = 200_637 if "SYNC_TEST_CHAOS_SECONDS" in os.environ else 20_637
+    await fill(world.database, files, with_events=False)
+    world.owner.put(*(UUID(int=number) for number in range(1, 932)))
+    world.owner.total = files
+    check = await world.check()
+    reason = f"The source lists 931 files and says that it holds {files}."
+    assert (check.state, check.reason, check.compared) == (CheckState.INCOMPLETE, reason, 0)
+    world.owner.total = None
+    check = await world.check()
+    reason = f"The source lacks {files - 931} of {files} files. If that is true, check again with `accept_shrink`."
+    assert (check.state, check.reason) == (CheckState.SUSPECT, reason)
+    assert await world.findings() == []
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
 from app.consistency.finding_repository import FindingFilter, FindingRepository
+from app.consistency.look_repository import FileCheckHandler
 from app.consistency.models import Check, Finding
 from app.consistency.opening import Consistency
 from app.consistency.schemas import NewCheck
 from app.consistency.sources.schemas import NewSource
 from app.database.engine import Database
 from app.files.repository import FileStateHandler
+from app.sweep.handler import Handler
 from app.sweep.sweeper import Sweeper
 from tests.consistency.owner import Owner
 from tests.events.support import open_ledger, record
@@ -45,6 +47,7 @@ class World:
     owner: Owner
     clock: ShiftedClock
     source: UUID = field(default_factory=uuid4)
+    by_event: bool = False  # whether the sweep notes the file of each event
 
     async def add_source(self, **changes: Any) -> UUID:
         new = {"name": "owner", "kind": "contract", "url": self.owner.url, "grace_seconds": GRACE, **changes}
@@ -60,13 +63,14 @@ class World:
         for start in range(0, len(records), 500):
             await open_ledger(self.database).append(records[start : start + 500])
 
-    async def sweep(self) -> None:
+    async def sweep(self, *others: Handler) -> None:
         """Process them."""
+        noting = [FileCheckHandler(self.clock)] if self.by_event else []
         await Sweeper(
             self.database,
-            [FileStateHandler()],
+            [FileStateHandler(), *noting, *others],
             batch_size=1000,
-            max_attempts=1,
+            max_attempts=2,
             retry_interval=timedelta(seconds=1),
         ).run_once()
 

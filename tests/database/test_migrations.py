@@ -19,6 +19,7 @@ from app.database.migrations import NotMigrated, Schema, alembic_config, prepare
 from app.main import create_app
 from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.fork_server import ForkServer
 from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,8 @@ async def tables(database: Database) -> set[str]:
 
 async def test_the_history_goes_down_and_up_again(database: Database, database_url: str, alembic: Alembic) -> None:
     webhooks = {"subscriptions", "deliveries", "full_lanes", "delivery_attempts"}
-    consistency = {f"consistency_{name}" for name in ("sources", "checks", "differences", "file_checks", "findings")}
+    names = ("sources", "checks", "differences", "file_checks", "findings", "repairs")
+    consistency = {f"consistency_{name}" for name in names}
     ours = {"files", "ledger_head", "ledger_identity", "sweep_cursor", "sync_events", *webhooks, *consistency}
     assert await tables(database) == {"alembic_version", *ours}
     alembic(database_url, "downgrade", "base")
@@ -169,12 +171,13 @@ def test_the_configuration_is_found_from_anywhere(monkeypatch: pytest.MonkeyPatc
         ("postgresql://nobody:secret@{address}/postgres", 'role "nobody" does not exist'),
     ],
 )
-def test_alembic_says_in_one_sentence_why_it_cannot_connect(postgres_url: str, url: str, expected: str) -> None:
+def test_alembic_says_in_one_sentence_why_it_cannot_connect(
+    postgres_url: str, fork_server: ForkServer, url: str, expected: str
+) -> None:
     server = postgres_url.rpartition("/")[0]
     url = url.format(server=server, address=server.rpartition("@")[2])
     environment = {**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"}
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = fork_server.run(("alembic", "upgrade", "head"), environment)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("DATABASE_URL: ")

@@ -12,20 +12,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import ChangeFilter
 from app.changes.repository import ChangeRepository
+from app.consistency.look_repository import LookRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.group import EventRecord
 from app.events.ledger_repository import LedgerRepository
 from app.events.listing import EventList
 from app.events.models import EventType, LedgerHead, SweepCursor
-from app.events.repository import EventRepository
+from app.events.repository import EventRepository, SetAsideFilter
 from app.events.search import EVERYTHING, EventFilter
 from app.files.repository import FileRepository
 from app.operations.overview_repository import OverviewRepository
 from app.sweep.repository import SweepRepository
 from tests.events.support import open_ledger, record
 
-EVENTS, BACKLOG = 100_000, 2_000
+EVENTS, BACKLOG, SET_ASIDE = 100_000, 2_000, 1_000
 FILE = uuid4()
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
 PAST = NOW - timedelta(days=9999)
@@ -101,7 +102,19 @@ QUERIES: dict[str, Query] = {
     "mark": lambda session: SweepRepository(session).mark_processed([3, 1, 2]),
     "project": lambda session: FileRepository(session).add_events([3, 1, 2]),
     "flag": lambda session: FileRepository(session).mark_anomalies([3, 1, 2]),
+    "requeue all": lambda session: _requeue(session, SET_ASIDE),
+    "requeue by error": lambda session: _requeue(session, last_error="broken"),
+    "requeue a type": lambda session: _requeue(session, event_type="delete"),
+    "requeue a file": lambda session: _requeue(session, file_id=FILE, event_type="delete"),
+    "requeue some": lambda session: _requeue(session, event_ids=[uuid4() for _ in range(1000)], file_id=FILE),
+    "note the files of a range": lambda session: LookRepository(session).add_events(range(1, 4), NOW),
+    "note the files": lambda session: LookRepository(session).add_events([3, 1, 2], NOW),
 }
+
+
+async def _requeue(session: AsyncSession, expected: int = 0, **wanted: Any) -> None:
+    """The first one requeues what is set aside, the others find that nothing is left."""
+    await EventRepository(session).requeue_all(SetAsideFilter(**wanted), up_to_position=EVENTS, expected=expected)
 
 
 def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaitable[Any]:
@@ -143,6 +156,8 @@ async def filled(database: Database) -> Database:
     async with database.transaction() as session:
         late = "UPDATE sync_events SET processed = false, retry_state = 'waiting', retry_at = created_at"
         await session.execute(text(f"{late} WHERE position BETWEEN 100 AND 300"))
+        set_aside = "UPDATE sync_events SET processed = false, retry_state = 'failed', last_error = 'broken'"
+        await session.execute(text(f"{set_aside} WHERE position > 1000 AND position <= {1000 + SET_ASIDE}"))
         await session.execute(text("ANALYZE"))
     return database
 

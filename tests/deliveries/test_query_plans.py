@@ -14,7 +14,7 @@ from app.deliveries import catch_up
 from app.deliveries.catch_up import FullLaneRepository
 from app.deliveries.claim_repository import ClaimRepository
 from app.deliveries.cleanup import CleanupRepository, Examined
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.fan_out import DeadFilter, DeliveryRepository
 from app.deliveries.repair import ClockRepository
 from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
@@ -101,6 +101,9 @@ QUERIES: dict[str, Query] = {
         id_, after=50, through=90
     ),
     "redeliver": lambda session, _id: DeliveryRepository(session).mark_pending([11, 13]),
+    "redeliver matching": lambda session, id_: _redeliver(session, id_, up_to_position=199, expected=2),
+    "redeliver of a file": lambda session, id_: _redeliver(session, id_, file_id=UUID(int=301)),
+    "redeliver some": lambda session, id_: _redeliver(session, id_, delivery_ids=[*range(2, 3000, 2)]),
     "redeliver the dead": lambda session, id_: DeliveryRepository(session).mark_dead_pending(id_),
     "behind": lambda session, _id: SubscriptionRepository(session).list_behind(10_000, 1000),
     "overloaded": lambda session, _id: SubscriptionRepository(session).list_overloaded(10_000),
@@ -128,6 +131,14 @@ QUERIES: dict[str, Query] = {
     "prune more deliveries": lambda session, _id: CleanupRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
     "prune these": lambda session, _id: CleanupRepository(session).delete_superseded([3, 5, 7], NOW),
 }
+
+
+async def _redeliver(
+    session: AsyncSession, subscription_id: UUID, *, up_to_position: int = 0, expected: int = 0, **wanted: Any
+) -> None:
+    await DeliveryRepository(session).mark_matching_pending(
+        subscription_id, DeadFilter(**wanted), up_to_position=up_to_position, expected=expected
+    )
 
 
 def _list(session: AsyncSession, subscription_id: UUID, **wanted: Any) -> Awaitable[Any]:

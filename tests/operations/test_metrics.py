@@ -246,6 +246,7 @@ def metric(url: str, name: str, **labels: str) -> float:
     return read(httpx.get(f"{url}/metrics", timeout=10).text)(name, **labels)
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_several_workers_are_one(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> None:
     service = start_service(WEB_CONCURRENCY="2")
     await until(lambda: metric(service.url, "database_connections_limit") == 2 * 20)  # both are there
@@ -267,6 +268,7 @@ def _post_and_look(service: ServiceProcess, tokens: TokenFactory) -> None:
     assert service.end() == 0
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., ServiceProcess]) -> None:
     reserved = ReservedPort()
     port = reserved.number

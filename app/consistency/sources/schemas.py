@@ -7,9 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from app.consistency.check_repository import MAX_GRACE
 from app.consistency.examples import NEW_SOURCE, SOURCE, TEST_RESULT
-from app.consistency.models import Source
+from app.consistency.models import MAX_GRACE, Source
 from app.http.types import Input, number_not_text
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
 

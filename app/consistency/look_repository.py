@@ -1,0 +1,93 @@
+"""Notes which files of a source are to be looked at, and claims the looks that are due."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, exists, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.consistency.finding_repository import MIN_WAIT
+from app.consistency.look import Clock, database_clock
+from app.consistency.models import MAX_GRACE, FileCheck, Source
+from app.database.types import UtcDateTime, after_seconds, among, greatest_of
+from app.events.models import SyncEvent
+
+LOOK_LEASE = timedelta(minutes=5, microseconds=1)  # ends when no grace period ends, which are whole seconds
+
+
+class LookRepository:
+    """The looks at single files."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def has_sources(self) -> bool:
+        """Whether any source is asked."""
+        return bool(await self._session.scalar(select(exists().where(Source.enabled, ~Source.deleted))))
+
+    async def add_events(self, positions: Sequence[int], now: datetime) -> None:
+        """Make a look due for the file of each event and each enabled source, a grace period after `now`."""
+        wait_seconds = greatest_of(Source.grace_seconds, int(MIN_WAIT.total_seconds()))
+        # In the order of those that record looks: transactions that lock the same rows wait for each other in turn.
+        looks = (
+            select(Source.id, SyncEvent.file_id, after_seconds(literal(now, UtcDateTime()), wait_seconds))
+            .join(Source, Source.enabled & ~Source.deleted)
+            .select_from(SyncEvent)
+            .where(among(SyncEvent.position, positions))
+            .group_by(Source.id, Source.grace_seconds, SyncEvent.file_id)
+            .order_by(Source.id, SyncEvent.file_id)
+        )
+        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(FileCheck).from_select(["source_id", "file_id", "due_at"], looks)
+        key = [FileCheck.source_id, FileCheck.file_id]
+        await self._session.execute(
+            statement.on_conflict_do_update(index_elements=key, set_={"due_at": statement.excluded.due_at})
+        )
+
+    async def list_due_sources(self, now: datetime) -> Sequence[UUID]:
+        """Sources with files whose look is due; takes no lock."""
+        due = exists().where(FileCheck.source_id == Source.id, _look_is_due(now))
+        return (await self._session.scalars(select(Source.id).where(Source.enabled, ~Source.deleted, due))).all()
+
+    async def claim(self, source_id: UUID, now: datetime, limit: int) -> Sequence[UUID]:
+        """Files of a source whose look is due; they are due again when `LOOK_LEASE` has ended."""
+        query = (
+            select(FileCheck.file_id)
+            .where(FileCheck.source_id == source_id, _look_is_due(now))
+            .order_by(FileCheck.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claimed = (await self._session.scalars(query)).all()
+        await self._session.execute(
+            update(FileCheck)
+            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(claimed))
+            .values(due_at=now + LOOK_LEASE)
+            .execution_options(synchronize_session=False)
+        )
+        return claimed
+
+    async def list_of_file(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
+        """The last look at a file, by source."""
+        query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
+        return {one.source_id: one for one in await self._session.scalars(query)}
+
+
+# What is due later than anything can be was noted by a clock that was ahead: it is due now.
+def _look_is_due(now: datetime) -> ColumnElement[bool]:
+    return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + LOOK_LEASE)
+
+
+class FileCheckHandler:
+    """The sweep's third handler: the file of every processed event is looked at, a grace period after the last."""
+
+    def __init__(self, clock: Clock = database_clock) -> None:
+        self._clock = clock
+
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        """Note the files of the events at `positions` for every enabled source."""
+        repository = LookRepository(session)
+        if await repository.has_sources():
+            await repository.add_events(positions, await self._clock(session))

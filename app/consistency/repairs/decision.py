@@ -1,0 +1,81 @@
+"""Whether a finding that was looked at again may be compensated, and by which event: pure functions."""
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.consistency.comparison import Block, Expected, Facts
+from app.consistency.finding_repository import Seen
+from app.consistency.models import Kind, Verdict
+from app.events.models import EventType
+from app.events.schemas import Metadata
+
+NOT_RECORDABLE = "The values that the source holds do not fit into the metadata of an event, 16 KiB."
+_METADATA: TypeAdapter[str] = TypeAdapter(Metadata)
+
+
+def why_not_standing(kind: Kind, seen: Seen) -> str | None:
+    """Why a finding does not stand any more after another look at its file; None: it does."""
+    if seen.differences is None:
+        if seen.verdict is Verdict.IN_FLIGHT:
+            return "The file has events that the source need not know yet."
+        return f"The source {seen.reason or 'could not be asked'}."
+    return None if kind in seen.differences else "The source agrees with the events now."
+
+
+def why_agreeing(kind: Kind, seen: Seen, other: Seen) -> str | None:
+    """Why another source counts as one that agrees with the ledger about a finding; None: it does not agree.
+
+    `seen` is the look at the source of the finding.
+    """
+    if other.differences is None:
+        return "could not be compared, which counts as agreement with the events"
+    agrees = seen.expected is not None and _agrees(kind, seen.expected, seen.found, other.found)
+    return "agrees with the events" if agrees else None
+
+
+def _agrees(kind: Kind, expected: Expected, found: Facts | None, other: Facts | None) -> bool:
+    if kind is Kind.MISSING or kind is Kind.ORPHANED:
+        return (other is not None) == expected.exists
+    if other is None or found is None:
+        return False
+    ours, theirs, others = expected.facts.blocks or {}, found.blocks or {}, other.blocks
+    if kind is Kind.MISSING_BLOCK:
+        return others is not None and bool((ours.keys() - theirs.keys()) & others.keys())
+    if kind is Kind.ORPHANED_BLOCK:
+        return others is not None and bool((theirs.keys() - ours.keys()) - others.keys())
+    read = attrgetter("size" if kind is Kind.WRONG_SIZE else "sha256")
+    values = [(read(expected.facts), read(found), read(other))]
+    values += [(read(block), _read(read, theirs, one), _read(read, others or {}, one)) for one, block in ours.items()]
+    return any(None not in trio and trio[0] != trio[1] and trio[0] == trio[2] for trio in values)
+
+
+def _read(read: Any, blocks: Mapping[str, Block], block_id: str) -> Any:
+    return read(blocks[block_id]) if block_id in blocks else None
+
+
+def event_type_of(kind: Kind) -> EventType:
+    """What an event says that makes the ledger agree with the source."""
+    return {Kind.MISSING: EventType.DELETE, Kind.ORPHANED: EventType.UPLOAD}.get(kind, EventType.UPDATE)
+
+
+def encode_compensation(finding_id: UUID, found: Facts | None) -> str | None:
+    """The metadata of a compensation: what the source holds. None when they do not fit into an event."""
+    metadata: dict[str, Any] = {"compensates": str(finding_id)}
+    if found is not None:
+        values = {"size": found.size, "sha256": found.sha256, "blocks": _list_blocks(found.blocks)}
+        metadata |= {name: value for name, value in values.items() if value is not None}
+    try:
+        return _METADATA.validate_python(metadata)
+    except ValidationError:
+        return None
+
+
+def _list_blocks(blocks: Mapping[str, Block] | None) -> list[dict[str, Any]] | None:
+    if blocks is None:
+        return None
+    rows = ({"id": one, "size": block.size, "sha256": block.sha256} for one, block in blocks.items())
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]

@@ -1,0 +1,91 @@
+"""Repairs over HTTP: a plan, and its application."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response, status
+
+from app.auth.dependencies import Operator
+from app.auth.route import AuthenticatedRoute
+from app.consistency.finding_repository import FindingFilter
+from app.consistency.repairs.repository import UNKNOWN_REPAIR
+from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
+from app.consistency.repairs.service import NotCompensable, RepairService
+from app.errors import NotFound, ProblemError
+from app.http.dependencies import ETAG_HEADER, PATTERN, PreconditionFailed
+from app.http.openapi import documented
+from app.http.types import Uuid
+
+RepairId = Annotated[Uuid, Path(description="The repair's `id`.", examples=[REPAIR_ID])]
+
+
+class PreconditionRequired(ProblemError):
+    """428."""
+
+    status, code = 428, "precondition-required"
+    detail = "Send the plan's digest as If-Match: it says which plan is to be applied."
+
+
+class OtherPlan(PreconditionFailed):
+    """412."""
+
+    detail = "The plan has another digest."
+
+
+async def get_repairs(request: Request) -> RepairService:
+    """The process's repair service, built by the lifespan."""
+    service: RepairService = request.state.consistency.repairs
+    return service
+
+
+Repairs = Annotated[RepairService, Depends(get_repairs)]
+
+router = APIRouter(prefix="/consistency/repairs", tags=["consistency"], route_class=AuthenticatedRoute)
+
+
+@router.post(
+    "",
+    operation_id="planConsistencyRepair",
+    summary="Plan a repair",
+    status_code=status.HTTP_201_CREATED,
+    responses=documented(
+        201, "The plan.", NotCompensable("A finding of kind stale cannot be compensated."), headers=ETAG_HEADER
+    ),
+)
+async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, response: Response) -> RepairPlan:
+    """Plan the repair of open findings; nothing is done before the plan is applied.
+
+    `redeliver` delivers the last event of each file again. `compensate` records an event that says what the source
+    holds, where no other enabled source agrees with the events.
+    """
+    repair, findings = await repairs.plan(FindingFilter(**new.filter.model_dump()), new.action)
+    response.headers["ETag"] = f'"{repair.digest}"'
+    return RepairPlan.of(repair, findings)
+
+
+@router.post(
+    "/{repair_id:uuid}/apply",
+    operation_id="applyConsistencyRepair",
+    summary="Apply a repair",
+    responses=documented(
+        200,
+        "What became of each finding; the second time the same.",
+        NotFound(UNKNOWN_REPAIR),
+        OtherPlan(),
+        PreconditionRequired(),
+    ),
+)
+async def apply_repair(
+    repair_id: RepairId,
+    _operator: Operator,
+    repairs: Repairs,
+    if_match: Annotated[
+        str | None, Header(description="The `ETag` of the plan.", json_schema_extra={"pattern": PATTERN})
+    ] = None,
+) -> AppliedRepair:
+    """Look at each finding again, and repair those that still stand. Applied twice, a plan acts once."""
+    repair = await repairs.get(repair_id)
+    if if_match is None:
+        raise PreconditionRequired
+    if not {"*", repair.digest} & {one.strip().removeprefix("W/").strip('"') for one in if_match.split(",")}:
+        raise OtherPlan
+    return AppliedRepair.of(await repairs.apply(repair_id))
