@@ -22,6 +22,7 @@ from app.events.requeue_router import router as requeue_router
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
+from app.events.set_aside_router import router as set_aside_router
 from app.files.router import router as file_router
 from app.http.middleware import RequestMiddleware
 from app.lifespan import create_lifespan
@@ -90,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
         single_event_router,
         event_router,
         event_batch_router,
+        set_aside_router,
         requeue_bulk_router,
         requeue_router,
         change_router,

@@ -29,6 +29,7 @@ STATUSES = {
     "createSyncEvents": {201, *TOKEN, *BODY},
     "listSyncEvents": {200, *TOKEN},
     "getSyncEvent": {200, 404, *TOKEN},
+    "listSetAsideGroups": {200, *TOKEN},
     "requeueSyncEvent": {202, 404, 409, *TOKEN},
     "requeueSyncEvents": {200, 409, *TOKEN, *BODY},
     "listChanges": {200, 400, 410, *TOKEN},
@@ -75,6 +76,7 @@ STATUSES |= CONSISTENCY_READS | CONSISTENCY_WRITES
 SCOPES = {
     "getOverview": "read:sync",
     "getThroughput": "read:sync",
+    "listSetAsideGroups": "read:sync",
     "createSyncEvent": "write:sync",
     "createSyncEvents": "write:sync",
     "listSyncEvents": "read:sync",

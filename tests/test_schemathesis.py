@@ -52,6 +52,6 @@ def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "46 selected / 47 total" in done.stdout
+    assert "47 selected / 48 total" in done.stdout
     assert "FAILURES" not in done.stdout
     assert "Traceback" not in service.output()

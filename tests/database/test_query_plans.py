@@ -21,6 +21,7 @@ from app.events.listing import EventList
 from app.events.models import EventType, LedgerHead, SweepCursor
 from app.events.repository import EventRepository, SetAsideFilter
 from app.events.search import EVERYTHING, EventFilter
+from app.events.set_aside_repository import SetAsideRepository
 from app.files.repository import FileRepository
 from app.operations.overview_repository import OverviewRepository
 from app.sweep.repository import SweepRepository
@@ -48,6 +49,10 @@ async def _overview(session: AsyncSession) -> None:
 async def _throughput(session: AsyncSession) -> None:
     times = [PAST + timedelta(minutes=number) for number in range(121)]
     await OverviewRepository(await session.connection()).list_positions(times)
+
+
+async def _set_aside(session: AsyncSession) -> None:
+    await SetAsideRepository(await session.connection(), EVENTS).list_groups()
 
 
 Query = Callable[[AsyncSession], Awaitable[Any]]
@@ -88,6 +93,7 @@ QUERIES: dict[str, Query] = {
     "changes of a type of a file": lambda session: _follow(session, ChangeFilter(frozenset({EventType.UPDATE}), FILE)),
     "age of a change": lambda session: ChangeRepository(session).get_age_seconds(15_000),
     "overview": _overview,
+    "set aside": _set_aside,
     "throughput": _throughput,
     "file state": lambda session: FileRepository(session).find(FILE),
     "has work": lambda session: SweepRepository(session, timedelta(seconds=5)).has_work(NOW),

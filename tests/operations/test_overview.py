@@ -39,13 +39,16 @@ EMPTY = {
 }
 
 
-async def write_events(database: Database, times: Sequence[datetime], **values: Any) -> None:
-    """Events as the ledger has them, recorded at these rising times."""
+async def write_events(
+    database: Database, times: Sequence[datetime], *, each: Sequence[dict[str, Any]] = (), **values: Any
+) -> None:
+    """Events as the ledger has them, recorded at these rising times, with values of all and of each."""
     rows: list[dict[str, Any]] = [
         {"id": uuid7(), "position": number, "file_id": uuid4(), "event_type": "upload", "created_by": "tester"}
         | {"created_at": at}
         | values
-        for number, at in enumerate(times, 1)
+        | own
+        for number, (at, own) in enumerate(zip(times, each or [{}] * len(times), strict=True), 1)
     ]
     async with database.transaction() as session:
         session.add_all(SyncEvent(**row) for row in rows)
