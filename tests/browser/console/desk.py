@@ -126,4 +126,5 @@ async def console_page(
         console = Console(await context.new_page(), origin)
         yield console
         complaints = [one for one in console.watch.complaints if not one.endswith(ABORTED)]
-        assert [one for one in complaints if strict or one.startswith("outside request")] == []
+        complaints = [one for one in complaints if strict or one.startswith("outside request")]
+        assert complaints == [], complaints

@@ -6,6 +6,7 @@ import { Secret } from "../parts/secret.js";
 import { send } from "./api.js";
 import { count, showNumber, visible } from "./format.js";
 import { html } from "./html.js";
+import { goTo, linkTo } from "./route.js";
 
 /** @typedef {import("../parts/action.js").Action} Action */
 
@@ -109,8 +110,7 @@ export const remove = (path, subscription) => ({
   button: "Delete",
   run: async () => {
     await send("DELETE", path);
-    location.hash = "#/subscriptions";
-    return "The subscription is deleted.";
+    goTo(linkTo("subscriptions"));
   },
 });
 

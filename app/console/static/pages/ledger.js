@@ -62,7 +62,7 @@ function Rows({ ledger, filter }) {
   };
   if (tail.rows.length === 0) return html`<${NoRows} filter=${filter} />`;
   const last = tail.rows[tail.rows.length - 1].position;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Events">
       <table class="ledger">
         <thead>
           <tr>

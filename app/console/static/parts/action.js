@@ -26,7 +26,8 @@ import { Problem } from "./feedback.js";
  * @property {Field[]} [fields]
  * @property {(values: Values) => number} [count]  what must be typed before it is done
  * @property {string} button
- * @property {(values: Values) => Promise<any>} run  a sentence for the page, or elements to show in the dialog
+ * @property {(values: Values) => Promise<any>} run  a sentence for the page, elements to show in the dialog, or nothing when it
+ *   has led to another page
  */
 
 /**
@@ -75,6 +76,7 @@ function ActionDialog({ action, onEnd, onDone }) {
     setError(null);
     try {
       const outcome = await action.run(values);
+      if (outcome === undefined) return; // it has led to another page
       onDone();
       if (typeof outcome === "string") onEnd(outcome);
       else setResult(outcome);

@@ -37,7 +37,7 @@ export function RateTable({ points }) {
   const rows = [...points].reverse();
   return html`<details class="numbers">
     <summary>The same numbers as a table</summary>
-    <div class="scroll tall" tabindex="0" role="region" aria-label="Events per interval">
+    <div class="scroll tall" tabindex="0" role="group" aria-label="Events per interval">
       <table>
         <thead><tr><th scope="col">From</th><th scope="col" class="number">Events</th><th scope="col" class="number">Per second</th></tr></thead>
         <tbody>

@@ -7,7 +7,7 @@ import { html } from "../lib/html.js";
  * @param {{label: string, columns: (string | {name: string, isNumber?: boolean, isHidden?: boolean})[], children: any}} props
  */
 export function Table({ label, columns, children }) {
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
+  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}>
     <table>
       <thead>
         <tr>
