@@ -75,7 +75,7 @@ async def test_a_subscription_is_made_paused_rotated_and_deleted(browser: Browse
         await page.get_by_role("link", name="made by hand").click()
         await page.get_by_role("button", name="Pause").click()
         await dialog.get_by_role("button", name="Pause").click()
-        await expect(page.get_by_text("The subscription is paused.")).to_be_visible()
+        await expect(page.locator(".notice")).to_have_text("The subscription is paused.")
         await page.get_by_role("button", name="Rotate secret").click()
         await dialog.get_by_role("button", name="Rotate").click()
         await expect(dialog).to_contain_text("whsec_")

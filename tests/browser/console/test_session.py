@@ -38,8 +38,9 @@ async def test_the_token_is_in_no_url_no_storage_and_no_log(browser: Browser, de
         page = console.page
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
-        await page.goto("/health/live")
+        await page.goto("/console")
         await page.evaluate("localStorage.setItem('authorized', 'a token of an earlier release')")
+        await page.reload()
         await console.log_in(token)
         for fragment in ("/ledger", desk.places["file"], "/subscriptions"):
             await console.go(fragment)
