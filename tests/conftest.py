@@ -37,7 +37,7 @@ AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
 LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-enough-characters"}
 
-SLOW_MARKERS = ("browser", "kubectl", "load", "long", "pgbouncer", "promtool", "slow", "wrk")
+SLOW_MARKERS = ("browser", "kubectl", "load", "long", "nginx", "pgbouncer", "promtool", "slow", "systemd", "wrk")
 SLOW_FIXTURES = {"begin_service", "fork_server", "frail_postgres", "local_service", "postgres", "run"}
 
 Alembic = Callable[..., "subprocess.CompletedProcess[str]"]

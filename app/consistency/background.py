@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
 from app.consistency.look_repository import LOOK_LEASE, LookRepository
-from app.consistency.models import CheckState, Source, Verdict
+from app.consistency.models import Check, CheckState, Source, Verdict
 from app.consistency.service import new_check
 from app.consistency.sources.contract import BACKGROUND
 from app.consistency.sources.repository import SourceRepository
@@ -127,7 +127,7 @@ class ConsistencyTasks:
         async with self._database.read() as session:
             last = await CheckRepository(session).find_last(source.id, complete=False)
             now = await self._looker.clock(session)
-        if last is not None and (last.state == CheckState.RUNNING or last.started_at + self._full_interval > now):
+        if last is not None and (last.state == CheckState.RUNNING or self._is_recent(last, now)):
             return
         try:
             async with self._database.transaction() as session:
@@ -137,6 +137,10 @@ class ConsistencyTasks:
                     await CheckRepository(session).add(new_check(source.id, now))
         except (CheckRunning, NotFound):
             return
+
+    def _is_recent(self, check: Check, now: datetime) -> bool:
+        """Whether it began within the interval; a later beginning was noted by a clock that was ahead."""
+        return now - self._full_interval < check.started_at <= now
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -76,10 +76,14 @@ class FindingRepository:
             raise NotFound(UNKNOWN_FINDING)
         return found
 
-    async def list_newest(self, wanted: FindingFilter, *, limit: int, offset: int) -> Sequence[Finding]:
-        """Findings, newest first."""
-        query = select(Finding).where(*_conditions(wanted)).order_by(Finding.id.desc()).limit(limit).offset(offset)
-        return (await self._session.scalars(query)).all()
+    async def list_newest(
+        self, wanted: FindingFilter, *, limit: int, offset: int = 0, before: UUID | None = None
+    ) -> Sequence[Finding]:
+        """Findings, newest first, of those older than the finding `before`."""
+        query = select(Finding).where(*_conditions(wanted))
+        if before is not None:
+            query = query.where(Finding.id < before)
+        return (await self._session.scalars(query.order_by(Finding.id.desc()).limit(limit).offset(offset))).all()
 
     async def list_active(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, dict[str, Finding]]:
         """The findings of the files that are not resolved, by file and kind."""

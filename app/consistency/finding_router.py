@@ -22,6 +22,7 @@ from app.consistency.finding_repository import (
 from app.consistency.router import Consistency
 from app.consistency.schemas import Acceptance, Accepted, BulkAcceptance, FileConsistency, FindingQuery, FindingView
 from app.errors import NotFound, OtherCount
+from app.events.listing import check_offset
 from app.http.dependencies import LINK_HEADER, ReadSession, page_links
 from app.http.openapi import documented
 from app.http.types import QueryBoolean, Uuid
@@ -55,8 +56,13 @@ async def list_findings(
     request: Request, query: Annotated[FindingQuery, Query()], _reader: Reader, session: ReadSession
 ) -> Response:
     """How the sources differ from the events, newest first. `Accept: text/csv` gets the page as CSV."""
-    found = await FindingRepository(session).list_newest(query.wanted(), limit=query.limit + 1, offset=query.offset)
-    links = page_links(request, limit=query.limit, offset=query.offset, has_next=len(found) > query.limit)
+    check_offset(query.offset)
+    found = await FindingRepository(session).list_newest(
+        query.wanted(), limit=query.limit + 1, offset=query.offset, before=query.before
+    )
+    has_next = len(found) > query.limit
+    following = {"before": str(found[query.limit - 1].id)} if has_next else None
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next, following=following)
     views = [FindingView.of(one) for one in found[: query.limit]]
     headers = {**links, "Vary": "Accept"}
     if "text/csv" in request.headers.get("accept", ""):

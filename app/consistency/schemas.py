@@ -139,11 +139,12 @@ class FindingQuery(BaseModel):
     source: Uuid | None = Field(None, description="Only findings of this source.")
     file_id: Uuid | None = Field(None, description="Only findings about this file.")
     limit: QueryInteger = Field(100, ge=1, le=1000, description="Number of findings to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of findings to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of findings to skip, at most 10,000.")
+    before: Uuid | None = Field(None, description="Only findings older than this one, as `Link` has it.")
 
     def wanted(self) -> FindingFilter:
         """The filter."""
-        return FindingFilter(**self.model_dump(exclude={"limit", "offset"}))
+        return FindingFilter(**self.model_dump(exclude={"limit", "offset", "before"}))
 
 
 class Filter(Input):

@@ -224,6 +224,14 @@ def _prepare_postgresql(engine: AsyncEngine, settings: Settings) -> None:
     search_path: str | None = None
     socket_options = settings.database.socket_options
 
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def _connect(dialect: Any, _record: object, arguments: Any, options: dict[str, Any]) -> Any:
+        try:
+            return dialect.connect(*arguments, **options)
+        except TimeoutError:  # asyncpg's says nothing
+            where = f"{options.get('host', 'localhost')}, port {options.get('port', 5432)}"
+            raise TimeoutError(f"the server at {where} did not respond within {options['timeout']:g} s") from None
+
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: DBAPIConnection, _record: object) -> None:
         nonlocal search_path

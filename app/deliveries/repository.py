@@ -57,10 +57,19 @@ class HistoryRepository:
         return StoredDelivery._make(row)
 
     async def list_newest(
-        self, subscription_id: UUID, *, status: str | None, file_id: UUID | None, limit: int, offset: int
+        self,
+        subscription_id: UUID,
+        *,
+        status: str | None,
+        file_id: UUID | None,
+        before_position: int | None,
+        limit: int,
+        offset: int,
     ) -> Sequence[StoredDelivery]:
         """Deliveries of a subscription by falling position."""
         query = _deliveries().where(Delivery.subscription_id == subscription_id)
+        if before_position is not None:
+            query = query.where(Delivery.position < before_position)
         if self._through is not None:
             query = query.where(Delivery.position <= self._through)
         if status is not None:

@@ -24,6 +24,7 @@ from app.deliveries.schemas import (
 )
 from app.deliveries.service import DeliveryPending, DeliveryService
 from app.errors import NotFound, OtherCount
+from app.events.listing import check_offset
 from app.events.repository import EventRepository
 from app.events.schemas import EVENT_ID
 from app.http.body import TooManyLargeBodies
@@ -71,8 +72,9 @@ async def list_deliveries(
 ) -> list[DeliveryView]:
     """The deliveries of a subscription, newest first. `status=dead` lists those that used up their attempts.
 
-    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`.
+    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`. `offset` is at most 10,000; `Link` leads on at any depth.
     """
+    check_offset(query.offset)
     wanted = query.model_dump(exclude={"limit", "offset"})
     through = await database.watermark.bound()
     async with database.read() as session:
@@ -81,7 +83,8 @@ async def list_deliveries(
         )
         if not found and not await OverviewRepository(session).is_known(subscription_id):
             raise NotFound("There is no subscription with this id.")
-    return _page(request, response, found, query)
+    following = {"before_position": found[query.limit - 1].position} if len(found) > query.limit else None
+    return _page(request, response, found, query, following)
 
 
 @bulk_router.post(
@@ -209,8 +212,13 @@ async def list_event_deliveries(
 
 
 def _page(
-    request: Request, response: Response, found: Sequence[StoredDelivery], query: DeliveryPageQuery
+    request: Request,
+    response: Response,
+    found: Sequence[StoredDelivery],
+    query: DeliveryPageQuery,
+    following: dict[str, int] | None = None,
 ) -> list[DeliveryView]:
     has_next = len(found) > query.limit
-    response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next, following=following)
+    response.headers.update(links)
     return [DeliveryView.of(one) for one in found[: query.limit]]

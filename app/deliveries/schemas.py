@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.deliveries.repository import MAX_ATTEMPTS, StoredDelivery
 from app.events.models import EventType
 from app.events.schemas import EVENT_ID, FILE_ID
-from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, Uuid
+from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, RowId, Uuid
 from app.subscriptions.models import Attempt, DeliveryStatus, Outcome
 from app.subscriptions.schemas import SUBSCRIPTION_ID
 
@@ -40,7 +40,7 @@ _ATTEMPT: dict[str, Any] = {
 }
 _PING: dict[str, Any] = {"outcome": "delivered", "status_code": 200, "duration_ms": 38, "response": "ok", "error": None}
 
-MAX_OFFSET = 1_000_000  # beyond it a filter finds what is wanted, and the database would only count rows
+MAX_OFFSET = 1_000_000  # 422 of `check_offset` comes first where there may be more than 10,000
 
 
 class DeliveryView(BaseModel):
@@ -152,6 +152,7 @@ class DeliveryPageQuery(BaseModel):
 class DeliveryQuery(DeliveryPageQuery):
     """Which deliveries of a subscription, newest first."""
 
+    before_position: RowId | None = Field(None, description="Only of events below this position, as `Link` has it.")
     status: DeliveryStatus | None = Field(None, description="Only deliveries in this status.")
     file_id: Uuid | None = Field(None, description="Only deliveries of this file.")
 

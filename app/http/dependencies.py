@@ -4,7 +4,7 @@ Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plai
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Self
 from urllib.parse import urlencode
 
@@ -138,7 +138,7 @@ async def get_condition(
 
 
 def page_links(
-    request: Request, *, limit: int, offset: int, has_next: bool, following: dict[str, int] | None = None
+    request: Request, *, limit: int, offset: int, has_next: bool, following: Mapping[str, int | str] | None = None
 ) -> dict[str, str]:
     """The `Link` header of a page: empty on the only page.
 
@@ -152,7 +152,7 @@ def page_links(
     return {"Link": ", ".join(links)} if links else {}
 
 
-def _page(request: Request, limit: int, query: dict[str, int]) -> str:
+def _page(request: Request, limit: int, query: Mapping[str, int | str]) -> str:
     changed = {"limit", "offset", *query}
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changed]
     return f"?{urlencode([*kept, ('limit', limit), *query.items()])}"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from app.auth.keys import KeySource
 from app.concurrency.shutdown import Drain
 from app.database.engine import Database
+from app.database.errors import DatabaseDamaged
 from app.database.migrations import Schema
 from app.database.prober import Prober
 from app.operations.repository import NO_RESPONSE, LedgerStatus, Look, look_at
@@ -120,6 +121,8 @@ class Health(BaseModel):
         status = look.status
         if not look.connected:
             refusal = refusal or "The database does not respond."
+        elif look.damaged:
+            refusal = DatabaseDamaged.detail
         elif status is None:
             refusal = refusal or "The tables of the database are not whole."
         return cls(
@@ -192,7 +195,7 @@ class HealthMonitor:
         silence = self._clock() - max(self._connected_at, self._database.responded_at)
         checks = {
             "database": silence < PATIENCE_SECONDS and not self._database.writability.is_damaged,
-            "migrations": self._serves_schema and (look.status is not None or not look.connected),
+            "migrations": self._serves_schema and (look.status is not None or look.damaged or not look.connected),
             "keys": self._keys.ready(),
             "shutdown": not self._drain.begun,
         }

@@ -8,7 +8,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Ta
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database.errors import DatabaseUnavailable, SchemaBehind
+from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
 from app.database.prober import Prober
 from app.database.types import database_now
 from app.errors import Unavailable, describe
@@ -46,11 +46,15 @@ class LedgerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the database says. `status` is None while the ledger cannot be read, although the database responds."""
+    """What the database says. `status` is None while the ledger cannot be read, although the database responds.
+
+    Then `damaged` says that a page of it is broken.
+    """
 
     connected: bool
     status: LedgerStatus | None = None
     revision: str | None = None
+    damaged: bool = False
 
 
 NO_RESPONSE = Look(connected=False)
@@ -136,12 +140,14 @@ async def _look_once(prober: Prober) -> Look:
             status = await StatusRepository(connection).get_status()
             return Look(connected=True, status=status, revision=status.schema_revision)
     except (Unavailable, SQLAlchemyError) as error:
-        if isinstance(error, DatabaseUnavailable) and not isinstance(error, SchemaBehind):
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, (SchemaBehind, DatabaseDamaged)):
             raise
+        damaged = isinstance(error, DatabaseDamaged)
         log.debug("the ledger cannot be read", reason=describe(error.__cause__ or error))
     try:
         async with prober.connection() as connection:
-            return Look(connected=True, revision=await SchemaRepository(connection).find_revision())
+            revision = await SchemaRepository(connection).find_revision()
+            return Look(connected=True, revision=revision, damaged=damaged)
     except SchemaBehind:
         return Look(connected=True)
 

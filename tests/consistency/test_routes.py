@@ -119,6 +119,8 @@ async def test_a_check_its_findings_and_their_acceptance(client: httpx.AsyncClie
     assert len(page.json()) == 2
     following = await client.get(page.url.join(page.links["next"]["url"]))
     assert {one["file_id"] for one in page.json()}.isdisjoint(one["file_id"] for one in following.json())
+    assert f"before={page.json()[-1]['id']}" in page.links["next"]["url"]
+    assert (await client.get("/consistency/findings?offset=10001")).status_code == 422
     [finding] = (await client.get(f"/consistency/findings?file_id={files[0]}")).json()
     assert finding == {
         **finding,

@@ -167,13 +167,15 @@ def test_the_configuration_is_found_from_anywhere(monkeypatch: pytest.MonkeyPatc
     ("url", "expected"),
     [
         ("postgresql://postgres@127.0.0.1:1/sync", "Connect call failed"),
+        ("postgresql://guarded:secret@{address}/postgres", 'password authentication failed for user "guarded"'),
         ("{server}/no_such_database", 'database "no_such_database" does not exist'),
         ("postgresql://nobody:secret@{address}/postgres", 'role "nobody" does not exist'),
     ],
 )
 def test_alembic_says_in_one_sentence_why_it_cannot_connect(
-    postgres_url: str, fork_server: ForkServer, url: str, expected: str
+    postgres: PostgresServer, postgres_url: str, fork_server: ForkServer, url: str, expected: str
 ) -> None:
+    postgres.require_password("guarded")
     server = postgres_url.rpartition("/")[0]
     url = url.format(server=server, address=server.rpartition("@")[2])
     environment = {**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"}

@@ -1,6 +1,7 @@
 """A read survives a connection that was cut and a plan that is out of date; a write is never repeated."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.database.metrics import DatabaseMetrics
+from app.errors import describe
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.postgres import PostgresServer
+from tests.support.relay import Relay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -122,6 +125,34 @@ async def test_a_write_whose_connection_is_cut_is_not_repeated(warm: Database, o
     await cut_sleeper(operator)
     with pytest.raises(DatabaseUnavailable):
         await writing
+
+
+async def test_a_read_into_a_silent_connection_is_repeated_soon(
+    make_settings: MakeSettings, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel reports that nobody acknowledges the statement; by default after 5 seconds."""
+    async with Relay(postgres.port) as relay:
+        url = f"postgresql://postgres@127.0.0.1:{relay.port}/postgres?tcp_user_timeout=300"
+        database = Database(make_settings(database_url=url))
+        assert await read(database, "SELECT 1") == 1
+        with relay.silent():
+            pass
+        started = time.monotonic()
+        assert await read(database, "SELECT 2") == 2
+        assert 0.2 < time.monotonic() - started < 3
+        await database.close()
+    assert caplog.text.count("read repeated") == 1
+
+
+async def test_a_server_that_does_not_respond_is_named(make_settings: MakeSettings, postgres: PostgresServer) -> None:
+    async with Relay(postgres.port) as relay:
+        url = f"postgresql://postgres@127.0.0.1:{relay.port}/postgres"
+        database = Database(make_settings(database_url=url, database_connect_timeout=0.3))
+        with relay.silent(), pytest.raises(DatabaseUnavailable) as caught:
+            await read(database, "SELECT 1")
+        await database.close()
+        expected = f"TimeoutError: the server at 127.0.0.1, port {relay.port} did not respond within 0.3 s"
+        assert describe(caught.value.__cause__ or caught.value) == expected
 
 
 async def cut_sleeper(operator: Database) -> None:

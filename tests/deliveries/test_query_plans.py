@@ -142,7 +142,7 @@ async def _redeliver(
 
 
 def _list(session: AsyncSession, subscription_id: UUID, **wanted: Any) -> Awaitable[Any]:
-    wanted = {"status": None, "file_id": None, **wanted}
+    wanted = {"status": None, "file_id": None, "before_position": ROWS // 2, **wanted}
     return HistoryRepository(session).list_newest(subscription_id, **wanted, limit=11, offset=0)
 
 

@@ -55,8 +55,9 @@ def test_an_alert_says_how_bad_it_is_and_what_to_read(name: str) -> None:
     assert re.fullmatch(r"Sync[A-Za-z]+", name)
     assert re.fullmatch(r"\d+m", rule["for"])
     assert set(rule["labels"]) == {"severity"}
-    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-    assert rule["annotations"]["runbook"] == f"docs/alerts.md#{name.lower()}"
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    base = "{{ with $externalLabels.runbook_base_url }}{{ . }}{{ else }}docs/alerts.md{{ end }}"
+    assert rule["annotations"]["runbook_url"] == f"{base}#{name.lower()}"
 
 
 def test_the_guide_has_a_section_for_every_alert_in_their_order() -> None:

@@ -111,6 +111,16 @@ async def refuse_writes(world: World, seconds: float) -> None:
     await _sql(server, "SELECT pg_reload_conf()")
 
 
+async def fill_disk(world: World, seconds: float) -> None:
+    """No event finds room on the disk."""
+    refusal = "RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'"
+    function = f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {refusal}; END $$"
+    trigger = "CREATE TRIGGER full_disk BEFORE INSERT ON sync_events EXECUTE FUNCTION full_disk()"
+    await _sql(_server(world), f"{function}; {trigger}")
+    await asyncio.sleep(seconds)
+    await _sql(_server(world), "DROP FUNCTION full_disk CASCADE")
+
+
 async def change_isolation(world: World, seconds: float) -> None:
     """The database has another isolation level by default, and new connections."""
     server = _server(world)
@@ -157,6 +167,7 @@ FAULTS: tuple[Fault, ...] = (
     lock_table,
     hold_snapshot,
     refuse_writes,
+    fill_disk,
     change_isolation,
     kill_replicas,
     suspend_replica,

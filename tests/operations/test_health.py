@@ -185,6 +185,7 @@ async def test_tables_that_are_not_whole_are_unhealthy(anonymous: httpx.AsyncCli
 
 @on_sqlite
 async def test_a_locked_sqlite_is_still_read(anonymous: httpx.AsyncClient, database_url: str) -> None:
+    await until_ready(anonymous)
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for url in PROBES:

@@ -95,6 +95,26 @@ async def test_a_full_disk_is_degraded_and_ready_until_an_append_succeeds(
     await expect_healthy(client)
 
 
+@on_postgresql
+async def test_a_damaged_page_of_postgresql_is_named(
+    client: httpx.AsyncClient, postgres: PostgresServer, database_url: str
+) -> None:
+    """The view stands for a table with a broken page: PostgreSQL reports one with this code."""
+    await until_ready(client)
+    await asyncio.to_thread(
+        postgres.sql,
+        "ALTER TABLE subscriptions RENAME TO whole; CREATE FUNCTION damaged() RETURNS boolean LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'invalid page in block 7' USING ERRCODE = 'data_corrupted'; END $$;"
+        "CREATE VIEW subscriptions AS SELECT * FROM whole WHERE (SELECT damaged())",
+        database_url.rpartition("/")[2],
+    )
+    health, ready = await client.get("/health"), await client.get("/health/ready")
+    assert (health.status_code, health.json()["database"]) == (503, "connected")
+    assert "damaged" in health.json()["writes_refused_reason"]
+    assert ready.status_code == 200, "the other tables can be read"
+    assert await post(client) == 201
+
+
 @on_sqlite
 async def test_a_full_sqlite_is_reported_until_an_append_succeeds(database: Database) -> None:
     pages = "0"

@@ -66,8 +66,11 @@ async def test_deliveries_are_listed_newest_first(client: httpx.AsyncClient, dat
     assert await page(client, f"{path}?file_id={OTHER}&status=delivered") == [3]
     assert await page(client, f"{path}?file_id={uuid4()}") == []
     first = await client.get(f"{path}?limit=2&offset=1")
-    links = '<?limit=2&offset=3>; rel="next", <?limit=2&offset=0>; rel="prev"'
+    links = '<?limit=2&before_position=4>; rel="next", <?limit=2&offset=0>; rel="prev"'
     assert ([one["position"] for one in first.json()], first.headers["Link"]) == ([5, 4], links)
+    assert await page(client, f"{path}?before_position=4&status=pending") == [2]
+    deep = await client.get(f"{path}?offset=10001")
+    assert (deep.status_code, "`Link`" in deep.json()["detail"]) == (422, True)
     stood = await view(client, told)
     assert (stood["pending"], stood["dead"]) == (4, 1)
     assert stood["oldest_pending_at"]

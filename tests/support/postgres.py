@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -217,6 +217,20 @@ class PostgresServer:
     def url(self, database: str) -> str:
         """The plain URL of a database, as a user would write it."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def require_password(self, role: str) -> None:
+        """Have a role that must prove by SCRAM that it knows its password."""
+        rule = f"host all {role} all scram-sha-256\n"
+        file = self._data / "pg_hba.conf"
+        if rule not in (rules := file.read_text()):
+            file.write_text(rule + rules)
+            self.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'of {role}'")
+            self.sql("SELECT pg_reload_conf()")
+            with suppress(RuntimeError):  # once it is loaded
+                while self.run(
+                    "psql", "-w", "-d", self.url("postgres").replace("postgres@", f"{role}@"), "-c", "SELECT 1"
+                ):
+                    pass
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql and return its bare output."""

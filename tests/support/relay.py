@@ -1,11 +1,17 @@
 """A TCP relay that fails as proxies and firewalls do: its target moves, it cuts connections, it goes silent."""
 
 import asyncio
+import ctypes
+import socket
+import struct
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
+
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux, which Python does not name
+_DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # one instruction of classic BPF: return 0
 
 
 class Relay:
@@ -51,11 +57,13 @@ class Relay:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Lose what is sent, as a firewall does that has forgotten its connections.
+        """Lose every packet, as a firewall does that has forgotten its connections: none is acknowledged.
 
         The connections of before and those opened meanwhile stay open and silent for ever; later ones work.
         """
         self._silenced |= self._connections.keys()
+        for writer in self._connections.values():
+            _drop_packets(writer)
         self._is_silent = True
         try:
             yield
@@ -68,6 +76,7 @@ class Relay:
         self._connections[task] = writer
         if self._is_silent:
             self._silenced.add(task)
+            _drop_packets(writer)
         cut = self.cuts.popleft() if self.cuts else None
         try:
             with suppress(OSError):
@@ -107,3 +116,10 @@ class Relay:
             writer.write(part)
             await writer.drain()
             passed += len(part)
+
+
+def _drop_packets(writer: asyncio.StreamWriter) -> None:
+    """Have the kernel drop all that comes for this end of the connection from now on."""
+    instructions = ctypes.create_string_buffer(_DROP_ALL)
+    program = struct.pack("HL", 1, ctypes.addressof(instructions))
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
