@@ -50,7 +50,7 @@ async def _log_in(page: Page, token: str) -> None:
 async def _show(page: Page, fragment: str) -> None:
     await page.evaluate("fragment => { location.hash = `/${fragment}`; }", fragment)
     await page.locator("main h1").wait_for()
-    await page.wait_for_function("!document.querySelector('[aria-busy]')")
+    await page.locator("[aria-busy]").first.wait_for(state="detached")
     await page.wait_for_timeout(600)  # charts, and what is drawn at most four times a second
 
 

@@ -127,7 +127,7 @@ export function problem(response, data) {
   return new ApiError([sentence, ...fields].join(" "), {
     status: response.status,
     type: text("type"),
-    docs: safeReference(text("docs")),
+    docs: explanation(text("docs"), response.url),
     requestId: response.headers.get("X-Request-ID") ?? "",
   });
 }
@@ -138,9 +138,15 @@ function describeField(error) {
   return place && typeof error.msg === "string" ? `${place}: ${error.msg}.` : "";
 }
 
-/** @param {string} reference  a link is followed only to the service's own pages */
-function safeReference(reference) {
-  return /^(\/?[A-Za-z0-9._~-]+)+$/.test(reference) && !reference.startsWith("//") ? reference : "";
+/**
+ * The page that explains a problem: followed only when it is one of the service's own.
+ *
+ * @param {string} reference  relative to the address of the response
+ * @param {string} address
+ */
+function explanation(reference, address) {
+  const url = URL.canParse(reference, address) ? new URL(reference, address) : null;
+  return reference && url?.origin === location.origin && /\/problems\/[\w-]+$/.test(url.pathname) ? url.href : "";
 }
 
 /** @param {Query} [query] */

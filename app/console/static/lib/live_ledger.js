@@ -50,7 +50,12 @@ export function useLiveLedger(filter) {
     onState(null);
     setConnected(false);
     void run(filter, tail, { signal, redraw, onState });
-    const refresh = setInterval(() => void refreshStates(filter, tail.current, signal).then(redraw, () => {}), REFRESH_EVERY);
+    const onRefresh = (/** @type {Error | null} */ failure) => {
+      if (signal.aborted) return;
+      if (!isLive(filter)) setError(failure); // of a live list the stream knows it first
+      redraw();
+    };
+    const refresh = setInterval(() => void refreshStates(filter, tail.current, signal).then(() => onRefresh(null), onRefresh), REFRESH_EVERY);
     return () => {
       controller.abort();
       clearTimeout(timer);
