@@ -24,7 +24,7 @@ import httpx
 EVENTS = 12_000
 BATCH = 500
 LATE_EVENTS = 60  # recorded while the subscriptions are there
-FILES = 900
+FILES = 2500
 DAY = timedelta(days=1)
 LOST = 3  # files that the metadata service does not hold any more
 FOLDERS = ("contracts/2026", "design/website", "finance/invoices", "photos/harbour", "research/papers", "team/minutes")
@@ -76,12 +76,12 @@ def make_events(count: int, seed: int = 7) -> list[dict[str, Any]]:
     waiting, present = list(paths), list[UUID]()
     events: list[dict[str, Any]] = []
     for _ in range(count):
-        if waiting and (not present or chance.random() < 2 * FILES / count):
+        if waiting and (not present or chance.random() < FILES / count):
             file_id, event_type = waiting.pop(), "upload"
             present.append(file_id)
         else:
             file_id = chance.choice(present)
-            event_type = "delete" if len(present) > FILES // 2 and chance.random() < 0.01 else "update"
+            event_type = "delete" if len(present) > FILES // 8 and chance.random() < 0.06 else "update"
             if event_type == "delete":
                 present.remove(file_id)
                 waiting.insert(0, file_id)
@@ -99,7 +99,7 @@ def present_files(events: list[dict[str, Any]]) -> set[UUID]:
 
 
 def times_of_a_day(count: int, now: datetime) -> list[datetime]:
-    """Rising times within the day before `now`: few at night, many at noon, with a burst an hour ago."""
+    """Rising times within the day before `now`: many now, few twelve hours ago, and a burst half an hour ago."""
     weights = [_weight(minute) for minute in range(24 * 60)]
     total, times, due = sum(weights), list[datetime](), 0.0
     for minute, weight in enumerate(weights):
@@ -151,7 +151,7 @@ def date_back(database: Path, now: datetime) -> None:
 
 def _weight(minute: int) -> float:
     """How busy a minute of the last day is; the last hour has a burst."""
-    rhythm = 1.2 - math.cos(2 * math.pi * minute / (24 * 60))
+    rhythm = 1.2 + math.cos(2 * math.pi * (minute + 60) / (24 * 60))
     burst = 3 * math.exp(-(((minute - 24 * 60 + 35) / 6) ** 2))
     return rhythm * (1 + 0.25 * math.sin(minute * 1.7) * math.sin(minute / 7)) + burst
 

@@ -30,17 +30,15 @@ async def desk(
     failing = Receiver(decide=lambda _request: answer(500, HOSTILE_RESPONSE))
     variables = {**LOCAL_MODE, "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true", "WEBHOOK_PORTS": "0"}
     headers = {"Authorization": f"Bearer {mint()}"}
-    with service_processes(f"sqlite:///{database}", issuer, fork_server, folder) as begin:
-        service = begin(**variables)
-        service.wait_until_healthy()
-        async with (
-            receiving(failing),
-            serving(Owner()) as owner,
-            httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client,
-        ):
-            desk = Desk(service, database, client)
-            await _furnish(desk, owner, failing)
-            yield desk
+    # The service ends first, so that nothing connects to the others while they end.
+    async with receiving(failing), serving(Owner()) as owner:
+        with service_processes(f"sqlite:///{database}", issuer, fork_server, folder) as begin:
+            service = begin(**variables)
+            service.wait_until_healthy()
+            async with httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+                desk = Desk(service, database, client)
+                await _furnish(desk, owner, failing)
+                yield desk
 
 
 async def _furnish(desk: Desk, owner: Owner, failing: Receiver) -> None:

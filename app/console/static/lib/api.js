@@ -109,7 +109,8 @@ export async function open(method, path, { query, body, headers, signal, timeout
   } catch (error) {
     throw noResponse(error);
   }
-  if (response.status === 401 && currentSession() === session) logOut("The service did not accept the token, or it has expired.");
+  if (response.status === 401 && currentSession() === session)
+    logOut("The service did not accept the token, or it has expired.");
   return response;
 }
 
@@ -134,7 +135,9 @@ export function problem(response, data) {
 
 /** @param {any} error */
 function describeField(error) {
-  const place = Array.isArray(error?.loc) ? error.loc.filter((/** @type {unknown} */ one) => one !== "body").join(".") : "";
+  const place = Array.isArray(error?.loc)
+    ? error.loc.filter((/** @type {unknown} */ one) => one !== "body").join(".")
+    : "";
   return place && typeof error.msg === "string" ? `${place}: ${error.msg}.` : "";
 }
 

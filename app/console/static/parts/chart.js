@@ -75,17 +75,27 @@ function describe(element) {
     padding: [12, 12, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_chart, _low, high) => [0, Math.max(high ?? 0, 1) * 1.1] } },
+    scales: { y: { range: (_chart, _low, high) => [0, Math.max(high ?? 0, 0.2) * 1.1] } },
     axes: [
       { ...axis, size: 32, values: (_chart, splits) => splits.map(showClock) },
       { ...axis, size: 52, values: (_chart, splits) => splits.map((value) => showRate(value)) },
     ],
-    series: [{}, { stroke: color("--accent"), fill: color("--accent-tint"), width: 2, points: { show: false }, paths: uPlot.paths.stepped?.({ align: 1 }) }],
+    series: [
+      {},
+      {
+        stroke: color("--accent"),
+        fill: color("--accent-tint"),
+        width: 2,
+        points: { show: false },
+        paths: uPlot.paths.stepped?.({ align: 1 }),
+      },
+    ],
   };
 }
 
 /** @param {number} seconds since 1970; a chart shows the reader's own time of day */
-const showClock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+const showClock = (seconds) =>
+  new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 /**
  * What the canvas understands of a colour with `light-dark()` in it.

@@ -23,4 +23,5 @@ export function Table({ label, columns, children }) {
 }
 
 /** Facts about one thing: pairs of a name and a value. @param {{pairs: [string, any][]}} props */
-export const Facts = ({ pairs }) => html`<dl class="facts">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+export const Facts = ({ pairs }) =>
+  html`<dl class="facts">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
