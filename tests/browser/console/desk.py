@@ -31,10 +31,10 @@ def file_id(number: int) -> UUID:
     return UUID(int=number, version=4)
 
 
-def mint(scopes: Sequence[str] = SCOPES, **settings: Any) -> str:
+def mint(scopes: Sequence[str] = SCOPES) -> str:
     """A token of local mode for an hour."""
-    loaded = Settings(_env_file=None, **{name.lower(): value for name, value in LOCAL_MODE.items()}, **settings)
-    return mint_local_token(loaded, "operator", scopes, None, datetime.now(UTC))
+    settings = Settings(_env_file=None, auth0_domain="", secret_key=LOCAL_MODE["SECRET_KEY"])
+    return mint_local_token(settings, "operator", scopes, None, datetime.now(UTC))
 
 
 @dataclass
