@@ -26,6 +26,7 @@ BATCH = 500
 LATE_EVENTS = 60  # recorded while the subscriptions are there
 FILES = 2500
 DAY = timedelta(days=1)
+PATIENCE_SECONDS = 120
 LOST = 3  # files that the metadata service does not hold any more
 FOLDERS = ("contracts/2026", "design/website", "finance/invoices", "photos/harbour", "research/papers", "team/minutes")
 NAMES = ("agreement", "budget", "cover", "draft", "ledger", "meeting", "notes", "offer", "plan", "report", "sketch")
@@ -65,8 +66,10 @@ class Receiver:
             file_id = UUID(path.rpartition("/")[2])
             return (200, {"file_id": str(file_id)}) if file_id in self.files else (404, {})
         after = UUID(query["after"][0]) if "after" in query else UUID(int=0)
-        page = sorted(one for one in self.files if one > after)[: int(query["limit"][0])]
-        return 200, {"items": [{"file_id": str(one)} for one in page], "next": None, "total": len(self.files)}
+        rest = sorted(one for one in self.files if one > after)
+        page = rest[: int(query["limit"][0])]
+        following = str(page[-1]) if len(rest) > len(page) else None
+        return 200, {"items": [{"file_id": str(one)} for one in page], "next": following, "total": len(self.files)}
 
 
 def make_events(count: int, seed: int = 7) -> list[dict[str, Any]]:
@@ -182,12 +185,20 @@ def _compare(api: httpx.Client, url: str) -> None:
     source_id = api.post("/consistency/sources", json=source).raise_for_status().json()["id"]
     check = {"source": source_id, "scope": {"all": True}}
     api.post("/consistency/checks", json=check).raise_for_status()
-    for state in ("suspected", "open"):
-        while not (found := api.get("/consistency/findings").json()):
-            time.sleep(0.2)
-        if state == "suspected":
-            named = {"source": source_id, "scope": {"file_ids": [one["file_id"] for one in found]}}
-            api.post("/consistency/checks", json=named).raise_for_status()
+    found = _wait_for_findings(api, "suspected")
+    named = {"source": source_id, "scope": {"file_ids": [one["file_id"] for one in found]}}
+    api.post("/consistency/checks", json=named).raise_for_status()
+    _wait_for_findings(api, "open")
+
+
+def _wait_for_findings(api: httpx.Client, state: str) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        found: list[dict[str, Any]] = api.get("/consistency/findings", params={"state": state}).json()
+        if len(found) == LOST:
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(f"there are not {LOST} findings that are {state}")
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
