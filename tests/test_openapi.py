@@ -328,8 +328,8 @@ async def test_the_problems_are_those_that_the_service_answers(
             ("getFile", "unknown_file"): await send("GET", f"/files/{event}"),
         }
     for (name, problem), answer in sent.items():
-        instance = {"instance": answer.json()["instance"]}
-        documented = [example | instance for example in problem_examples(operations, name)]
+        own = {one: answer.json()[one] for one in ("instance", "docs") if one in answer.json()}
+        documented = [example | own for example in problem_examples(operations, name)]
         assert answer.json() in documented, (name, problem)
         listed = operations[name]["responses"][str(answer.status_code)]["headers"]
         assert {header for header in ("WWW-Authenticate", "Retry-After") if header in answer.headers} <= set(listed)

@@ -83,7 +83,7 @@ async def get_swagger_page(request: Request) -> Response:
         title=html.escape(request.app.title),
         swagger_js_url=f"{ASSETS_URL}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS_URL}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS_URL}/favicon.png",
+        swagger_favicon_url="favicon.svg",
         swagger_ui_parameters=SWAGGER_PARAMETERS,
     )
     return _secured(page)
@@ -95,7 +95,7 @@ async def get_redoc_page(request: Request) -> Response:
         openapi_url=DOCUMENT_URL,
         title=html.escape(request.app.title),
         redoc_js_url=f"{ASSETS_URL}/{REDOC_SCRIPT}",
-        redoc_favicon_url=f"{ASSETS_URL}/favicon.png",
+        redoc_favicon_url="favicon.svg",
         with_google_fonts=False,
     )
     return _secured(page, styles="'self' 'unsafe-inline'")  # Redoc writes its styles into the page

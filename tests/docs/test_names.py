@@ -69,4 +69,5 @@ def test_the_readme_lists_the_whole_api(make_settings: MakeSettings) -> None:
     for cell in first_cells:
         method, _, paths = cell.replace("`", "").partition(" ")
         listed |= {(method, path) for path in paths.split(", ")}
-    assert listed == offered | {("GET", path) for path in ("/console", "/docs", "/redoc", "/openapi.json")}
+    pages = ("/console", "/docs", "/redoc", "/openapi.json", "/problems", "/problems/{name}")
+    assert listed == offered | {("GET", path) for path in pages}
