@@ -72,7 +72,7 @@ function describe(element) {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [12, 12, 0, 0],
+    padding: [12, 24, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_chart, _low, high) => [0, Math.max(high ?? 0, 0.2) * 1.1] } },
