@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck pagecheck site docs format requirements wheel clean
+.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck pagecheck site docs screenshots format requirements wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -69,6 +69,10 @@ site: $(VENV)/.dev ## build the documentation site into build/site, to be read a
 
 docs: $(VENV)/.runtime ## write the tables of settings into the documentation
 	$(BIN)/python -m docs.generate_settings
+
+CHROMIUM ?= chromium
+screenshots: $(VENV)/.test ## draw every page of the console into build/console, and those of the documentation
+	$(BIN)/python examples/console_pictures.py $(CHROMIUM)
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
