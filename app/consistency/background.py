@@ -13,7 +13,7 @@ from app.concurrency.shutdown import wait_or_cancel
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
-from app.consistency.look_repository import LOOK_LEASE, LookRepository
+from app.consistency.look_repository import LookRepository
 from app.consistency.models import Check, CheckState, Source, Verdict
 from app.consistency.service import new_check
 from app.consistency.sources.contract import BACKGROUND
@@ -40,6 +40,8 @@ class ConsistencyTasks:
         self._database = database
         self._runner = runner
         self._looker = looker
+        # Longer than a source takes that does not respond. The microsecond tells its end from that of a grace period.
+        self._look_lease = runner.lease + timedelta(seconds=BACKGROUND.seconds, microseconds=1)
         self._full_interval = timedelta(seconds=full_interval_seconds)
         self._stopping = asyncio.Event()
         self._checks: dict[UUID, asyncio.Task[None]] = {}  # under way, by the id of the check
@@ -105,10 +107,11 @@ class ConsistencyTasks:
         while not self._stopping.is_set():
             async with self._database.transaction() as session:
                 now = await self._looker.clock(session)
-                claimed = await LookRepository(session).claim(source.id, now, LOOKS_AT_ONCE)
+                until = now + self._look_lease
+                claimed = await LookRepository(session).claim(source.id, now, until, LOOKS_AT_ONCE)
             if not claimed:
                 return
-            looked = await self._looker.look(source, claimed, BACKGROUND, now + LOOK_LEASE)
+            looked = await self._looker.look(source, claimed, BACKGROUND, until)
             if all(one.verdict is Verdict.UNKNOWN for one in looked.seen):
                 await self._rest()
                 return
