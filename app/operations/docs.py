@@ -29,7 +29,7 @@ DOCUMENT_URL = "openapi.json"
 ASSETS_URL = f"docs/assets/{importlib.metadata.version(PACKAGE)}"
 
 SWAGGER_PARAMETERS = {
-    "persistAuthorization": True,
+    "persistAuthorization": False,
     "displayRequestDuration": True,
     "tryItOutEnabled": True,
     "deepLinking": True,
@@ -40,6 +40,8 @@ SWAGGER_PARAMETERS = {
     "showExtensions": False,
     "validatorUrl": None,
 }
+SCRIPT = "swagger.js"  # ours, beside the one of Swagger UI
+BUNDLE_LOADED = "<!-- `SwaggerUIBundle` is now available on the page -->"
 CACHE_FOR_GOOD = "public, max-age=31536000, immutable"  # the path holds the version of the package
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -86,7 +88,9 @@ async def get_swagger_page(request: Request) -> Response:
         swagger_favicon_url="favicon.svg",
         swagger_ui_parameters=SWAGGER_PARAMETERS,
     )
-    return _secured(page)
+    text = bytes(page.body).decode()
+    text = text.replace(BUNDLE_LOADED, f'<script src="{SCRIPT}"></script>\n    {BUNDLE_LOADED}')
+    return _secured(HTMLResponse(text.replace("presets: [", "plugins: [StreamHint],\n    presets: [")))
 
 
 async def get_redoc_page(request: Request) -> Response:

@@ -14,7 +14,12 @@ from app.errors import NotFound
 
 STATIC = Path(__file__).parent / "static"
 PROBLEMS = Path(__file__).parents[2] / "docs" / "problems.md"
-FILES = {"favicon.ico": "image/x-icon", "favicon.svg": "image/svg+xml", "page.css": "text/css"}
+FILES = {
+    "favicon.ico": "image/x-icon",
+    "favicon.svg": "image/svg+xml",
+    "page.css": "text/css",
+    "swagger.js": "text/javascript",
+}
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -91,9 +96,9 @@ async def list_problems(_request: Request) -> Response:
 
 
 async def get_file(request: Request) -> Response:
-    """An icon or a style."""
+    """An icon, a style or a script."""
     name = request.url.path.rpartition("/")[2]
-    return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "max-age=3600"})
+    return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
 
 
 async def _problems() -> Mapping[str, list[str]]:
