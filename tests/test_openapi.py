@@ -71,7 +71,7 @@ CONSISTENCY_READS = {
 CONSISTENCY_WRITES = {
     "createConsistencySource": {201, 409, *TOKEN, *BODY},
     "changeConsistencySource": {200, 404, *TOKEN, *BODY},
-    "deleteConsistencySource": {204, 404, *TOKEN},
+    "deleteConsistencySource": {204, 404, 409, *TOKEN},
     "testConsistencySource": {200, 404, *TOKEN},
     "createConsistencyCheck": {202, 404, 409, *TOKEN, *BODY},
     "cancelConsistencyCheck": {200, 404, 409, *TOKEN},

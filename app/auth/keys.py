@@ -18,6 +18,7 @@ from app.concurrency.periodic import PeriodicTask
 from app.concurrency.single_flight import SingleFlight
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
+from app.log.sparing import SparingLog
 from app.metrics import AuthMetrics
 
 MAX_DOCUMENT_BYTES = 256 * 1024
@@ -84,6 +85,7 @@ class KeyStore:
         self._keys: dict[tuple[str, str], Key] = {}
         self._generation = 0
         self._confirmed_at = self._cooldown_until = self._retry_at = clock()
+        self._log = SparingLog(__name__)
         self._fetches: SingleFlight[str, bool] = SingleFlight("jwks-fetch")
 
     def generation(self) -> int:
@@ -148,7 +150,7 @@ class KeyStore:
         except Exception as error:  # noqa: BLE001 - whatever the key server sent, good keys stay
             self._retry_at = self._clock() + self._retry
             self._metrics.key_refreshes.labels("failure").inc()
-            log.warning("fetching the signing keys failed", url=self._url, error=repr(error)[:200])
+            self._log.warning("fetching the signing keys failed", url=self._url, error=repr(error)[:200])
             return False
         if _public(keys) != _public(self._keys):
             self._generation += 1

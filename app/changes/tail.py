@@ -16,6 +16,7 @@ from app.changes.repository import ChangeRepository, FeedHead
 from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database
 from app.errors import Unavailable, describe
+from app.log.sparing import SparingLog
 from app.metrics import ChangeMetrics
 
 RING_BYTES = 8 * 2**20
@@ -101,6 +102,7 @@ class Tail:
         self._needed = asyncio.Event()
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._failures = 0
+        self._log = SparingLog(__name__)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -253,7 +255,7 @@ class Tail:
             if not self._failures:
                 log.warning("followers wait for the database", reason=describe(error.__cause__ or error))
         else:
-            log.error("reading new events failed", exc_info=error)
+            self._log.error("reading new events failed", exc_info=error)
         self._failures += 1
         await self.pause(min(self._poll_interval_seconds * 2.0 ** min(self._failures, 30), MAX_RETRY_SECONDS))
 

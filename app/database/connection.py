@@ -211,7 +211,12 @@ def _startup_parameters(settings: Settings) -> dict[str, str]:
     return {
         "application_name": "sync-service",
         "default_transaction_isolation": ISOLATION.lower(),
-        "tcp_keepalives_idle": "60",  # the server too notices a client that has vanished
+        # The server too notices after 20 seconds that a client has vanished. In the middle of an exchange neither the
+        # time-out of statements nor that of idle transactions would end the session, and its locks would stay.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "2",
+        "tcp_user_timeout": "20000",
         **_for_statements(settings),
     }
 

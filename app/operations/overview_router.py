@@ -100,13 +100,13 @@ class Overview(BaseModel):
     replica: str = Field(description="Host name and process id of the process that responds.")
 
     @classmethod
-    def of(cls, overview: LedgerOverview, version: str) -> Self:
-        """The view of what is stored, by this process."""
+    def of(cls, overview: LedgerOverview, version: str, through: int | None) -> Self:
+        """The view of what is stored, by this process; nothing above the position `through` is shown."""
         status = overview.status
         ahead = status.newest_event_ahead.total_seconds()
         is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
         return cls(
-            head_position=status.position,
+            head_position=_durable(status.position, through),
             events_per_second=None if is_ahead else overview.recent_events / RATE_SECONDS,
             clock_ahead_seconds=ahead if is_ahead else None,
             backlog=status.unprocessed,
@@ -164,6 +164,10 @@ class Throughput(BaseModel):
     buckets: list[Bucket] = Field(description="The parts in order, without a gap.")
 
 
+def _durable(position: int, through: int | None) -> int:
+    return position if through is None else min(position, through)
+
+
 @router.get(
     "/overview", operation_id="getOverview", summary="Get the overview", responses=documented(200, "The overview.")
 )
@@ -173,9 +177,10 @@ async def get_overview(request: Request, _reader: Reader, database: CurrentDatab
     Its cost is bounded: what may be many is counted up to 100000.
     """
     settings: Settings = request.state.settings
+    through = await database.watermark.bound()
     async with database.connection() as connection:
         overview = await OverviewRepository(connection).get()
-    return Overview.of(overview, settings.api_version)
+    return Overview.of(overview, settings.api_version, through)
 
 
 @router.get(
@@ -195,8 +200,10 @@ async def get_throughput(
     over never changes.
     """
     boundaries = query.boundaries()
+    through = await database.watermark.bound()
     async with database.connection() as connection:
-        positions = await OverviewRepository(connection).list_positions(boundaries)
+        found = await OverviewRepository(connection).list_positions(boundaries)
+    positions = [_durable(position, through) for position in found]
     return Throughput(
         buckets=[
             Bucket.model_validate({"from": start, "to": end, "events": last - first})

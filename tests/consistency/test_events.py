@@ -24,7 +24,7 @@ LAG_SECONDS, EVENTS_PER_SECOND = 3.0, 200
 @pytest.fixture
 def noting(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose sweep notes the file of every event."""
-    monkeypatch.setattr("app.consistency.sources.contract.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
     world.by_event = True
     return world

@@ -152,6 +152,7 @@ async def test_what_the_primary_alone_has_is_not_shown(
         assert (await client.get(f"/files/{first}")).status_code == 200
         newest = (await client.get("/sync-events", params={"limit": 1})).json()
         assert [one["position"] for one in newest] == [head]
+        assert (await client.get("/overview")).json()["head_position"] == head
         assert (await client.get("/sync-events", params={"file_id": file_id})).json() == []
         assert (await client.get(f"/files/{file_id}/events")).status_code == 404
         page = (await client.get("/changes", params={"cursor": cursor, "wait": 1})).json()

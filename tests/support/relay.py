@@ -23,9 +23,10 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.target = target
         self.cuts: deque[int] = deque()
+        self.passed_back = 0  # bytes
         self._is_silent = False
         self._silenced: set[asyncio.Task[None]] = set()
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}  # both ends of each
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -35,8 +36,7 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.close()
-        for writer in self._connections.values():
-            writer.transport.abort()
+        self.cut()
         await asyncio.gather(*self._connections)
 
     @property
@@ -52,18 +52,19 @@ class Relay:
 
     def cut(self) -> None:
         """Abort all connections."""
-        for writer in self._connections.values():
-            writer.transport.abort()
+        for ends in self._connections.values():
+            ends[0].transport.abort()
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Lose every packet, as a firewall does that has forgotten its connections: none is acknowledged.
+        """Lose every packet in both directions, as a firewall that has forgotten its connections: none is acknowledged.
 
         The connections of before and those opened meanwhile stay open and silent for ever; later ones work.
         """
         self._silenced |= self._connections.keys()
-        for writer in self._connections.values():
-            _drop_packets(writer)
+        for ends in self._connections.values():
+            for writer in ends:
+                _drop_packets(writer)
         self._is_silent = True
         try:
             yield
@@ -73,25 +74,27 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._connections[task] = writer
+        self._connections[task] = ends = [writer]
         if self._is_silent:
             self._silenced.add(task)
             _drop_packets(writer)
         cut = self.cuts.popleft() if self.cuts else None
         try:
             with suppress(OSError):
-                await self._join(reader, writer, cut)
+                await self._join(reader, ends, cut)
         finally:
             writer.transport.abort()
             self._silenced.discard(task)
             del self._connections[task]
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: int | None) -> None:
+    async def _join(self, reader: asyncio.StreamReader, ends: list[asyncio.StreamWriter], cut: int | None) -> None:
+        [writer] = ends
         back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        ends.append(back_writer)
         whole = asyncio.current_task()
         passing = [
             asyncio.create_task(self._pass_on(whole, reader, back_writer, None)),
-            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut)),
+            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut, is_back=True)),
         ]
         try:
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
@@ -107,6 +110,8 @@ class Relay:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         at_most: int | None,
+        *,
+        is_back: bool = False,
     ) -> None:
         passed = 0
         while (at_most is None or passed < at_most) and (data := await reader.read(65_536)):
@@ -116,6 +121,7 @@ class Relay:
             writer.write(part)
             await writer.drain()
             passed += len(part)
+            self.passed_back += len(part) if is_back else 0
 
 
 def _drop_packets(writer: asyncio.StreamWriter) -> None:
