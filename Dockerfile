@@ -7,7 +7,7 @@ RUN python -m venv --without-pip /opt/venv \
 COPY alembic.ini /app/
 COPY alembic /app/alembic
 COPY app /app/app
-COPY docs/alerts.md /app/docs/alerts.md
+COPY docs/alerts.md docs/problems.md /app/docs/
 COPY sync_client /app/sync_client
 # Nothing can be compiled at run time, so it is now. Files of an image do not change: no need to compare them either.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib /app \

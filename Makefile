@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck pagecheck docs format requirements wheel clean
+.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck pagecheck site docs screenshots format requirements wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -43,7 +43,7 @@ bench: $(VENV)/.bench ## measure the service beside others and write docs/perfor
 	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory benchmarks/fastify/node_modules; fi
 	@$(BIN)/python -m benchmarks
 
-check: lint deploycheck apicheck pagecheck ## all checks: of the code, of what deploys it, of the OpenAPI document, of the console
+check: lint deploycheck apicheck site pagecheck ## all checks: of the code, of what deploys it, of the OpenAPI document, of the console, of the pages' links
 
 lint: $(VENV)/.dev ## lint, types, dependency rules
 	$(BIN)/ruff format --check .
@@ -64,8 +64,15 @@ apicheck: $(VENV)/.runtime .ci/spectral/node_modules ## the OpenAPI document aga
 pagecheck: .ci/console/node_modules ## types and lint of the console's JavaScript; needs npm
 	.ci/console/lint
 
+site: $(VENV)/.dev ## build the documentation site into build/site, to be read and searched without a server; wrong links are errors
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site --doctree-dir build/doctrees . build/site
+
 docs: $(VENV)/.runtime ## write the tables of settings into the documentation
 	$(BIN)/python -m docs.generate_settings
+
+CHROMIUM ?= chromium
+screenshots: $(VENV)/.test ## draw every page of the console into build/console, and those of the documentation
+	$(BIN)/python examples/console_pictures.py $(CHROMIUM)
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
@@ -83,7 +90,7 @@ wheel: $(VENV)/.created ## build the wheel of the Python client into dist/
 	@folder=$$(mktemp -d) && cp -R sync_client/. $$folder && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist $$folder; status=$$?; rm -r $$folder; exit $$status
 
 clean: ## remove what the targets above made, except the database
-	rm -rf $(VENV) .ci/spectral/node_modules .ci/console/node_modules benchmarks/fastify/node_modules dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .ci/spectral/node_modules .ci/console/node_modules benchmarks/fastify/node_modules build dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .ci/spectral/node_modules .ci/console/node_modules benchmarks/fastify/node_modules: %/node_modules: %/package-lock.json
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent

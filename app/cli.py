@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @click.group(
-    commands=SHARED, epilog="Exit status: 0 done, 1 refused or failed, 2 wrong arguments, 3 the service is unavailable."
+    commands=SHARED,
+    epilog="Exit status: 0 done, 1 refused or failed, 2 wrong arguments, 3 the service is unavailable, 4 a check found "
+    "differences.",
 )
 @click.pass_context
 def _commands(context: click.Context) -> None:

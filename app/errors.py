@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Scope
 
 from app.log.request_line import bind_request_fields
 
@@ -46,6 +47,12 @@ class Problem(BaseModel):
     detail: str
     instance: str = Field(
         description="`urn:request:` and the `X-Request-ID` of the request, as its log lines carry it."
+    )
+    docs: str = Field(
+        default="",
+        description="A page that explains the kind of problem, relative to the URL of the request; absent beside "
+        "`about:blank`.",
+        json_schema_extra={"format": "uri-reference"},
     )
 
 
@@ -137,14 +144,16 @@ def problem_document(
     request_id: str,
     errors: list[FieldError] | None = None,
     members: dict[str, Any] | None = None,
+    root: str = "",
 ) -> dict[str, Any]:
-    """Problem details as JSON; without a `code`, the status says all."""
+    """Problem details as JSON; without a `code`, the status says all. `root` leads to the root of the service."""
     content: dict[str, Any] = {
         "type": TYPE_PREFIX + code if code else "about:blank",
         "title": phrase(status),
         "status": status,
         "detail": detail,
         "instance": f"urn:request:{request_id}",
+        **({"docs": f"{root}problems/{code}"} if code else {}),
         **(members or {}),
     }
     if errors is not None:
@@ -163,9 +172,25 @@ def problem_response(
     members: dict[str, Any] | None = None,
 ) -> JSONResponse:
     """Render problem details for `request`."""
-    request_id = getattr(request.state, "request_id", "unknown")
-    content = problem_document(status, detail, code=code, request_id=request_id, errors=errors, members=members)
+    content = problem_document(
+        status,
+        detail,
+        code=code,
+        request_id=getattr(request.state, "request_id", "unknown"),
+        errors=errors,
+        members=members,
+        root=_path_to_root(request.scope),
+    )
     return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
+
+
+def _path_to_root(scope: Scope) -> str:
+    """From the URL of the request to the root of the service, whatever prefix a proxy has taken away (RFC 3986, 5.2).
+
+    A prefix that is still in the path is `root_path`.
+    """
+    path: str = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
+    return "../" * (path.removeprefix(scope.get("root_path", "")).count("/") - 1)
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:

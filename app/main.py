@@ -33,6 +33,7 @@ from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
 from app.operations.metrics import metrics_router, reserve_files
 from app.operations.overview_router import router as overview_router
+from app.operations.pages import router as page_router
 from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
@@ -107,6 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
         operations_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,
+        page_router,
         *((create_console_router(settings),) if settings.console_enabled else ()),
     ):
         app.router.routes.extend(router.routes)

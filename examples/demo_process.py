@@ -49,8 +49,8 @@ class WatcherOutput:
 
 
 @contextmanager
-def running_service(work: Path) -> Iterator[Service]:
-    """A real service with its own SQLite database in the folder `work`, in local mode.
+def running_service(work: Path, **more: str) -> Iterator[Service]:
+    """A real service with its own SQLite database in the folder `work`, in local mode, with `more` settings.
 
     Raises:
         DemoFailed: it does not start.
@@ -62,7 +62,7 @@ def running_service(work: Path) -> Iterator[Service]:
         "SYNC_EVENT_PROCESS_INTERVAL": "0.5",
         "PYTHONPATH": str(EXAMPLES.parent),
     }
-    environment = _inherited() | settings
+    environment = _inherited() | settings | more
     log = work / "service.log"
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
     with (

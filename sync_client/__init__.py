@@ -5,6 +5,17 @@ Nothing in it needs the service's code: the folder can be installed (`pip instal
 
 from sync_client.client import BlockingSyncClient, SyncClient
 from sync_client.connection import Exchange
+from sync_client.consistency_models import (
+    AppliedRepair,
+    Check,
+    FileConsistency,
+    FileVerdict,
+    Finding,
+    RepairPlan,
+    RepairResult,
+    Source,
+    SourceTest,
+)
 from sync_client.cursor import CursorCalls, CursorFile, CursorStore
 from sync_client.deliveries import Attempt, Delivery, DeliveryWithHistory, Redelivered
 from sync_client.errors import (
@@ -37,7 +48,13 @@ from sync_client.models import (
     FileSubscription,
     Health,
     NewEvent,
+    NextRequeue,
+    Overview,
     Problem,
+    SetAside,
+    SetAsideGroup,
+    StatusBacklog,
+    ThroughputBucket,
 )
 from sync_client.retry import RetryPolicy
 from sync_client.subscriptions import CreatedSubscription, PingResult, RotatedSecret, Subscription
@@ -45,11 +62,13 @@ from sync_client.version import __version__
 from sync_client.webhooks import WebhookMessage, verify
 
 __all__ = [
+    "AppliedRepair",
     "Attempt",
     "BadRequest",
     "BlockingSyncClient",
     "Change",
     "ChangePage",
+    "Check",
     "Conflict",
     "Created",
     "CreatedSubscription",
@@ -65,26 +84,39 @@ __all__ = [
     "EventsLost",
     "Exchange",
     "FieldError",
+    "FileConsistency",
     "FileState",
     "FileSubscription",
+    "FileVerdict",
+    "Finding",
     "Forbidden",
     "GapError",
     "Health",
     "Invalid",
     "InvalidCall",
     "NewEvent",
+    "NextRequeue",
     "NotFound",
+    "Overview",
     "PingResult",
     "PreconditionFailed",
     "Problem",
     "Redelivered",
     "Refused",
+    "RepairPlan",
+    "RepairResult",
     "RetryPolicy",
     "RotatedSecret",
+    "SetAside",
+    "SetAsideGroup",
     "SignatureRefused",
+    "Source",
+    "SourceTest",
+    "StatusBacklog",
     "Subscription",
     "SyncClient",
     "SyncError",
+    "ThroughputBucket",
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",

@@ -1,5 +1,7 @@
 """The clients: `SyncClient` for asyncio, `BlockingSyncClient` without it. Both have the same methods."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -8,12 +10,13 @@ from pydantic import TypeAdapter
 
 from sync_client.changes import Changes
 from sync_client.connection import Connection, Hooks, OnExchange, OnRetry
+from sync_client.consistency import Consistency
 from sync_client.deliveries import Deliveries
 from sync_client.errors import InvalidCall
 from sync_client.events import Events
 from sync_client.face import AsyncFace, BlockingFace, Face, Face_co, operation
 from sync_client.files import Files
-from sync_client.models import Health
+from sync_client.models import Health, Overview, Throughput, ThroughputBucket
 from sync_client.resource import Resource
 from sync_client.retry import RetryPolicy
 from sync_client.subscriptions import Subscriptions
@@ -23,6 +26,8 @@ from sync_client.version import __version__
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 
 _HEALTH = TypeAdapter(Health)
+_OVERVIEW = TypeAdapter(Overview)
+_THROUGHPUT = TypeAdapter(Throughput)
 
 
 class _Client(Resource[Face_co]):
@@ -35,6 +40,7 @@ class _Client(Resource[Face_co]):
         self.changes = Changes(connection, face)
         self.subscriptions = Subscriptions(connection, face)
         self.deliveries = Deliveries(connection, face)
+        self.consistency = Consistency(connection, face)
 
     create = Events.create
     create_many = Events.create_many
@@ -46,6 +52,17 @@ class _Client(Resource[Face_co]):
     async def health(self) -> Health:
         """How the service is, also when it is `unhealthy`. Needs no token, and asks once."""
         return await self._connection.ask_once("health", _HEALTH, lambda status: status in {200, 503})
+
+    @operation
+    async def overview(self) -> Overview:
+        """The state of the ledger, its sweep, the subscriptions and the findings, over all replicas."""
+        return (await self._connection.get("overview", _OVERVIEW))[0]
+
+    @operation
+    async def throughput(self, start: datetime, end: datetime, *, buckets: int = 60) -> Sequence[ThroughputBucket]:
+        """How many events were recorded in each of 1 to 120 equal parts of a time, which may end in the future."""
+        given: dict[str, str | int] = {"from": start.isoformat(), "to": end.isoformat(), "buckets": buckets}
+        return (await self._connection.get("throughput", _THROUGHPUT, httpx.QueryParams(given)))[0].buckets
 
 
 class SyncClient(_Client[AsyncFace]):

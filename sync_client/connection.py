@@ -207,6 +207,12 @@ def path_id(value: UUID | str) -> str:
         raise InvalidCall(f"this is no UUID: {error}") from error
 
 
+def bulk_body(wanted: Mapping[str, Any], up_to_position: int, expected: int) -> dict[str, Any]:
+    """The body of a bulk request; a filter that is None is left out."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return {"filter": given, "up_to_position": up_to_position, "expected": expected}
+
+
 def _parse(response: httpx.Response, kind: TypeAdapter[Content]) -> Content:
     try:
         return kind.validate_json(

@@ -1,13 +1,13 @@
 """Deliveries: one event for one subscription each. All operations need the scope `admin:sync`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, TypeAdapter
 
-from sync_client.connection import path_id
+from sync_client.connection import bulk_body, path_id
 from sync_client.errors import InvalidCall
 from sync_client.face import Face_co, operation, pages
 from sync_client.models import Answer
@@ -60,10 +60,15 @@ class Redelivered(Answer):
     has_more: bool
 
 
+class _BulkRedelivered(Answer):
+    redelivered: int
+
+
 _DELIVERY = TypeAdapter(Delivery)
 _DELIVERIES = TypeAdapter(tuple[Delivery, ...])
 _WITH_HISTORY = TypeAdapter(DeliveryWithHistory)
 _REDELIVERED = TypeAdapter(Redelivered)
+_BULK_REDELIVERED = TypeAdapter(_BulkRedelivered)
 
 
 class Deliveries(Resource[Face_co]):
@@ -113,6 +118,28 @@ class Deliveries(Resource[Face_co]):
         """Send all dead ones of a subscription again, at most 50,000 in a call."""
         path = f"subscriptions/{path_id(subscription_id)}/redeliver"
         return (await self._connection.send("POST", path, _REDELIVERED))[0]
+
+    @operation
+    async def redeliver_matching(
+        self,
+        subscription_id: UUID | str,
+        *,
+        up_to_position: int,
+        expected: int,
+        delivery_ids: Sequence[int] | None = None,
+        file_id: UUID | str | None = None,
+    ) -> int:
+        """Send all dead ones of a subscription again that match, at or below the position; returns how many.
+
+        `up_to_position` is the highest position that was seen, `expected` how many were: 1 to 10,000. Without a filter
+        all match.
+
+        Raises:
+            Conflict: they are not as many; nothing is sent again.
+        """
+        given = {"delivery_ids": delivery_ids, "file_id": None if file_id is None else path_id(file_id)}
+        path, body = f"subscriptions/{path_id(subscription_id)}/redeliver", bulk_body(given, up_to_position, expected)
+        return (await self._connection.send("POST", path, _BULK_REDELIVERED, body))[0].redelivered
 
 
 def _path(delivery_id: int) -> str:

@@ -10,10 +10,10 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from sync_client.batch import split_batches
-from sync_client.connection import Connection, path_id
+from sync_client.connection import Connection, bulk_body, path_id
 from sync_client.errors import InvalidCall, Refused
 from sync_client.face import Face_co, operation, pages
-from sync_client.models import Created, CreatedBatch, Event, EventType, NewEvent
+from sync_client.models import Answer, Created, CreatedBatch, Event, EventType, NewEvent, SetAside
 from sync_client.pagination import list_pages
 from sync_client.resource import Resource
 
@@ -22,8 +22,16 @@ LIST_PAGE_EVENTS = 100
 _KEY = re.compile(r"[!-~]{1,255}")
 _CREATED = TypeAdapter(Created)
 _CREATED_BATCH = TypeAdapter(CreatedBatch)
+_SET_ASIDE = TypeAdapter(SetAside)
 EVENT = TypeAdapter(Event)
 EVENTS = TypeAdapter(tuple[Event, ...])
+
+
+class _Requeued(Answer):
+    requeued: int
+
+
+_REQUEUED = TypeAdapter(_Requeued)
 
 
 class Events(Resource[Face_co]):
@@ -114,6 +122,39 @@ class Events(Resource[Face_co]):
             Conflict: the event is not set aside.
         """
         return (await self._connection.send("POST", f"sync-events/{path_id(event_id)}/requeue", EVENT))[0]
+
+    @operation
+    async def requeue_matching(
+        self,
+        *,
+        up_to_position: int,
+        expected: int,
+        event_ids: Sequence[UUID | str] | None = None,
+        last_error: str | None = None,
+        event_type: EventType | None = None,
+        file_id: UUID | str | None = None,
+    ) -> int:
+        """Requeue all set-aside events that match, at or below the position; returns how many.
+
+        `up_to_position` is the highest position that was seen, `expected` how many were: 1 to 10,000. Without a filter
+        all match.
+
+        Raises:
+            Conflict: they are not as many; nothing was requeued.
+        """
+        given = {
+            "event_ids": None if event_ids is None else [path_id(one) for one in event_ids],
+            "last_error": last_error,
+            "event_type": event_type,
+            "file_id": None if file_id is None else path_id(file_id),
+        }
+        body = bulk_body(given, up_to_position, expected)
+        return (await self._connection.send("POST", "sync-events/requeue", _REQUEUED, body))[0].requeued
+
+    @operation
+    async def set_aside(self) -> SetAside:
+        """The set-aside events in groups by error; `next` of a group is what `requeue_matching` takes."""
+        return (await self._connection.get("sync-events/set-aside", _SET_ASIDE))[0]
 
 
 def _header(key: str) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 EventType = Literal["upload", "update", "delete"]
 
@@ -122,6 +122,72 @@ class Health(Answer):
     oldest_unprocessed_age_seconds: float | None = None
     set_aside_events: int | None = None
     last_sweep_at: datetime | None = None
+
+
+class NextRequeue(Answer):
+    """What requeues a group of set-aside events, or its oldest 10,000."""
+
+    up_to_position: int
+    expected: int
+
+
+class SetAsideGroup(Answer):
+    """Set-aside events with the same error."""
+
+    last_error: str | None
+    events: int
+    oldest_at: AwareDatetime
+    newest_position: int
+    next: NextRequeue
+
+
+class SetAside(Answer):
+    """The 100 largest groups, the largest first, and how many events are in others."""
+
+    groups: tuple[SetAsideGroup, ...]
+    others: int
+
+
+class StatusBacklog(Answer):
+    """The subscriptions of one status together."""
+
+    count: int
+    backlog: int
+    oldest_pending_age_seconds: float | None
+
+
+class Overview(Answer):
+    """The state of the whole service, the same on every replica; `subscriptions` by status.
+
+    `events_per_second` is None while the newest event is ahead of the clock, by `clock_ahead_seconds`.
+    """
+
+    head_position: int
+    events_per_second: float | None
+    clock_ahead_seconds: float | None = None
+    backlog: int
+    oldest_unprocessed_age_seconds: float | None
+    set_aside: int
+    subscriptions: dict[str, StatusBacklog]
+    open_findings: int | None
+    version: str
+    replica: str
+
+
+class ThroughputBucket(Answer):
+    """How many events were recorded from `start` (included) to `end` (not included)."""
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
+
+    start: AwareDatetime = Field(alias="from")
+    end: AwareDatetime = Field(alias="to")
+    events: int
+
+
+class Throughput(Answer):
+    """Equal parts of a time, in order."""
+
+    buckets: tuple[ThroughputBucket, ...]
 
 
 class FieldError(Answer):

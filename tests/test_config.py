@@ -72,6 +72,12 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "FORWARDED_ALLOW_IPS": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "RATE_LIMIT_PER_SECOND": ("0.5", 0.5),
     "SHUTDOWN_DELAY": ("2.5", 2.5),
+    "METADATA_SERVICE_URL": ("http://metadata:8001/", "http://metadata:8001"),
+    "BLOCK_STORAGE_SERVICE_URL": ("https://blocks.example.com/api", "https://blocks.example.com/api"),
+    "CONSISTENCY_TOKEN": ("eyJ.x.y", "eyJ.x.y"),
+    "CONSISTENCY_TOKEN_SEES_ALL": ("true", True),
+    "AUTH0_CLIENT_ID": ("me", "me"),
+    "AUTH0_CLIENT_SECRET": ("se cret", "se cret"),
     "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": ("true", True),
     "WEBHOOK_PORTS": ("443, 9443", (443, 9443)),
     "WEBHOOK_ENCRYPTION_KEYS": (f"{'a' * 32},{'b' * 32}", f"{'a' * 32},{'b' * 32}"),
@@ -88,7 +94,14 @@ FRACTIONS = (
     "RATE_LIMIT_PER_SECOND",
     "SHUTDOWN_DELAY",
 )
-COMPANIONS = {"ENVIRONMENT": {"AUTH0_DOMAIN": AUTH0}, "JWKS_MAX_AGE_SECONDS": {"JWKS_REFRESH_SECONDS": "2"}}
+COMPANIONS = {
+    "ENVIRONMENT": {"AUTH0_DOMAIN": AUTH0},
+    "JWKS_MAX_AGE_SECONDS": {"JWKS_REFRESH_SECONDS": "2"},
+    "METADATA_SERVICE_URL": {"BLOCK_STORAGE_SERVICE_URL": "http://blocks"},
+    "BLOCK_STORAGE_SERVICE_URL": {"METADATA_SERVICE_URL": "http://metadata"},
+    "AUTH0_CLIENT_ID": {"AUTH0_CLIENT_SECRET": "x", "AUTH0_DOMAIN": AUTH0},
+    "AUTH0_CLIENT_SECRET": {"AUTH0_CLIENT_ID": "x", "AUTH0_DOMAIN": AUTH0},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +207,12 @@ def refusal(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
         *(("FORWARDED_ALLOW_IPS", text) for text in ("hunter2", "10.0.0.1/8", ",127.0.0.1:80")),
         ("ENVIRONMENT", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
+        *(
+            ("METADATA_SERVICE_URL", text)
+            for text in ("hunter2", "ftp://hunter2", "http://u:hunter2@h", "http://h/?hunter2", "http://h/#hunter2")
+        ),
+        ("BLOCK_STORAGE_SERVICE_URL", "hunter2"),
+        *(("CONSISTENCY_TOKEN", text) for text in ("hunter2 x", "hünter2", "hunter2\n")),
         ("AUTH0_CONSOLE_CLIENT_ID", "hunter2!"),
         ("LOG_FORMAT", "hunter2"),
     ],
@@ -208,6 +227,18 @@ def test_nonsense_is_refused_by_name(name: str, text: str, monkeypatch: pytest.M
 def test_every_wrong_variable_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal({"LOG_LEVEL": "loud", "WEB_CONCURRENCY": "0", "DATABASE_URL": "x"}, monkeypatch)
     assert re.findall(r"^  (\w+):", message, re.MULTILINE) == ["DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"METADATA_SERVICE_URL": "http://metadata"}, "BLOCK_STORAGE_SERVICE_URL"),
+        ({"AUTH0_CLIENT_ID": "x", "AUTH0_DOMAIN": AUTH0}, "AUTH0_CLIENT_SECRET"),
+        ({"AUTH0_CLIENT_ID": "x", "AUTH0_CLIENT_SECRET": "y"}, "AUTH0_DOMAIN"),
+    ],
+)
+def test_what_is_set_alone_is_refused(variables: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named in refusal(variables, monkeypatch)
 
 
 def test_keys_may_not_age_out_between_refreshes(monkeypatch: pytest.MonkeyPatch) -> None:

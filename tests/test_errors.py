@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -89,6 +90,9 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
     assert body.pop("status") == status
+    kind = body["type"].rpartition(":")[2]
+    page = f"http://sync-service/problems/{kind}" if kind != "blank" else None
+    assert (urljoin(str(answer.url), docs) if (docs := body.pop("docs", None)) else None) == page
     assert body.pop("title") == phrase(status)
     assert body.pop("instance") == f"urn:request:{answer.headers['X-Request-ID']}"
     return body

@@ -1,13 +1,21 @@
 """The OpenAPI document says all there is to say, and what it says is so."""
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from app.config import Settings
+from app.deliveries.message import event_body, ping_body
 from app.main import create_app
+from app.operations.webhook_document import EventMessage, EventMessageData, PingMessage
+from app.outbound.secret import new_secret, signed_headers
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.tokens import TokenFactory
@@ -63,7 +71,7 @@ CONSISTENCY_READS = {
 CONSISTENCY_WRITES = {
     "createConsistencySource": {201, 409, *TOKEN, *BODY},
     "changeConsistencySource": {200, 404, *TOKEN, *BODY},
-    "deleteConsistencySource": {204, 404, *TOKEN},
+    "deleteConsistencySource": {204, 404, 409, *TOKEN},
     "testConsistencySource": {200, 404, *TOKEN},
     "createConsistencyCheck": {202, 404, 409, *TOKEN, *BODY},
     "cancelConsistencyCheck": {200, 404, 409, *TOKEN},
@@ -98,9 +106,18 @@ def document() -> dict[str, Any]:
     return create_app(Settings(_env_file=None)).openapi()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()}
+    """Every operation by its name, with the responses that it refers to."""
+    found = {one["operationId"]: dict(one) for path in document["paths"].values() for one in path.values()}
+    for operation in found.values():
+        operation["responses"] = {
+            status: document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+            if "$ref" in answer
+            else answer
+            for status, answer in operation["responses"].items()
+        }
+    return found
 
 
 def nodes(value: Any) -> Iterator[dict[str, Any]]:
@@ -127,6 +144,39 @@ def test_every_operation_has_a_name_a_tag_and_a_description(document: dict[str, 
 def test_every_operation_lists_every_status_it_can_answer(operations: dict[str, dict[str, Any]]) -> None:
     listed = {name: {int(status) for status in one["responses"]} for name, one in operations.items()}
     assert listed == STATUSES
+
+
+def test_what_every_operation_can_answer_comes_last_and_once(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
+        for operation in path.values():
+            responses = operation["responses"]
+            own = [status for status, answer in responses.items() if "$ref" not in answer]
+            common = [status for status, answer in responses.items() if "$ref" in answer]
+            assert list(responses) == sorted(own) + sorted(common)
+            assert {"401", "500"} & set(responses) <= set(common)
+
+
+def test_tags_are_in_the_order_of_use(document: dict[str, Any]) -> None:
+    tags = [tag["name"] for tag in document["tags"]]
+    assert tags == ["events", "files", "changes", "consistency", "subscriptions", "deliveries", "operations"]
+
+
+def test_webhooks_describe_what_subscribers_get(document: dict[str, Any]) -> None:
+    at, some = datetime.now(UTC), uuid4()
+    values = {"id": some, "position": 7, "file_id": some, "event_type": "upload", "created_at": at}
+    event = SimpleNamespace(**values, created_by="chunker@clients", event_metadata={"path": "a.txt"})
+    messages: dict[str, tuple[type[BaseModel], bytes]] = {
+        "event": (EventMessage, event_body(event, some)),
+        "ping": (PingMessage, ping_body(some, some, some, at)),
+    }
+    assert set(document["webhooks"]) == set(messages)
+    for name, (model, body) in messages.items():
+        model.model_validate_json(body)
+        schema = document["components"]["schemas"][model.__name__]
+        assert set(json.loads(body)) == set(schema["properties"]) == set(schema["required"]), name
+        headers = {parameter["name"] for parameter in document["webhooks"][name]["post"]["parameters"]}
+        assert headers == set(signed_headers(str(some), at, body, [new_secret()]))
+    assert set(json.loads(messages["event"][1])["data"]) == set(EventMessageData.model_fields)
 
 
 def answers(operations: dict[str, dict[str, Any]]) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -195,7 +245,9 @@ def test_every_event_operation_says_which_scope_it_needs(operations: dict[str, d
 def test_every_reference_has_a_target_and_every_schema_a_use(document: dict[str, Any]) -> None:
     used = {node["$ref"] for node in nodes(document) if isinstance(node.get("$ref"), str)}
     components = document["components"]
-    assert used == {f"#/components/{kind}/{name}" for kind in ("schemas", "headers") for name in components[kind]}
+    assert used == {
+        f"#/components/{kind}/{name}" for kind in ("schemas", "headers", "responses") for name in components[kind]
+    }
 
 
 def test_every_parameter_and_property_of_a_body_is_described(document: dict[str, Any]) -> None:
@@ -328,8 +380,8 @@ async def test_the_problems_are_those_that_the_service_answers(
             ("getFile", "unknown_file"): await send("GET", f"/files/{event}"),
         }
     for (name, problem), answer in sent.items():
-        instance = {"instance": answer.json()["instance"]}
-        documented = [example | instance for example in problem_examples(operations, name)]
+        own = {one: answer.json()[one] for one in ("instance", "docs") if one in answer.json()}
+        documented = [example | own for example in problem_examples(operations, name)]
         assert answer.json() in documented, (name, problem)
         listed = operations[name]["responses"][str(answer.status_code)]["headers"]
         assert {header for header in ("WWW-Authenticate", "Retry-After") if header in answer.headers} <= set(listed)

@@ -15,6 +15,10 @@ from tests.support.tokens import TokenFactory
 CONFIGURATION = """
 [auth.openapi.bearer]
 bearer = "${TOKEN}"
+
+[[operations]]
+include-operation-id = "applyConsistencyRepair"
+checks.missing_required_header.expected-statuses = ["400", "401", "403", "406", "415", "422", "428"]
 """
 HOOKS = "tests.support.schemathesis_hooks"
 

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.config.access import ApiSettings, Auth0Settings, LocalSettings
 from app.config.ledger import ChangeSettings, DatabaseSettings, LedgerSettings, SweepSettings
-from app.config.outbound import ConsistencySettings, WebhookSettings
+from app.config.outbound import CloudSettings, ConsistencySettings, WebhookSettings
 from app.config.server import OperationSettings, ServerSettings
 from app.config.types import PLACEHOLDERS, explain
 from app.database.url import DatabaseUrl, parse_database_url
@@ -17,6 +17,7 @@ from app.database.url import DatabaseUrl, parse_database_url
 class Settings(
     OperationSettings,
     ServerSettings,
+    CloudSettings,
     ConsistencySettings,
     WebhookSettings,
     SweepSettings,
@@ -38,6 +39,16 @@ class Settings(
             raise ValueError("JWKS_REFRESH_SECONDS must be at most half of JWKS_MAX_AGE_SECONDS")
         if self.metrics_port == self.server_port:
             raise ValueError("METRICS_PORT must differ from SERVER_PORT")
+        return self
+
+    @model_validator(mode="after")
+    def _name_both_services(self) -> Self:
+        if bool(self.metadata_service_url) != bool(self.block_storage_service_url):
+            raise ValueError("METADATA_SERVICE_URL and BLOCK_STORAGE_SERVICE_URL must be set together")
+        if bool(self.auth0_client_id) != bool(self.auth0_client_secret):
+            raise ValueError("AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET must be set together")
+        if self.auth0_client_id and self.local_mode:
+            raise ValueError("AUTH0_CLIENT_ID needs AUTH0_DOMAIN")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.config.types import Interval, Ports, Seconds, Secrets
+from app.config.types import BearerToken, Interval, Ports, Seconds, Secrets, ServiceUrl
 
 
 class WebhookSettings(BaseModel):
@@ -64,3 +64,25 @@ class ConsistencySettings(BaseModel):
     consistency_concurrency: int = Field(8, ge=1, le=1000, description="Looks at files of a source at once per process")
     consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
     consistency_full_interval: Interval = Field(0, description="Seconds between checks of a whole source; 0: none")
+
+
+class CloudSettings(BaseModel):
+    """The metadata service and the block store beside this service: the source of kind `cloud`."""
+
+    metadata_service_url: ServiceUrl = Field(
+        "", description="Base URL of the metadata service; with that of the block store, the source `cloud` exists"
+    )
+    block_storage_service_url: ServiceUrl = Field("", description="Base URL of the block store")
+    consistency_token: BearerToken = Field(
+        "", repr=False, description="Bearer token for both; empty: one that Auth0 issues for AUTH0_CLIENT_ID"
+    )
+    consistency_token_sees_all: bool = Field(
+        False, description="true: the token sees the files of all users, so that a 404 means that there is no file"
+    )
+    auth0_client_id: str = Field("", description="Client id for tokens for both services (client credentials)")
+    auth0_client_secret: str = Field("", repr=False, description="Its secret")
+
+    @property
+    def has_cloud(self) -> bool:
+        """Whether the source `cloud` exists."""
+        return bool(self.metadata_service_url)

@@ -15,6 +15,7 @@ MIN_SECRET_LENGTH = 32
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_SERVICE_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -59,6 +60,18 @@ def _long_enough_secret(value: str) -> str:
     return value
 
 
+def _service_url(value: str) -> str:
+    if value and not _SERVICE_URL.fullmatch(value):
+        raise ValueError("must be an address such as https://metadata.example.com, without user, query and fragment")
+    return value.rstrip("/")
+
+
+def _bearer_token(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("must be a token, without spaces")
+    return value
+
+
 def _only_networks(value: tuple[str, ...]) -> tuple[str, ...]:
     try:
         for network in value:
@@ -95,6 +108,8 @@ Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_networks)]
 RootPath = Annotated[str, AfterValidator(_prefix)]
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
+BearerToken = Annotated[str, AfterValidator(_bearer_token)]
 Host = Annotated[str, AfterValidator(_host_with_optional_port)]
 Algorithms = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_asymmetric)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_only_origins)]

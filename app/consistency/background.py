@@ -13,10 +13,10 @@ from app.concurrency.shutdown import wait_or_cancel
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
-from app.consistency.look_repository import LOOK_LEASE, LookRepository
-from app.consistency.models import Check, CheckState, Source, Verdict
+from app.consistency.look_repository import LookRepository
+from app.consistency.models import Check, CheckState, Source
 from app.consistency.service import new_check
-from app.consistency.sources.contract import BACKGROUND
+from app.consistency.sources.question import BACKGROUND
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable, describe
@@ -33,14 +33,23 @@ class ConsistencyTasks:
     """Runs each check, and the due looks of each source, in a task of its own: a slow source delays no other."""
 
     def __init__(
-        self, database: Database, runner: CheckRunner, looker: Looker, *, full_interval_seconds: float
+        self,
+        database: Database,
+        runner: CheckRunner,
+        looker: Looker,
+        *,
+        full_interval_seconds: float,
+        cloud_url: str,
     ) -> None:
         due = asyncio.Event()
         self.wake = due.set  # when there may be something to claim
         self._database = database
         self._runner = runner
         self._looker = looker
+        # Longer than a source takes that does not respond. The microsecond tells its end from that of a grace period.
+        self._look_lease = runner.lease + timedelta(seconds=BACKGROUND.seconds, microseconds=1)
         self._full_interval = timedelta(seconds=full_interval_seconds)
+        self._cloud_url = cloud_url  # until the source is known to exist
         self._stopping = asyncio.Event()
         self._checks: dict[UUID, asyncio.Task[None]] = {}  # under way, by the id of the check
         self._looks: dict[UUID, asyncio.Task[None]] = {}  # by the id of the source
@@ -63,6 +72,10 @@ class ConsistencyTasks:
         Raises:
             DatabaseUnavailable: the database cannot serve now.
         """
+        if self._cloud_url:
+            async with self._database.transaction() as session:
+                await SourceRepository(session).announce_cloud(self._cloud_url, await self._looker.clock(session))
+            self._cloud_url = ""
         async with self._database.read() as session:
             repository = SourceRepository(session)
             sources, has_deleted = await repository.list_all(), await repository.has_deleted()
@@ -105,11 +118,12 @@ class ConsistencyTasks:
         while not self._stopping.is_set():
             async with self._database.transaction() as session:
                 now = await self._looker.clock(session)
-                claimed = await LookRepository(session).claim(source.id, now, LOOKS_AT_ONCE)
+                until = now + self._look_lease
+                claimed = await LookRepository(session).claim(source.id, now, until, LOOKS_AT_ONCE)
             if not claimed:
                 return
-            looked = await self._looker.look(source, claimed, BACKGROUND, now + LOOK_LEASE)
-            if all(one.verdict is Verdict.UNKNOWN for one in looked.seen):
+            looked = await self._looker.look(source, claimed, BACKGROUND, until)
+            if looked.is_silent:
                 await self._rest()
                 return
 

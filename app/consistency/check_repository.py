@@ -1,6 +1,6 @@
 """Stores checks, claims them by lease, and keeps what they have seen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.finding_repository import Staged
 from app.consistency.models import Check, CheckState, Difference, Source
+from app.database.types import among_ids
 from app.errors import Conflict, NotFound
 
 REMOVED_AT_ONCE = 1000
@@ -158,6 +159,13 @@ class CheckRepository:
         if staged:
             rows = [{"check_id": check_id, **one._asdict()} for one in staged]
             await self._session.execute(insert(Difference), rows)
+
+    async def list_staged_files(self, check_id: UUID, file_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the files of which a check has kept something."""
+        query = select(Difference.file_id).where(
+            Difference.check_id == check_id, among_ids(Difference.file_id, file_ids)
+        )
+        return set((await self._session.scalars(query)).all())
 
     async def take_staged(self, check_id: UUID, limit: int) -> list[Staged]:
         """Remove and return some of what was kept, by file."""

@@ -27,12 +27,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What can be compared of a file; None: not known. `blocks` are by id."""
+    """What can be compared of a file; None: not known. `blocks` are by id.
+
+    `lost_blocks` are those that a source itself names and does not hold.
+    """
 
     position: int | None = None
     size: int | None = None
     sha256: str | None = None
     blocks: Mapping[str, Block] | None = None
+    lost_blocks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
     differences: dict[Kind, Evidence] = {}
     if found.position is not None and found.position < expected.required:
         differences[Kind.STALE] = _evidence({"position": expected.required}, {"position": found.position})
-    differences |= _compare_block_lists(expected.facts.blocks, found.blocks)
+    differences |= _compare_block_lists(expected.facts, found)
     for kind, name in ((Kind.WRONG_SIZE, "size"), (Kind.WRONG_HASH, "sha256")):
         pair = _compare_values(expected.facts, found, name)
         if pair is not None:
@@ -116,15 +120,14 @@ def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
     return differences
 
 
-def _compare_block_lists(
-    expected: Mapping[str, Block] | None, found: Mapping[str, Block] | None
-) -> dict[Kind, Evidence]:
-    if expected is None or found is None:
-        return {}
+def _compare_block_lists(expected: Facts, found: Facts) -> dict[Kind, Evidence]:
+    named, held, missing = expected.blocks, found.blocks, set(found.lost_blocks)
+    if named is not None and held is not None:
+        missing |= named.keys() - held.keys()
     differences: dict[Kind, Evidence] = {}
-    if missing := sorted(expected.keys() - found.keys()):
-        differences[Kind.MISSING_BLOCK] = _evidence(_blocks(missing), _blocks([]))
-    if orphaned := sorted(found.keys() - expected.keys()):
+    if missing:
+        differences[Kind.MISSING_BLOCK] = _evidence(_blocks(sorted(missing)), _blocks([]))
+    if named is not None and held is not None and (orphaned := sorted(held.keys() - named.keys())):
         differences[Kind.ORPHANED_BLOCK] = _evidence(_blocks([]), _blocks(orphaned))
     return differences
 
@@ -139,7 +142,7 @@ def _compare_values(expected: Facts, found: Facts, name: str) -> tuple[Evidence,
     wrong = sorted(one for one in ours.keys() & theirs.keys() if _differ(read(ours[one]), read(theirs[one])))
     if wrong:
         for side, blocks in zip(sides, (ours, theirs), strict=True):
-            side["blocks"] = [{"id": _printable(one), name: read(blocks[one])} for one in wrong[:SHOWN_BLOCKS]]
+            side["blocks"] = [{"id": printable(one), name: read(blocks[one])} for one in wrong[:SHOWN_BLOCKS]]
             side["block_count"] = len(wrong)
     return sides if sides[0] else None
 
@@ -149,10 +152,11 @@ def _differ(expected: Value | None, found: Value | None) -> bool:
 
 
 def _blocks(ids: list[str]) -> Evidence:
-    return {"blocks": [_printable(one) for one in ids[:SHOWN_BLOCKS]], "block_count": len(ids)}
+    return {"blocks": [printable(one) for one in ids[:SHOWN_BLOCKS]], "block_count": len(ids)}
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The id of a block as evidence shows it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:SHOWN_CHARACTERS])
 
 

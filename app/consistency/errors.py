@@ -1,5 +1,7 @@
 """The errors of the consistency routes."""
 
+from collections.abc import Sequence
+
 from app.errors import Conflict, FieldError, ProblemError, Unprocessable
 from app.subscriptions.types import MAX_HEADERS
 
@@ -34,6 +36,30 @@ class SourceDisabled(Conflict):
     """409."""
 
     code, detail = "source-disabled", "The source is disabled; enable it first."
+
+
+class FixedByEnvironment(Unprocessable):
+    """422: these members of the source `cloud` come from the environment."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        message = "It comes from the environment"
+        errors = [FieldError(loc=["body", name], msg=message, type="fixed_by_environment") for name in names]
+        super().__init__("Of this source only `grace_seconds` and `enabled` can be changed.", errors=errors)
+
+
+class SourceOfEnvironment(Conflict):
+    """409."""
+
+    code = "source-of-environment"
+    detail = "The source exists since METADATA_SERVICE_URL is set; it can only be disabled."
+
+
+class NotDeep(Unprocessable):
+    """422 at `deep`."""
+
+    def __init__(self) -> None:
+        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
+        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
 class TooManyRefreshes(ProblemError):

@@ -56,13 +56,24 @@ class LedgerRepository:
         cursor = (await self._session.execute(select(SweepCursor.position))).scalar_one()
         return cursor if durable is None else min(cursor, durable)
 
-    async def list_file_ids(self, after: UUID | None, through: UUID | None, limit: int) -> Sequence[UUID]:
-        """Files with processed events, deleted ones included, by rising id, after `after` and up to `through`."""
+    async def list_present(self, file_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the files that should exist."""
+        query = select(FileState.file_id).where(
+            among_ids(FileState.file_id, file_ids), FileState.last_event_type != EventType.DELETE
+        )
+        return set((await self._session.scalars(query)).all())
+
+    async def list_file_ids(
+        self, after: UUID | None, through: UUID | None, limit: int, *, with_deleted: bool = True
+    ) -> Sequence[UUID]:
+        """Files with processed events, by rising id, after `after` and up to `through`."""
         query = select(FileState.file_id).order_by(FileState.file_id).limit(limit)
         if after is not None:
             query = query.where(FileState.file_id > after)
         if through is not None:
             query = query.where(FileState.file_id <= through)
+        if not with_deleted:
+            query = query.where(FileState.last_event_type != EventType.DELETE)
         return (await self._session.scalars(query)).all()
 
     async def is_known(self, file_id: UUID) -> bool:

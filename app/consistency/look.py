@@ -1,9 +1,8 @@
 """Looks at single files: asks the source, compares with the ledger, and brings the findings up to date."""
 
 import asyncio
-import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,14 +12,15 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.single_flight import SingleFlight
-from app.consistency.comparison import Facts, compare
+from app.consistency.comparison import compare
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
-from app.consistency.models import Source, Verdict
-from app.consistency.sources.contract import REFRESH, Address, ContractClient, Look, Patience, SourceError
+from app.consistency.models import Kind, Source, Verdict
+from app.consistency.sources.deep import DeepBlocks, Part
+from app.consistency.sources.question import REFRESH, Look, Patience, SourceClient, SourceError
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 
 Clock = Callable[[AsyncSession], Awaitable[datetime]]
 
@@ -31,10 +31,20 @@ async def database_clock(session: AsyncSession) -> datetime:
 
 
 class Looked(NamedTuple):
-    """The result of a look at some files of a source, as of `position`."""
+    """The result of a look at some files of a source, as of `position`. `is_silent`: it did not respond at all."""
 
     seen: Sequence[Seen]
     position: int
+    is_silent: bool
+
+
+class Asked(NamedTuple):
+    """What a source, asked at `at`, holds of some files, and what is expected of those that it could be asked about."""
+
+    looks: Mapping[UUID, Look | SourceError]
+    files: Mapping[UUID, LedgerFile]
+    position: int
+    at: datetime
 
 
 class Looker:
@@ -43,30 +53,16 @@ class Looker:
     def __init__(
         self,
         database: Database,
-        client: ContractClient,
-        cipher: SecretCipher,
+        clients: Mapping[str, SourceClient],
         *,
         concurrency: int,
         clock: Clock = database_clock,
     ) -> None:
         self._database = database
-        self._client = client
-        self._cipher = cipher
+        self._clients = clients  # by the kind of source
         self._permits: defaultdict[UUID, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(concurrency))
         self._refreshes: SingleFlight[tuple[UUID, UUID], Looked] = SingleFlight("consistency-refresh")
         self.clock = clock
-
-    def address(self, source: Source) -> Address:
-        """Where the source is asked.
-
-        Raises:
-            SourceError: no key decrypts its headers.
-        """
-        try:
-            headers = json.loads(self._cipher.decrypt(source.headers)) if source.headers is not None else {}
-        except (NoEncryptionKey, EncryptionKeyMissing):
-            raise SourceError("cannot be asked: the key that its headers are encrypted with is not set") from None
-        return Address(source.url, headers)
 
     async def refresh(self, source: Source, file_id: UUID) -> Seen:
         """Look at one file now; calls for the same file at the same time share one look."""
@@ -75,7 +71,12 @@ class Looker:
         return seen
 
     async def look(
-        self, source: Source, file_ids: Sequence[UUID], patience: Patience, claimed_until: datetime | None = None
+        self,
+        source: Source,
+        file_ids: Sequence[UUID],
+        patience: Patience,
+        claimed_until: datetime | None = None,
+        part: Part | None = None,
     ) -> Looked:
         """Look at the files and record what was seen. Once the source does not respond, the rest is not asked.
 
@@ -83,35 +84,46 @@ class Looker:
             NotFound: the source was deleted.
             DatabaseUnavailable: the database cannot serve now.
         """
+        asked = await self.ask(source, file_ids, patience, part)
+        seen = [_judge(file_id, look, asked.files.get(file_id)) for file_id, look in asked.looks.items()]
+        await self._record(source.id, seen, asked.at, claimed_until)
+        is_silent = all(isinstance(one, SourceError) and one.unanswered for one in asked.looks.values())
+        return Looked(seen, asked.position, is_silent)
+
+    async def ask(
+        self,
+        source: Source,
+        file_ids: Sequence[UUID],
+        patience: Patience,
+        part: Part | None = None,
+        at_most: int | None = None,
+    ) -> Asked:
+        """Ask for the files, and read what is expected of them as of now, or of the position `at_most`."""
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
             position, now = await LedgerRepository(session).get_position(durable), await self.clock(session)
+            position = position if at_most is None else min(position, at_most)
+            blocks = await _choose_blocks(session, source, file_ids, part)
         responses = _Responses()
-        looks = await asyncio.gather(*(self._ask(source, one, patience, responses) for one in file_ids))
-        grace = timedelta(seconds=source.grace_seconds)
+        asking = (self._ask(source, one, patience, blocks.get(one, _NO_BLOCKS), responses) for one in file_ids)
+        looks = dict(zip(file_ids, await asyncio.gather(*asking), strict=True))
+        groups: defaultdict[AsOf, dict[UUID, Look]] = defaultdict(dict)
+        for file_id, look in looks.items():
+            if isinstance(look, Look):
+                groups[AsOf.of(position, look.watermark, now, timedelta(seconds=source.grace_seconds))][file_id] = look
+        files: dict[UUID, LedgerFile] = {}
         async with self._database.read() as session:
-            groups: defaultdict[AsOf, dict[UUID, Look]] = defaultdict(dict)
-            for file_id, look in zip(file_ids, looks, strict=True):
-                if isinstance(look, Look):
-                    groups[AsOf.of(position, look.watermark, now, grace)][file_id] = look
-            seen = [
-                Seen(file_id, Verdict.UNKNOWN, None, reason=str(look))
-                for file_id, look in zip(file_ids, looks, strict=True)
-                if isinstance(look, SourceError)
-            ]
             for as_of, group in groups.items():
                 found = {one: look.found for one, look in group.items() if look.found is not None}
-                files = await LedgerRepository(session).read(as_of, group.keys(), found)
-                seen += [_judge(one, files[one], look.found) for one, look in group.items()]
-        await self._record(source.id, seen, now, claimed_until)
-        return Looked(seen, min((as_of.position for as_of in groups), default=position))
+                files |= await LedgerRepository(session).read(as_of, group.keys(), found)
+        return Asked(looks, files, min((as_of.position for as_of in groups), default=position), now)
 
     def close(self) -> None:
         """Cancel every refresh."""
         self._refreshes.close()
 
     async def _ask(
-        self, source: Source, file_id: UUID, patience: Patience, responses: "_Responses"
+        self, source: Source, file_id: UUID, patience: Patience, blocks: DeepBlocks, responses: "_Responses"
     ) -> Look | SourceError:
         try:
             async with asyncio.timeout(patience.seconds if patience is REFRESH else None), self._permits[source.id]:
@@ -119,7 +131,7 @@ class Looker:
                     return SourceError("does not respond", unanswered=True)
                 before = responses.count
                 try:
-                    look = await self._client.look(self.address(source), file_id, patience)
+                    look = await self._clients[source.kind].look(source, file_id, patience, blocks)
                 except SourceError as error:
                     if error.unanswered and responses.count == before:
                         responses.ended = True
@@ -145,9 +157,29 @@ class _Responses:
     ended: bool = False
 
 
-def _judge(file_id: UUID, file: LedgerFile, found: Facts | None) -> Seen:
+_NO_BLOCKS = DeepBlocks(None, ())
+
+
+async def _choose_blocks(
+    session: AsyncSession, source: Source, file_ids: Sequence[UUID], part: Part | None
+) -> Mapping[UUID, DeepBlocks]:
+    """Which blocks of each file are read; only kind `cloud` has to be asked for the contents of blocks."""
+    if source.kind != SourceKind.CLOUD:
+        return {}
+    active = await FindingRepository(session).list_active(source.id, file_ids)
+    wrong = {
+        one: [found.evidence for kind, found in active[one].items() if kind in {Kind.WRONG_SIZE, Kind.WRONG_HASH}]
+        for one in file_ids
+        if one in active
+    }
+    return {one: DeepBlocks(part, wrong.get(one, ())) for one in file_ids}
+
+
+def _judge(file_id: UUID, look: Look | SourceError, file: LedgerFile | None) -> Seen:
+    if isinstance(look, SourceError) or file is None:
+        return Seen(file_id, Verdict.UNKNOWN, None, reason=str(look))
     if file.in_flight:
         return Seen(file_id, Verdict.IN_FLIGHT, file.expected.position)
-    differences = compare(file.expected, found)
+    differences = compare(file.expected, look.found)
     verdict = Verdict.INCONSISTENT if differences else Verdict.CONSISTENT
-    return Seen(file_id, verdict, file.expected.position, differences, expected=file.expected, found=found)
+    return Seen(file_id, verdict, file.expected.position, differences, expected=file.expected, found=look.found)

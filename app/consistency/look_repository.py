@@ -14,7 +14,7 @@ from app.consistency.models import MAX_GRACE, FileCheck, Source
 from app.database.types import UtcDateTime, after_seconds, among, greatest_of
 from app.events.models import SyncEvent
 
-LOOK_LEASE = timedelta(minutes=5, microseconds=1)  # ends when no grace period ends, which are whole seconds
+MAX_LEASE = timedelta(hours=2)
 
 
 class LookRepository:
@@ -51,8 +51,8 @@ class LookRepository:
         due = exists().where(FileCheck.source_id == Source.id, _look_is_due(now))
         return (await self._session.scalars(select(Source.id).where(Source.enabled, ~Source.deleted, due))).all()
 
-    async def claim(self, source_id: UUID, now: datetime, limit: int) -> Sequence[UUID]:
-        """Files of a source whose look is due; they are due again when `LOOK_LEASE` has ended."""
+    async def claim(self, source_id: UUID, now: datetime, until: datetime, limit: int) -> Sequence[UUID]:
+        """Files of a source whose look is due; they are due again at `until`, when the lease ends."""
         query = (
             select(FileCheck.file_id)
             .where(FileCheck.source_id == source_id, _look_is_due(now))
@@ -64,7 +64,7 @@ class LookRepository:
         await self._session.execute(
             update(FileCheck)
             .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(claimed))
-            .values(due_at=now + LOOK_LEASE)
+            .values(due_at=until)
             .execution_options(synchronize_session=False)
         )
         return claimed
@@ -77,7 +77,7 @@ class LookRepository:
 
 # What is due later than anything can be was noted by a clock that was ahead: it is due now.
 def _look_is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + LOOK_LEASE)
+    return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + MAX_LEASE)
 
 
 class FileCheckHandler:

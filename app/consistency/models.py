@@ -105,6 +105,7 @@ class Check(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     file_ids: Mapped[list[str] | None] = mapped_column(_JSON)
     accept_shrink: Mapped[bool]
+    deep: Mapped[str | None] = mapped_column(String(11))  # which part of the blocks is read, as k/n
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 

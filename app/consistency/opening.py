@@ -7,20 +7,24 @@ from typing import NamedTuple
 
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
+from app.consistency.check_progress import CheckProgress
 from app.consistency.check_runner import CheckRunner
 from app.consistency.file_service import FileConsistencyService
 from app.consistency.look import Clock, Looker, database_clock
 from app.consistency.repairs.service import RepairService
 from app.consistency.service import ConsistencyService
-from app.consistency.sources.contract import MAX_PAGE_BYTES, ContractClient
+from app.consistency.sources.cloud import create_cloud_client
+from app.consistency.sources.cloud_check import CloudCheck
+from app.consistency.sources.contract import ContractClient
+from app.consistency.sources.inventory_check import InventoryCheck
+from app.consistency.sources.question import MAX_HEADER_BYTES, MAX_PAGE_BYTES
+from app.consistency.sources.schemas import SourceKind
 from app.consistency.sources.service import SourceService
 from app.database.engine import Database
 from app.events.ledger import Ledger
 from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
 from app.outbound.secret import create_cipher
-
-MAX_HEADER_BYTES = 65_536
 
 
 class Consistency(NamedTuple):
@@ -48,29 +52,41 @@ async def open_consistency(
         LocalSecretError: the key of local mode cannot be read or created.
     """
     policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
-    outbound = OutboundClient(
-        policy, settings.consistency_timeout, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES
+    seconds, pace = settings.consistency_timeout, settings.consistency_files_per_second
+    outbound = OutboundClient(policy, seconds, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
+    contract, cloud = ContractClient(outbound, cipher), create_cloud_client(settings)
+    looker = Looker(
+        database,
+        {SourceKind.CONTRACT: contract, SourceKind.CLOUD: cloud},
+        concurrency=settings.consistency_concurrency,
+        clock=clock,
     )
-    client = ContractClient(outbound)
-    looker = Looker(database, client, cipher, concurrency=settings.consistency_concurrency, clock=clock)
+    progress = CheckProgress(database, clock, timedelta(seconds=settings.webhook_lease))
     runner = CheckRunner(
         database,
-        client,
         looker,
-        files_per_second=settings.consistency_files_per_second,
-        lease=timedelta(seconds=settings.webhook_lease),
+        progress,
+        InventoryCheck(database, contract, clock, progress, files_per_second=pace),
+        CloudCheck(database, cloud, looker, progress, files_per_second=pace),
     )
-    tasks = ConsistencyTasks(database, runner, looker, full_interval_seconds=settings.consistency_full_interval)
+    tasks = ConsistencyTasks(
+        database,
+        runner,
+        looker,
+        full_interval_seconds=settings.consistency_full_interval,
+        cloud_url=settings.metadata_service_url,
+    )
     repairs = RepairService(database, ledger, looker, on_redelivered=on_redelivered)
     try:
         yield Consistency(
             ConsistencyService(database, looker, on_added=tasks.wake),
             repairs,
-            SourceService(database, cipher, policy, client, looker),
+            SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
             FileConsistencyService(database, looker),
             tasks,
         )
     finally:
         repairs.close()
         looker.close()
+        await cloud.close()
         await outbound.close()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
 from app.consistency.check_repository import UNKNOWN_CHECK, CheckEnded, CheckRepository, CheckRunning
-from app.consistency.errors import SourceDisabled
+from app.consistency.errors import NotDeep, SourceDisabled
 from app.consistency.examples import CHECK_ID
 from app.consistency.schemas import CheckQuery, CheckView, NewCheck
 from app.consistency.service import ConsistencyService
@@ -39,7 +39,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
     summary="Begin a check",
     status_code=status.HTTP_202_ACCEPTED,
     responses=documented(
-        202, "The check.", NO_SOURCE, SourceDisabled(), CheckRunning(), headers=location_header("check")
+        202, "The check.", NO_SOURCE, NotDeep(), SourceDisabled(), CheckRunning(), headers=location_header("check")
     ),
 )
 async def create_check(

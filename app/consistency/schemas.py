@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.consistency.examples import (
@@ -17,6 +17,7 @@ from app.consistency.examples import (
 )
 from app.consistency.finding_repository import FindingFilter
 from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
+from app.consistency.sources.deep import PATTERN, Part
 from app.http.types import BodyInteger, Input, QueryInteger, Uuid
 
 MAX_FILES = 1000
@@ -25,7 +26,7 @@ MAX_OFFSET = 2**53
 MESSAGES = {
     Kind.MISSING: "By its events the file exists, but the source does not hold it.",
     Kind.ORPHANED: "The source holds the file, but by its events it does not exist.",
-    Kind.MISSING_BLOCK: "The source lacks blocks that the file's events name.",
+    Kind.MISSING_BLOCK: "The source lacks blocks that the file's events, or its own list, name.",
     Kind.ORPHANED_BLOCK: "The source holds blocks that the file's events do not name.",
     Kind.STALE: "The source has not yet seen the file's last event.",
     Kind.WRONG_SIZE: "The size that the source gives differs from that in the file's events.",
@@ -54,6 +55,14 @@ class Scope(Input):
         return self
 
 
+def _part_of_all(text: str) -> str:
+    try:
+        Part.parse(text)
+    except ValueError:
+        raise PydanticCustomError("deep_part", "k must be at most n") from None
+    return text
+
+
 class NewCheck(Input):
     """What is to be checked."""
 
@@ -63,6 +72,10 @@ class NewCheck(Input):
     scope: Scope
     accept_shrink: bool = Field(
         False, strict=True, description="Believe a listing that lacks more than 5 % (and more than 10) of the files."
+    )
+
+    deep: Annotated[str, Field(pattern=PATTERN), AfterValidator(_part_of_all)] | None = Field(
+        None, description="`k/n`: read and hash this part of the blocks; kind `cloud` only.", examples=["1/7"]
     )
 
 

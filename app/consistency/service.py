@@ -7,17 +7,23 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.errors import SourceDisabled
+from app.consistency.errors import NotDeep, SourceDisabled
 from app.consistency.finding_repository import FindingFilter, FindingRepository
 from app.consistency.look import Looker
 from app.consistency.models import Check, CheckState, Finding
 from app.consistency.schemas import NewCheck
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
 
 
 def new_check(
-    source_id: UUID, now: datetime, file_ids: Sequence[UUID] | None = None, *, accept_shrink: bool = False
+    source_id: UUID,
+    now: datetime,
+    file_ids: Sequence[UUID] | None = None,
+    *,
+    accept_shrink: bool = False,
+    deep: str | None = None,
 ) -> Check:
     """A check that has not begun: by inventory, or of named files."""
     named = None if file_ids is None else sorted({str(one) for one in file_ids})
@@ -28,6 +34,7 @@ def new_check(
         file_ids=named,
         total=None if named is None else len(named),
         accept_shrink=accept_shrink,
+        deep=deep,
         started_at=now,
         due_at=now,
         counts={},
@@ -47,14 +54,17 @@ class ConsistencyService:
 
         Raises:
             NotFound: 404.
+            NotDeep: 422.
             SourceDisabled, CheckRunning: 409.
         """
         async with self._database.transaction() as session:
             source = await SourceRepository(session).get(new.source, for_change=True)
             if not source.enabled:
                 raise SourceDisabled
+            if new.deep is not None and source.kind != SourceKind.CLOUD:
+                raise NotDeep
             now = await self._looker.clock(session)
-            check = new_check(source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink)
+            check = new_check(source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink, deep=new.deep)
             await CheckRepository(session).add(check)
         self._on_added()
         return check

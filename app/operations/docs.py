@@ -29,7 +29,7 @@ DOCUMENT_URL = "openapi.json"
 ASSETS_URL = f"docs/assets/{importlib.metadata.version(PACKAGE)}"
 
 SWAGGER_PARAMETERS = {
-    "persistAuthorization": True,
+    "persistAuthorization": False,
     "displayRequestDuration": True,
     "tryItOutEnabled": True,
     "deepLinking": True,
@@ -40,6 +40,8 @@ SWAGGER_PARAMETERS = {
     "showExtensions": False,
     "validatorUrl": None,
 }
+SCRIPT = "swagger.js"  # ours, beside the one of Swagger UI
+BUNDLE_LOADED = "<!-- `SwaggerUIBundle` is now available on the page -->"
 CACHE_FOR_GOOD = "public, max-age=31536000, immutable"  # the path holds the version of the package
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -83,10 +85,12 @@ async def get_swagger_page(request: Request) -> Response:
         title=html.escape(request.app.title),
         swagger_js_url=f"{ASSETS_URL}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS_URL}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS_URL}/favicon.png",
+        swagger_favicon_url="favicon.svg",
         swagger_ui_parameters=SWAGGER_PARAMETERS,
     )
-    return _secured(page)
+    text = bytes(page.body).decode()
+    text = text.replace(BUNDLE_LOADED, f'<script src="{SCRIPT}"></script>\n    {BUNDLE_LOADED}')
+    return _secured(HTMLResponse(text.replace("presets: [", "plugins: [StreamHint],\n    presets: [")))
 
 
 async def get_redoc_page(request: Request) -> Response:
@@ -95,7 +99,7 @@ async def get_redoc_page(request: Request) -> Response:
         openapi_url=DOCUMENT_URL,
         title=html.escape(request.app.title),
         redoc_js_url=f"{ASSETS_URL}/{REDOC_SCRIPT}",
-        redoc_favicon_url=f"{ASSETS_URL}/favicon.png",
+        redoc_favicon_url="favicon.svg",
         with_google_fonts=False,
     )
     return _secured(page, styles="'self' 'unsafe-inline'")  # Redoc writes its styles into the page

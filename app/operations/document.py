@@ -8,24 +8,11 @@ from app.auth.route import token_problems
 from app.auth.token import Scope
 from app.config import Settings
 from app.errors import BUG_DETAIL, PROBLEM_JSON, Problem, ProblemError, ValidationProblem
-from app.http.openapi import REQUEST_ID_EXAMPLE, add_problems, body_problems
+from app.http.openapi import REQUEST_ID_EXAMPLE, Responses, add_problems, body_problems
+from app.operations.webhook_document import webhook_schemas, webhooks
 
 SERVERS = [{"url": "/", "description": "This service"}]
-TAGS = [
-    {
-        "name": "changes",
-        "description": "Follow the ledger: every event once, in order, none skipped. Keep the cursor of the last "
-        "response.",
-    },
-    {
-        "name": "consistency",
-        "description": "Whether the services that hold the files agree with the events. All but `GET` always need "
-        "`admin:sync`.",
-    },
-    {
-        "name": "deliveries",
-        "description": "What became of each event for each subscription. These always need `admin:sync`.",
-    },
+TAGS = [  # in the order of use
     {
         "name": "events",
         "description": "Record what happened to a file, and read it back. Every event gets a `position` in the ledger: "
@@ -37,15 +24,30 @@ TAGS = [
         "has processed it.",
     },
     {
-        "name": "operations",
-        "description": "How all stands. Service information and health need no token.",
+        "name": "changes",
+        "description": "Follow the ledger: every event once, in order, none skipped. Keep the cursor of the last "
+        "response.",
+    },
+    {
+        "name": "consistency",
+        "description": "Whether the services that hold the files agree with the events. All but `GET` always need "
+        "`admin:sync`.",
     },
     {
         "name": "subscriptions",
         "description": "Have events POSTed to other services: at least once, signed, in order per file. "
         "These always need `admin:sync`.",
     },
+    {
+        "name": "deliveries",
+        "description": "What became of each event for each subscription. These always need `admin:sync`.",
+    },
+    {
+        "name": "operations",
+        "description": "How all stands. Service information and health need no token.",
+    },
 ]
+COMMON = {401: "Unauthenticated", 429: "TooManyRequests", 500: "Bug", 503: "Unavailable"}
 GUIDE = """
 **Trying it out.** Press *Authorize* and paste a token, without `Bearer`. In local mode `python -m app token` prints \
 one; else Auth0 issues it. Then every body works as it stands; take the ids of events from the responses.
@@ -87,6 +89,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         "Problem": Problem.model_json_schema(ref_template=reference),
         "ValidationProblem": validation_problem,
     }
+    schemas |= webhook_schemas()
+    document["webhooks"] = webhooks()
     components["headers"] = {
         "RequestId": {
             "description": "The request's name in the logs: the caller's own `X-Request-ID` if sane, else a new one.",
@@ -97,13 +101,24 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for schema in schemas.values():
         if "examples" in schema:
             schema["examples"] = [_with_nulls(one, schema, schemas) for one in schema["examples"]]
+    components["responses"] = _common_responses()
     for operation in _operations(document):
         _add_common_problems(operation)
         for status, response in operation["responses"].items():
-            _complete_response(int(status), response, schemas)
+            if "$ref" not in response:
+                _complete_response(int(status), response, schemas)
         for parameter in operation.get("parameters", []):
             _complete_parameter(parameter)
     return document
+
+
+def _common_responses() -> dict[str, Any]:
+    """The responses that every route with a token has, unless it has more to say about one of them itself."""
+    responses: Responses = {}
+    add_problems(responses, [*token_problems(Scope.READ), ProblemError(BUG_DETAIL)])
+    for status in COMMON:
+        _complete_response(status, responses[status], {})
+    return {name: responses[status] for status, name in COMMON.items()}
 
 
 def _add_common_problems(operation: dict[str, Any]) -> None:
@@ -113,10 +128,19 @@ def _add_common_problems(operation: dict[str, Any]) -> None:
         responses.pop("422", None)  # FastAPI's own form of it
     if "requestBody" in operation and "413" not in responses:
         add_problems(responses, body_problems(Settings.model_fields["max_event_bytes"].default))
+    problems: list[ProblemError] = [ProblemError(BUG_DETAIL)]
     if "security" in operation:
-        add_problems(responses, token_problems(Scope(operation["security"][0]["bearer"][0])))
-    add_problems(responses, [ProblemError(BUG_DETAIL)])
-    operation["responses"] = {str(status): responses[status] for status in sorted(responses, key=int)}
+        problems += token_problems(Scope(operation["security"][0]["bearer"][0]))
+    own = {int(status) for status, response in responses.items() if "$ref" not in response}
+    add_problems(responses, [one for one in problems if one.status in own or one.status not in COMMON])
+    of_route = {
+        str(status): responses[status]
+        for status in sorted(responses, key=int)
+        if int(status) not in COMMON or int(status) in own
+    }
+    referred = sorted({one.status for one in problems if one.status in COMMON} - own)
+    common = {str(status): {"$ref": f"#/components/responses/{COMMON[status]}"} for status in referred}
+    operation["responses"] = of_route | common
 
 
 def _complete_response(status: int, response: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Service information and health."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -7,6 +9,7 @@ from app.config import Settings
 from app.http.middleware import TooManyUnderWay
 from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
 from app.operations.health import Health, HealthMonitor, Liveness, Readiness
+from app.operations.pages import front_page, wants_html
 
 
 def _unavailable(model: type[BaseModel], description: str) -> Responses:
@@ -45,13 +48,19 @@ class ApiInformation(BaseModel):
     "/",
     operation_id="getInformation",
     summary="About this API",
+    response_model=ApiInformation,
     responses=documented(200, "Service information.", TooManyUnderWay()),
 )
 @router.head("/", include_in_schema=False)
-async def get_information(request: Request) -> ApiInformation:
-    """Title, version and description of this API, and where to go on."""
+async def get_information(request: Request, response: Response) -> Any:
+    """Title, version and description of this API, and where to go on.
+
+    A request whose `Accept` names `text/html` gets a page for people.
+    """
     settings: Settings = request.state.settings
-    return ApiInformation(
+    page = front_page(settings) if wants_html(",".join(request.headers.getlist("accept"))) else None
+    (page or response).headers["Vary"] = "Accept"
+    return page or ApiInformation(
         title=settings.api_title,
         version=settings.api_version,
         description=settings.api_description,

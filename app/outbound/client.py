@@ -4,11 +4,12 @@ import asyncio
 import codecs
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime, parsedate_tz
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import httpcore
@@ -39,6 +40,8 @@ FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
+_Read = Callable[[httpcore.Response], Awaitable[bytes]]  # reads the body
+
 _BROKEN: tuple[tuple[type[Exception], str], ...] = (
     (ResponseTooLarge, TOO_LARGE),
     (httpcore.RemoteProtocolError, "the response is not HTTP, or it broke off"),
@@ -58,7 +61,7 @@ class AttemptResponse:
     status_code: int | None = None
     retry_after_seconds: float | None = None
     body: str = ""  # the first KiB of the response body, as printable text
-    content: bytes = b""  # the body as it came: all of the response to a GET, the first KiB of others
+    content: bytes = b""  # the body as it came: all of it, its first KiB, or nothing, as the call says
     error: str | None = None
     refused: bool = False  # the address is not allowed
     unreachable: bool = False  # no connection: no address, connection refused, TLS failed
@@ -94,49 +97,77 @@ class OutboundClient:
         )
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
-        """POST `body` and return the result; a failure is a result too."""
-        return await self._attempt(url, headers, body, self._timeout)
+        """POST `body` and return the result with the first KiB of its `content`; a failure is a result too."""
+        return await self._attempt(_Attempt("POST", url, headers, _read_start, self._timeout, body))
 
     async def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float | None = None) -> AttemptResponse:
         """GET `url` and return the result with its whole `content`; a failure is a result too.
 
         `timeout_seconds` shortens the time-out of the client.
         """
-        return await self._attempt(url, headers, None, min(self._timeout, timeout_seconds or self._timeout))
+        seconds = min(self._timeout, timeout_seconds or self._timeout)
+        return await self._attempt(_Attempt("GET", url, headers, httpcore.Response.aread, seconds))
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
+        """POST `body` and return the result with its whole `content`; a failure is a result too."""
+        return await self._attempt(_Attempt("POST", url, headers, httpcore.Response.aread, self._timeout, body))
+
+    async def head(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
+        """HEAD `url` and return the result; a failure is a result too."""
+        return await self._attempt(_Attempt("HEAD", url, headers, httpcore.Response.aread, self._timeout))
+
+    async def get_status(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
+        """GET `url`, but close the connection after the headers of the response; a failure is a result too."""
+        return await self._attempt(_Attempt("GET", url, headers, _read_nothing, self._timeout))
+
+    async def stream(
+        self, url: str, headers: Mapping[str, str], consume: Callable[[bytes], object], max_seconds: float
+    ) -> AttemptResponse:
+        """GET `url` and give each part of the body of a response with status 200 to `consume`.
+
+        The time-out of the client is that of each part, and the whole takes at most `max_seconds`. A failure is a
+        result too; `consume` may have had parts by then.
+        """
+
+        async def read(response: httpcore.Response) -> bytes:
+            if response.status == HTTPStatus.OK:
+                async for part in response.aiter_stream():
+                    consume(part)
+            return b""
+
+        return await self._attempt(_Attempt("GET", url, headers, read, max_seconds, part_seconds=self._timeout))
 
     async def close(self) -> None:
         """Close all connections."""
         self._connector.close()
         await self._pool.aclose()
 
-    async def _attempt(
-        self, url: str, headers: Mapping[str, str], body: bytes | None, timeout_seconds: float
-    ) -> AttemptResponse:
+    async def _attempt(self, attempt: "_Attempt") -> AttemptResponse:
         started = time.monotonic()
         progress = _Progress()
         try:
-            async with asyncio.timeout(timeout_seconds):
-                target = self._policy.get_target(url)
-                response = await self._send(target, headers, body, progress)
+            async with asyncio.timeout(attempt.seconds):
+                request = _request(attempt, self._policy.get_target(attempt.url), progress)
+                response = await self._send(request, attempt.read, progress)
         except Exception as error:  # noqa: BLE001 - whatever the other side does, the caller goes on
-            response = self._failure(error, progress, timeout_seconds)
+            response = self._failure(error, progress, attempt.seconds)
         return replace(response, duration_seconds=time.monotonic() - started)
 
-    async def _send(
-        self, target: Target, headers: Mapping[str, str], body: bytes | None, progress: "_Progress"
-    ) -> AttemptResponse:
-        request = _request(target, headers, body, progress)
+    async def _send(self, request: httpcore.Request, read: _Read, progress: "_Progress") -> AttemptResponse:
         try:
-            return await self._exchange(request)
+            return await self._exchange(request, read)
         except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
             # A kept connection that the receiver closed just then says nothing of the receiver.
             if progress.connected or progress.response_started:
                 raise
-        return await self._exchange(request, new_connection=True)  # it may have closed the other kept ones too
+        # It may have closed the other kept ones too.
+        return await self._exchange(request, read, new_connection=True)
 
-    async def _exchange(self, request: httpcore.Request, *, new_connection: bool = False) -> AttemptResponse:
+    async def _exchange(
+        self, request: httpcore.Request, read: _Read, *, new_connection: bool = False
+    ) -> AttemptResponse:
         async with self._pool.stream(request, new_connection=new_connection) as response:
-            content = await (response.aread() if request.method == b"GET" else _read_start(response))
+            content = await read(response)
             return AttemptResponse(
                 duration_seconds=0,
                 status_code=response.status,
@@ -149,7 +180,7 @@ class OutboundClient:
         result = partial(AttemptResponse, duration_seconds=0)
         if isinstance(error, AddressRefused):
             return result(error=str(error), refused=True)
-        if isinstance(error, TimeoutError) and progress.sending:
+        if isinstance(error, httpcore.ReadTimeout) or (isinstance(error, TimeoutError) and progress.sending):
             return result(error=f"no complete response within {timeout_seconds:g} seconds", timed_out=True)
         if isinstance(error, (TimeoutError, httpcore.ConnectTimeout)):
             return result(error=f"no connection within {timeout_seconds:g} seconds", unreachable=True)
@@ -160,6 +191,19 @@ class OutboundClient:
                 return result(error=text)
         log.error("webhook attempt met a bug", reason=describe(error))
         return result(error="an unexpected error")
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request, how its response is read, and how long it may take in all, and between two parts of the response."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    read: _Read
+    seconds: float
+    body: bytes | None = None
+    part_seconds: float | None = None
 
 
 class _Progress:
@@ -180,11 +224,16 @@ class _Progress:
                 self.response_started = True
 
 
-def _request(target: Target, headers: Mapping[str, str], body: bytes | None, progress: _Progress) -> httpcore.Request:
+def _request(attempt: _Attempt, target: Target, progress: _Progress) -> httpcore.Request:
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    fields = _fields(target, headers, body)
-    method = "GET" if body is None else "POST"
-    return httpcore.Request(method, url, headers=fields, content=body, extensions={"trace": progress.note})
+    timeouts = {"connect": attempt.part_seconds, "read": attempt.part_seconds}
+    return httpcore.Request(
+        attempt.method,
+        url,
+        headers=_fields(target, attempt.headers, attempt.body),
+        content=attempt.body,
+        extensions={"trace": progress.note, "timeout": timeouts},
+    )
 
 
 def _fields(target: Target, headers: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
@@ -195,6 +244,10 @@ def _fields(target: Target, headers: Mapping[str, str], body: bytes | None) -> l
         **{name.lower(): value for name, value in headers.items() if name.lower() not in FRAMING_HEADERS},
     }
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in own.items()]
+
+
+async def _read_nothing(_response: httpcore.Response) -> bytes:
+    return b""
 
 
 async def _read_start(response: httpcore.Response) -> bytes:

@@ -17,6 +17,10 @@ from sync_client.commands.line import escape
 
 PIPE_WIDTH = 300
 
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most."
+)
+
 
 def show(items: Iterable[BaseModel], columns: Sequence[str], *, as_json: bool) -> None:
     """Print each item: with these columns in a table, or whole as JSON."""

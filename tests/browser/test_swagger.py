@@ -56,7 +56,8 @@ async def execute(panel: Locator) -> tuple[int, Any]:
 
 async def test_all_operations_are_shown(docs: Page) -> None:
     document = await (await docs.request.get("/openapi.json")).json()
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    paths = [*document["paths"].values(), *document["webhooks"].values()]
+    operations = [operation for path in paths for operation in path.values()]
     await expect(docs.locator(".opblock")).to_have_count(len(operations))
     for operation in operations:
         panel = docs.locator(f"[id$='-{operation['operationId']}']")
@@ -90,13 +91,37 @@ async def test_every_example_of_a_body_works(operation: str, examples: int, docs
             assert (await execute(panel))[0] == 201, value
 
 
-async def test_what_is_filled_in_can_be_asked_for_and_the_token_outlives_a_reload(docs: Page) -> None:
+async def test_what_is_filled_in_can_be_asked_for(docs: Page) -> None:
     async with unfolded(docs, "createSyncEvent") as panel:
         assert (await execute(panel))[0] == 201
-    await docs.reload()
     for operation in ("listSyncEvents", "getFile", "listFileEvents", "getInformation", "getHealth"):
         async with unfolded(docs, operation) as panel:
             assert (await execute(panel))[0] == 200, operation
+
+
+async def test_the_stream_is_for_a_terminal(docs: Page) -> None:
+    async with unfolded(docs, "streamChanges") as panel:
+        command = await panel.locator(".stream-hint pre").inner_text()
+        assert re.fullmatch(
+            r'curl -N -H "Authorization: Bearer \$TOKEN" "http://[^/]+/changes/stream\?cursor=latest"', command
+        )
+        await expect(panel.get_by_role("button", name="Execute")).to_have_count(0)
+        for text in ("401", "503"):
+            await expect(panel.locator(f"tr.response[data-code='{text}']")).to_be_visible()
+
+
+async def test_no_token_is_kept_and_the_one_of_earlier_releases_goes(
+    browser: Browser, service: ServiceProcess, token: str
+) -> None:
+    async with watched_page(browser, service.url) as page:
+        await page.goto("/health/live")
+        await page.evaluate("token => localStorage.setItem('authorized', token)", token)
+        await page.goto("/docs")
+        await authorise(page, token)
+        async with unfolded(page, "listSyncEvents") as panel:
+            assert (await execute(panel))[0] == 200
+        kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+        assert kept == "[{},{}]"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

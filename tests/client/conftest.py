@@ -2,12 +2,15 @@
 
 import asyncio
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,6 +19,7 @@ from app.auth.token import Scope
 from app.config import Settings
 from sync_client import RetryPolicy, SyncClient
 from tests.conftest import LOCAL_MODE, service_processes
+from tests.consistency.owner import Owner, serving
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.process import ServiceProcess
@@ -104,21 +108,42 @@ def local(
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A receiver that refuses everything, in a thread of its own."""
-    receiver, ready, loop = Receiver(lambda _request: answer(500)), threading.Event(), asyncio.new_event_loop()
-    end = asyncio.Event()
+    receiver = Receiver(lambda _request: answer(500))
+    with _in_a_thread(receiving(receiver)):
+        yield receiver
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    """A service that holds no files, in a thread of its own."""
+    owner = Owner()
+    with _in_a_thread(serving(owner)):
+        yield owner
+
+
+@contextmanager
+def _in_a_thread(server: AbstractAsyncContextManager[object]) -> Iterator[None]:
+    ready, end, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
 
     async def serve() -> None:
-        async with receiving(receiver):
+        async with server:
             ready.set()
             await end.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     ready.wait()
-    yield receiver
+    yield
     loop.call_soon_threadsafe(end.set)
     thread.join()
     loop.close()
+
+
+def set_aside(local: "Local", *events: UUID, error: str) -> None:
+    """As if the sweep had set these events aside."""
+    with closing(sqlite3.connect(local.path)) as connection, connection:
+        failed = "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed', last_error = ?"
+        connection.executemany(f"{failed} WHERE id = ?", [(error, one.hex) for one in events])
 
 
 def until(condition: Callable[[], Any]) -> Any:

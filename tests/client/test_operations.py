@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,11 +26,12 @@ from sync_client import (
     SyncClient,
     SyncError,
 )
-from tests.client.conftest import Local, mint, until
+from tests.client.conftest import Local, mint, set_aside, until
+from tests.consistency.owner import Owner
 from tests.support.receiver import Receiver
 
 PATIENT = RetryPolicy(attempts=50, base_seconds=0.02, cap_seconds=0.2)
-OPERATIONS = ("events", "files", "changes", "subscriptions", "deliveries")
+OPERATIONS = ("events", "files", "changes", "subscriptions", "deliveries", "consistency")
 
 
 class Face:
@@ -114,14 +114,84 @@ def test_a_set_aside_event_is_requeued(face: Face, local: Local) -> None:
     until(lambda: face.do(face.client.get(created.event_id)).processed)
     with pytest.raises(Conflict):
         face.do(face.client.events.requeue(created.event_id))
-    with sqlite3.connect(local.path) as connection:
-        connection.execute(
-            "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed' WHERE position = "
-            "(SELECT max(position) FROM sync_events)"
-        )
-    connection.close()
+    set_aside(local, created.event_id, error="KeyError: a")
     assert face.do(face.client.get(created.event_id)).state == "failed"
     assert face.do(face.client.events.requeue(created.event_id)).state == "retrying"
+
+
+def test_set_aside_events_are_requeued_in_bulk(face: Face, local: Local) -> None:
+    events, do, error = face.client.events, face.do, f"KeyError: {uuid4()}"
+    ids = do(events.create_many(NewEvent(uuid4(), "upload") for _ in range(3)))
+    until(lambda: do(events.get(ids[-1])).processed)
+    set_aside(local, *ids, error=error)
+    [group] = [one for one in do(events.set_aside()).groups if one.last_error == error]
+    positions = [do(events.get(one)).position for one in ids]
+    assert (group.events, group.newest_position) == (3, positions[-1])
+    assert (group.next.up_to_position, group.next.expected) == (positions[-1], 3)
+    with pytest.raises(Conflict, match="3 set-aside events"):
+        do(events.requeue_matching(up_to_position=positions[-1], expected=4, last_error=error))
+    one = {"event_ids": ids, "event_type": "upload", "file_id": do(events.get(ids[0])).file_id}
+    assert do(events.requeue_matching(up_to_position=positions[-1], expected=1, last_error=error, **one)) == 1
+    assert do(events.requeue_matching(up_to_position=positions[1], expected=1, last_error=error)) == 1
+    assert [do(events.get(one)).last_error for one in ids] == [error] * 3
+    assert do(events.get(ids[-1])).state == "failed"
+    assert do(events.requeue_matching(up_to_position=positions[-1], expected=1, last_error=error)) == 1
+
+
+def test_consistency_is_checked_and_repaired(face: Face, owner: Owner) -> None:
+    sync, do = face.client, face.do
+    source = do(sync.consistency.add_source("owner", owner.url, headers={"X-A": "1"}, grace_seconds=0))
+    try:
+        kept, lost = uuid4(), uuid4()
+        ids = do(sync.create_many(NewEvent(one, "upload") for one in (kept, lost)))
+        until(lambda: do(sync.get(ids[-1])).processed)
+        owner.put(kept)
+        assert do(sync.consistency.test_source(source.id)).ok
+        assert source in do(sync.consistency.sources())
+        changed = do(sync.consistency.change_source(source.id, name="store", headers=None))
+        assert (changed.name, changed.header_names, do(sync.consistency.get_source(source.id))) == (
+            "store",
+            (),
+            changed,
+        )
+        seen: list[Any] = []
+        begun = do(sync.consistency.check(source.id, [kept, str(lost)]))
+        check = do(sync.consistency.wait(begun.id, poll_seconds=0.02, on_progress=seen.append))
+        assert (check.state, check.of, check.counts, seen[-1]) == ("complete", 2, {"missing": 1}, check)
+        assert [one.id for one in face.take(sync.consistency.checks(source=source.id))] == [check.id]
+        assert do(sync.consistency.get_check(check.id)) == check
+        with pytest.raises(Conflict):
+            do(sync.consistency.cancel_check(check.id))
+        verdict = do(sync.files.consistency(lost, refresh=True))
+        assert {one.source: one.verdict for one in verdict.sources}[source.id] == "inconsistent"
+        [finding] = face.take(sync.consistency.findings(source=source.id, kind="missing", file_id=lost))
+        plan = do(sync.consistency.plan_repair("redeliver", source=source.id))
+        assert (plan.action, [one.id for one in plan.findings]) == ("redeliver", [finding.id])
+        applied = do(sync.consistency.apply_repair(plan))
+        assert [one.finding for one in applied.results] == [finding.id]
+        assert do(sync.consistency.apply_repair(plan)) == applied
+        with pytest.raises(PreconditionFailed):
+            do(sync.consistency.apply_repair(plan.model_copy(update={"digest": "0"})))
+        with pytest.raises(Conflict):
+            do(sync.consistency.accept_matching("known", expected=2, source=source.id))
+        assert do(sync.consistency.accept(finding.id, "known")).state == "accepted"
+        assert do(sync.consistency.accept_matching("known", expected=0, source=source.id)) == 0
+    finally:
+        do(sync.consistency.delete_source(source.id))
+    with pytest.raises(NotFound):
+        do(sync.consistency.get_source(source.id))
+
+
+def test_the_overview_and_the_throughput(face: Face) -> None:
+    sync, do = face.client, face.do
+    do(sync.create(uuid4(), "upload"))
+    overview = do(sync.overview())
+    assert overview.head_position > 0
+    assert set(overview.subscriptions) == {"active", "paused", "disabled"}
+    now = datetime.now(UTC)
+    buckets = do(sync.throughput(now - timedelta(hours=1), now + timedelta(minutes=1), buckets=2))
+    assert sum(one.events for one in buckets) == overview.head_position
+    assert buckets[0].end == buckets[1].start
 
 
 def test_subscriptions_are_managed(face: Face, receiver: Receiver) -> None:
@@ -159,6 +229,11 @@ def test_deliveries_are_listed_and_redelivered(face: Face, receiver: Receiver) -
     assert [attempt.status_code for attempt in history] == [500]
     assert do(deliveries.redeliver(dead.id)).status == "pending"
     until(lambda: face.take(deliveries.list(subscription.id, status="dead")))
+    bulk = {"up_to_position": dead.position, "delivery_ids": [dead.id], "file_id": file_id}
+    with pytest.raises(Conflict):
+        do(deliveries.redeliver_matching(subscription.id, expected=2, **bulk))
+    assert do(deliveries.redeliver_matching(subscription.id, expected=1, **bulk)) == 1
+    until(lambda: face.take(deliveries.list(subscription.id, status="dead")))
     assert do(deliveries.redeliver_dead(subscription.id)).redelivered == 1
     do(face.client.subscriptions.delete(subscription.id))
 
@@ -180,6 +255,11 @@ def test_health_needs_no_token(local: Local, face: Face) -> None:
         lambda sync: sync.files.state("xyz"),
         lambda sync: sync.subscriptions.delete("xyz"),
         lambda sync: sync.deliveries.get("x"),
+        lambda sync: sync.files.consistency("xyz"),
+        lambda sync: sync.events.requeue_matching(up_to_position=1, expected=1, event_ids=["xyz"]),
+        lambda sync: sync.deliveries.redeliver_matching("xyz", up_to_position=1, expected=1),
+        lambda sync: sync.consistency.check("xyz"),
+        lambda sync: sync.consistency.accept_matching("known", expected=1, file="xyz"),
         lambda sync: sync.create(uuid4(), "upload", {"a": object()}),
         lambda sync: sync.create(uuid4(), "upload", {"a": float("nan")}),
         lambda sync: sync.create(uuid4(), "upload", {"a": "\ud800"}),

@@ -10,11 +10,11 @@ _IDS = {"postgresql": "CAST(lpad(to_hex(n), 32, '0') AS uuid)", "sqlite": "print
 _SIZES = {"postgresql": "json_build_object('size', n)", "sqlite": "json_object('size', n)"}
 _EVENTS = """
     INSERT INTO sync_events (id, position, file_id, event_type, created_at, created_by, processed, metadata)
-    {numbers} SELECT {id}, n, {id}, 'upload', CURRENT_TIMESTAMP, 'tester', TRUE, {size} FROM numbers
+    {numbers} SELECT {id}, n, {id}, 'upload', '2026-01-01 00:00:00', 'tester', TRUE, {size} FROM numbers
 """
 _STATES = """
     INSERT INTO files (file_id, revision, last_event_id, last_event_type, last_position, updated_at)
-    {numbers} SELECT {id}, 1, {id}, 'upload', n, CURRENT_TIMESTAMP FROM numbers
+    {numbers} SELECT {id}, 1, {id}, 'upload', n, '2026-01-01 00:00:00' FROM numbers
 """
 
 

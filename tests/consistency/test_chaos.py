@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
     "WEBHOOK_PORTS": "0",
     "WEBHOOK_ENCRYPTION_KEYS": KEY,
-    "WEBHOOK_LEASE": "2",
+    "WEBHOOK_LEASE": "3",
     "SYNC_EVENT_PROCESS_INTERVAL": "0.1",
     "CONSISTENCY_FILES_PER_SECOND": "0",
     "CONSISTENCY_TIMEOUT": "2",
@@ -116,7 +116,7 @@ class Scene:
     async def kill(self, start: Callable[[], ServiceProcess], ended: asyncio.Event) -> None:
         """Kill a replica every few seconds, and replace it."""
         while not ended.is_set():
-            await asyncio.sleep(1)
+            await asyncio.sleep(3)
             place = self.kills % len(self.replicas)
             self.replicas[place].kill()
             self.kills += 1

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from app.consistency.errors import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
 from app.consistency.opening import open_consistency
-from app.consistency.sources.contract import Patience
+from app.consistency.sources.question import Patience
 from app.errors import NotFound
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, Reply, serving
@@ -20,7 +20,7 @@ from tests.events.support import open_ledger
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.contract.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
 
 
@@ -175,7 +175,7 @@ async def test_a_source_that_hangs_ends_a_check_of_named_files(world: World, mon
 
 
 async def test_a_slow_source_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.contract.FIRST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.5)
     await world.upload(file_id := uuid4())
     async with serving(Owner(watermark=100)) as quick:
         release = asyncio.Event()

@@ -25,7 +25,7 @@ Outcomes = dict[UUID, tuple[str, str | None]]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.contract.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture

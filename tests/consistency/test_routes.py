@@ -15,6 +15,7 @@ from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
 from tests.support.application import serve_in_process
 from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
 
 
 async def add_source(client: httpx.AsyncClient, owner: Owner, **changes: Any) -> dict[str, Any]:
@@ -101,7 +102,7 @@ async def test_wrong_sources(client: httpx.AsyncClient, changes: dict[str, Any],
         {"source": str(uuid4()), "scope": {"all": True, "file_ids": [str(uuid4())]}},
         {"source": str(uuid4()), "scope": {"file_ids": []}},
         {"source": str(uuid4()), "scope": {"file_ids": ["42"]}},
-        {"source": str(uuid4()), "scope": {"all": True}, "deep": "1/7"},
+        {"source": str(uuid4()), "scope": {"all": True}, "deep": "8/7"},
     ],
 )
 async def test_wrong_checks(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
@@ -248,3 +249,36 @@ async def test_private_addresses_need_the_setting(make_settings: MakeSettings, t
         new = {"name": "x", "kind": "contract", "url": "http://169.254.169.254"}
         response = await client.post("/consistency/sources", json=new)
         assert (response.status_code, response.json()["errors"][0]["type"]) == (422, "url_refused")
+
+
+async def test_the_source_cloud_exists_without_a_request(
+    make_settings: MakeSettings, database_url: str, tokens: TokenFactory, owner: Owner
+) -> None:
+    cloud = {"metadata_service_url": owner.url, "block_storage_service_url": owner.url}
+    async with serve_in_process(create_app(make_settings(database_url=database_url, **cloud))) as client:
+        client.headers["Authorization"] = f"Bearer {tokens.token(scope='admin:sync')}"
+        await until(lambda: _has_sources(client))
+        [source] = (await client.get("/consistency/sources")).json()
+        assert (source["name"], source["kind"], source["url"]) == ("cloud", "cloud", owner.url)
+        assert (source["grace_seconds"], source["enabled"], source["header_names"]) == (300, True, [])
+        path = f"/consistency/sources/{source['id']}"
+        changed = await client.patch(path, json={"grace_seconds": 60, "enabled": True})
+        assert changed.json() == {**source, "grace_seconds": 60}
+        for change in ({"name": "x"}, {"url": "https://example.com"}, {"headers": {"a": "b"}, "enabled": False}):
+            refused = await client.patch(path, json=change)
+            assert refused.status_code == 422
+            assert [one["loc"] for one in refused.json()["errors"]] == [["body", next(iter(change))]]
+        deleted = await client.delete(path)
+        assert (deleted.status_code, deleted.json()["type"]) == (409, "urn:sync-service:problem:source-of-environment")
+        owner.meddle = lambda _path, _reply: (200, b"[]")
+        tested = (await client.post(f"{path}/test")).json()
+        assert (tested["ok"], tested["status_code"], owner.paths) == (True, 200, ["/files?limit=1", "/chunks"])
+        check = {"source": source["id"], "scope": {"all": True}, "deep": "1/7"}
+        assert (await client.post("/consistency/checks", json=check)).status_code == 202
+        other = (await add_source(client, owner))["id"]
+        refused = await client.post("/consistency/checks", json={**check, "source": other})
+        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "deep"])
+
+
+async def _has_sources(client: httpx.AsyncClient) -> bool:
+    return bool((await client.get("/consistency/sources")).json())

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from app.outbound.secret import new_secret, signed_headers
-from sync_client import Change, Invalid, errors
+from sync_client import Change, Invalid, NotFound, errors
 from sync_client.commands.access import TOKEN_VARIABLE, URL_VARIABLE
 from tests.conftest import ROOT
 from tests.docs.conftest import AUTHORITY
@@ -42,7 +42,7 @@ def shown(service: ServiceProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_all_blocks_are_tried() -> None:
-    names = ("record", "read", "operate", "follow", "project", "hook", "hook")
+    names = ("record", "read", "operate", "check", "follow", "project", "hook", "hook")
     assert all(f"def {name}(" in block for name, block in zip(names, code_blocks(CLIENT, "python"), strict=True))
 
 
@@ -102,6 +102,11 @@ async def test_a_subscription_is_made_and_tested(
         await asyncio.to_thread(shown(CLIENT, "operate"), url, token)
     assert await asyncio.to_thread(shown(CLIENT, "operate"), "https://subscriber.invalid/", token) == []
     assert re.search(r"whsec_\S+ \w+ healthy", capsys.readouterr().out)
+
+
+async def test_a_source_is_checked(shown: Callable[[Path, str], Any], token: str) -> None:
+    with pytest.raises(NotFound, match="source"):
+        await asyncio.to_thread(shown(CLIENT, "check"), str(uuid4()), token)
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])

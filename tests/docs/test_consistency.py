@@ -8,7 +8,8 @@ import httpx
 from fastapi import FastAPI
 
 from app.consistency.models import CheckState, FindingState, Kind, Verdict
-from app.consistency.sources.contract import _read_item, _read_object, _read_page
+from app.consistency.sources.contract import _read_item, _read_page
+from app.consistency.sources.question import read_object
 from app.main import create_app
 from tests.conftest import ROOT, MakeSettings
 from tests.docs.markdown import code_blocks
@@ -32,7 +33,7 @@ async def test_the_example_keeps_to_the_contract() -> None:
         rest = _read_page((await client.get(f"/inventory?limit=3&after={first.next}")).content, first.next)
         assert [str(file_id) for file_id, _ in (*first.items, *rest.items)] == files
         assert (first.next, rest.next, first.total) == (UUID(files[2]), None, 5)
-        file_id, facts = _read_item(_read_object((await client.get(f"/inventory/{files[0]}")).content))
+        file_id, facts = _read_item(read_object((await client.get(f"/inventory/{files[0]}")).content))
         assert (str(file_id), facts.size, facts.sha256) == (files[0], 2**40, "ab" * 32)
         assert (await client.get(f"/inventory/{uuid4()}")).status_code == 404
     database.close()

@@ -21,6 +21,7 @@ OF_OTHERS = {
     "SO_REUSEPORT",
     "SSL_CERT_FILE",
     "SYNC_TEST_CHAOS_SECONDS",
+    "SYNC_TEST_TAIL_SECONDS",
     "SYNC_TOKEN",
     "SYNC_URL",
     "SYNC_WEBHOOK_SECRET",
@@ -68,4 +69,5 @@ def test_the_readme_lists_the_whole_api(make_settings: MakeSettings) -> None:
     for cell in first_cells:
         method, _, paths = cell.replace("`", "").partition(" ")
         listed |= {(method, path) for path in paths.split(", ")}
-    assert listed == offered | {("GET", path) for path in ("/docs", "/redoc", "/openapi.json")}
+    pages = ("/console", "/docs", "/redoc", "/openapi.json", "/problems", "/problems/{name}")
+    assert listed == offered | {("GET", path) for path in pages}

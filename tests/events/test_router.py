@@ -60,6 +60,7 @@ async def test_an_unknown_event_is_a_problem_document(client: httpx.AsyncClient)
         "status": 404,
         "detail": "There is no event with this id.",
         "instance": f"urn:request:{answer.headers['X-Request-ID']}",
+        "docs": "../problems/not-found",
     }
 
 

@@ -23,6 +23,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.owner._answer(self)
 
+    def do_POST(self) -> None:
+        self.server.owner.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.owner._answer(self)
+
     def log_message(self, *_message: Any) -> None:
         """Keep the test output quiet."""
 
@@ -53,6 +57,7 @@ class KeyServer:
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.domain = f"localhost:{self._server.server_port}"
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []  # of the POSTed ones
         self._counted = threading.Condition()
         self._stopping = threading.Event()
         self._gate = threading.Event()

@@ -23,6 +23,7 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.target = target
         self.cuts: deque[int] = deque()
+        self.passed_back = 0  # bytes
         self._is_silent = False
         self._silenced: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}  # both ends of each
@@ -93,7 +94,7 @@ class Relay:
         whole = asyncio.current_task()
         passing = [
             asyncio.create_task(self._pass_on(whole, reader, back_writer, None)),
-            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut)),
+            asyncio.create_task(self._pass_on(whole, back_reader, writer, cut, is_back=True)),
         ]
         try:
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
@@ -109,6 +110,8 @@ class Relay:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         at_most: int | None,
+        *,
+        is_back: bool = False,
     ) -> None:
         passed = 0
         while (at_most is None or passed < at_most) and (data := await reader.read(65_536)):
@@ -118,6 +121,7 @@ class Relay:
             writer.write(part)
             await writer.drain()
             passed += len(part)
+            self.passed_back += len(part) if is_back else 0
 
 
 def _drop_packets(writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,7 @@ _number = itertools.count(1)
 @schemathesis.hook
 def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
     """Make valid requests valid in these respects too; invalid ones stay invalid."""
-    _choose_headers(case.headers or {})
+    _choose_headers(case.path, case.headers or {})
     _choose_query(case.path, case.query or {})
     if isinstance(case.body, dict):
         case.body = _in_64_bits(case.body)
@@ -40,12 +40,14 @@ def _choose_query(path: str, query: Any) -> None:
         _choose_times(query)
 
 
-def _choose_headers(headers: Any) -> None:
+def _choose_headers(path: str, headers: Any) -> None:
     for name in list(headers):
         match name.lower():
             case "idempotency-key":
                 headers[name] = _unique(headers[name])
             # Other tags are good only when an answer gave them. Schemathesis takes a number for a string that matches.
+            case "if-match" if path.endswith("/apply"):
+                headers[name] = "*"
             case "if-match" if re.fullmatch(rf"{PATTERN}|[0-9]+", str(headers[name])):
                 headers[name] = "*"
             case "transfer-encoding":  # it frames the message, and is refused before any route

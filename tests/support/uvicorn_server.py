@@ -1,4 +1,4 @@
-"""uvicorn with our protocol, in this process and on a real port."""
+"""uvicorn in this process and on a real port, with our protocol unless a test says otherwise."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,12 +12,14 @@ from tests.support.waiting import until
 
 
 @asynccontextmanager
-async def run_uvicorn(application: Any, keep_alive_seconds: int) -> AsyncIterator[uvicorn.Server]:
+async def run_uvicorn(
+    application: Any, keep_alive_seconds: int, *, http: Any = BoundedHttpProtocol
+) -> AsyncIterator[uvicorn.Server]:
     """A server that has started; it ends with the block."""
     config = uvicorn.Config(
         application,
         port=0,
-        http=BoundedHttpProtocol,
+        http=http,
         log_config=None,
         timeout_keep_alive=keep_alive_seconds,
         timeout_graceful_shutdown=1,

@@ -27,7 +27,7 @@ from app.consistency.repairs.decision import (
 )
 from app.consistency.repairs.repository import RepairRepository
 from app.consistency.repairs.schemas import RepairResult
-from app.consistency.sources.contract import REFRESH
+from app.consistency.sources.question import REFRESH
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.deliveries.fan_out import DeliveryRepository

@@ -1,15 +1,19 @@
 """Stores sources, and removes those that were deleted."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import CursorResult, delete, exists, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.models import FileCheck, Finding, Source
+from app.consistency.sources.schemas import DEFAULT_GRACE_SECONDS, SourceKind
 from app.errors import NotFound
 
+CLOUD_ID = UUID("00000000-0000-7000-8000-00000c10cd00")  # the same on every replica
 REMOVED_AT_ONCE = 1000
 _ADDING = 0x434F_4E53_4144_4453  # an advisory lock
 UNKNOWN_SOURCE = "There is no source with this id."
@@ -30,6 +34,22 @@ class SourceRepository:
         """Add it."""
         self._session.add(source)
         await self._session.flush()
+
+    async def announce_cloud(self, url: str, now: datetime) -> None:
+        """Let the source `cloud` exist, at `url`."""
+        values = {
+            "id": CLOUD_ID,
+            "name": "cloud",
+            "kind": SourceKind.CLOUD,
+            "url": url,
+            "grace_seconds": DEFAULT_GRACE_SECONDS,
+            "enabled": True,
+            "created_at": now,
+        }
+        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(Source).values(values)
+        changes = {"url": url, "deleted": False}
+        await self._session.execute(statement.on_conflict_do_update(index_elements=[Source.id], set_=changes))
 
     async def count(self) -> int:
         """How many there are."""

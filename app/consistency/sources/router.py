@@ -6,7 +6,13 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
-from app.consistency.errors import SourceUrlRefused, TooManySourceHeaders, TooManySources
+from app.consistency.errors import (
+    FixedByEnvironment,
+    SourceOfEnvironment,
+    SourceUrlRefused,
+    TooManySourceHeaders,
+    TooManySources,
+)
 from app.consistency.examples import SOURCE_ID
 from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceTest, SourceView
@@ -95,6 +101,7 @@ async def get_source(source_id: SourceId, _reader: Reader, session: ReadSession,
         "The source as it is now.",
         SourceUrlRefused(NOT_PUBLIC),
         TooManySourceHeaders(),
+        FixedByEnvironment(["url"]),
         NO_SOURCE,
         NoEncryptionKey(),
         EncryptionKeyMissing(),
@@ -116,7 +123,7 @@ async def change_source(
     operation_id="deleteConsistencySource",
     summary="Delete a source",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "The source, its checks and its findings are gone.", NO_SOURCE),
+    responses=documented(204, "The source, its checks and its findings are gone.", NO_SOURCE, SourceOfEnvironment()),
 )
 async def delete_source(source_id: SourceId, _operator: Operator, sources: Sources) -> None:
     """Forget a source with its checks and findings."""
@@ -130,7 +137,10 @@ async def delete_source(source_id: SourceId, _operator: Operator, sources: Sourc
     responses=documented(200, "The response of the source, good or bad.", NO_SOURCE),
 )
 async def ask_source(source_id: SourceId, _operator: Operator, sources: Sources) -> SourceTest:
-    """Ask the source for one item of its inventory, and show what it responds. Nothing is compared."""
+    """Ask the source for one item of its inventory, and show what it responds. Nothing is compared.
+
+    The source `cloud` is asked for one file, and its block store for the list of blocks.
+    """
     response, page, error = await sources.test_source(source_id)
     return SourceTest(
         ok=error is None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -12,7 +13,16 @@ from app.consistency.models import MAX_GRACE, Source
 from app.http.types import Input, number_not_text
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
 
+DEFAULT_GRACE_SECONDS = 300
 _MAX_GRACE_SECONDS = int(MAX_GRACE.total_seconds())
+
+
+class SourceKind(StrEnum):
+    """How a source is asked."""
+
+    CONTRACT = "contract"
+    CLOUD = "cloud"  # named by the settings
+
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Grace = Annotated[int, Field(ge=0, le=_MAX_GRACE_SECONDS), BeforeValidator(number_not_text)]
@@ -31,7 +41,9 @@ class NewSource(Input):
     headers: Headers = Field(
         {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
     )
-    grace_seconds: Grace = Field(300, description="Time that the source may take to follow; a difference lasts longer.")
+    grace_seconds: Grace = Field(
+        DEFAULT_GRACE_SECONDS, description="Time that the source may take to follow; a difference lasts longer."
+    )
     enabled: bool = Field(True, strict=True, description="Whether it is asked.")
 
 

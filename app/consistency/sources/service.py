@@ -7,15 +7,23 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.errors import MAX_SOURCES, SourceUrlRefused, TooManySourceHeaders, TooManySources
-from app.consistency.look import Looker
+from app.consistency.errors import (
+    MAX_SOURCES,
+    FixedByEnvironment,
+    SourceOfEnvironment,
+    SourceUrlRefused,
+    TooManySourceHeaders,
+    TooManySources,
+)
+from app.consistency.look import Clock
 from app.consistency.models import Source
-from app.consistency.sources.contract import ContractClient, Page, SourceError
+from app.consistency.sources.cloud import CloudClient
+from app.consistency.sources.contract import ContractClient
+from app.consistency.sources.question import SourceError, Trial
 from app.consistency.sources.repository import SourceRepository
-from app.consistency.sources.schemas import NewSource, SourceChange
+from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind
 from app.database.engine import Database
 from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.client import AttemptResponse
 from app.outbound.secret import SecretCipher
 from app.subscriptions.types import MAX_HEADERS
 
@@ -24,18 +32,26 @@ class SourceService:
     """Each call is one transaction; no question to a source is asked inside it."""
 
     def __init__(
-        self, database: Database, cipher: SecretCipher, policy: AddressPolicy, client: ContractClient, looker: Looker
+        self,
+        database: Database,
+        cipher: SecretCipher,
+        contract: ContractClient,
+        cloud: CloudClient,
+        *,
+        policy: AddressPolicy,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._cipher = cipher
         self._policy = policy
-        self._client = client
-        self._looker = looker
+        self._contract = contract
+        self._cloud = cloud
+        self._clock = clock
 
     def header_names(self, source: Source) -> list[str] | None:
         """The names of its headers; None when no key decrypts them."""
         try:
-            return sorted(self._looker.address(source).headers)
+            return sorted(self._contract.address(source).headers)
         except SourceError:
             return None
 
@@ -58,7 +74,7 @@ class SourceService:
                 id=uuid7(),
                 headers=headers,
                 deleted=False,
-                created_at=await self._looker.clock(session),
+                created_at=await self._clock(session),
                 **new.model_dump(exclude={"headers"}),
             )
             await repository.add(source)
@@ -69,14 +85,17 @@ class SourceService:
 
         Raises:
             NotFound: 404.
-            SourceUrlRefused, TooManySourceHeaders: 422.
+            SourceUrlRefused, TooManySourceHeaders, FixedByEnvironment: 422.
             NoEncryptionKey, EncryptionKeyMissing: 503.
         """
         sent = change.model_fields_set
+        fixed = sorted(sent - {"grace_seconds", "enabled"})
         if "url" in sent:
             self._check_url(change.url)
         async with self._database.transaction() as session:
             source = await SourceRepository(session).get(source_id, for_change=True)
+            if source.kind == SourceKind.CLOUD and fixed:
+                raise FixedByEnvironment(fixed)
             for name in sent - {"headers"}:
                 setattr(source, name, getattr(change, name))
             if "headers" in sent:
@@ -88,25 +107,24 @@ class SourceService:
 
         Raises:
             NotFound: 404.
+            SourceOfEnvironment: 409.
         """
         async with self._database.transaction() as session:
             source = await SourceRepository(session).get(source_id, for_change=True)
+            if source.kind == SourceKind.CLOUD and self._cloud.url:
+                raise SourceOfEnvironment
             source.deleted, source.headers = True, None
-            await CheckRepository(session).cancel_all(source_id, await self._looker.clock(session))
+            await CheckRepository(session).cancel_all(source_id, await self._clock(session))
 
-    async def test_source(self, source_id: UUID) -> tuple[AttemptResponse, Page | None, str | None]:
-        """Ask the source for one item; returns the response, the page, and what is wrong with it.
+    async def test_source(self, source_id: UUID) -> Trial:
+        """Ask the source once, for something that changes nothing.
 
         Raises:
             NotFound: 404.
         """
         async with self._database.read() as session:
             source = await SourceRepository(session).get(source_id)
-        try:
-            address = self._looker.address(source)
-        except SourceError as error:
-            return AttemptResponse(duration_seconds=0), None, str(error)
-        return await self._client.test(address)
+        return await (self._cloud if source.kind == SourceKind.CLOUD else self._contract).test(source)
 
     def _check_url(self, url: str) -> None:
         if "?" in url:

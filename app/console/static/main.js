@@ -48,9 +48,10 @@ function Console({ failure }) {
   useEffect(() => watchSession(() => setSession(currentSession())), []);
   if (!session) return html`<${Login} failure=${failure} />`;
   const [title, scope, Page] = PAGES[route.page] ?? ["No such page", "", NoPage];
-  const content = scope && !mayOpen(scope)
-    ? html`<h1>${title}</h1><${MissingScope} scope=${scope} />`
-    : html`<${Guard} key=${`${route.page}/${route.id}`}><${Page} route=${route} /><//>`;
+  const content =
+    scope && !mayOpen(scope)
+      ? html`<h1>${title}</h1><${MissingScope} scope=${scope} />`
+      : html`<${Guard} key=${`${route.page}/${route.id}`}><${Page} route=${route} /><//>`;
   return html`<${Shell} route=${route} title=${title}>${content}<//>`;
 }
 

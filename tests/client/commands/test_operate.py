@@ -1,7 +1,7 @@
 """The operators' commands against a real service: tables, JSON, exit statuses."""
 
+import io
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -10,11 +10,13 @@ import pytest
 
 from app.auth.token import Scope
 from app.cli import main as app_main
-from sync_client import BlockingSyncClient
+from sync_client import BlockingSyncClient, NewEvent
+from sync_client.commands import bulk
 from sync_client.commands.access import run
 from sync_client.commands.main import syncctl
-from tests.client.conftest import Local, mint, until
+from tests.client.conftest import Local, mint, set_aside, until
 from tests.conftest import LOCAL_MODE
+from tests.consistency.owner import Owner
 from tests.support.receiver import Receiver
 
 
@@ -76,12 +78,99 @@ def test_events(command: Command, sync: BlockingSyncClient, local: Local) -> Non
     refused = command("events", "requeue", str(created.event_id))
     assert (refused.status, refused.output, refused.errors.count("\n")) == (1, "", 1)
     assert "409" in refused.errors
-    with sqlite3.connect(local.path) as connection:
-        failed = "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed' WHERE position = ?"
-        connection.execute(failed, [sync.get(created.event_id).position])
-    connection.close()
+    set_aside(local, created.event_id, error="KeyError: a")
     [requeued] = command("events", "requeue", str(created.event_id), "--json").json()
     assert requeued["state"] == "retrying"
+
+
+def test_events_are_requeued_by_filter_once_the_count_is_typed(
+    command: Command, sync: BlockingSyncClient, local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = f"KeyError: {uuid4()}=1"
+    ids = sync.create_many(NewEvent(uuid4(), "update") for _ in range(3))
+    until(lambda: sync.get(ids[-1]).processed)
+    set_aside(local, *ids, error=error)
+    by_error = ("events", "requeue", "--filter", f"last_error={error}", "--filter", "event_type=update")
+    for typed in ("2\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        done = command(*by_error)
+        assert (done.status, done.output) == (1, "")
+        assert "3 set-aside events match, up to position" in done.errors
+        assert "nothing was done" in done.errors
+    monkeypatch.setattr(bulk, "MAX_AT_ONCE", 2)
+    monkeypatch.setattr("sys.stdin", io.StringIO("3\n"))
+    assert command(*by_error)[:2] == (0, "3 requeued\n")
+    assert {sync.get(one).state for one in ids} == {"retrying"}
+    assert command(*by_error, "--yes", "--json").json() == [{"requeued": 0}]
+    until(lambda: all(sync.get(one).processed for one in ids))
+    set_aside(local, ids[0], error=error)
+    assert command("events", "requeue", "--all", "--yes", "--json").json() == [{"requeued": 1}]
+
+
+def test_a_bulk_command_reports_what_came_between(
+    command: Command, sync: BlockingSyncClient, local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sync.create_many(NewEvent(uuid4(), "update") for _ in range(2))
+    until(lambda: sync.get(ids[-1]).processed)
+    set_aside(local, *ids, error="KeyError: a")
+
+    class Meanwhile:
+        """Another operator is faster than the one who types."""
+
+        def readline(self) -> str:
+            sync.events.requeue(ids[1])
+            return "2\n"
+
+    monkeypatch.setattr("sys.stdin", Meanwhile())
+    done = command("events", "requeue", "--all")
+    assert (done.status, done.output) == (1, "")
+    assert "The filter matches 1 set-aside events" in done.errors
+    assert "(0 of 2 were done)" in done.errors
+    sync.events.requeue(ids[0])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "requeue"),
+        ("events", "requeue", "--all", "--filter", "event_type=update"),
+        ("events", "requeue", "--all", "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"),
+        ("events", "requeue", "--filter", "state=failed"),
+        ("events", "requeue", "--filter", "last_error"),
+        ("events", "requeue", "--filter", "last_error=a", "--filter", "last_error=b"),
+        ("deliveries", "redeliver"),
+        ("deliveries", "redeliver", "--all"),
+        ("deliveries", "redeliver", "--subscription", "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"),
+        ("deliveries", "redeliver", "1", "--subscription", "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"),
+    ],
+)
+def test_bulk_arguments_that_make_no_sense(command: Command, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command(*arguments)
+
+
+def test_consistency(command: Command, sync: BlockingSyncClient, owner: Owner) -> None:
+    source = sync.consistency.add_source("a [red]store", owner.url, grace_seconds=0)
+    try:
+        kept, lost = uuid4(), uuid4()
+        ids = sync.create_many(NewEvent(one, "upload") for one in (kept, lost))
+        until(lambda: sync.get(ids[-1]).processed)
+        owner.put(kept)
+        assert command("consistency", "check", "a [red]store", "--file-id", str(kept)).status == 0
+        found = command("consistency", "check", str(source.id), "--file-id", str(kept), "--file-id", str(lost))
+        assert (found.status, found.errors) == (4, "")
+        assert "complete" in found.output
+        [finding] = command("consistency", "findings", "--file-id", str(lost), "--json").json()
+        assert (finding["kind"], finding["source"]) == ("missing", str(source.id))
+        assert "missing" in command("consistency", "findings", "--source", str(source.id)).output
+        assert command("consistency", "check", "nowhere").errors == "0 sources have this name or id: nowhere\n"
+        owner.meddle = lambda _path, _reply: (403, b"{}")
+        refused = command("consistency", "check", "--json", "--file-id", str(lost))
+        assert (refused.status, [one["state"] for one in refused.json()]) == (1, ["incomplete"])
+        sync.consistency.change_source(source.id, enabled=False)
+        assert command("consistency", "check").errors == "There is no source that is enabled.\n"
+    finally:
+        sync.consistency.delete_source(source.id)
 
 
 def test_subscriptions_and_deliveries(command: Command, sync: BlockingSyncClient, receiver: Receiver) -> None:
@@ -100,6 +189,12 @@ def test_subscriptions_and_deliveries(command: Command, sync: BlockingSyncClient
     assert "dead" in command("deliveries", "list", id_).output
     [pending] = command("deliveries", "redeliver", str(dead["id"]), "--json").json()
     assert pending["status"] == "pending"
+    until(lambda: command("deliveries", "list", id_, "--status", "dead", "--json").json())
+    file_id = f"file_id={dead['file_id']}"
+    bulk_of = ("deliveries", "redeliver", "--subscription", id_, "--yes", "--json")
+    assert command(*bulk_of, "--filter", file_id).json() == [{"redelivered": 1}]
+    until(lambda: command("deliveries", "list", id_, "--status", "dead", "--json").json())
+    assert command(*bulk_of, "--all").json() == [{"redelivered": 1}]
     position = str(dead["position"])
     [replayed] = command(
         "subscriptions", "replay", id_, "--from-position", position, "--until-position", position, "--json"

@@ -109,7 +109,8 @@ export async function open(method, path, { query, body, headers, signal, timeout
   } catch (error) {
     throw noResponse(error);
   }
-  if (response.status === 401 && currentSession() === session) logOut("The service did not accept the token, or it has expired.");
+  if (response.status === 401 && currentSession() === session)
+    logOut("The service did not accept the token, or it has expired.");
   return response;
 }
 
@@ -127,20 +128,28 @@ export function problem(response, data) {
   return new ApiError([sentence, ...fields].join(" "), {
     status: response.status,
     type: text("type"),
-    docs: safeReference(text("docs")),
+    docs: explanation(text("docs"), response.url),
     requestId: response.headers.get("X-Request-ID") ?? "",
   });
 }
 
 /** @param {any} error */
 function describeField(error) {
-  const place = Array.isArray(error?.loc) ? error.loc.filter((/** @type {unknown} */ one) => one !== "body").join(".") : "";
+  const place = Array.isArray(error?.loc)
+    ? error.loc.filter((/** @type {unknown} */ one) => one !== "body").join(".")
+    : "";
   return place && typeof error.msg === "string" ? `${place}: ${error.msg}.` : "";
 }
 
-/** @param {string} reference  a link is followed only to the service's own pages */
-function safeReference(reference) {
-  return /^(\/?[A-Za-z0-9._~-]+)+$/.test(reference) && !reference.startsWith("//") ? reference : "";
+/**
+ * The page that explains a problem: followed only when it is one of the service's own.
+ *
+ * @param {string} reference  relative to the address of the response
+ * @param {string} address
+ */
+function explanation(reference, address) {
+  const url = URL.canParse(reference, address) ? new URL(reference, address) : null;
+  return reference && url?.origin === location.origin && /\/problems\/[\w-]+$/.test(url.pathname) ? url.href : "";
 }
 
 /** @param {Query} [query] */

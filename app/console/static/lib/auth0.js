@@ -52,7 +52,14 @@ export async function completeLogin() {
   if (waiting === null) throw new Error("This login was begun elsewhere or was completed already. Log in again.");
   try {
     const valid = validateAuthResponse(server, client, parameters, waiting.state);
-    const response = await authorizationCodeGrantRequest(server, client, None(), valid, returnAddress(), waiting.verifier);
+    const response = await authorizationCodeGrantRequest(
+      server,
+      client,
+      None(),
+      valid,
+      returnAddress(),
+      waiting.verifier,
+    );
     return (await processAuthorizationCodeResponse(server, client, response)).access_token;
   } catch (error) {
     throw new Error(`The login failed: ${describe(error)}`, { cause: error });
@@ -71,6 +78,7 @@ const returnAddress = () => location.origin + location.pathname;
 /** @param {any} error */
 function describe(error) {
   if (typeof error?.error === "string") return [error.error, error.error_description].filter(Boolean).join(": ");
-  if (error instanceof TypeError) return "Auth0 cannot be reached, or does not allow this address (Allowed Web Origins).";
+  if (error instanceof TypeError)
+    return "Auth0 cannot be reached, or does not allow this address (Allowed Web Origins).";
   return String(error?.message ?? error);
 }

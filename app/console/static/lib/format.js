@@ -6,7 +6,8 @@ const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const coarse = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 // Characters that change the order of the text around them, or cannot be seen at all.
-const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+const INVISIBLE =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 const UNITS = /** @type {const} */ ([
   [86_400, "d"],

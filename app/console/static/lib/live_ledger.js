@@ -50,7 +50,15 @@ export function useLiveLedger(filter) {
     onState(null);
     setConnected(false);
     void run(filter, tail, { signal, redraw, onState });
-    const refresh = setInterval(() => void refreshStates(filter, tail.current, signal).then(redraw, () => {}), REFRESH_EVERY);
+    const onRefresh = (/** @type {Error | null} */ failure) => {
+      if (signal.aborted) return;
+      if (!isLive(filter)) setError(failure); // of a live list the stream knows it first
+      redraw();
+    };
+    const refresh = setInterval(
+      () => void refreshStates(filter, tail.current, signal).then(() => onRefresh(null), onRefresh),
+      REFRESH_EVERY,
+    );
     return () => {
       controller.abort();
       clearTimeout(timer);
@@ -79,7 +87,9 @@ async function run(filter, tail, { signal, redraw, onState }) {
   for (let wait = 2000; !signal.aborted; wait = Math.min(wait * 2, 30_000)) {
     try {
       const live = isLive(filter);
-      const { cursor } = live ? await getObject("changes", { ...query, cursor: "latest", limit: 1 }, signal) : { cursor: "" };
+      const { cursor } = live
+        ? await getObject("changes", { ...query, cursor: "latest", limit: 1 }, signal)
+        : { cursor: "" };
       const events = await getList("sync-events", { ...filter, limit: FIRST_ROWS }, signal);
       if (signal.aborted) return;
       tail.current = new Tail(events);

@@ -23,7 +23,9 @@ const MAX_WAIT = 30_000; // milliseconds
  * @returns {Polled<T>}
  */
 export function usePoll(load, seconds, inputs) {
-  const [state, setState] = useState(/** @type {{data: T | null, error: Error | null}} */ ({ data: null, error: null }));
+  const [state, setState] = useState(
+    /** @type {{data: T | null, error: Error | null}} */ ({ data: null, error: null }),
+  );
   const trigger = useRef(() => {});
   useEffect(() => {
     setState({ data: null, error: null });

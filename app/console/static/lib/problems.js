@@ -66,5 +66,7 @@ export function listProblems(overview) {
       link: linkTo("ledger"),
     },
   ];
-  return found.filter((one) => one !== false).sort((one, other) => Number(one.level === "warn") - Number(other.level === "warn"));
+  return found
+    .filter((one) => one !== false)
+    .sort((one, other) => Number(one.level === "warn") - Number(other.level === "warn"));
 }

@@ -93,7 +93,10 @@ function watchExpiry() {
   clearTimeout(timer);
   if (!session || session.expiresAt === null) return;
   const left = session.expiresAt - Date.now();
-  timer = setTimeout(() => (left > MAX_TIMER ? watchExpiry() : logOut("Your token has expired.")), Math.min(left, MAX_TIMER));
+  timer = setTimeout(
+    () => (left > MAX_TIMER ? watchExpiry() : logOut("Your token has expired.")),
+    Math.min(left, MAX_TIMER),
+  );
 }
 
 /**
@@ -105,7 +108,9 @@ function watchExpiry() {
 function readClaims(token) {
   try {
     if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) throw new Error("no JWS");
-    const bytes = Uint8Array.from(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")), (c) =>
+      c.charCodeAt(0),
+    );
     return Object(JSON.parse(new TextDecoder().decode(bytes)));
   } catch {
     throw new Error("This is no token: it has three parts with a dot between them.");

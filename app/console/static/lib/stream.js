@@ -34,7 +34,8 @@ export async function follow({ query, cursor, onChanges, onState, signal }) {
         const changes = [];
         for (const message of batch) {
           if (message.event === "change") changes.push(JSON.parse(message.data ?? ""));
-          if (message.event === "reconnect" && message.data?.includes("token-expired")) logOut("Your token has expired.");
+          if (message.event === "reconnect" && message.data?.includes("token-expired"))
+            logOut("Your token has expired.");
           cursor = message.id ?? cursor;
           wait = Number(message.retry ?? wait) || wait;
         }
@@ -58,7 +59,12 @@ export async function follow({ query, cursor, onChanges, onState, signal }) {
 async function connect(query, cursor, signal) {
   const own = new AbortController();
   const stop = AbortSignal.any([signal, own.signal]);
-  const response = await open("GET", "changes/stream", { query, headers: { "Last-Event-ID": cursor }, signal: stop, timeout: 0 });
+  const response = await open("GET", "changes/stream", {
+    query,
+    headers: { "Last-Event-ID": cursor },
+    signal: stop,
+    timeout: 0,
+  });
   if (!response.ok) throw problem(response, await response.json().catch(() => null));
   if (!response.body || !response.headers.get("Content-Type")?.startsWith("text/event-stream"))
     throw new ApiError("The service sent no stream.");

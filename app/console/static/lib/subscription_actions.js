@@ -6,6 +6,7 @@ import { Secret } from "../parts/secret.js";
 import { send } from "./api.js";
 import { count, showNumber, visible } from "./format.js";
 import { html } from "./html.js";
+import { goTo, linkTo } from "./route.js";
 
 /** @typedef {import("../parts/action.js").Action} Action */
 
@@ -64,7 +65,10 @@ export const rotate = (path) => ({
  */
 export function replay(path, subscription) {
   const head = Math.max(1, subscription.backlog.position + subscription.backlog.behind);
-  const range = (/** @type {Record<string, string>} */ { from, until }) => [Math.max(1, Number(from) || 1), Math.min(head, Number(until) || head)];
+  const range = (/** @type {Record<string, string>} */ { from, until }) => [
+    Math.max(1, Number(from) || 1),
+    Math.min(head, Number(until) || head),
+  ];
   return {
     title: "Replay events",
     text: "The events of these positions are delivered once more; the receiver gets them again. The number is that of the positions.",
@@ -109,8 +113,7 @@ export const remove = (path, subscription) => ({
   button: "Delete",
   run: async () => {
     await send("DELETE", path);
-    location.hash = "#/subscriptions";
-    return "The subscription is deleted.";
+    goTo(linkTo("subscriptions"));
   },
 });
 
@@ -151,7 +154,8 @@ export const redeliverAll = (path, subscription, after) => ({
   button: "Redeliver all",
   run: async () => {
     const up_to_position = Math.max(1, subscription.backlog.position + subscription.backlog.behind);
-    const body = subscription.dead <= MAX_AT_ONCE ? { filter: {}, up_to_position, expected: subscription.dead } : undefined;
+    const body =
+      subscription.dead <= MAX_AT_ONCE ? { filter: {}, up_to_position, expected: subscription.dead } : undefined;
     let redelivered = 0;
     let has_more = true;
     while (has_more) {

@@ -27,14 +27,23 @@ async function load(name, signal) {
   const text = response.ok ? await response.text() : "";
   const section = text.split(/^## /m).find((one) => one.startsWith(`${name}\n`));
   if (section === undefined) throw new ApiError("docs/alerts.md has no such alert.");
-  return section.slice(name.length).split(/\n{2,}|\n(?=[-|] ?)/).filter((block) => block.trim());
+  return section
+    .slice(name.length)
+    .split(/\n{2,}|\n(?=[-|] ?)/)
+    .filter((block) => block.trim());
 }
 
 /** @param {string} block */
 function showBlock(block) {
   const text = block.trim().replaceAll(/\s*\n\s*/g, " ");
   if (/^\|[-| ]+\|$/.test(text)) return null;
-  if (text.startsWith("|")) return html`<p class="cells">${showInline(text.replaceAll(/^\||\|$/g, "").replaceAll("|", " – ").trim())}</p>`;
+  if (text.startsWith("|"))
+    return html`<p class="cells">${showInline(
+      text
+        .replaceAll(/^\||\|$/g, "")
+        .replaceAll("|", " – ")
+        .trim(),
+    )}</p>`;
   if (text.startsWith("- ")) return html`<p class="point">${showInline(text.slice(2))}</p>`;
   return html`<p>${showInline(text)}</p>`;
 }

@@ -59,11 +59,13 @@ function Sources({ sources, action }) {
           <td class="tight">${source.enabled ? "yes" : "no"}</td>
           <td class="tight">${showNumber(source.grace_seconds)} s</td>
           <td class="tight">
-            ${hasScope(ADMIN) &&
-            html`<span class="actions">
+            ${
+              hasScope(ADMIN) &&
+              html`<span class="actions">
               <button class="small" onClick=${() => action.begin(testSource(source))}>Test</button>
               <button class="small" onClick=${() => action.begin(checkSource(source))}>Check</button>
-            </span>`}
+            </span>`
+            }
           </td>
         </tr>`,
       )}
@@ -103,19 +105,30 @@ const checkSource = (source) => ({
   run: async ({ files, shrink }) => {
     const ids = files.split(/[\s,]+/).filter(Boolean);
     const scope = ids.length ? { file_ids: ids } : { all: true };
-    await send("POST", "consistency/checks", { body: { source: source.id, scope, ...(shrink && { accept_shrink: true }) } });
+    await send("POST", "consistency/checks", {
+      body: { source: source.id, scope, ...(shrink && { accept_shrink: true }) },
+    });
     return "The check has begun.";
   },
 });
 
 /** @param {{checks: any[], names: Map<string, string>, action: Actions}} props */
 function Checks({ checks, names, action }) {
-  const columns = ["Source", "State", "Progress", "Differences", { name: "As of", isNumber: true }, "Begun", { name: "Actions", isHidden: true }];
+  const columns = [
+    "Source",
+    "State",
+    "Progress",
+    "Differences",
+    { name: "As of", isNumber: true },
+    "Begun",
+    { name: "Actions", isHidden: true },
+  ];
   return html`<section aria-labelledby="checks-title">
     <div class="heading"><h2 id="checks-title">The newest checks</h2></div>
-    ${checks.length === 0
-      ? html`<${Empty} title="No check yet.">Begin one at a source below.<//>`
-      : html`<${Table} label="Checks" columns=${columns}>
+    ${
+      checks.length === 0
+        ? html`<${Empty} title="No check yet.">Begin one at a source below.<//>`
+        : html`<${Table} label="Checks" columns=${columns}>
           ${checks.map(
             (check) => html`<tr key=${check.id}>
               <td class="name">${visible(names.get(check.source) ?? check.source)}</td>
@@ -129,15 +142,18 @@ function Checks({ checks, names, action }) {
               </td>
             </tr>`,
           )}
-        <//>`}
+        <//>`
+    }
   </section>`;
 }
 
 /** @param {{check: any}} props */
 const Progress = ({ check }) => html`
-  ${check.state === "running" &&
-  check.of !== null &&
-  html`<progress value=${check.compared} max=${Math.max(1, check.of)} aria-label="Progress of the check"></progress> `}
+  ${
+    check.state === "running" &&
+    check.of !== null &&
+    html`<progress value=${check.compared} max=${Math.max(1, check.of)} aria-label="Progress of the check"></progress> `
+  }
   ${showNumber(check.compared)}${check.of !== null && ` of ${showNumber(check.of)}`}
   ${check.in_flight > 0 && html`<span class="quiet">, ${showNumber(check.in_flight)} in flight</span>`}
 `;

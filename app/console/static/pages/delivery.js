@@ -46,9 +46,15 @@ export function Delivery({ route }) {
 const Details = ({ delivery }) => html`<${Facts}
   pairs=${[
     ["State", html`<${Badge} state=${delivery.status} />`],
-    ["Event", html`<a href=${linkTo("event", delivery.event_id)}>${showNumber(delivery.position)}</a>, ${visible(delivery.event_type)}`],
+    [
+      "Event",
+      html`<a href=${linkTo("event", delivery.event_id)}>${showNumber(delivery.position)}</a>, ${visible(delivery.event_type)}`,
+    ],
     ["File", html`<a class="id" href=${linkTo("file", delivery.file_id)}>${visible(delivery.file_id)}</a>`],
-    ["Subscription", html`<a class="id" href=${linkTo("subscription", delivery.subscription_id)}>${shortId(delivery.subscription_id)}</a>`],
+    [
+      "Subscription",
+      html`<a class="id" href=${linkTo("subscription", delivery.subscription_id)}>${shortId(delivery.subscription_id)}</a>`,
+    ],
     ["Next attempt", html`<${NextAttempt} delivery=${delivery} />`],
     ["Created", html`<${Time} at=${delivery.created_at} />`],
     ["Settled", html`<${Time} at=${delivery.settled_at} none="not yet" />`],
@@ -57,12 +63,20 @@ const Details = ({ delivery }) => html`<${Facts}
 
 /** @param {{attempts: any[]}} props */
 function Attempts({ attempts }) {
-  const columns = [{ name: "Attempt", isNumber: true }, "Begun", { name: "Took", isNumber: true }, "Outcome", { name: "Status", isNumber: true }, "Response"];
+  const columns = [
+    { name: "Attempt", isNumber: true },
+    "Begun",
+    { name: "Took", isNumber: true },
+    "Outcome",
+    { name: "Status", isNumber: true },
+    "Response",
+  ];
   return html`<section aria-labelledby="attempts-title">
     <div class="heading"><h2 id="attempts-title">Attempts</h2></div>
-    ${attempts.length === 0
-      ? html`<${Empty} title="No attempt yet."><//>`
-      : html`<${Table} label="Attempts" columns=${columns}>
+    ${
+      attempts.length === 0
+        ? html`<${Empty} title="No attempt yet."><//>`
+        : html`<${Table} label="Attempts" columns=${columns}>
           ${attempts.map(
             (attempt) => html`<tr>
               <td class="number">${showNumber(attempt.number)}</td>
@@ -73,6 +87,7 @@ function Attempts({ attempts }) {
               <td class="words wrap"><code>${visible(attempt.error ?? attempt.response)}</code></td>
             </tr>`,
           )}
-        <//>`}
+        <//>`
+    }
   </section>`;
 }

@@ -49,7 +49,9 @@ async function load(path, id, signal) {
   if (!file && events.length === 0) throw new ApiError("The ledger has no event of this file.", { status: 404 });
   const asked = hasScope(ADMIN) ? (file?.subscriptions ?? []).slice(0, SUBSCRIPTIONS) : [];
   const lists = await Promise.all(
-    asked.map((/** @type {any} */ one) => getList(`subscriptions/${one.subscription_id}/deliveries`, { file_id: id, limit: 100 }, signal)),
+    asked.map((/** @type {any} */ one) =>
+      getList(`subscriptions/${one.subscription_id}/deliveries`, { file_id: id, limit: 100 }, signal),
+    ),
   );
   return { file, events, deliveries: lists.flat() };
 }
@@ -63,7 +65,10 @@ function noneIfUnknown(error) {
 /** @param {{file: any}} props */
 const State = ({ file }) => html`<${Facts}
   pairs=${[
-    ["State", html`<${Badge} state=${file.state} /> ${file.pending_events > 0 && `${count(file.pending_events, "event")} not yet processed`}`],
+    [
+      "State",
+      html`<${Badge} state=${file.state} /> ${file.pending_events > 0 && `${count(file.pending_events, "event")} not yet processed`}`,
+    ],
     ["Revision", showNumber(file.revision)],
     [
       "Last event",
@@ -112,7 +117,10 @@ function Owners({ path }) {
 }
 
 /** @param {{verdicts: any[], names: Map<string, string>}} props */
-const Verdicts = ({ verdicts, names }) => html`<${Table} label="Verdicts" columns=${["Source", "Verdict", "Seen", "Evidence"]}>
+const Verdicts = ({
+  verdicts,
+  names,
+}) => html`<${Table} label="Verdicts" columns=${["Source", "Verdict", "Seen", "Evidence"]}>
   ${verdicts.map(
     (one) => html`<tr>
       <td class="name">${visible(names.get(one.source) ?? one.source)}</td>
@@ -160,13 +168,21 @@ function EventDeliveries({ deliveries }) {
 
 /** @param {{file: any}} props */
 function Subscribers({ file }) {
-  const columns = ["Subscription", "State", { name: "Delivered up to", isNumber: true }, { name: "Pending", isNumber: true }, { name: "Dead", isNumber: true }, "Behind"];
+  const columns = [
+    "Subscription",
+    "State",
+    { name: "Delivered up to", isNumber: true },
+    { name: "Pending", isNumber: true },
+    { name: "Dead", isNumber: true },
+    "Behind",
+  ];
   return html`<section aria-labelledby="subscribers-title">
     <div class="heading"><h2 id="subscribers-title">Subscribers</h2></div>
     ${!hasScope(ADMIN) && html`<p class="quiet">Single deliveries are shown to tokens with the scope <code>${ADMIN}</code>.</p>`}
-    ${file.subscriptions.length === 0
-      ? html`<${Empty} title="No subscription wants events of this file."><//>`
-      : html`<${Table} label="Subscribers" columns=${columns}>
+    ${
+      file.subscriptions.length === 0
+        ? html`<${Empty} title="No subscription wants events of this file."><//>`
+        : html`<${Table} label="Subscribers" columns=${columns}>
           ${file.subscriptions.map(
             (/** @type {any} */ one) => html`<tr>
               <td class="tight">
@@ -179,6 +195,7 @@ function Subscribers({ file }) {
               <td>${one.behind ? "yes" : "no"}</td>
             </tr>`,
           )}
-        <//>`}
+        <//>`
+    }
   </section>`;
 }

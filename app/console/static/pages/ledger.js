@@ -33,13 +33,15 @@ function Toolbar({ ledger, filter }) {
   }, [waiting]);
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value)).toString();
   return html`<div class="bar">
-    ${live
-      ? html`<button aria-pressed=${tail.isPaused ? "true" : "false"} onClick=${() => ledger.pause(!tail.isPaused)}>
+    ${
+      live
+        ? html`<button aria-pressed=${tail.isPaused ? "true" : "false"} onClick=${() => ledger.pause(!tail.isPaused)}>
             ${tail.isPaused ? "Resume" : "Pause"}
           </button>
           ${tail.isPaused && waiting > 0 && html`<button class="primary" onClick=${() => ledger.pause(false)}>${showNumber(waiting)} new</button>`}
           <${LiveState} isPaused=${tail.isPaused} isConnected=${ledger.isConnected} />`
-      : html`<span class="quiet">Refreshed every few seconds; new events appear by themselves only with no filter but type and file.</span>`}
+        : html`<span class="quiet">Refreshed every few seconds; new events appear by themselves only with no filter but type and file.</span>`
+    }
     <span class="push"></span>
     <${CopyCurl} path=${`sync-events?limit=50${query && `&${query}`}`} />
   </div>`;
@@ -58,11 +60,13 @@ function Rows({ ledger, filter }) {
   const [open, setOpen] = useState(/** @type {Set<number>} */ (new Set()));
   const toggle = (/** @type {number} */ position) => {
     if (!open.has(position) && isLive(filter)) ledger.pause(true);
-    setOpen((before) => new Set(before.has(position) ? [...before].filter((one) => one !== position) : [...before, position]));
+    setOpen(
+      (before) => new Set(before.has(position) ? [...before].filter((one) => one !== position) : [...before, position]),
+    );
   };
   if (tail.rows.length === 0) return html`<${NoRows} filter=${filter} />`;
   const last = tail.rows[tail.rows.length - 1].position;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Events">
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Events">
       <table class="ledger">
         <thead>
           <tr>

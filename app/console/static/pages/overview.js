@@ -49,7 +49,11 @@ function Status({ overview, isOld }) {
 function Tiles({ overview }) {
   const { active, paused, disabled } = overview.subscriptions;
   const waiting = [active, paused, disabled].reduce((sum, one) => sum + one.backlog, 0);
-  const subscriptions = [count(active.count, "active", "active"), paused.count && `${showNumber(paused.count)} paused`, disabled.count && `${showNumber(disabled.count)} disabled`];
+  const subscriptions = [
+    count(active.count, "active", "active"),
+    paused.count && `${showNumber(paused.count)} paused`,
+    disabled.count && `${showNumber(disabled.count)} disabled`,
+  ];
   return html`<dl class="tiles">
     <${Tile} name="Events per second" value=${showRate(overview.events_per_second)} note="in the last minute" href=${linkTo("ledger")} />
     <${Tile} name="Ledger" value=${showNumber(overview.head_position)} note="events so far" href=${linkTo("ledger")} />
@@ -81,13 +85,16 @@ function Rate() {
       <h2 id="rate-title">Events per second</h2>
       <div class="choice" role="group" aria-label="Span of the chart">
         ${Object.values(SPANS).map(
-          (one) => html`<button aria-pressed=${one === span ? "true" : "false"} onClick=${() => setSpan(one)}>${one.name}</button>`,
+          (one) =>
+            html`<button aria-pressed=${one === span ? "true" : "false"} onClick=${() => setSpan(one)}>${one.name}</button>`,
         )}
       </div>
     </div>
     <${Problem} error=${poll.error} retries />
-    ${poll.data
-      ? html`<${RateChart} points=${poll.data} /><${RateTable} points=${poll.data} />`
-      : html`<div class="chart">${!poll.error && html`<${Skeleton} lines=${5} />`}</div>`}
+    ${
+      poll.data
+        ? html`<${RateChart} points=${poll.data} /><${RateTable} points=${poll.data} />`
+        : html`<div class="chart">${!poll.error && html`<${Skeleton} lines=${5} />`}</div>`
+    }
   </section>`;
 }

@@ -76,7 +76,11 @@ function Groups({ groups, others, action }) {
 
 /** @param {{events: any[], action: Actions}} props */
 function Events({ events, action }) {
-  const selection = useSelection(events, (event) => event.event_id, (event) => `event ${event.position}`);
+  const selection = useSelection(
+    events,
+    (event) => event.event_id,
+    (event) => `event ${event.position}`,
+  );
   const { chosen } = selection;
   const requeue = () =>
     action.begin({

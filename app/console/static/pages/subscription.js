@@ -46,13 +46,17 @@ function Buttons({ path, subscription, action }) {
   const begin = (/** @type {import("../parts/action.js").Action} */ next) => () => action.begin(next);
   return html`<div class="actions">
     <button onClick=${begin(actions.test(path))}>Test</button>
-    ${subscription.status === "active"
-      ? html`<button onClick=${begin(actions.pause(path))}>Pause</button>`
-      : html`<button onClick=${begin(actions.activate(path))}>Activate</button>`}
+    ${
+      subscription.status === "active"
+        ? html`<button onClick=${begin(actions.pause(path))}>Pause</button>`
+        : html`<button onClick=${begin(actions.activate(path))}>Activate</button>`
+    }
     <button onClick=${begin(actions.rotate(path))}>Rotate secret</button>
-    ${subscription.replay
-      ? html`<button onClick=${begin(actions.stopReplay(path))}>Stop the replay</button>`
-      : html`<button onClick=${begin(actions.replay(path, subscription))}>Replay</button>`}
+    ${
+      subscription.replay
+        ? html`<button onClick=${begin(actions.stopReplay(path))}>Stop the replay</button>`
+        : html`<button onClick=${begin(actions.replay(path, subscription))}>Replay</button>`
+    }
     <button class="danger" onClick=${begin(actions.remove(path, subscription))}>Delete</button>
   </div>`;
 }
@@ -62,10 +66,16 @@ function Details({ subscription }) {
   const { backlog, replay } = subscription;
   return html`<${Facts}
     pairs=${[
-      ["State", html`<${Badge} state=${subscription.status} /> ${subscription.status_reason && showWord(subscription.status_reason)}`],
+      [
+        "State",
+        html`<${Badge} state=${subscription.status} /> ${subscription.status_reason && showWord(subscription.status_reason)}`,
+      ],
       ["URL", html`<span class="id">${visible(subscription.url)}</span>`],
       ["Events", subscription.event_types.map(showWord).join(", ")],
-      ["Order", `${showWord(subscription.ordering)}, at most ${count(subscription.max_concurrency, "request")} under way`],
+      [
+        "Order",
+        `${showWord(subscription.ordering)}, at most ${count(subscription.max_concurrency, "request")} under way`,
+      ],
       [
         "Backlog",
         html`${count(subscription.pending, "delivery", "deliveries")} pending${subscription.oldest_pending_at && html`, the oldest since <${Time} at=${subscription.oldest_pending_at} />`}${!backlog.live && `, ${count(backlog.behind, "position")} of the ledger to come`}`,
@@ -74,8 +84,13 @@ function Details({ subscription }) {
       ["Failing since", html`<${Time} at=${subscription.failing_since} none="it does not fail" />`],
       ...(subscription.slow_until ? [["Slowed down until", html`<${Time} at=${subscription.slow_until} />`]] : []),
       ...(replay ? [["Replay", `at position ${showNumber(replay.position)} of ${showNumber(replay.until)}`]] : []),
-      ...(subscription.old_secret_until ? [["Old secret signs until", html`<${Time} at=${subscription.old_secret_until} />`]] : []),
-      ["Created", html`<${Time} at=${subscription.created_at} /> by ${visible(subscription.created_by)}, from position ${showNumber(subscription.start_position)}`],
+      ...(subscription.old_secret_until
+        ? [["Old secret signs until", html`<${Time} at=${subscription.old_secret_until} />`]]
+        : []),
+      [
+        "Created",
+        html`<${Time} at=${subscription.created_at} /> by ${visible(subscription.created_by)}, from position ${showNumber(subscription.start_position)}`,
+      ],
     ]}
   />`;
 }
@@ -83,8 +98,15 @@ function Details({ subscription }) {
 /** @param {{path: string, route: import("../lib/route.js").Route, subscription: any, action: Actions}} props */
 function Deliveries({ path, route, subscription, action }) {
   const status = route.query.get("status") ?? "";
-  const poll = usePoll((signal) => getList(`${path}/deliveries`, { status, limit: DELIVERIES }, signal), EVERY, [path, status]);
-  const selection = useSelection(poll.data ?? [], (one) => String(one.id), (one) => `delivery ${one.id}`);
+  const poll = usePoll((signal) => getList(`${path}/deliveries`, { status, limit: DELIVERIES }, signal), EVERY, [
+    path,
+    status,
+  ]);
+  const selection = useSelection(
+    poll.data ?? [],
+    (one) => String(one.id),
+    (one) => `delivery ${one.id}`,
+  );
   const dead = selection.chosen.filter((one) => one.status === "dead");
   const choose = (/** @type {any} */ event) => goTo(linkTo("subscription", route.id, { status: event.target.value }));
   const after = () => {
@@ -100,8 +122,10 @@ function Deliveries({ path, route, subscription, action }) {
           ${STATUSES.map((one) => html`<option value=${one}>${one}</option>`)}
         </select>
         <button disabled=${dead.length === 0} onClick=${() => action.begin(actions.redeliverChosen(path, dead, after))}>Redeliver selected (${dead.length})</button>
-        ${subscription.dead > 0 &&
-        html`<button onClick=${() => action.begin(actions.redeliverAll(path, subscription, after))}>Redeliver all ${showNumber(subscription.dead)} dead</button>`}
+        ${
+          subscription.dead > 0 &&
+          html`<button onClick=${() => action.begin(actions.redeliverAll(path, subscription, after))}>Redeliver all ${showNumber(subscription.dead)} dead</button>`
+        }
       </div>
     </div>
     <${Loaded} poll=${poll} lines=${5}>

@@ -58,7 +58,19 @@ export function Subscriptions({ route }) {
 
 /** @param {{subscription: any}} props */
 function Row({ subscription }) {
-  const { id, description, url, status, status_reason, pending, oldest_pending_at, dead, backlog, failing_since, slow_until } = subscription;
+  const {
+    id,
+    description,
+    url,
+    status,
+    status_reason,
+    pending,
+    oldest_pending_at,
+    dead,
+    backlog,
+    failing_since,
+    slow_until,
+  } = subscription;
   return html`<tr>
     <td class="words wrap">
       <a href=${linkTo("subscription", id)}>${visible(description) || visible(url)}</a>

@@ -26,7 +26,8 @@ import { Problem } from "./feedback.js";
  * @property {Field[]} [fields]
  * @property {(values: Values) => number} [count]  what must be typed before it is done
  * @property {string} button
- * @property {(values: Values) => Promise<any>} run  a sentence for the page, or elements to show in the dialog
+ * @property {(values: Values) => Promise<any>} run  a sentence for the page, elements to show in the dialog, or nothing when it
+ *   has led to another page
  */
 
 /**
@@ -58,7 +59,9 @@ export function useAction(onDone = () => {}) {
 /** @param {{action: Action, onEnd: (sentence: string) => void, onDone: () => void}} props */
 function ActionDialog({ action, onEnd, onDone }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  const [values, setValues] = useState(() => Object.fromEntries((action.fields ?? []).map(({ name, value = "" }) => [name, value])));
+  const [values, setValues] = useState(() =>
+    Object.fromEntries((action.fields ?? []).map(({ name, value = "" }) => [name, value])),
+  );
   const [typed, setTyped] = useState("");
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {Error | null} */ (null));
@@ -75,6 +78,7 @@ function ActionDialog({ action, onEnd, onDone }) {
     setError(null);
     try {
       const outcome = await action.run(values);
+      if (outcome === undefined) return; // it has led to another page
       onDone();
       if (typeof outcome === "string") onEnd(outcome);
       else setResult(outcome);
@@ -83,13 +87,15 @@ function ActionDialog({ action, onEnd, onDone }) {
     }
     setBusy(false);
   };
-  const set = (/** @type {string} */ name, /** @type {string} */ value) => setValues((before) => ({ ...before, [name]: value }));
+  const set = (/** @type {string} */ name, /** @type {string} */ value) =>
+    setValues((before) => ({ ...before, [name]: value }));
   return html`<dialog ref=${dialog} aria-labelledby=${titleId} onClose=${() => onEnd("")}>
     <h2 id=${titleId}>${action.title}</h2>
-    ${result
-      ? html`${result}
+    ${
+      result
+        ? html`${result}
           <form method="dialog"><div class="actions"><button class="primary" autofocus>Close</button></div></form>`
-      : html`<form onSubmit=${submit}>
+        : html`<form onSubmit=${submit}>
           ${action.text && html`<p>${action.text}</p>`}
           ${(action.fields ?? []).map((field) => html`<${Entry} field=${field} value=${values[field.name]} onInput=${set} />`)}
           ${count !== undefined && html`<${Confirmation} count=${count} typed=${typed} onInput=${setTyped} />`}
@@ -100,7 +106,8 @@ function ActionDialog({ action, onEnd, onDone }) {
               ${isBusy ? "Working…" : action.button}
             </button>
           </div>
-        </form>`}
+        </form>`
+    }
   </dialog>`;
 }
 

@@ -37,7 +37,7 @@ export function RateTable({ points }) {
   const rows = [...points].reverse();
   return html`<details class="numbers">
     <summary>The same numbers as a table</summary>
-    <div class="scroll tall" tabindex="0" role="region" aria-label="Events per interval">
+    <div class="scroll tall" tabindex="0" role="group" aria-label="Events per interval">
       <table>
         <thead><tr><th scope="col">From</th><th scope="col" class="number">Events</th><th scope="col" class="number">Per second</th></tr></thead>
         <tbody>
@@ -72,20 +72,30 @@ function describe(element) {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [12, 12, 0, 0],
+    padding: [12, 24, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_chart, _low, high) => [0, Math.max(high ?? 0, 1) * 1.1] } },
+    scales: { y: { range: (_chart, _low, high) => [0, Math.max(high ?? 0, 0.2) * 1.1] } },
     axes: [
       { ...axis, size: 32, values: (_chart, splits) => splits.map(showClock) },
       { ...axis, size: 52, values: (_chart, splits) => splits.map((value) => showRate(value)) },
     ],
-    series: [{}, { stroke: color("--accent"), fill: color("--accent-tint"), width: 2, points: { show: false }, paths: uPlot.paths.stepped?.({ align: 1 }) }],
+    series: [
+      {},
+      {
+        stroke: color("--accent"),
+        fill: color("--accent-tint"),
+        width: 2,
+        points: { show: false },
+        paths: uPlot.paths.stepped?.({ align: 1 }),
+      },
+    ],
   };
 }
 
 /** @param {number} seconds since 1970; a chart shows the reader's own time of day */
-const showClock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+const showClock = (seconds) =>
+  new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 /**
  * What the canvas understands of a colour with `light-dark()` in it.

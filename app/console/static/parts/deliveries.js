@@ -29,9 +29,11 @@ export function DeliveryTable({ deliveries, withSubscription = false, box }) {
         ${box && html`<td class="tight">${delivery.status === "dead" && box(delivery)}</td>`}
         <td class="tight"><a href=${linkTo("delivery", String(delivery.id))}>${showNumber(delivery.id)}</a></td>
         <td class="tight">
-          ${withSubscription
-            ? html`<a class="id" href=${linkTo("subscription", delivery.subscription_id)}>${shortId(delivery.subscription_id)}</a>`
-            : html`<a href=${linkTo("event", delivery.event_id)}>${showNumber(delivery.position)}</a> ${visible(delivery.event_type)}`}
+          ${
+            withSubscription
+              ? html`<a class="id" href=${linkTo("subscription", delivery.subscription_id)}>${shortId(delivery.subscription_id)}</a>`
+              : html`<a href=${linkTo("event", delivery.event_id)}>${showNumber(delivery.position)}</a> ${visible(delivery.event_type)}`
+          }
         </td>
         <td class="tight"><a class="id" href=${linkTo("file", delivery.file_id)} title=${delivery.file_id}>${shortId(delivery.file_id)}</a></td>
         <td class="tight"><${Badge} state=${delivery.status} /></td>

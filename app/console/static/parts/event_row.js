@@ -22,8 +22,10 @@ export class EventRow extends Component {
       <td class="number"><a href=${linkTo("event", event.event_id)}>${showNumber(event.position)}</a></td>
       <td class="tight"><${Time} at=${event.created_at} /></td>
       <td class="tight">${visible(event.event_type)}</td>
-      ${withFile &&
-      html`<td class="tight"><a class="id" href=${linkTo("file", event.file_id)} title=${event.file_id}>${shortId(event.file_id)}</a></td>`}
+      ${
+        withFile &&
+        html`<td class="tight"><a class="id" href=${linkTo("file", event.file_id)} title=${event.file_id}>${shortId(event.file_id)}</a></td>`
+      }
       <td class="words"><${Metadata} event=${event} isOpen=${isOpen} onToggle=${onToggle} /></td>
       <td class="tight"><${EventState} event=${event} /></td>
     </tr>`;

@@ -34,11 +34,13 @@ export function Problem({ error, retries = false }) {
   if (!error) return null;
   return html`<div class="problem" role="alert">
     <p><strong>${visible(error.message)}</strong> ${retries && "The page tries again by itself."}</p>
-    ${(error.docs || error.requestId) &&
-    html`<p class="quiet">
+    ${
+      (error.docs || error.requestId) &&
+      html`<p class="quiet">
       ${error.docs && html`<a href=${error.docs} target="_blank" rel="noopener">What this means</a> `}
       ${error.requestId && html`Request <code>${visible(error.requestId)}</code>`}
-    </p>`}
+    </p>`
+    }
   </div>`;
 }
 

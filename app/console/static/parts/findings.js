@@ -23,7 +23,9 @@ const FILTERS = ["state", "kind", "source", "file_id"];
 /** @param {{route: import("../lib/route.js").Route, names: Map<string, string>, action: any}} props */
 export function Findings({ route, names, action }) {
   const filter = Object.fromEntries(FILTERS.map((name) => [name, route.query.get(name) ?? ""]));
-  const poll = usePoll((signal) => getList("consistency/findings", { ...filter, limit: MOST }, signal), EVERY, [JSON.stringify(filter)]);
+  const poll = usePoll((signal) => getList("consistency/findings", { ...filter, limit: MOST }, signal), EVERY, [
+    JSON.stringify(filter),
+  ]);
   const after = () => poll.reload();
   return html`<section aria-labelledby="findings-title">
     <div class="heading">
@@ -42,7 +44,8 @@ export function Findings({ route, names, action }) {
 
 /** @param {{filter: Record<string, string>, names: Map<string, string>}} props */
 function Filters({ filter, names }) {
-  const select = (/** @type {string} */ name) => (/** @type {any} */ event) => goTo(linkTo("consistency", "", { ...filter, [name]: event.target.value }));
+  const select = (/** @type {string} */ name) => (/** @type {any} */ event) =>
+    goTo(linkTo("consistency", "", { ...filter, [name]: event.target.value }));
   return html`<div class="filters">
     <label>State
       <select value=${filter.state} onChange=${select("state")}><option value="">any</option>${STATES.map((one) => html`<option value=${one}>${one}</option>`)}</select>

@@ -11,9 +11,11 @@ const STATE_NAMES = { failed: "set aside" };
 
 /** @param {{filter: Record<string, string>}} props */
 export function LedgerFilters({ filter }) {
-  const change = (/** @type {Record<string, string>} */ part) => goTo(linkTo("ledger", "", { ...filter, before_position: "", ...part }));
+  const change = (/** @type {Record<string, string>} */ part) =>
+    goTo(linkTo("ledger", "", { ...filter, before_position: "", ...part }));
   const select = (/** @type {string} */ name) => (/** @type {any} */ event) => change({ [name]: event.target.value });
-  const when = (/** @type {string} */ name) => (/** @type {any} */ event) => change({ [name]: toInstant(event.target.value) });
+  const when = (/** @type {string} */ name) => (/** @type {any} */ event) =>
+    change({ [name]: toInstant(event.target.value) });
   return html`<div class="filters">
     <${Search} value=${filter.file_id} onFile=${(/** @type {string} */ id) => change({ file_id: id })} />
     <label>Type

@@ -27,7 +27,10 @@ export function RepairPlan({ plan, after }) {
     setBusy(true);
     setError(null);
     try {
-      const { data } = await send("POST", `consistency/repairs/${plan.id}/apply`, { headers: { "If-Match": `"${plan.digest}"` }, timeout: 120_000 });
+      const { data } = await send("POST", `consistency/repairs/${plan.id}/apply`, {
+        headers: { "If-Match": `"${plan.digest}"` },
+        timeout: 120_000,
+      });
       setResults(data.results);
       after();
     } catch (failed) {

@@ -20,7 +20,13 @@ export const PAGES = /** @type {const} */ ([
 
 // Pages that open from another one: where the navigation says that you are.
 /** @type {Record<string, string>} */
-const PARENTS = { file: "ledger", event: "ledger", subscription: "subscriptions", delivery: "subscriptions", alert: "overview" };
+const PARENTS = {
+  file: "ledger",
+  event: "ledger",
+  subscription: "subscriptions",
+  delivery: "subscriptions",
+  alert: "overview",
+};
 
 /** @param {{route: import("../lib/route.js").Route, title: string, children: any}} props */
 export function Shell({ route, title, children }) {

@@ -7,7 +7,7 @@ import { html } from "../lib/html.js";
  * @param {{label: string, columns: (string | {name: string, isNumber?: boolean, isHidden?: boolean})[], children: any}} props
  */
 export function Table({ label, columns, children }) {
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
+  return html`<div class="scroll" tabindex="0" role="group" aria-label=${label}>
     <table>
       <thead>
         <tr>
@@ -23,4 +23,5 @@ export function Table({ label, columns, children }) {
 }
 
 /** Facts about one thing: pairs of a name and a value. @param {{pairs: [string, any][]}} props */
-export const Facts = ({ pairs }) => html`<dl class="facts">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+export const Facts = ({ pairs }) =>
+  html`<dl class="facts">${pairs.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;

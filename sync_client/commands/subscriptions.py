@@ -1,78 +1,28 @@
-"""The commands of operators: health, events, subscriptions, deliveries."""
+"""Commands for subscriptions and their deliveries."""
 
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import click
 
 from sync_client.commands.access import FAILED, ID, connect, json_option, url_option
-from sync_client.commands.output import show, show_members, with_progress
-from sync_client.models import EventType
+from sync_client.commands.bulk import (
+    all_option,
+    confirm,
+    count,
+    filter_option,
+    read_filters,
+    send,
+    show_done,
+    yes_option,
+)
+from sync_client.commands.events import event_types
+from sync_client.commands.output import limit_option, show, show_members, with_progress
 
-EVENT_COLUMNS = ("position", "created_at", "event_type", "file_id", "event_id", "state", "last_error")
 SUBSCRIPTION_COLUMNS = ("id", "url", "status", "status_reason", "pending", "dead", "created_at")
 DELIVERY_COLUMNS = ("id", "position", "event_type", "file_id", "status", "attempts", "last_outcome", "created_at")
-
-event_types = click.Choice(get_args(EventType))
-limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most."
-)
-
-
-@click.command()
-@url_option
-@json_option
-@click.pass_context
-def health(context: click.Context, /, url: str, *, as_json: bool) -> int:
-    """How the service is; status 1 unless it is healthy. Needs no token."""
-    context.obj = lambda: "none"
-    with connect(context, url) as sync:
-        found = sync.health()
-    show_members(found, as_json=as_json)
-    return 0 if found.status == "healthy" else FAILED
-
-
-@click.group()
-def events() -> None:
-    """Events of the ledger."""
-
-
-@events.command("list")
-@url_option
-@json_option
-@limit_option
-@click.option("--event-type", type=event_types)
-@click.option("--file-id", type=ID)
-@click.option("--state", help="Such as failed: set aside until it is requeued.")
-@click.pass_context
-def list_events(context: click.Context, /, url: str, limit: int, *, as_json: bool, **filters: Any) -> None:
-    """List events, newest first."""
-    with connect(context, url) as sync:
-        show(islice(sync.list(**filters), limit), EVENT_COLUMNS, as_json=as_json)
-
-
-@events.command("get")
-@url_option
-@json_option
-@click.argument("event_id", type=ID)
-@click.pass_context
-def get_event(context: click.Context, /, url: str, event_id: str, *, as_json: bool) -> None:
-    """Show one event."""
-    with connect(context, url) as sync:
-        show_members(sync.get(event_id), as_json=as_json)
-
-
-@events.command()
-@url_option
-@json_option
-@click.argument("event_ids", type=ID, nargs=-1, required=True)
-@click.pass_context
-def requeue(context: click.Context, /, url: str, event_ids: tuple[str, ...], *, as_json: bool) -> None:
-    """Give set-aside events to the next sweep. Ends at the first one that is refused."""
-    with connect(context, url) as sync:
-        requeued = [sync.events.requeue(one) for one in with_progress(event_ids, "requeue")]
-    show(requeued, EVENT_COLUMNS, as_json=as_json)
 
 
 @click.group()
@@ -189,10 +139,38 @@ def list_deliveries(
 @deliveries.command()
 @url_option
 @json_option
-@click.argument("delivery_ids", type=int, nargs=-1, required=True)
+@click.option("--subscription", "subscription_id", type=ID, help="Whose dead deliveries --filter and --all mean.")
+@filter_option
+@all_option
+@yes_option
+@click.argument("delivery_ids", type=int, nargs=-1)
 @click.pass_context
-def redeliver(context: click.Context, /, url: str, delivery_ids: tuple[int, ...], *, as_json: bool) -> None:
-    """Send dead or delivered ones again. Ends at the first one that is refused."""
+def redeliver(
+    context: click.Context,
+    /,
+    url: str,
+    delivery_ids: tuple[int, ...],
+    subscription_id: str | None,
+    filters: tuple[str, ...],
+    *,
+    as_json: bool,
+    take_all: bool,
+    yes: bool,
+) -> None:
+    """Send dead or delivered ones again: these, or a subscription's dead ones that match a filter by file_id.
+
+    Of named deliveries it ends at the first one that is refused. Of a filter's matches it shows the count, which has to
+    be typed; if as many match then, all are sent again, 10,000 in one transaction.
+    """
+    wanted: dict[str, Any] = read_filters(filters, ("file_id",))
+    if bool(delivery_ids) + bool(wanted) + take_all != 1 or bool(delivery_ids) == bool(subscription_id):
+        raise click.UsageError("Give the ids of deliveries, or --subscription with --filter or --all.")
     with connect(context, url) as sync:
-        again = [sync.deliveries.redeliver(one) for one in with_progress(delivery_ids, "redeliver")]
-    show(again, DELIVERY_COLUMNS, as_json=as_json)
+        if subscription_id is None:
+            again = [sync.deliveries.redeliver(one) for one in with_progress(delivery_ids, "redeliver")]
+            return show(again, DELIVERY_COLUMNS, as_json=as_json)
+        found = sync.deliveries.list(subscription_id, status="dead", **wanted)
+        positions = count(found, "counting deliveries")
+        confirm(positions, "dead deliveries match", yes=yes)
+        done = send(positions, partial(sync.deliveries.redeliver_matching, subscription_id, **wanted))
+    return show_done("redelivered", done, as_json=as_json)

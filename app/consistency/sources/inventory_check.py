@@ -1,0 +1,113 @@
+"""The check of a whole source of kind `contract`: a merge-join of its inventory and our files, page by page."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+from app.consistency.check_progress import (
+    MAX_DURATION,
+    CheckProgress,
+    Chunk,
+    compare_files,
+    doubt_absence,
+    wait_unless,
+)
+from app.consistency.comparison import Facts
+from app.consistency.finding_repository import FindingRepository
+from app.consistency.ledger_repository import AsOf, LedgerRepository
+from app.consistency.look import Clock
+from app.consistency.models import Check, CheckState, Source
+from app.consistency.sources.contract import ContractClient
+from app.consistency.sources.question import Page, SourceError
+from app.database.engine import Database
+
+CHUNK_FILES = 250  # compared at once
+
+
+class InventoryCheck:
+    """Goes on from the cursor of the check; `files_per_second` 0: without a pace."""
+
+    def __init__(
+        self,
+        database: Database,
+        client: ContractClient,
+        clock: Clock,
+        progress: CheckProgress,
+        *,
+        files_per_second: int,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._clock = clock
+        self._progress = progress
+        self._files_per_second = files_per_second
+
+    async def run(self, check: Check, source: Source, stopping: asyncio.Event) -> None:
+        """Run it to its end, or until `stopping` is set.
+
+        Raises:
+            SourceError: the source could not be asked, or breaks the contract.
+        """
+        while check.state == CheckState.RUNNING and not check.is_listed:
+            durable = await self._database.watermark.bound()
+            async with self._database.read() as session:
+                now = await self._clock(session)
+                position = await LedgerRepository(session).get_position(durable)
+            if now > check.started_at + MAX_DURATION:
+                raise SourceError("has a listing that takes longer than a day")
+            page = await self._client.get_page(source, check.cursor)
+            as_of = AsOf.of(position, page.watermark, now, timedelta(seconds=source.grace_seconds))
+            if check.position is None:
+                first = {"position": as_of.position, "total": page.total, "has_watermark": page.watermark is not None}
+                await self._progress.change(check, **first)
+            assert check.position is not None  # noqa: S101 - it was set with the first page
+            if check.has_watermark and page.watermark is not None and page.watermark < check.position:
+                raise SourceError("has a watermark that has fallen")
+            listed = check.listed + len(page.items)
+            if page.next is None and check.total is not None and page.total == check.total != listed:
+                raise SourceError(f"lists {listed} files and says that it holds {page.total}")
+            settled_before = None if check.has_watermark else now - timedelta(seconds=source.grace_seconds)
+            await self._compare_page(check, page, AsOf(check.position, settled_before), now, stopping)
+            if stopping.is_set():
+                return
+        if check.state == CheckState.RUNNING:
+            await self._progress.apply(check, stopping)
+
+    async def _compare_page(
+        self, check: Check, page: Page, as_of: AsOf, asked_at: datetime, stopping: asyncio.Event
+    ) -> None:
+        """Compare the files after the cursor up to the end of the page, in chunks."""
+        items = list(page.items)
+        loop = asyncio.get_running_loop()
+        while not stopping.is_set():
+            started = loop.time()
+            through, count = await self._compare_chunk(check, items, page, as_of, asked_at)
+            if through is not None and self._files_per_second:
+                await wait_unless(stopping, count / self._files_per_second - (loop.time() - started))
+            if through == page.next:
+                return
+            items = [item for item in items if through is None or item[0] > through]
+
+    async def _compare_chunk(
+        self, check: Check, items: Sequence[tuple[UUID, Facts]], page: Page, as_of: AsOf, asked_at: datetime
+    ) -> tuple[UUID | None, int]:
+        """Compare up to where the first of the three lists of files is cut; returns that place, and how many files."""
+        async with self._database.read() as session:
+            ledger, findings = LedgerRepository(session), FindingRepository(session)
+            lists = (
+                [file_id for file_id, _ in items[:CHUNK_FILES]],
+                await ledger.list_file_ids(check.cursor, page.next, CHUNK_FILES),
+                await findings.list_active_file_ids(check.source_id, check.cursor, page.next, CHUNK_FILES),
+            )
+            through = min((one[-1] for one in lists if len(one) == CHUNK_FILES), default=page.next)
+            file_ids = sorted({one for ids in lists for one in ids if through is None or one <= through})
+            found = {file_id: facts for file_id, facts in items[:CHUNK_FILES] if through is None or file_id <= through}
+            files = await ledger.read(as_of, file_ids, found)
+            active = await findings.list_active(check.source_id, file_ids)
+        # A look that was recorded since the page was asked for knows better.
+        chunk = compare_files(files, found, active, asked_at)
+        chunk = Chunk({**chunk.tally, "listed": len(found)}, chunk.staged)
+        await self._progress.advance(check, through, chunk, partial(doubt_absence, check) if through is None else None)
+        return through, len(file_ids)

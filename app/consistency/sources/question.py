@@ -1,0 +1,185 @@
+"""A question to a source: asked again while it fails, and its response read with suspicion."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from app.consistency.comparison import Facts
+from app.consistency.models import Source
+from app.outbound.client import TOO_LARGE, AttemptResponse
+
+MAX_PAGE_BYTES = 8_388_608
+MAX_ITEM_BYTES = 1_048_576
+MAX_HEADER_BYTES = 65_536
+MAX_BLOCKS = 10_000
+FIRST_WAIT_SECONDS = 0.1
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+BlockFilter = Callable[[str], bool]  # which blocks are read and hashed, by their id
+
+
+class SourceError(Exception):
+    """The source could not be asked, or breaks the contract; the message is a phrase for people, without a full stop.
+
+    `unanswered`: by connection, time-out, 429 or 5xx, even when asked again.
+    """
+
+    def __init__(self, reason: str, *, unanswered: bool = False) -> None:
+        super().__init__(reason)
+        self.unanswered = unanswered
+
+
+class NotVisible(SourceError):
+    """The token may not see the file: whether it is there is unknown."""
+
+
+class Patience(NamedTuple):
+    """How often a question is asked, and for how many seconds in all, before it counts as failed."""
+
+    attempts: int
+    seconds: float
+
+
+BACKGROUND = Patience(attempts=8, seconds=20)
+REFRESH = Patience(attempts=2, seconds=10)
+
+
+class Page(NamedTuple):
+    """A page of the inventory; `items` by rising file id, `next` None on the last one."""
+
+    items: Sequence[tuple[UUID, Facts]]
+    next: UUID | None
+    total: int | None
+    watermark: int | None
+
+
+class Look(NamedTuple):
+    """What the source holds of one file; `found` None: nothing."""
+
+    found: Facts | None
+    watermark: int | None
+
+
+class Trial(NamedTuple):
+    """The response of a source to a question that changes nothing, and what is wrong with it."""
+
+    response: AttemptResponse
+    page: Page | None
+    error: str | None
+
+
+class SourceClient(Protocol):
+    """Asks the sources of one kind."""
+
+    async def look(self, source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
+        """What the source holds of one file.
+
+        Raises:
+            SourceError: the source could not be asked, or it breaks the contract.
+        """
+        ...
+
+    async def test(self, source: Source) -> Trial:
+        """Ask once."""
+        ...
+
+
+async def ask(send: Callable[[], Awaitable[AttemptResponse]], patience: Patience, who: str = "") -> AttemptResponse:
+    """The first response that is not a reason to ask again. The reason of a failure begins with `who`.
+
+    Raises:
+        SourceError: there is none.
+    """
+    clock = asyncio.get_running_loop().time
+    ends_at, wait_seconds = clock() + patience.seconds, FIRST_WAIT_SECONDS
+    for left in reversed(range(patience.attempts)):
+        response = await send()
+        if not _is_transient(response):
+            return response
+        if not left or clock() + wait_seconds >= ends_at:
+            raise SourceError(who + describe(response), unanswered=True)
+        await asyncio.sleep(wait_seconds)
+        wait_seconds *= 2
+    raise AssertionError("a question is asked at least once")
+
+
+@asynccontextmanager
+async def limit_time(seconds: float) -> AsyncIterator[None]:
+    """Let the questions of the block take at most so long.
+
+    Raises:
+        SourceError: they took longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise SourceError(f"did not respond within {seconds:g} seconds", unanswered=True) from None
+
+
+def expect_success(response: AttemptResponse, who: str = "") -> bytes:
+    """The body of a response with status 200.
+
+    Raises:
+        SourceError: it has another status, or there is no response.
+    """
+    if response.status_code != 200:
+        raise SourceError(who + describe(response))
+    return response.content
+
+
+def describe(response: AttemptResponse) -> str:
+    """What is wrong with a response, as a phrase."""
+    if response.status_code is None:
+        return f"cannot be asked: {(response.error or 'no response').rstrip('.')}"
+    suffix = "; redirects are not followed" if 300 <= response.status_code < 400 else ""
+    return f"responds with status {response.status_code}{suffix}"
+
+
+def read_json(content: bytes) -> Any:
+    """The document of a body.
+
+    Raises:
+        SourceError: it is not JSON.
+    """
+    try:
+        return json.loads(content, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise SourceError("sends a body that is not JSON") from None
+
+
+def read_object(content: bytes) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        SourceError: it is none.
+    """
+    document = read_json(content)
+    if not isinstance(document, dict):
+        raise SourceError("sends a body that is not a JSON object")
+    return document
+
+
+def read_uuid(value: Any, name: str) -> UUID:
+    """The UUID in the member `name`.
+
+    Raises:
+        SourceError: it is none.
+    """
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise SourceError(f"sends a `{name}` that is not a UUID")
+    return UUID(value)
+
+
+def _is_transient(response: AttemptResponse) -> bool:
+    if response.status_code is None:
+        return not response.refused and response.error != TOO_LARGE
+    return response.status_code == 429 or response.status_code >= 500
+
+
+def _refuse(_constant: str) -> None:
+    raise ValueError("JSON has no such number")

@@ -1,0 +1,82 @@
+"""The bearer token for the sibling services: a fixed one, or one that Auth0 issues for client credentials."""
+
+import time
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from app.concurrency.single_flight import SingleFlight
+from app.config import Settings
+from app.consistency.comparison import read_size
+from app.consistency.sources.question import BACKGROUND, SourceError, ask, describe, read_object
+from app.outbound.client import OutboundClient
+
+RENEW_SECONDS = 60.0  # before the end of a token, or a tenth of its life when that is shorter
+DEFAULT_LIFE_SECONDS = 300  # of a token that says nothing of its end
+FAILURE_SECONDS = 30.0  # until Auth0 is asked again after it has refused
+_FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+
+
+class TokenSource:
+    """Gives each request its `Authorization`. Callers share the fetch under way (RFC 6749, section 4.4)."""
+
+    def __init__(self, settings: Settings, client: OutboundClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._client = client
+        self._clock = clock
+        self._flight: SingleFlight[str, None] = SingleFlight("consistency-token")
+        self._token = settings.consistency_token
+        self._is_fixed = bool(settings.consistency_token) or not settings.auth0_client_id
+        self._good_until = 0.0
+        self._failure: SourceError | None = None
+        self._failed_until = 0.0
+
+    async def headers(self) -> dict[str, str]:
+        """The headers of a request; none when neither a token nor client credentials are set.
+
+        Raises:
+            SourceError: Auth0 issues no token.
+        """
+        if not self._is_fixed and self._clock() >= self._good_until:
+            if self._failure is not None and self._clock() < self._failed_until:
+                raise self._failure
+            await self._flight.run("token", self._fetch)
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    def refuse(self) -> None:
+        """Note that a service has refused the token, so that the next request gets a new one."""
+        self._good_until = min(self._good_until, self._clock())
+
+    def close(self) -> None:
+        """Cancel the fetch under way."""
+        self._flight.close()
+
+    async def _fetch(self) -> None:
+        try:
+            self._token, life_seconds = await self._request()
+        except SourceError as error:
+            self._failure, self._failed_until = error, self._clock() + FAILURE_SECONDS
+            raise
+        self._failure = None
+        self._good_until = self._clock() + life_seconds - min(RENEW_SECONDS, life_seconds / 10)
+
+    async def _request(self) -> tuple[str, float]:
+        settings = self._settings
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": settings.auth0_client_id,
+            "client_secret": settings.auth0_client_secret,
+            "audience": settings.api_audience,
+        }
+        url, body = f"https://{settings.auth0_domain}/oauth/token", urlencode(form).encode()
+        who = "cannot be asked, since Auth0 issues no token: it "
+        response = await ask(lambda: self._client.post(url, _FORM, body), BACKGROUND, who)
+        if response.status_code != 200:
+            raise SourceError(who + describe(response), unanswered=True)
+        try:
+            document = read_object(response.content)
+        except SourceError as error:
+            raise SourceError(f"{who}{error}", unanswered=True) from None
+        token = document.get("access_token")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token.strip():
+            raise SourceError(f"{who}sends none", unanswered=True)
+        return token, read_size(document.get("expires_in")) or DEFAULT_LIFE_SECONDS

@@ -1,0 +1,129 @@
+"""Pages for people that need no script: the front page, and an explanation of each problem."""
+
+import asyncio
+import html
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+
+from app.config import Settings
+from app.errors import NotFound
+
+STATIC = Path(__file__).parent / "static"
+PROBLEMS = Path(__file__).parents[2] / "docs" / "problems.md"
+FILES = {
+    "favicon.ico": "image/x-icon",
+    "favicon.svg": "image/svg+xml",
+    "page.css": "text/css",
+    "swagger.js": "text/javascript",
+}
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+UNKNOWN = NotFound("There is no such problem.")
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" type="image/svg+xml" href="{root}favicon.svg">
+<link rel="stylesheet" href="{root}page.css">
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{body}
+</main>
+</body>
+</html>
+"""
+_FRONT_LINKS = (
+    ("console", "Console", "see whether all is well, and do something about it"),
+    ("docs", "API documentation", "every route, to try out"),
+    ("redoc", "API reference", "the same, to read"),
+    ("problems", "Problems", "what each error means, and what to do"),
+    ("health", "Health", "whether the service can do its job now"),
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+def wants_html(accept: str) -> bool:
+    """Whether the header `Accept` names HTML, and does not refuse it (RFC 9110, section 12.5.1)."""
+    for part in accept.lower().split(","):
+        media_range, *parameters = (one.strip() for one in part.split(";"))
+        if media_range == "text/html":
+            return not any(re.fullmatch(r"q\s*=\s*0(\.0*)?", one) for one in parameters)
+    return False
+
+
+def front_page(settings: Settings) -> HTMLResponse:
+    """What this is, and where to go on."""
+    links = [one for one in _FRONT_LINKS if settings.console_enabled or one[0] != "console"]
+    items = "\n".join(f'<div><dt><a href="{href}">{name}</a></dt><dd>{text}</dd></div>' for href, name, text in links)
+    description, version = html.escape(settings.api_description), html.escape(settings.api_version)
+    body = f"<p>{description}</p>\n<dl>\n{items}\n</dl>\n<footer>Version {version}</footer>"
+    return _page(settings.api_title, body)
+
+
+def read_problems(text: str) -> dict[str, list[str]]:
+    """The paragraphs of each section of docs/problems.md, by the name of the problem."""
+    _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    named = (section.split("\n", 1) for section in sections)
+    return {name.strip(): body.strip().split("\n\n") for name, body in named}
+
+
+async def get_problem(request: Request) -> Response:
+    """What a problem means, and what to do."""
+    problems = await _problems()
+    name: str = request.path_params["name"]
+    if name not in problems:
+        raise NotFound(str(UNKNOWN))
+    footer = '<footer><a href="../problems">All problems</a></footer>'
+    return _page(name, "\n".join([*(_paragraph(one) for one in problems[name]), footer]), root="../")
+
+
+async def list_problems(_request: Request) -> Response:
+    """Every problem that has a page."""
+    return _page("Problems", _list(await _problems()))
+
+
+async def get_file(request: Request) -> Response:
+    """An icon, a style or a script."""
+    name = request.url.path.rpartition("/")[2]
+    return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+
+
+async def _problems() -> Mapping[str, list[str]]:
+    return read_problems(await asyncio.to_thread(PROBLEMS.read_text, "utf-8"))
+
+
+def _list(names: Iterable[str]) -> str:
+    items = "\n".join(f'<li><a href="problems/{name}">{name}</a></li>' for name in names)
+    return f"<p>The last part of the <code>type</code> of an error response.</p>\n<ul>\n{items}\n</ul>"
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of Markdown, of which only bold words and code mean something."""
+    escaped = html.escape(text, quote=False)
+    bold = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped)
+    return "<p>" + re.sub(r"`(.+?)`", r"<code>\1</code>", bold) + "</p>"
+
+
+def _page(title: str, body: str, *, root: str = "") -> HTMLResponse:
+    return HTMLResponse(_PAGE.format(title=html.escape(title), body=body, root=root), headers=HEADERS)
+
+
+for _path, _endpoint in (
+    ("/problems", list_problems),
+    ("/problems/{name}", get_problem),
+    *((f"/{_name}", get_file) for _name in FILES),
+):
+    router.add_api_route(_path, _endpoint, methods=["GET", "HEAD"])

@@ -1,0 +1,119 @@
+"""Every page: nothing goes wrong, nothing comes from elsewhere, axe finds nothing, and it fits 320 pixels."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, Route, expect
+
+from tests.browser.console.desk import Console, Desk, Scheme, console_page, mint
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+PAGES = (
+    "overview",
+    "ledger",
+    "set-aside",
+    "subscriptions",
+    "consistency",
+    "proof",
+    "alert/SyncEventsSetAside",
+    "nothing",
+)
+OPENED = ("event", "file", "subscription", "delivery")
+
+
+def fragments(desk: Desk) -> list[str]:
+    """The fragment of each page."""
+    return [*(f"/{page}" for page in PAGES), *(desk.places[page] for page in OPENED)]
+
+
+async def violations(page: Page) -> list[str]:
+    """What axe finds."""
+    results: Any = (await Axe().run(page)).response
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']][:3]}" for one in results["violations"]]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 320)])
+async def test_every_page_is_accessible_and_fits(scheme: Scheme, width: int, browser: Browser, desk: Desk) -> None:
+    async with console_page(browser, desk, scheme=scheme, width=width) as console:
+        await console.page.goto("/console")
+        await expect(console.page.get_by_label("Token")).to_be_visible()
+        assert await violations(console.page) == []
+        await console.log_in(mint())
+        for fragment in fragments(desk):
+            await console.go(fragment)
+            assert await violations(console.page) == [], fragment
+            overflow = await console.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, fragment
+            assert await console.page.title() != ""
+
+
+async def test_a_dialog_and_the_help_are_accessible(browser: Browser, desk: Desk) -> None:
+    for scheme in ("light", "dark"):
+        async with console_page(browser, desk, scheme=scheme) as console:
+            await console.log_in(mint(), desk.places["subscription"])
+            await console.page.get_by_role("button", name="Replay").click()
+            assert await violations(console.page) == []
+            await console.page.keyboard.press("Escape")
+            await console.page.keyboard.press("?")
+            await expect(console.page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+            assert await violations(console.page) == []
+
+
+async def test_the_same_links_lead_everywhere(browser: Browser, desk: Desk) -> None:
+    async with console_page(browser, desk) as console:
+        await console.log_in(mint())
+        links = (
+            await console.page.get_by_role("navigation").get_by_role("link").evaluate_all("all => all.map(a => a.hash)")
+        )
+        assert links == [f"#/{page}" for page in PAGES[:6]]
+
+
+async def test_the_file_page_tells_the_whole_story(browser: Browser, desk: Desk) -> None:
+    async with console_page(browser, desk) as console:
+        await console.log_in(mint(), desk.places["file"])
+        await console.loaded()
+        main = console.page.get_by_role("main")
+        await expect(main.get_by_role("group", name="Verdicts")).to_contain_text("metadata service")
+        await main.get_by_role("button", name="Check now").click()
+        await expect(main.get_by_role("group", name="Verdicts")).to_contain_text("consistent")
+        await main.get_by_role("link", name="delivery").first.click()
+        await expect(main.get_by_role("group", name="Attempts")).to_contain_text("<img src=x onerror=alert(1)>")
+
+
+def answering(response: dict[str, Any]) -> Callable[[Route], Awaitable[None]]:
+    """A response in place of the service's."""
+
+    async def fulfill(route: Route) -> None:
+        await route.fulfill(**response)
+
+    return fulfill
+
+
+async def problem_of(console: Console, fragment: str) -> str:
+    """What a page says that cannot be loaded."""
+    await console.page.evaluate("fragment => { location.hash = fragment; }", fragment)
+    return await console.page.get_by_role("alert").first.inner_text()
+
+
+async def test_a_broken_api_leaves_a_page_that_says_so_and_recovers_by_itself(browser: Browser, desk: Desk) -> None:
+    answers: list[dict[str, Any]] = [
+        {"status": 503, "json": {"detail": "<b>The database</b> is away.", "docs": "javascript:alert(1)"}},
+        {"status": 200, "body": "<html>nonsense", "content_type": "text/html"},
+        {"status": 200, "json": {"head_position": 1}},
+    ]
+    sentences = ["<b>The database</b> is away.", "cannot be read", "cannot be shown"]
+    async with console_page(browser, desk, strict=False) as console:
+        await console.log_in(mint(), "/proof")
+        for response, sentence in zip(answers, sentences, strict=True):
+            await console.page.route("**/overview", answering(response))
+            assert sentence in await problem_of(console, "/overview")
+            assert await console.page.locator("a[href^=javascript]").count() == 0
+            await console.page.unroute("**/overview")
+            await console.page.evaluate("location.hash = '/proof'")
+        await console.page.route("**/overview", lambda route: route.abort())
+        assert "cannot be reached" in await problem_of(console, "/overview")
+        await console.page.unroute("**/overview")
+        await expect(console.page.locator(".tiles")).to_be_visible(timeout=10_000)
+        await expect(console.page.get_by_role("alert")).to_have_count(0)
