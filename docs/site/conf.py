@@ -21,6 +21,7 @@ NAVIGATION = {
     "Guides": ["docs/feed", "docs/webhooks", "docs/client", "docs/consistency"],
     "Operation": [
         "docs/operations",
+        "docs/console",
         "deploy/systemd/README",
         "deploy/kubernetes/README",
         "deploy/monitoring/README",
@@ -29,7 +30,7 @@ NAVIGATION = {
         "docs/troubleshooting",
         "docs/performance",
     ],
-    "Reference": ["docs/settings", "docs/glossary", "sync_client/README"],
+    "Reference": ["docs/problems", "docs/settings", "docs/glossary", "sync_client/README"],
     "Project": ["CONTRIBUTING", "SECURITY", "CHANGELOG", "sync_client/CHANGELOG", "docs/adr/README"],
 }
 

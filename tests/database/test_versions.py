@@ -35,7 +35,10 @@ PARAMETERS = {
     "standard_conforming_strings",
     "statement_timeout",
     "synchronous_commit",
+    "tcp_keepalives_count",
     "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
     "timezone",
 }
 
