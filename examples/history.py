@@ -24,7 +24,6 @@ import httpx
 EVENTS = 12_000
 BATCH = 500
 LATE_EVENTS = 60  # recorded while the subscriptions are there
-FILES = 2500
 DAY = timedelta(days=1)
 PATIENCE_SECONDS = 120
 LOST = 3  # files that the metadata service does not hold any more
@@ -75,16 +74,16 @@ class Receiver:
 def make_events(count: int, seed: int = 7) -> list[dict[str, Any]]:
     """Events of files that are uploaded, updated and sometimes deleted."""
     chance = random.Random(seed)  # noqa: S311 - the same history each time
-    paths = {UUID(int=chance.getrandbits(128), version=4): _path(chance) for _ in range(FILES)}
+    paths = {UUID(int=chance.getrandbits(128), version=4): _path(chance) for _ in range(count // 5)}
     waiting, present = list(paths), list[UUID]()
     events: list[dict[str, Any]] = []
     for _ in range(count):
-        if waiting and (not present or chance.random() < FILES / count):
+        if waiting and (not present or chance.random() < 1 / 5):
             file_id, event_type = waiting.pop(), "upload"
             present.append(file_id)
         else:
             file_id = chance.choice(present)
-            event_type = "delete" if len(present) > FILES // 8 and chance.random() < 0.06 else "update"
+            event_type = "delete" if len(present) > count // 40 and chance.random() < 0.06 else "update"
             if event_type == "delete":
                 present.remove(file_id)
                 waiting.insert(0, file_id)

@@ -58,7 +58,8 @@ new one. The log lines of the request have it too. Responses carry `Cache-Contro
 where a route sets no other value.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`). `type` names the kind and stays the same; \
-`detail` is for people. Beyond what is listed with each operation, any request can meet
+`detail` is for people, and `docs` leads to a page with cause and remedy. Beyond what is \
+listed with each operation, any request can meet
 
 | status | when |
 |---|---|

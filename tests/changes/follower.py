@@ -12,6 +12,7 @@ import httpx
 from tests.support.sse import open_stream
 
 PAUSE_SECONDS = 0.1
+REFUSALS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}  # of which each says to try again
 
 Choose = Callable[[], str]  # the URL of some replica
 
@@ -38,7 +39,7 @@ class Follower:
                 try:
                     await go_on()
                 except httpx.HTTPStatusError as error:
-                    if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    if error.response.status_code not in REFUSALS:
                         raise
                     await asyncio.sleep(PAUSE_SECONDS)
 

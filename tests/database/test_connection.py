@@ -86,7 +86,7 @@ async def test_the_server_notices_within_20_seconds_that_a_client_has_vanished(
     """Behind a pooler that is the pooler's business."""
     names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
     async with database.read() as session:
-        assert ([await show(session, name) for name in names] == ["10", "5", "2", "20s"]) is prepared
+        assert ([await show(session, name) for name in names] == ["10", "5", "2", "20000"]) is prepared
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,12 @@ EMPTY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test may run minutes after this module was imported."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
+
+
 async def write_events(
     database: Database, times: Sequence[datetime], *, each: Sequence[dict[str, Any]] = (), **values: Any
 ) -> None:

@@ -7,9 +7,9 @@ const StreamHint = () => ({
       const command = `curl -N -H "Authorization: Bearer $TOKEN" "${url}"`;
       return React.createElement(
         "div",
-        { className: "opblock-section-header stream-hint" },
-        React.createElement("p", null, "The stream does not end, so this page cannot show it. In a terminal each event appears as it is recorded: "),
-        React.createElement("pre", null, command),
+        { className: "stream-hint", style: { textAlign: "left" } },
+        React.createElement("p", null, "The stream does not end, so this page cannot show it. In a terminal each event appears as it is recorded:"),
+        React.createElement("pre", { style: { overflowX: "auto", padding: "8px 0" } }, command),
       );
     },
   },

@@ -85,6 +85,9 @@ const testSource = (source) => ({
   },
 });
 
+/** @type {import("../parts/action.js").Field} */
+const DEEP = { name: "deep", label: "Blocks to read and hash", help: "A part such as 1/7; empty: none." };
+
 /** @param {any} source @returns {import("../parts/action.js").Action} */
 const checkSource = (source) => ({
   title: `Check ${visible(source.name)}`,
@@ -100,13 +103,14 @@ const checkSource = (source) => ({
       ],
       value: "",
     },
+    ...(source.kind === "cloud" ? [DEEP] : []),
   ],
   button: "Check",
-  run: async ({ files, shrink }) => {
+  run: async ({ files, shrink, deep }) => {
     const ids = files.split(/[\s,]+/).filter(Boolean);
     const scope = ids.length ? { file_ids: ids } : { all: true };
     await send("POST", "consistency/checks", {
-      body: { source: source.id, scope, ...(shrink && { accept_shrink: true }) },
+      body: { source: source.id, scope, ...(shrink && { accept_shrink: true }), ...(deep && { deep }) },
     });
     return "The check has begun.";
   },

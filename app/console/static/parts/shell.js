@@ -1,7 +1,7 @@
 // @ts-check
 /** What surrounds every page: navigation, who is logged in, and the keyboard. */
 
-import { html, useEffect, useRef } from "../lib/html.js";
+import { html, useLayoutEffect, useRef } from "../lib/html.js";
 import { configuration } from "../lib/configuration.js";
 import { visible } from "../lib/format.js";
 import { useKeyboard } from "../lib/keyboard.js";
@@ -34,7 +34,8 @@ export function Shell({ route, title, children }) {
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   const isFirst = useRef(true);
   useKeyboard(PAGES, () => help.current?.showModal());
-  useEffect(() => {
+  // Before anything is painted, or it would take the focus from what is reached by a key at once.
+  useLayoutEffect(() => {
     document.title = `${title} · ${configuration.title}`;
     if (!isFirst.current) main.current?.focus();
     isFirst.current = false;
