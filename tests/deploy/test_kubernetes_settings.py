@@ -124,7 +124,9 @@ def test_the_network_lets_through_what_is_needed(settings: Settings) -> None:
     metrics = policy["ingress"][1]["from"]
     assert metrics == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     dns, database, https = [("UDP", 53), ("TCP", 53)], [("TCP", 5432)], [("TCP", 443)]
-    assert ports(policy["egress"]) == [dns, database, https]
+    owners = [("TCP", 8000)]
+    assert ports(policy["egress"]) == [dns, database, owners, https]
+    assert policy["egress"][2]["to"] == [{"podSelector": {}}]
     migration = resource("NetworkPolicy", MIGRATION)["spec"]
     assert (migration.get("ingress"), ports(migration["egress"])) == (None, [dns, database])
     assert migration["policyTypes"] == policy["policyTypes"] == ["Ingress", "Egress"]
