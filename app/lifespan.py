@@ -18,6 +18,7 @@ from app.concurrency.shutdown import Drain
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler
+from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.opening import open_consistency
 from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
@@ -48,6 +49,7 @@ LARGE_BODIES = 4  # of the largest size, that are read and written at once
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan of an application with these settings."""
+    consistency_metrics = ConsistencyMetrics(metrics.registry)
     database_metrics, webhook_metrics = DatabaseMetrics(metrics.registry), WebhookMetrics(metrics.registry)
 
     @asynccontextmanager
@@ -74,7 +76,13 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
             with clear_refusals():
                 consistency = await stack.enter_async_context(
-                    open_consistency(settings, database, ledger, on_redelivered=webhooks.tasks.wake)
+                    open_consistency(
+                        settings,
+                        database,
+                        ledger,
+                        on_redelivered=webhooks.tasks.wake,
+                        metrics=consistency_metrics,
+                    )
                 )
             event_reader = EventReader(database, settings.database_statement_timeout)
             stack.push_async_callback(event_reader.close)

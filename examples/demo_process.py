@@ -87,7 +87,8 @@ def running_watcher(folder: Path, service: Service, output: WatcherOutput) -> It
     command = [sys.executable, str(EXAMPLES / "watch_folder.py"), str(folder), "--url", service.url, "--settle", "0.3"]
     with subprocess.Popen(  # noqa: S603 - the command is ours
         command,
-        env=_inherited() | {"SYNC_TOKEN": service.token, "PYTHONIOENCODING": "utf-8"},
+        env=_inherited()
+        | {"SYNC_TOKEN": service.token, "PYTHONIOENCODING": "utf-8", "XDG_STATE_HOME": str(folder.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

@@ -33,7 +33,8 @@ def service(
 ) -> Iterator[ServiceProcess]:
     """Two workers, for all tests of this module; the metrics are served by every worker for all."""
     with service_processes(frail_postgres.url("postgres"), issuer, fork_server, folder) as begin:
-        process = begin(WEB_CONCURRENCY="2", LOG_LEVEL="INFO", TMPDIR=str(folder), DATABASE_CONNECT_TIMEOUT="1")
+        quick = {"DATABASE_CONNECT_TIMEOUT": "1", "DATABASE_START_TIMEOUT": "0"}
+        process = begin(WEB_CONCURRENCY="2", LOG_LEVEL="INFO", TMPDIR=str(folder), **quick)
         process.wait_until_healthy()
         yield process
 

@@ -13,6 +13,7 @@ from app.consistency.comparison import Facts, compare
 from app.consistency.finding_repository import FindingRepository, Staged
 from app.consistency.ledger_repository import LedgerFile
 from app.consistency.look import Clock
+from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import Check, CheckState, Kind
 from app.consistency.sources.question import SourceError
 from app.consistency.sources.repository import SourceRepository
@@ -41,8 +42,9 @@ class CheckProgress:
     Each call raises `LeaseLost` when another process has the check, or it was cancelled.
     """
 
-    def __init__(self, database: Database, clock: Clock, lease: timedelta) -> None:
+    def __init__(self, database: Database, clock: Clock, lease: timedelta, metrics: ConsistencyMetrics) -> None:
         self._database = database
+        self._metrics = metrics
         self._clock = clock
         self.lease = lease
 
@@ -81,6 +83,7 @@ class CheckProgress:
                 values |= {"is_listed": is_last, "due_at": now + self.lease}
             await repository.change(check.id, check.fence, **values)
             await repository.stage(check.id, chunk.staged)
+        self._metrics.changed(values["compared"] - check.compared, values.get("state", CheckState.RUNNING))
         for name, value in values.items():
             setattr(check, name, value)
 
@@ -95,6 +98,7 @@ class CheckProgress:
                 values = {} if staged else {"state": CheckState.COMPLETE, "ended_at": now}
                 await repository.change(check.id, check.fence, due_at=now + self.lease if staged else None, **values)
             if not staged:
+                self._metrics.changed(0, CheckState.COMPLETE)
                 return
 
     async def end(self, check: Check, state: CheckState, reason: str | None) -> None:
@@ -103,11 +107,13 @@ class CheckProgress:
             now = await self._clock(session)
             repository = CheckRepository(session)
             await repository.change(check.id, check.fence, state=state, reason=reason, ended_at=now, due_at=None)
+        self._metrics.changed(0, state)
 
-    async def change(self, check: Check, **values: object) -> None:
+    async def change(self, check: Check, **values: Any) -> None:
         """Set columns."""
         async with self._database.transaction() as session:
             await CheckRepository(session).change(check.id, check.fence, **values)
+        self._metrics.changed(values.get("compared", check.compared) - check.compared, CheckState.RUNNING)
         for name, value in values.items():
             setattr(check, name, value)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -19,6 +19,7 @@ from app.errors import Conflict, NotFound, OtherCount
 
 MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
 UNKNOWN_FINDING = "There is no finding with this id."
+_IS_OPEN = Finding.state == literal_column("'open'")
 _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
 
 
@@ -46,6 +47,7 @@ class Seen(NamedTuple):
     position: int | None  # of the file's last processed event; None when the source could not be asked
     differences: Mapping[Kind, Evidence] | None = None
     reason: str | None = None  # why the source could not be asked
+    is_visible: bool = True  # to the token; a file that is not is looked at again after its next event alone
     expected: Expected | None = None
     found: Facts | None = None  # None: the source does not hold the file
 
@@ -57,6 +59,14 @@ class Staged(NamedTuple):
     kind: str
     evidence: Evidence | None
     seen_at: datetime
+
+
+class OpenFindings(NamedTuple):
+    """Open findings of one kind and source."""
+
+    kind: str
+    source: str
+    number: int
 
 
 class FindingRepository:
@@ -239,7 +249,7 @@ def _suspect(source_id: UUID, file_id: UUID, kind: str, evidence: Evidence, now:
 
 
 def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
-    if seen.differences is None:
+    if seen.differences is None and seen.is_visible:
         return now + max(grace, MIN_WAIT)
     suspected = [one.first_seen_at for one in active if one.state == FindingState.SUSPECTED]
     return max(min(suspected) + grace, now + MIN_WAIT) if suspected else None
@@ -247,9 +257,24 @@ def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: ti
 
 def count_open_findings(most: int) -> ScalarSelect[int]:
     """How many findings are open, counted up to `most`, as an expression."""
-    is_open = Finding.state == literal_column("'open'")
-    rows = select(Finding.id).where(is_open, _visible()).limit(most).subquery()
+    rows = select(Finding.id).where(_IS_OPEN, _visible()).limit(most).subquery()
     return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def select_open_findings(most: int) -> Select[str, str, int]:
+    """Open findings by kind and source, counted up to `most` in all."""
+    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
+    return (
+        select(rows.c.kind, rows.c.source_id, func.count())
+        .join(Source, Source.id == rows.c.source_id)
+        .where(~Source.deleted)
+        .group_by(rows.c.kind, rows.c.source_id)
+    )
+
+
+def oldest_open_finding() -> ScalarSelect[datetime]:
+    """When the first of the open findings was seen: their ids rise with the time."""
+    return select(Finding.first_seen_at).where(_IS_OPEN).order_by(Finding.id).limit(1).scalar_subquery()
 
 
 def _visible() -> ColumnElement[bool]:

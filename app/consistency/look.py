@@ -17,7 +17,7 @@ from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
 from app.consistency.models import Kind, Source, Verdict
 from app.consistency.sources.deep import DeepBlocks, Part
-from app.consistency.sources.question import REFRESH, Look, Patience, SourceClient, SourceError
+from app.consistency.sources.question import REFRESH, Look, NotVisible, Patience, SourceClient, SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
@@ -177,7 +177,7 @@ async def _choose_blocks(
 
 def _judge(file_id: UUID, look: Look | SourceError, file: LedgerFile | None) -> Seen:
     if isinstance(look, SourceError) or file is None:
-        return Seen(file_id, Verdict.UNKNOWN, None, reason=str(look))
+        return Seen(file_id, Verdict.UNKNOWN, None, reason=str(look), is_visible=not isinstance(look, NotVisible))
     if file.in_flight:
         return Seen(file_id, Verdict.IN_FLIGHT, file.expected.position)
     differences = compare(file.expected, look.found)

@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, exists, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.finding_repository import MIN_WAIT
 from app.consistency.look import Clock, database_clock
 from app.consistency.models import MAX_GRACE, FileCheck, Source
-from app.database.types import UtcDateTime, after_seconds, among, greatest_of
+from app.database.types import UtcDateTime, after_seconds, among, greatest_of, statement_now
 from app.events.models import SyncEvent
 
 MAX_LEASE = timedelta(hours=2)
@@ -73,6 +73,18 @@ class LookRepository:
         """The last look at a file, by source."""
         query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
         return {one.source_id: one for one in await self._session.scalars(query)}
+
+
+def count_due_looks(most: int) -> ScalarSelect[int]:
+    """Files whose look is due, of enabled sources, counted up to `most`."""
+    rows = (
+        select(FileCheck.file_id)
+        .join(Source, Source.id == FileCheck.source_id)
+        .where(Source.enabled, ~Source.deleted, FileCheck.due_at <= statement_now())
+        .limit(most)
+        .subquery()
+    )
+    return select(func.count()).select_from(rows).scalar_subquery()
 
 
 # What is due later than anything can be was noted by a clock that was ahead: it is due now.

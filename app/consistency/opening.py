@@ -11,6 +11,7 @@ from app.consistency.check_progress import CheckProgress
 from app.consistency.check_runner import CheckRunner
 from app.consistency.file_service import FileConsistencyService
 from app.consistency.look import Clock, Looker, database_clock
+from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.repairs.service import RepairService
 from app.consistency.service import ConsistencyService
 from app.consistency.sources.cloud import create_cloud_client
@@ -45,6 +46,7 @@ async def open_consistency(
     clock: Clock = database_clock,
     *,
     on_redelivered: Callable[[], None] = lambda: None,
+    metrics: ConsistencyMetrics | None = None,
 ) -> AsyncIterator[Consistency]:
     """The consistency checks, whose tasks the caller starts and stops within the block.
 
@@ -61,7 +63,9 @@ async def open_consistency(
         concurrency=settings.consistency_concurrency,
         clock=clock,
     )
-    progress = CheckProgress(database, clock, timedelta(seconds=settings.webhook_lease))
+    progress = CheckProgress(
+        database, clock, timedelta(seconds=settings.webhook_lease), metrics or ConsistencyMetrics()
+    )
     runner = CheckRunner(
         database,
         looker,

@@ -86,7 +86,8 @@ class _json_text(GenericFunction[str]):  # noqa: N801 - named as the SQL functio
 def json_text(members: dict[str, ColumnElement[Any]]) -> ColumnElement[str]:
     """The text of a JSON object with these members, whose names are trusted; faster than to build it from loaded rows.
 
-    UUIDs are lower case with hyphens, instants RFC 3339 in UTC with microseconds unless these are zero.
+    It has no spaces on either database. UUIDs are lower case with hyphens, instants RFC 3339 in UTC with microseconds
+    unless these are zero.
     """
     names: Iterator[ColumnElement[Any]] = (literal_column(f"'{name}'") for name in members)
     return _json_text(*(part for pair in zip(names, members.values(), strict=True) for part in pair))
@@ -94,14 +95,25 @@ def json_text(members: dict[str, ColumnElement[Any]]) -> ColumnElement[str]:
 
 @compiles(_json_text, "postgresql")
 def _json_text_postgresql(element: _json_text, compiler: SQLCompiler, **kw: Any) -> str:
-    parts = (_postgresql(clause, compiler.process(clause, **kw)) for clause in element.clauses)
-    return f"CAST(json_build_object({', '.join(parts)}) AS text)"
+    # Not json_build_object, which puts spaces around the colons.
+    names, values = list(element.clauses)[::2], list(element.clauses)[1::2]
+    members = [
+        f"""'"{compiler.process(name, **kw).strip("'")}":' || {_postgresql(value, compiler.process(value, **kw))}"""
+        for name, value in zip(names, values, strict=True)
+    ]
+    return " || ".join(["'{'", " || ',' || ".join(members), "'}'"])
 
 
 def _postgresql(clause: ColumnElement[Any], sql: str) -> str:
-    if not isinstance(clause.type, UtcDateTime):
-        return sql
-    return f"""replace(to_char({sql} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')"""
+    match clause.type:
+        case UtcDateTime():
+            instant = f"""to_char({sql} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+            text = f"""'"' || replace({instant}, '.000000Z', 'Z') || '"'"""
+        case JSON():
+            text = f"CAST({sql} AS text)"
+        case _:
+            text = f"CAST(to_json({sql}) AS text)"
+    return f"coalesce({text}, 'null')"
 
 
 @compiles(_json_text, "sqlite")

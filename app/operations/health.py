@@ -37,6 +37,7 @@ _HEALTHY: dict[str, JsonValue] = {
     "oldest_unprocessed_age_seconds": 2.4,
     "set_aside_events": 0,
     "ledger_ahead_seconds": 0,
+    "open_findings": 0,
     "last_sweep_at": "2026-01-15T10:29:57.6Z",
 }
 _DEGRADED: dict[str, JsonValue] = {
@@ -55,6 +56,7 @@ _UNHEALTHY: dict[str, JsonValue] = {
     "oldest_unprocessed_age_seconds": None,
     "set_aside_events": None,
     "ledger_ahead_seconds": None,
+    "open_findings": None,
 }
 
 
@@ -113,6 +115,7 @@ class Health(BaseModel):
     ledger_ahead_seconds: float | None = Field(
         description="How far the newest event's `created_at` is ahead of the database's clock; else 0."
     )
+    open_findings: int | None = Field(description="Open findings of the consistency checks, counted up to 100,000.")
     last_sweep_at: datetime | None = Field(description="When the last sweep of this process ended well.")
 
     @classmethod
@@ -136,6 +139,7 @@ class Health(BaseModel):
             oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
             set_aside_events=status and status.set_aside,
             ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
+            open_findings=status and sum(one.number for one in status.open_findings),
             last_sweep_at=last_sweep_at,
         )
 

@@ -128,6 +128,27 @@ class _StatusCollector(Collector):
             self._status.newest_event_ahead.total_seconds(),
         )
         yield from self._webhooks(self._status)
+        yield from self._consistency(self._status)
+
+    def _consistency(self, status: LedgerStatus) -> Iterator[Metric]:
+        findings = GaugeMetricFamily(
+            "sync_consistency_findings_open",
+            "Open findings, up to 100,000, by kind and by the id of the source.",
+            labels=("kind", "source"),
+        )
+        for kind, source, count in status.open_findings:
+            findings.add_metric((kind, source), count)
+        yield findings
+        yield _gauge(
+            "sync_consistency_oldest_finding_age_seconds",
+            "Age of the oldest open finding; 0 when there is none.",
+            status.oldest_open_finding_age.total_seconds(),
+        )
+        yield _gauge(
+            "sync_consistency_checks_due",
+            "Files that are to be looked at now at enabled sources, up to 100,000.",
+            status.due_looks,
+        )
 
     def _webhooks(self, status: LedgerStatus) -> Iterator[Metric]:
         yield _gauge(

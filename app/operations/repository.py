@@ -1,5 +1,6 @@
-"""Looks at the database: does it respond, the state of the ledger in one statement, the revision of the schema."""
+"""Looks at the database: does it respond, the state of the ledger, the revision of the schema."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,6 +9,8 @@ from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Ta
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.consistency.finding_repository import OpenFindings, oldest_open_finding, select_open_findings
+from app.consistency.look_repository import count_due_looks
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
 from app.database.prober import Prober
 from app.database.types import database_now
@@ -41,6 +44,9 @@ class LedgerStatus:
     longest_failing_subscription: timedelta
     disabled_subscriptions: int
     newest_event_ahead: timedelta
+    open_findings: Sequence[OpenFindings]
+    oldest_open_finding_age: timedelta
+    due_looks: int
     schema_revision: str | None
 
 
@@ -100,14 +106,17 @@ class StatusRepository:
             _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
             _disabled_subscriptions(),
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
+            oldest_open_finding(),
+            count_due_looks(MAX_COUNTED),
             database_now(),
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
         has_head, *row = (await self._connection.execute(query)).one()
         position, fresh, retrying, waiting, failed, *rest = row
-        *oldest, pending, since, failing, disabled, newest, now, revision = rest
+        *oldest, pending, since, failing, disabled, newest, found_at, due_looks, now, revision = rest
         if not has_head or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
+        findings = await self._connection.execute(select_open_findings(MAX_COUNTED))
         return LedgerStatus(
             position=position,
             unprocessed=fresh + retrying + waiting,
@@ -118,6 +127,9 @@ class StatusRepository:
             longest_failing_subscription=_age([failing], now),
             disabled_subscriptions=disabled,
             newest_event_ahead=max(newest - now, timedelta()) if newest else timedelta(),
+            open_findings=[OpenFindings(kind, str(source), count) for kind, source, count in findings],
+            oldest_open_finding_age=_age([found_at], now),
+            due_looks=due_looks,
             schema_revision=revision,
         )
 

@@ -1,6 +1,7 @@
 """The command line of the watcher."""
 
 import argparse
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ tells it only what changed meanwhile. A token of local mode comes from `python -
 EPILOG = """Exit status: 0 everything was posted; 1 something could not be read or posted, the next run tries
 again; 2 wrong usage; 3 the service refuses the token or is not there at this address, or the folder or state
 file cannot be used; 130 interrupted before --once was done. Watching ends with Ctrl-C or SIGTERM."""
+EARLIER_STATE = ".sync-watch.json"
 MAX_SECONDS = 86_400
 MAX_ATTEMPTS = 1000
 
@@ -56,13 +58,29 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         folder=folder,
         url=given.url,
         token=given.token,
-        state=(given.state or folder / ".sync-watch.json").resolve(),
+        state=(given.state or default_state(folder)).resolve(),
         once=given.once,
         ignore=(*given.ignore, *temporary),
         settle_seconds=given.settle,
         rescan_seconds=given.rescan,
         policy=RetryPolicy(attempts=given.attempts),
     )
+
+
+def default_state(folder: Path) -> Path:
+    """The state file of `folder`, outside it: a state file within would itself change the folder that is watched.
+
+    One that an earlier version left in the folder is used where it is.
+    """
+    earlier = folder / EARLIER_STATE
+    if earlier.exists():
+        return earlier
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    base = base if base.is_absolute() else Path.home() / ".local" / "state"  # as the XDG specification says
+    states = base / "sync-watch"
+    states.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return states / f"{digest}.json"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         "--state",
         type=Path,
         metavar="FILE",
-        help="state file, one per folder and service (FOLDER/.sync-watch.json)",
+        help="state file, one per folder and service (in $XDG_STATE_HOME/sync-watch, or ~/.local/state/sync-watch)",
     )
     parser.add_argument(
         "--ignore",

@@ -36,8 +36,8 @@ class _Run:
     """The parts of one run, and what to do with them."""
 
     def __init__(self, options: Options, display: Display, sync: SyncClient, stop: asyncio.Event) -> None:
-        state_file = StateFile(options.state)
-        own_paths = state_file.names_below(options.folder)
+        state_file = StateFile(options.state, options.folder)
+        own_paths = state_file.names_below()
         self._own_names = frozenset(path.rpartition("/")[2] for path in own_paths)
         self._options = options
         self._display = display
@@ -127,7 +127,7 @@ class _Run:
 async def run(options: Options, display: Display, stop: asyncio.Event) -> ExitStatus:
     """Run the watcher until its work is done (`--once`) or `stop` is set."""
     try:
-        with StateFile(options.state).lock():
+        with StateFile(options.state, options.folder).lock():
             async with SyncClient(options.url, options.token, policy=options.policy) as sync:
                 return await _Run(options, display, sync, stop).run()
     except (FolderLost, Refused, StateError) as error:

@@ -1,6 +1,6 @@
 """Remembers on disk what the service has been told, so that a restart tells it only what is new.
 
-One JSON object: `version`, `folder_id` (UUID), `files` (by path: `file_id`, `digest`, `revision`,
+One JSON object: `version`, `folder_id` (UUID), `folder_inode`, `files` (by path: `file_id`, `digest`, `revision`,
 `fingerprint`) and `pending` (by path: the events that were about to be posted). An event is written here before
 it is posted, and its idempotency key with it: when the answer is lost, the next run posts the same event again
 and makes no second one.
@@ -59,6 +59,7 @@ class State:
     folder_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     files: dict[str, FileRecord] = field(default_factory=dict)
     pending: dict[str, Intent] = field(default_factory=dict)
+    folder_inode: int | None = field(default=None, compare=False)  # another when the folder is not mounted
 
     def file_id(self, path: str) -> str:
         """The id of the file at `path`, for ever: UUIDv5 of the folder's id and the percent-encoded path."""
@@ -76,17 +77,20 @@ class State:
 class StateFile:
     """The file that holds a `State`. It is replaced as a whole: a crash leaves the old or the new one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: Path) -> None:
         self.path = path
+        self._folder = folder
+        self._inode: int | None = None
         self._new = path.with_name(path.name + ".new")
         self._lock = path.with_name(path.name + ".lock")
         self._was_saved = False
         self._writing = threading.Lock()
 
-    def names_below(self, folder: Path) -> frozenset[str]:
-        """The paths of this file and its companions relative to `folder`, those that are inside it."""
+    def names_below(self) -> frozenset[str]:
+        """The paths of this file and its companions relative to the folder, those that are inside it."""
         paths = (self.path, self._new, self._lock)
-        return frozenset(path.relative_to(folder).as_posix() for path in paths if path.is_relative_to(folder))
+        inside = (path for path in paths if path.is_relative_to(self._folder))
+        return frozenset(path.relative_to(self._folder).as_posix() for path in inside)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -113,6 +117,17 @@ class StateFile:
         Raises:
             StateError: the file cannot be read or is not one of ours.
         """
+        state = self._load()
+        self._inode = self._folder.stat().st_ino
+        if state.folder_inode not in {None, self._inode}:
+            raise StateError(
+                f"{self._folder} is not the folder that {self.path} is about: mount it again, or move the state file "
+                "away to start anew (every file then counts as a new one)"
+            )
+        state.folder_inode = self._inode
+        return state
+
+    def _load(self) -> State:
         try:
             return _decode(json.loads(self.path.read_bytes()))
         except FileNotFoundError:
@@ -126,14 +141,15 @@ class StateFile:
             ) from error
 
     def check(self) -> None:
-        """Make sure that the file is still where it was saved.
+        """Make sure that the file is still where it was saved, and that the folder is the same.
 
         Raises:
-            StateError: it is not. If it lay in the folder, that is not the folder any more: going on would report
-                every file as deleted.
+            StateError: it is not: going on would report every file as deleted.
         """
         if self._was_saved and not self.path.exists():
             raise StateError(f"{self.path} has gone; was the folder unmounted?")
+        if self._inode is not None and self._folder.exists() and self._folder.stat().st_ino != self._inode:
+            raise StateError(f"{self._folder} is another folder now; was it unmounted?")
 
     def save(self, state: State) -> None:
         """Write `state` and flush it to disk.
@@ -173,6 +189,7 @@ def _encode(state: State) -> dict[str, Any]:
     return {
         "version": VERSION,
         "folder_id": state.folder_id,
+        "folder_inode": state.folder_inode,
         "files": {path: record._asdict() for path, record in state.files.items()},
         "pending": {path: _encode_intent(intent) for path, intent in state.pending.items()},
     }
@@ -189,6 +206,7 @@ def _decode(content: dict[str, Any]) -> State:
         str(uuid.UUID(content["folder_id"])),
         {path: _decode_record(record) for path, record in content["files"].items()},
         {path: _decode_intent(intent) for path, intent in content["pending"].items()},
+        content.get("folder_inode"),
     )
 
 

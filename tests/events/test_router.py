@@ -224,6 +224,17 @@ async def test_lists_are_paged_newest_first_with_links(client: httpx.AsyncClient
     ] == [10, []]
 
 
+async def test_lists_have_the_bytes_of_the_event_on_both_databases(client: httpx.AsyncClient) -> None:
+    body = {"file_id": str(uuid4()), "event_type": "upload", "metadata": {"path": 'ä "b": c', "tags": [1, {"a": None}]}}
+    location = (await client.post("/sync-events", json=body)).headers["Location"]
+    event = (await client.get(f"/{location}")).text
+    assert event == json.dumps(json.loads(event), ensure_ascii=False, separators=(",", ":"))
+    assert (await client.get("/sync-events")).text == f"[{event}]"
+    assert (await client.get(f"/files/{body['file_id']}/events")).text == f"[{event}]"
+    changes = (await client.get("/changes")).text
+    assert changes == json.dumps(json.loads(changes), ensure_ascii=False, separators=(",", ":"))
+
+
 async def test_filters_narrow_the_list_and_stay_in_its_links(client: httpx.AsyncClient) -> None:
     file_id = str(uuid4())
     for event_type in ("upload", "update", "update", "delete"):

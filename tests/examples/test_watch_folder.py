@@ -26,7 +26,7 @@ def start(folder: Path, service: ServiceDouble, *arguments: str, **more: Any) ->
     """The program itself, as a person starts it."""
     return subprocess.Popen(
         [sys.executable, str(EXAMPLES / "watch_folder.py"), str(folder), "--url", service.url, *arguments],
-        env={**os.environ, "SYNC_TOKEN": TOKEN} | more,
+        env={**os.environ, "SYNC_TOKEN": TOKEN, "XDG_STATE_HOME": str(folder.parent)} | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -193,7 +193,20 @@ def test_a_signal_ends_it_in_good_order(folder: Path, service: ServiceDouble, nu
         process.send_signal(number)
         output, _ = process.communicate(timeout=20)
     assert (process.returncode, "Traceback" in output) == (0, False)
-    assert "file" in json.loads((folder / ".sync-watch.json").read_text())["files"]
+    assert [one.name for one in folder.iterdir()] == ["file"], "the state is outside the folder"
+    [state] = (folder.parent / "sync-watch").glob("*.json")
+    assert "file" in json.loads(state.read_text())["files"]
+
+
+def test_a_state_file_of_an_earlier_version_in_the_folder_is_used(folder: Path, service: ServiceDouble) -> None:
+    (folder / "file").touch()
+    earlier = folder / ".sync-watch.json"
+    with start(folder, service, "--once", "--state", str(earlier)) as process:
+        process.communicate(timeout=20)
+    with start(folder, service, "--once") as process:
+        process.communicate(timeout=20)
+    assert (process.returncode, service.summaries) == (0, [("upload", "file")])
+    assert not (folder.parent / "sync-watch").exists()
 
 
 def test_killed_between_post_and_save_it_makes_no_second_event(folder: Path, service: ServiceDouble) -> None:

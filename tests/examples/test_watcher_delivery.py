@@ -168,6 +168,17 @@ async def test_a_folder_that_goes_away_is_not_taken_for_a_folder_of_deleted_file
     assert not _names(folder)
 
 
+async def test_a_folder_that_is_not_mounted_at_the_start_is_no_folder_of_deleted_files(
+    folder: Path, service: ServiceDouble
+) -> None:
+    (folder / "file").touch()
+    await run_once(folder, service)
+    _exchange(folder)
+    status, display = await run_once(folder, service)
+    assert (status, len(service.events)) == (ExitStatus.UNUSABLE, 1)
+    assert "is not the folder that" in display.notes[-1]
+
+
 def _exchange(folder: Path) -> None:
     """What unmounting does: another, empty folder is there instead."""
     folder.rename(folder.with_name("unmounted"))

@@ -125,7 +125,7 @@ def test_below_an_unreadable_folder_nothing_is_surely_gone() -> None:
 def test_the_state_survives_its_file(tmp_path: Path) -> None:
     intent = Intent("\udcff", "key", "id", "update", {"path": "\ufffd"}, RECORD)
     state = State(files={"a": RECORD, "\udcff": RECORD}, pending={"\udcff": intent, "b": _as_deletion(intent)})
-    file = StateFile(tmp_path / "state")
+    file = StateFile(tmp_path / "state", tmp_path)
     file.save(state)
     assert file.load() == state
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
@@ -140,11 +140,11 @@ def test_a_damaged_state_file_is_not_taken_for_an_empty_one(tmp_path: Path, cont
     path = tmp_path / "state"
     path.write_text(content, errors="surrogateescape")
     with pytest.raises(StateError, match="is not a state file"):
-        StateFile(path).load()
+        StateFile(path, tmp_path).load()
 
 
 def test_a_state_file_that_can_not_be_written(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "nowhere" / "state")
+    file = StateFile(tmp_path / "nowhere" / "state", tmp_path)
     with pytest.raises(StateError, match="cannot be written"):
         file.save(State())
     with pytest.raises(StateError, match="see --state"), file.lock():

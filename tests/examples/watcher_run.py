@@ -51,7 +51,7 @@ def options(folder: Path, service: ServiceDouble, **changes: Any) -> Options:
         "folder": folder,
         "url": service.url,
         "token": TOKEN,
-        "state": folder / ".sync-watch.json",
+        "state": folder.with_name("state.json"),
         "settle_seconds": 0.05,
         "policy": QUICK,
     }

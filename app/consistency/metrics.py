@@ -1,0 +1,33 @@
+"""The instruments of the consistency checks."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+from app.consistency.models import CheckState
+
+OUTCOMES = tuple(one for one in CheckState if one is not CheckState.RUNNING)
+
+
+class ConsistencyMetrics:
+    """Checks that this process has run."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._checks = Counter(
+            "sync_consistency_checks",
+            "Checks of whole sources and of named files that have ended, by outcome; without cancelled ones.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._files = Counter(
+            "sync_consistency_files_compared",
+            "Files that checks of whole sources and of named files have compared.",
+            registry=registry,
+        )
+        for outcome in OUTCOMES:
+            if outcome is not CheckState.CANCELLED:
+                self._checks.labels(outcome)
+
+    def changed(self, compared: int, state: str) -> None:
+        """Count files that were compared, and the end of the check if `state` is one."""
+        self._files.inc(max(0, compared))
+        if state != CheckState.RUNNING:
+            self._checks.labels(state).inc()
