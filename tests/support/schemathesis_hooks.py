@@ -76,10 +76,12 @@ def _choose_subscription(body: dict[str, Any]) -> None:
 
 
 def _choose_scope(body: dict[str, Any]) -> None:
-    """All files or named ones: of a scope whose members are both good, one."""
+    """All files or named ones: of a scope whose members are both good, one. A part of the blocks that there is."""
     scope = body.get("scope")
     if isinstance(scope, dict) and scope.keys() <= {"all", "file_ids"} and scope.get("all") in (True, None):
         body["scope"] = {"all": True}
+    if re.fullmatch("[1-9][0-9]{0,3}/[1-9][0-9]{0,3}", str(body.get("deep"))):
+        body["deep"] = "1/7"
 
 
 def _choose_range(body: dict[str, Any]) -> None:
