@@ -101,10 +101,7 @@ class OutboundClient:
         return await self._attempt(_Attempt("POST", url, headers, _read_start, self._timeout, body))
 
     async def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float | None = None) -> AttemptResponse:
-        """GET `url` and return the result with its whole `content`; a failure is a result too.
-
-        `timeout_seconds` shortens the time-out of the client.
-        """
+        """GET `url` in `timeout_seconds` and return the result with its whole `content`; a failure is a result too."""
         seconds = min(self._timeout, timeout_seconds or self._timeout)
         return await self._attempt(_Attempt("GET", url, headers, httpcore.Response.aread, seconds))
 
