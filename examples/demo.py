@@ -105,7 +105,7 @@ def main() -> int:
         return 1
     seconds = time.monotonic() - started
     console.print(
-        f"Every event was processed, every file is known right, and the loss of a block was found ({seconds:.1f} seconds).",
+        f"Every event was processed, every file is known right, and a lost block was noticed ({seconds:.1f} seconds).",
         style="bold green",
     )
     return 0

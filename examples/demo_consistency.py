@@ -34,7 +34,7 @@ class Act:
         """Show one line of what `who` does."""
         self._console.print(f"  {who:<14} | {text}", markup=False, highlight=False, soft_wrap=True)
 
-    def post(self, path: str, body: Json | None = None, **headers: str) -> Json:
+    def post(self, path: str, body: Json | None = None, headers: dict[str, str] | None = None) -> Json:
         """What the service responds to a POST."""
         response: Json = self._api.post(path, json=body, headers=headers).raise_for_status().json()
         return response
@@ -139,7 +139,7 @@ def _repair(act: Act, recorded: int) -> None:
     [finding] = plan["findings"]
     held = recorded - finding["evidence"]["expected"]["block_count"]
     act.say("plan", f"would record an update with {held} blocks instead of {recorded}: what the source holds")
-    applied = act.post(f"/consistency/repairs/{plan['id']}/apply", **{"If-Match": f'"{plan["digest"]}"'})
+    applied = act.post(f"/consistency/repairs/{plan['id']}/apply", headers={"If-Match": f'"{plan["digest"]}"'})
     [result] = applied["results"]
     if result["outcome"] != "applied":
         raise DemoFailed(f"the repair was skipped: {result['reason']}")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_demo_succeeds() -> None:
     result = subprocess.run(
-        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=110, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "watcher | " in result.stdout
