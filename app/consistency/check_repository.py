@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.consistency.finding_repository import Staged
+from app.consistency.comparison import Staged
 from app.consistency.models import Check, CheckState, Difference, Source
 from app.database.types import among_ids
 from app.errors import Conflict, NotFound

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Evidence, Expected, Facts
+from app.consistency.comparison import Evidence, Expected, Facts, Staged
 from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
 from app.consistency.sources.schemas import SourceKind
 from app.database.types import among_ids
@@ -51,23 +51,6 @@ class Seen(NamedTuple):
     is_visible: bool = True  # to the token; a file that is not is looked at again after its next event alone
     expected: Expected | None = None
     found: Facts | None = None  # None: the source does not hold the file
-
-
-class Staged(NamedTuple):
-    """What an inventory saw of one file; `evidence` None: the source agrees again."""
-
-    file_id: UUID
-    kind: str
-    evidence: Evidence | None
-    seen_at: datetime
-
-
-class OpenFindings(NamedTuple):
-    """Open findings of one kind and source."""
-
-    kind: str
-    source: str
-    number: int
 
 
 class FindingRepository:
