@@ -111,12 +111,20 @@ def test_the_namespace_enforces_what_the_pods_meet() -> None:
 
 def test_the_secret_has_what_the_pods_take_from_it() -> None:
     database = {"name": "sync-secrets", "key": "database-url"}
-    keys = {"name": "sync-secrets", "key": "webhook-encryption-keys", "optional": True}  # older Secrets have none
+    optional = {
+        "WEBHOOK_ENCRYPTION_KEYS": "webhook-encryption-keys",  # older Secrets have none
+        "CONSISTENCY_TOKEN": "consistency-token",
+        "AUTH0_CLIENT_SECRET": "auth0-client-secret",
+    }
     assert from_secret("Job", MIGRATION) == {"DATABASE_URL": database}
-    assert from_secret("Deployment", KUBERNETES) == {"DATABASE_URL": database, "WEBHOOK_ENCRYPTION_KEYS": keys}
+    assert from_secret("Deployment", KUBERNETES) == {"DATABASE_URL": database} | {
+        name: {"name": "sync-secrets", "key": key, "optional": True} for name, key in optional.items()
+    }
     example = read(KUBERNETES / "secret.example.yaml")["stringData"]
-    created = re.findall(r"--from-file=([a-z-]+)=<", (KUBERNETES / "README.md").read_text())
-    assert list(example) == created == [database["key"], keys["key"]]
+    text = (KUBERNETES / "README.md").read_text()
+    assert list(example) == [database["key"], *optional.values()]
+    assert re.findall(r"--from-file=([a-z-]+)=<", text) == [database["key"], "webhook-encryption-keys"]
+    assert all(f"`{key}`" in text or f'"{key}"' in text for key in optional.values())
 
 
 def from_secret(kind: str, folder: Path) -> dict[str, Document]:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from app.config import Settings
+from app.config.outbound import CloudSettings
 from app.database.migrations import START_PATIENCE_SECONDS
 from app.outbound.address import AddressPolicy, AddressRefused, is_public
 from app.outbound.secret import NoEncryptionKey, create_cipher
@@ -48,6 +49,19 @@ def test_the_settings_are_real_and_valid(settings: Settings, configured: dict[st
     assert {name.lower() for name in configured} <= set(Settings.model_fields)
     assert (settings.environment, settings.local_mode, settings.server_host) == ("production", False, "0.0.0.0")  # noqa: S104
     assert container()["envFrom"] == [{"configMapRef": {"name": resource("ConfigMap")["metadata"]["name"]}}]
+
+
+def test_the_pods_get_what_the_source_cloud_and_the_login_of_the_console_need(
+    configured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {*configured, *(variable["name"] for variable in container()["env"])}
+    assert {name.upper() for name in (*CloudSettings.model_fields, "auth0_console_client_id")} <= given
+    example = read(KUBERNETES / "secret.example.yaml")["stringData"]
+    for variable in container()["env"]:
+        if variable["name"].lower() in CloudSettings.model_fields:
+            monkeypatch.setenv(variable["name"], example[variable["valueFrom"]["secretKeyRef"]["key"]])
+    settings = Settings(_env_file=None, auth0_domain=TENANT)
+    assert {name: getattr(settings, name) for name in CloudSettings.model_fields} == CloudSettings().model_dump()
 
 
 def test_the_tenant_has_to_be_named(configured: dict[str, str]) -> None:
