@@ -1,10 +1,12 @@
 """Shows Sync Service at work (`make demo`): a real service, a watched folder, and what becomes of the events.
 
-Everything happens in a temporary folder, on a free port, and is cleaned up. The exit status is 0 only if every
-expected event arrived and was processed, and the service knows the right state of every file.
+A second act shows how a block that another service has lost is found. Everything happens in a temporary folder, on free
+ports, and is cleaned up. The exit status is 0 only if every expected event arrived and was processed, the service knows
+the right state of every file, and the finding was opened and resolved.
 """
 
 import random
+import secrets
 import tempfile
 import time
 from collections import Counter
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from demo_process import DemoFailed, Service, WatcherOutput, running_service, running_watcher
+from demo_consistency import show_consistency
+from demo_process import DemoFailed, Service, WatcherOutput, running_service, running_siblings, running_watcher
 from demo_report import Event, FileState, event_table, file_table, new_blocks, path_of
 from rich.console import Console
 from watcher.block import BLOCK_BYTES
@@ -95,21 +98,34 @@ def main() -> int:
         console = Console(width=PLAIN_WIDTH)
     started = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="sync-demo-") as work, running_service(Path(work)) as service:
-            console.rule(f"Sync Service runs at {service.url}")
-            with httpx.Client(base_url=service.url, headers=service.authorization, timeout=5.0) as api:
-                output = WatcherOutput()
-                demo = Demo(Path(work) / "folder", api, console, output)
-                _play(demo, service, output)
-                _report(demo, console)
+        with tempfile.TemporaryDirectory(prefix="sync-demo-") as work:
+            _run(Path(work), console)
     except (DemoFailed, httpx.HTTPError) as error:
         console.print(f"The demo failed: {error}", style="bold red", markup=False)
         return 1
     seconds = time.monotonic() - started
     console.print(
-        f"Every event was processed, and every file is known right ({seconds:.1f} seconds).", style="bold green"
+        f"Every event was processed, every file is known right, and a lost block was noticed ({seconds:.1f} seconds).",
+        style="bold green",
     )
     return 0
+
+
+def _run(work: Path, console: Console) -> None:
+    """Both acts, with one service."""
+    secret = secrets.token_hex(32)
+    local = {"SECRET_KEY": secret, "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true", "WEBHOOK_PORTS": "0"}
+    with (
+        running_service(work, **local) as service,
+        httpx.Client(base_url=service.url, headers=service.authorization, timeout=5.0) as api,
+    ):
+        console.rule(f"Sync Service runs at {service.url}")
+        output = WatcherOutput()
+        demo = Demo(work / "folder", api, console, output)
+        _play(demo, service, output)
+        _report(demo, console)
+        with running_siblings(work, secret) as siblings:
+            show_consistency(api, siblings, service.authorization, console)
 
 
 def _play(demo: Demo, service: Service, output: WatcherOutput) -> None:

@@ -36,6 +36,14 @@ class Service:
         return {"Authorization": f"Bearer {self.token}"}
 
 
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """The URLs of a running metadata service and its block store."""
+
+    metadata_url: str
+    block_url: str
+
+
 @dataclass(slots=True)
 class WatcherOutput:
     """What the watcher has printed so far: `processed` counts the events that it saw processed."""
@@ -63,18 +71,24 @@ def running_service(work: Path, **more: str) -> Iterator[Service]:
         "PYTHONPATH": str(EXAMPLES.parent),
     }
     environment = _inherited() | settings | more
-    log = work / "service.log"
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
-    with (
-        log.open("wb") as stream,
-        subprocess.Popen(  # noqa: S603 - the command is ours
-            command, env=environment, cwd=work, stdout=stream, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        try:
-            yield Service(_await_url(process, log), _mint_token(environment, work))
-        finally:
-            _stop(process)
+    with _running_app(["app.main:app"], environment, work / "sync-service.log") as url:
+        yield Service(url, _mint_token(environment, work))
+
+
+@contextmanager
+def running_siblings(work: Path, secret: str) -> Iterator[Siblings]:
+    """The services of `siblings` with their data in the folder `work`; `secret` signs the tokens that they accept.
+
+    Raises:
+        DemoFailed: one of them does not start.
+    """
+    environment = _inherited() | {"AUTH0_DOMAIN": "", "SECRET_KEY": secret, "PYTHONPATH": str(EXAMPLES)}
+    store = environment | {"FOLDER": str(work / "blocks")}
+    with _running_app(["--factory", "siblings.block_store:create_app"], store, work / "block-store.log") as blocks:
+        metadata = environment | {"DATABASE": str(work / "metadata.db"), "BLOCK_STORAGE_SERVICE_URL": blocks}
+        command = ["--factory", "siblings.metadata_service:create_app"]
+        with _running_app(command, metadata, work / "metadata-service.log") as files:
+            yield Siblings(files, blocks)
 
 
 @contextmanager
@@ -104,18 +118,34 @@ def running_watcher(folder: Path, service: Service, output: WatcherOutput) -> It
         raise DemoFailed(f"the watcher ended with status {status}")
 
 
+@contextmanager
+def _running_app(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Uvicorn with an application, in the folder of `log`; gives its URL."""
+    command = [sys.executable, "-m", "uvicorn", *arguments, "--port", "0"]
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(  # noqa: S603 - the command is ours
+            command, env=environment, cwd=log.parent, stdout=stream, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            yield _await_url(process, log)
+        finally:
+            _stop(process)
+
+
 def _inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
 def _await_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """The URL of the service once it listens: the system chooses the port, and uvicorn's log names it."""
+    """The URL of a service once it listens: the system chooses the port, and uvicorn's log names it."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if found := LISTENING.search(log.read_text(errors="replace")):
             return found[1]
         time.sleep(0.1)
-    raise DemoFailed(f"the service does not start:\n{log.read_text(errors='replace')[-4000:]}")
+    raise DemoFailed(f"{log.stem} does not start:\n{log.read_text(errors='replace')[-4000:]}")
 
 
 def _mint_token(environment: dict[str, str], work: Path) -> str:

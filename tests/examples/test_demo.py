@@ -12,8 +12,15 @@ pytestmark = pytest.mark.slow
 
 def test_the_demo_succeeds() -> None:
     result = subprocess.run(
-        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=110, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "watcher | " in result.stdout
     assert "Every event was processed" in result.stdout
+    act = result.stdout[result.stdout.index("A metadata service and its block store") :]
+    assert "verdict of the source: consistent" in act
+    assert "check complete: 1 file compared, 1 difference: missing_block" in act
+    assert "finding missing_block is open: The source" in act
+    assert "would record an update with 2 blocks instead of 3" in act
+    assert "applied: position 12 is an update of" in act
+    assert act.index("is open") < act.index("applied") < act.index("finding missing_block is resolved")
