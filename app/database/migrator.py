@@ -49,7 +49,11 @@ async def migrate(
         MigrationBlocked: others held a lock for `patience_seconds`, and no migration ended meanwhile.
         DBAPIError, OSError: as they come.
     """
-    limits = {"database_statement_timeout": LONG_SECONDS, "database_lock_timeout": LOCK_SECONDS}
+    limits = {
+        "database_statement_timeout": LONG_SECONDS,
+        "database_lock_timeout": LOCK_SECONDS,
+        "database_pool_size": 2,  # one migrates, the other observes it
+    }
     engine = create_engine(settings.model_copy(update=limits))
     try:
         async with engine.connect() as connection:

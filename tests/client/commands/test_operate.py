@@ -141,7 +141,7 @@ def test_a_bulk_command_reports_what_came_between(
         (Unavailable("no response"), UNAVAILABLE, "no response (at least 2 of 3 were done)"),
         (Unavailable("no connection", not_acted_on=True), UNAVAILABLE, "no connection (2 of 3 were done)"),
         (UnexpectedAnswer("a \x1b[31m page"), FAILED, "a ?[31m page (at least 2 of 3 were done)"),
-        (refusal(403, Problem(title="Forbidden", status=403)), FAILED, "Forbidden (2 of 3 were done)"),
+        (refusal(403, Problem(title="Forbidden", status=403), None), FAILED, "Forbidden (2 of 3 were done)"),
     ],
 )
 def test_a_bulk_command_that_fails_midway_reports_what_was_done(
