@@ -60,7 +60,11 @@ function NoPage() {
 }
 
 async function start() {
-  localStorage.removeItem(LEFT_TOKEN);
+  try {
+    localStorage.removeItem(LEFT_TOKEN);
+  } catch {
+    // The browser keeps nothing for this page.
+  }
   let failure = "";
   if (configuration.auth0_domain) {
     try {

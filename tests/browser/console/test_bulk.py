@@ -1,7 +1,9 @@
 """Bulk actions do what was shown, and nothing else."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.console.desk import Desk, console_page, mint
 
@@ -76,6 +78,7 @@ async def test_a_subscription_is_made_paused_rotated_and_deleted(browser: Browse
         await page.get_by_role("button", name="Pause").click()
         await dialog.get_by_role("button", name="Pause").click()
         await expect(page.locator(".notice")).to_have_text("The subscription is paused.")
+        await expect(page.get_by_role("button", name="Activate")).to_be_focused()
         await page.get_by_role("button", name="Rotate secret").click()
         await dialog.get_by_role("button", name="Rotate").click()
         await expect(dialog).to_contain_text("whsec_")
@@ -91,6 +94,32 @@ async def test_a_subscription_is_made_paused_rotated_and_deleted(browser: Browse
     assert [one["description"] for one in left] == ["search index"]
 
 
+async def test_a_dialog_stays_until_it_has_shown_the_secret(browser: Browser, desk: Desk) -> None:
+    is_asked, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        is_asked.set()
+        await may_go_on.wait()
+        await route.continue_()
+
+    async with console_page(browser, desk) as console:
+        page = console.page
+        await console.log_in(mint(), desk.places["subscription"])
+        await page.route("**/rotate-secret", hold)
+        await page.get_by_role("button", name="Rotate secret").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_role("button", name="Rotate").click()
+        await is_asked.wait()
+        await expect(dialog.get_by_role("button", name="Cancel")).to_be_disabled()
+        for _ in range(3):
+            await page.keyboard.press("Escape")
+        await expect(dialog).to_contain_text("Working…")
+        may_go_on.set()
+        await expect(dialog).to_contain_text("whsec_")
+        await page.keyboard.press("Escape")
+        await expect(dialog).to_have_count(0)
+
+
 async def test_findings_are_accepted_and_a_repair_is_planned(browser: Browser, desk: Desk) -> None:
     async with console_page(browser, desk) as console:
         page = console.page
@@ -101,3 +130,7 @@ async def test_findings_are_accepted_and_a_repair_is_planned(browser: Browser, d
         await dialog.get_by_label("Reason").fill("deleted <b>by hand</b>")
         await dialog.get_by_role("button", name="Accept").click()
         await expect(page.get_by_text("Accepted: deleted <b>by hand</b>")).to_be_visible()
+        await page.get_by_role("button", name="Plan a repair").click()
+        await dialog.get_by_role("button", name="Plan").click()
+        await expect(dialog).to_contain_text("The plan is to redeliver")
+        await expect(dialog.get_by_role("button", name="Apply the plan")).to_be_disabled()

@@ -82,6 +82,26 @@ async def test_the_file_page_tells_the_whole_story(browser: Browser, desk: Desk)
         await expect(main.get_by_role("group", name="Attempts")).to_contain_text("<img src=x onerror=alert(1)>")
 
 
+async def test_every_alert_of_a_problem_has_its_section(browser: Browser, desk: Desk) -> None:
+    overview = (await desk.client.get("/overview")).json()
+    waiting = {"count": 2, "backlog": 1_000_000, "oldest_pending_age_seconds": 90_000}
+    overview |= {"oldest_unprocessed_age_seconds": 900, "set_aside": 100_000, "open_findings": 3}
+    overview |= {"clock_ahead_seconds": 5, "subscriptions": dict.fromkeys(("active", "paused", "disabled"), waiting)}
+    async with console_page(browser, desk) as console:
+        await console.page.route("**/overview", answering({"status": 200, "json": overview}))
+        await console.log_in(mint())
+        await console.loaded()
+        status = console.page.get_by_role("region", name="Status")
+        await expect(status).to_contain_text("100,000+ events are set aside")
+        await expect(status).to_contain_text("Paused subscriptions are 1,000,000 events behind.")
+        links = await status.get_by_role("link", name="docs/alerts.md").evaluate_all("all => all.map(a => a.hash)")
+        assert "#/alert/SyncFindingsOpen" in links
+        for link in links:
+            await console.go(link.removeprefix("#"))
+            await expect(console.page.locator(".prose")).to_be_visible()
+            await expect(console.page.get_by_role("heading", name=link.removeprefix("#/alert/"))).to_be_visible()
+
+
 def answering(response: dict[str, Any]) -> Callable[[Route], Awaitable[None]]:
     """A response in place of the service's."""
 

@@ -15,6 +15,7 @@ import { currentSession, logOut } from "./session.js";
  */
 
 const TIMEOUT = 20_000;
+export const SLOW = 120_000; // of actions that take many transactions, or wait for another service
 
 /** A request that failed. `status` is 0 when there is no response, or none that can be read. */
 export class ApiError extends Error {

@@ -34,7 +34,11 @@ export async function leaveForLogin() {
     code_challenge: await calculatePKCECodeChallenge(waiting.verifier),
     code_challenge_method: "S256",
   });
-  sessionStorage.setItem(WAITING, JSON.stringify(waiting));
+  try {
+    sessionStorage.setItem(WAITING, JSON.stringify(waiting));
+  } catch (error) {
+    throw new Error("the browser keeps nothing for this page. Allow it to store site data here.", { cause: error });
+  }
   location.assign(`${server.authorization_endpoint}?${query}`);
 }
 
@@ -68,9 +72,13 @@ export async function completeLogin() {
 
 /** @returns {Waiting | null} */
 function takeWaiting() {
-  const text = sessionStorage.getItem(WAITING);
-  sessionStorage.removeItem(WAITING);
-  return text === null ? null : JSON.parse(text);
+  try {
+    const text = sessionStorage.getItem(WAITING);
+    sessionStorage.removeItem(WAITING);
+    return text === null ? null : JSON.parse(text);
+  } catch {
+    return null; // the browser keeps nothing for this page
+  }
 }
 
 const returnAddress = () => location.origin + location.pathname;

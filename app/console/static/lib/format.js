@@ -5,6 +5,9 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const coarse = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
+/** Where the service stops to count: of the overview, of a subscription, of a file's subscription. */
+export const CAPS = { overview: 100_000, subscription: 10_001, file: 1001 };
+
 // Characters that change the order of the text around them, or cannot be seen at all.
 const INVISIBLE =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
@@ -36,8 +39,12 @@ export const showJson = (value, indent) => visible(JSON.stringify(value, null, i
  * A whole number with thousands separators; a dash for none.
  *
  * @param {number | null | undefined} number
+ * @param {number} [cap]  at which the service stops to count, in whole thousands or one more: `10,000+`
  */
-export const showNumber = (number) => (typeof number === "number" ? whole.format(number) : "–");
+export function showNumber(number, cap = Infinity) {
+  if (typeof number !== "number") return "–";
+  return number < cap ? whole.format(number) : `${whole.format(cap - (cap % 1000))}+`;
+}
 
 /**
  * Events per second.
@@ -55,8 +62,10 @@ export function showRate(rate) {
  * @param {number} number
  * @param {string} one
  * @param {string} [many]
+ * @param {number} [cap]  as of `showNumber`
  */
-export const count = (number, one, many = `${one}s`) => `${showNumber(number)} ${number === 1 ? one : many}`;
+export const count = (number, one, many = `${one}s`, cap = Infinity) =>
+  `${showNumber(number, cap)} ${number === 1 ? one : many}`;
 
 /**
  * A duration in its two largest units: `2 h 5 min`; a dash for none.

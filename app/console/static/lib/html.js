@@ -8,7 +8,6 @@ import {
   useErrorBoundary,
   useId,
   useLayoutEffect,
-  useMemo,
   useRef,
   useState,
 } from "../vendor/preact/hooks.module.js";
@@ -27,7 +26,6 @@ export {
   useErrorBoundary,
   useId,
   useLayoutEffect,
-  useMemo,
   useRef,
   useState,
 };

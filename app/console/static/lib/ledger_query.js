@@ -3,7 +3,7 @@
 
 /** What the stream can filter by; the other filters show a list that is loaded again instead. */
 const OF_STREAM = ["event_type", "file_id"];
-const OF_LIST = [...OF_STREAM, "state", "anomaly", "created_after", "created_before", "before_position"];
+const OF_LIST = [...OF_STREAM, "state", "processed", "anomaly", "created_after", "created_before", "before_position"];
 
 export const EVENT_TYPES = ["upload", "update", "delete"];
 export const STATES = ["pending", "processed", "retrying", "waiting", "failed"];

@@ -92,7 +92,8 @@ async function run(filter, tail, { signal, redraw, onState }) {
         : { cursor: "" };
       const events = await getList("sync-events", { ...filter, limit: FIRST_ROWS }, signal);
       if (signal.aborted) return;
-      tail.current = new Tail(events);
+      if (tail.current?.isPaused) tail.current.bridge(events);
+      else tail.current = new Tail(events);
       onState(null);
       redraw();
       if (!live) return;

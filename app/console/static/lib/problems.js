@@ -1,7 +1,7 @@
 // @ts-check
 /** What in an overview is not well, the worst first: each as a sentence, with what to do and its alert. */
 
-import { count, showDuration, showNumber } from "./format.js";
+import { CAPS, count, showDuration, showNumber } from "./format.js";
 import { linkTo } from "./route.js";
 
 const OLD_BACKLOG = 300; // seconds, as in the alert
@@ -21,7 +21,7 @@ const OLD_DELIVERY = 3600; // seconds, as in the alert
  * @returns {Trouble[]}
  */
 export function listProblems(overview) {
-  const { active, disabled } = overview.subscriptions;
+  const { active, paused, disabled } = overview.subscriptions;
   const age = overview.oldest_unprocessed_age_seconds ?? 0;
   /** @type {(Trouble | false)[]} */
   const found = [
@@ -29,12 +29,12 @@ export function listProblems(overview) {
       level: "bad",
       sentence: `The oldest unprocessed event has waited for ${showDuration(age)}.`,
       advice: "The sweep is behind or stands still: look at its log lines.",
-      link: linkTo("ledger", "", { state: "pending" }),
+      link: linkTo("ledger", "", { processed: "false" }),
       alert: "SyncBacklogOld",
     },
     overview.set_aside > 0 && {
       level: "bad",
-      sentence: `${count(overview.set_aside, "event is", "events are")} set aside: every attempt to process them failed.`,
+      sentence: `${count(overview.set_aside, "event is", "events are", CAPS.overview)} set aside: every attempt to process them failed.`,
       advice: "Read the error, remove its cause, then requeue them.",
       link: linkTo("set-aside"),
       alert: "SyncEventsSetAside",
@@ -53,16 +53,23 @@ export function listProblems(overview) {
       link: linkTo("subscriptions", "", { status: "active" }),
       alert: "SyncWebhookBacklogOld",
     },
+    paused.backlog > 0 && {
+      level: "warn",
+      sentence: `Paused subscriptions are ${count(paused.backlog, "event")} behind.`,
+      advice: "Make them active when their receivers are ready.",
+      link: linkTo("subscriptions", "", { status: "paused" }),
+    },
     overview.open_findings > 0 && {
       level: "warn",
-      sentence: `${count(overview.open_findings, "finding is", "findings are")} open: a service does not hold what the ledger says.`,
+      sentence: `${count(overview.open_findings, "finding is", "findings are", CAPS.overview)} open: a service does not hold what the ledger says.`,
       advice: "Look at the files, then redeliver, compensate or accept.",
       link: linkTo("consistency", "", { state: "open" }),
+      alert: "SyncFindingsOpen",
     },
     typeof overview.clock_ahead_seconds === "number" && {
       level: "warn",
-      sentence: `The newest event is dated ${showNumber(overview.clock_ahead_seconds)} s after this replica's clock.`,
-      advice: "Compare the clocks of replicas and database. Until they agree, no rate is known.",
+      sentence: `The newest event is dated ${showNumber(overview.clock_ahead_seconds)} s after the database's clock.`,
+      advice: "The clock of the database was set back, or a failover led to a server that is behind. Until it has caught up, no rate is known.",
       link: linkTo("ledger"),
     },
   ];

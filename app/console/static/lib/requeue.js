@@ -1,7 +1,7 @@
 // @ts-check
 /** Requeues set-aside events, exactly those that were shown: the service refuses another number. */
 
-import { getObject, send } from "./api.js";
+import { getObject, send, SLOW } from "./api.js";
 
 /**
  * @typedef {object} Group
@@ -24,24 +24,30 @@ export async function requeueEvents(events) {
     up_to_position: Math.max(...events.map(({ position }) => position)),
     expected: events.length,
   };
-  return (await send("POST", "sync-events/requeue", { body })).data.requeued;
+  return (await send("POST", "sync-events/requeue", { body, timeout: SLOW })).data.requeued;
 }
 
 /**
  * Requeue a whole group, one confirmed request after the other; events that joined it later stay untouched.
  *
  * @param {Group} group  as it was shown
- * @returns {Promise<number>} how many
+ * @returns {Promise<{done: number, error: Error | null}>} how many, and why not all, when a request after the first failed
+ * @throws {import("./api.js").ApiError} when the first failed
  */
 export async function requeueGroup(group) {
   let done = 0;
   let next = group.next;
   while (next && done + next.expected <= group.events && next.up_to_position <= group.newest_position) {
     const body = { filter: { last_error: group.last_error }, ...next };
-    done += (await send("POST", "sync-events/requeue", { body })).data.requeued;
-    if (done >= group.events) break;
-    const { groups } = await getObject("sync-events/set-aside");
-    next = groups.find((/** @type {Group} */ one) => one.last_error === group.last_error)?.next;
+    try {
+      done += (await send("POST", "sync-events/requeue", { body, timeout: SLOW })).data.requeued;
+      if (done >= group.events) break;
+      const { groups } = await getObject("sync-events/set-aside");
+      next = groups.find((/** @type {Group} */ one) => one.last_error === group.last_error)?.next;
+    } catch (error) {
+      if (done === 0) throw error;
+      return { done, error: /** @type {Error} */ (error) };
+    }
   }
-  return done;
+  return { done, error: null };
 }

@@ -3,8 +3,8 @@
 
 import { Badge } from "../parts/badge.js";
 import { Secret } from "../parts/secret.js";
-import { send } from "./api.js";
-import { count, showNumber, visible } from "./format.js";
+import { send, SLOW } from "./api.js";
+import { CAPS, count, showNumber, visible } from "./format.js";
 import { html } from "./html.js";
 import { goTo, linkTo } from "./route.js";
 
@@ -18,7 +18,7 @@ export const test = (path) => ({
   text: "One signed message of the type ping is sent now. It counts for nothing else.",
   button: "Send it",
   run: async () => {
-    const { data } = await send("POST", `${path}/test`);
+    const { data } = await send("POST", `${path}/test`, { timeout: SLOW });
     return html`<p><${Badge} state=${data.outcome} /> ${data.status_code !== null && `status ${data.status_code}`} after ${showNumber(data.duration_ms)} ms</p>
       ${data.error && html`<p>${visible(data.error)}</p>`}
       <pre tabindex="0">${visible(data.response) || "The response has no body."}</pre>`;
@@ -108,8 +108,8 @@ export const stopReplay = (path) => ({
 export const remove = (path, subscription) => ({
   title: "Delete the subscription",
   text: html`Nothing is sent to <code>${visible(subscription.url)}</code> any more, and its deliveries are deleted:
-    ${count(subscription.pending, "of them is", "of them are")} pending. This cannot be undone.`,
-  count: () => subscription.pending,
+    ${count(subscription.pending, "of them is", "of them are", CAPS.subscription)} pending. This cannot be undone.`,
+  count: () => Math.min(subscription.pending, MAX_AT_ONCE),
   button: "Delete",
   run: async () => {
     await send("DELETE", path);
@@ -133,7 +133,7 @@ export const redeliverChosen = (path, deliveries, after) => ({
       up_to_position: Math.max(...deliveries.map(({ position }) => position)),
       expected: deliveries.length,
     };
-    const { data } = await send("POST", `${path}/redeliver`, { body });
+    const { data } = await send("POST", `${path}/redeliver`, { body, timeout: SLOW });
     after();
     return `${count(data.redelivered, "delivery is", "deliveries are")} pending again.`;
   },
@@ -149,8 +149,11 @@ export const redeliverChosen = (path, deliveries, after) => ({
  */
 export const redeliverAll = (path, subscription, after) => ({
   title: "Redeliver all dead deliveries",
-  text: "They are pending again, with all their attempts.",
-  count: () => subscription.dead,
+  text:
+    subscription.dead <= MAX_AT_ONCE
+      ? "They are pending again, with all their attempts."
+      : "There are more than 10,000, too many for a request that names their count. All there are, also those that die meanwhile, are pending again, with all their attempts.",
+  count: () => Math.min(subscription.dead, MAX_AT_ONCE),
   button: "Redeliver all",
   run: async () => {
     const up_to_position = Math.max(1, subscription.backlog.position + subscription.backlog.behind);
@@ -159,7 +162,7 @@ export const redeliverAll = (path, subscription, after) => ({
     let redelivered = 0;
     let has_more = true;
     while (has_more) {
-      const { data } = await send("POST", `${path}/redeliver`, { body });
+      const { data } = await send("POST", `${path}/redeliver`, { body, timeout: SLOW });
       redelivered += data.redelivered;
       has_more = data.has_more ?? false;
     }

@@ -31,6 +31,17 @@ export class Tail {
     if (!this.isPaused) this.show();
   }
 
+  /**
+   * Continue a pause with the newest events after the stream was refused; what lies between is left out.
+   *
+   * @param {LedgerEvent[]} events  newest first
+   */
+  bridge(events) {
+    const oldest = events.at(-1)?.position ?? 0;
+    this.leftOut += Math.max(0, oldest - this.highest - 1);
+    this.add([...events].reverse());
+  }
+
   /** Show what waits, and count what there is no row for. */
   show() {
     const total = this.rows.length + this.heldCount;
@@ -42,7 +53,7 @@ export class Tail {
 
   /** The highest shown position whose event may still change, or 0. */
   unsettled() {
-    return this.rows.find(({ state }) => state !== "processed" && state !== "failed")?.position ?? 0;
+    return this.rows.find(({ state }) => state !== "processed")?.position ?? 0;
   }
 
   /**

@@ -23,8 +23,11 @@ export function Alert({ route }) {
  * @returns {Promise<string[]>}
  */
 async function load(name, signal) {
-  const response = await fetch("console/alerts.md", { signal });
-  const text = response.ok ? await response.text() : "";
+  const response = await fetch("console/alerts.md", { signal }).catch((error) => {
+    throw signal.aborted ? error : new ApiError("The service cannot be reached.");
+  });
+  if (!response.ok) throw new ApiError(`docs/alerts.md cannot be loaded: status ${response.status}.`);
+  const text = await response.text();
   const section = text.split(/^## /m).find((one) => one.startsWith(`${name}\n`));
   if (section === undefined) throw new ApiError("docs/alerts.md has no such alert.");
   return section

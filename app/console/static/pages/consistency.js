@@ -2,7 +2,7 @@
 /** Whether the services that hold the files agree with the ledger. */
 
 import { html } from "../lib/html.js";
-import { getList, send } from "../lib/api.js";
+import { getList, send, SLOW } from "../lib/api.js";
 import { count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { ADMIN, hasScope } from "../lib/session.js";
@@ -79,7 +79,7 @@ const testSource = (source) => ({
   text: "The source is asked for one item of its inventory; nothing is compared.",
   button: "Test",
   run: async () => {
-    const { data } = await send("POST", `consistency/sources/${source.id}/test`);
+    const { data } = await send("POST", `consistency/sources/${source.id}/test`, { timeout: SLOW });
     return html`<p><strong>${data.ok ? "The response keeps to the contract." : "The response does not keep to the contract."}</strong> ${visible(data.error)}</p>
       <pre tabindex="0">${visible(data.response) || "There is no body."}</pre>`;
   },

@@ -3,7 +3,7 @@
 
 import { html, useState } from "../lib/html.js";
 import { ApiError, getList, getObject } from "../lib/api.js";
-import { count, shortId, showJson, showNumber, visible } from "../lib/format.js";
+import { CAPS, count, shortId, showJson, showNumber, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { linkTo } from "../lib/route.js";
 import { ADMIN, hasScope } from "../lib/session.js";
@@ -79,7 +79,6 @@ const State = ({ file }) => html`<${Facts}
 
 /** @param {{path: string}} props */
 function Owners({ path }) {
-  const [checked, setChecked] = useState(/** @type {any} */ (null));
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const [isBusy, setBusy] = useState(false);
   const poll = usePoll(
@@ -96,7 +95,7 @@ function Owners({ path }) {
   const check = async () => {
     setBusy(true);
     setError(null);
-    await getObject(`${path}/consistency`, { refresh: true }).then(({ sources }) => setChecked(sources), setError);
+    await getObject(`${path}/consistency`, { refresh: true }).then(poll.reload, setError);
     setBusy(false);
   };
   return html`<section aria-labelledby="owners-title">
@@ -111,7 +110,7 @@ function Owners({ path }) {
           ? html`<${Empty} title="No service is asked.">
               Name a service that holds files with <code>POST /consistency/sources</code>; docs/consistency.md says how.
             <//>`
-          : html`<${Verdicts} verdicts=${checked ?? verdicts} names=${names} />`}
+          : html`<${Verdicts} verdicts=${verdicts} names=${names} />`}
     <//>
   </section>`;
 }
@@ -190,8 +189,8 @@ function Subscribers({ file }) {
               </td>
               <td class="tight"><${Badge} state=${one.status} /></td>
               <td class="number">${showNumber(one.delivered_position)}</td>
-              <td class="number">${showNumber(one.pending)}</td>
-              <td class="number">${showNumber(one.dead)}</td>
+              <td class="number">${showNumber(one.pending, CAPS.file)}</td>
+              <td class="number">${showNumber(one.dead, CAPS.file)}</td>
               <td>${one.behind ? "yes" : "no"}</td>
             </tr>`,
           )}

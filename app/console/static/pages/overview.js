@@ -4,7 +4,7 @@
 import { html, useEffect, useState } from "../lib/html.js";
 import { announce } from "../lib/announce.js";
 import { getObject } from "../lib/api.js";
-import { count, showDuration, showNumber, showRate, visible } from "../lib/format.js";
+import { CAPS, count, showDuration, showNumber, showRate, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { linkTo } from "../lib/route.js";
 import { listProblems } from "../lib/problems.js";
@@ -26,11 +26,11 @@ export function Overview() {
 /** @param {{overview: any, isOld: boolean}} props */
 function Status({ overview, isOld }) {
   const problems = listProblems(overview);
-  const sentence = problems.length ? problems[0].sentence : "All is well.";
+  const sentence = problems.length ? problems[0].sentence : "No problem in what is measured here.";
   useEffect(() => announce(sentence), [sentence]);
   return html`
     <section class=${problems.length ? "verdict has-problems" : "verdict"} aria-label="Status">
-      ${problems.length === 0 && !isOld && html`<p><span class="mark good" aria-hidden="true">✓</span><span><strong>All is well.</strong> Nothing waits for you.</span></p>`}
+      ${problems.length === 0 && !isOld && html`<p><span class="mark good" aria-hidden="true">✓</span><span><strong>${sentence}</strong></span></p>`}
       ${problems.map(
         (problem) => html`<div class="finding">
           <span class=${`mark ${problem.level}`} aria-hidden="true">!</span>
@@ -61,9 +61,9 @@ function Tiles({ overview }) {
       name="Backlog"
       value=${showNumber(overview.backlog)}
       note=${overview.backlog ? `the oldest for ${showDuration(overview.oldest_unprocessed_age_seconds)}` : "every event is processed"}
-      href=${linkTo("ledger", "", { state: "pending" })}
+      href=${linkTo("ledger", "", { processed: "false" })}
     />
-    <${Tile} name="Set aside" value=${showNumber(overview.set_aside)} note=${overview.set_aside ? "failed in every attempt" : "no event failed"} href=${linkTo("set-aside")} />
+    <${Tile} name="Set aside" value=${showNumber(overview.set_aside, CAPS.overview)} note=${overview.set_aside ? "failed in every attempt" : "no event failed"} href=${linkTo("set-aside")} />
     <${Tile} name="Subscriptions" value=${showNumber(waiting)} note=${`deliveries wait · ${subscriptions.filter(Boolean).join(", ")}`} href=${linkTo("subscriptions")} />
     <${Tile} name="Findings" value=${showNumber(overview.open_findings)} note=${overview.open_findings ? "services disagree with the ledger" : "no service disagrees"} href=${linkTo("consistency", "", { state: "open" })} />
     <${Tile} name="Proof" value=${overview.audit ? "ready" : "none"} note=${overview.audit ? "of the ledger" : "this release has no audit"} href=${linkTo("proof")} />

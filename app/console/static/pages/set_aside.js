@@ -51,22 +51,23 @@ function Groups({ groups, others, action }) {
       count: () => group.events,
       button: "Requeue all",
       run: async () => {
-        const done = await requeueGroup(group);
+        const { done, error } = await requeueGroup(group);
         const rest = group.events - done;
-        return `${count(done, "event")} requeued.${rest ? ` The group has changed: ${showNumber(rest)} are left.` : ""}`;
+        const reason = error ? error.message : "The group has changed.";
+        return `${count(done, "event")} requeued.${rest ? ` ${showNumber(rest)} are left: ${reason}` : ""}`;
       },
     });
   return html`<section aria-labelledby="groups-title">
     <div class="heading"><h2 id="groups-title">By error</h2></div>
-    <${Table} label="Errors" columns=${["Error", { name: "Events", isNumber: true }, "Oldest", { name: "Actions", isHidden: true }]}>
+    <${Table} label="Errors" columns=${["Error", { name: "Events", isNumber: true }, "Oldest"]}>
       ${groups.map(
         (group) => html`<tr>
-          <td class="words wrap"><code>${visible(group.last_error ?? "no error is known")}</code></td>
+          <td class="words wrap">
+            <code>${visible(group.last_error ?? "no error is known")}</code>
+            ${hasScope(ADMIN) && group.last_error !== null && html`<br /><button class="small" onClick=${() => requeue(group)}>Requeue all ${showNumber(group.events)}</button>`}
+          </td>
           <td class="number">${showNumber(group.events)}</td>
           <td class="tight"><${Time} at=${group.oldest_at} /></td>
-          <td class="tight">
-            ${hasScope(ADMIN) && group.last_error !== null && html`<button class="small" onClick=${() => requeue(group)}>Requeue all ${showNumber(group.events)}</button>`}
-          </td>
         </tr>`,
       )}
     <//>

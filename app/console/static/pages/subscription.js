@@ -3,7 +3,7 @@
 
 import { html } from "../lib/html.js";
 import { getList, getObject } from "../lib/api.js";
-import { count, showNumber, showWord, visible } from "../lib/format.js";
+import { CAPS, count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
 import * as actions from "../lib/subscription_actions.js";
@@ -78,9 +78,9 @@ function Details({ subscription }) {
       ],
       [
         "Backlog",
-        html`${count(subscription.pending, "delivery", "deliveries")} pending${subscription.oldest_pending_at && html`, the oldest since <${Time} at=${subscription.oldest_pending_at} />`}${!backlog.live && `, ${count(backlog.behind, "position")} of the ledger to come`}`,
+        html`${count(subscription.pending, "delivery", "deliveries", CAPS.subscription)} pending${subscription.oldest_pending_at && html`, the oldest since <${Time} at=${subscription.oldest_pending_at} />`}${!backlog.live && `, ${count(backlog.behind, "position")} of the ledger to come`}`,
       ],
-      ["Dead", html`${showNumber(subscription.dead)} used up their attempts`],
+      ["Dead", html`${showNumber(subscription.dead, CAPS.subscription)} used up their attempts`],
       ["Failing since", html`<${Time} at=${subscription.failing_since} none="it does not fail" />`],
       ...(subscription.slow_until ? [["Slowed down until", html`<${Time} at=${subscription.slow_until} />`]] : []),
       ...(replay ? [["Replay", `at position ${showNumber(replay.position)} of ${showNumber(replay.until)}`]] : []),
@@ -124,7 +124,7 @@ function Deliveries({ path, route, subscription, action }) {
         <button disabled=${dead.length === 0} onClick=${() => action.begin(actions.redeliverChosen(path, dead, after))}>Redeliver selected (${dead.length})</button>
         ${
           subscription.dead > 0 &&
-          html`<button onClick=${() => action.begin(actions.redeliverAll(path, subscription, after))}>Redeliver all ${showNumber(subscription.dead)} dead</button>`
+          html`<button onClick=${() => action.begin(actions.redeliverAll(path, subscription, after))}>Redeliver all ${showNumber(subscription.dead, CAPS.subscription)} dead</button>`
         }
       </div>
     </div>

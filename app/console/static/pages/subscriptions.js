@@ -3,7 +3,7 @@
 
 import { html } from "../lib/html.js";
 import { getList, send } from "../lib/api.js";
-import { count, showNumber, showWord, visible } from "../lib/format.js";
+import { CAPS, count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
 import { useAction } from "../parts/action.js";
@@ -80,9 +80,9 @@ function Row({ subscription }) {
       <${Badge} state=${status} /> ${status_reason && html`<span class="quiet">${showWord(status_reason)}</span>`}
       ${slow_until && html`<br /><span class="quiet">slowed down, again <${Time} at=${slow_until} /></span>`}
     </td>
-    <td class="number">${showNumber(pending)}</td>
+    <td class="number">${showNumber(pending, CAPS.subscription)}</td>
     <td class="tight"><${Time} at=${oldest_pending_at} /></td>
-    <td class="number">${dead ? html`<span class="badge bad">${showNumber(dead)}</span>` : "0"}</td>
+    <td class="number">${dead ? html`<span class="badge bad">${showNumber(dead, CAPS.subscription)}</span>` : "0"}</td>
     <td class="number">${backlog.live ? "live" : showNumber(backlog.behind)}</td>
     <td class="tight"><${Time} at=${failing_since} /></td>
   </tr>`;

@@ -66,6 +66,7 @@ function ActionDialog({ action, onEnd, onDone }) {
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const [result, setResult] = useState(/** @type {any} */ (null));
+  const outcomeSentence = useRef("");
   const titleId = useId();
   useEffect(() => dialog.current?.showModal(), []);
   const count = action.count?.(values);
@@ -80,8 +81,10 @@ function ActionDialog({ action, onEnd, onDone }) {
       const outcome = await action.run(values);
       if (outcome === undefined) return; // it has led to another page
       onDone();
-      if (typeof outcome === "string") onEnd(outcome);
-      else setResult(outcome);
+      if (typeof outcome === "string") {
+        outcomeSentence.current = outcome;
+        dialog.current?.close(); // gives the focus back
+      } else setResult(outcome);
     } catch (failed) {
       setError(/** @type {Error} */ (failed));
     }
@@ -89,7 +92,10 @@ function ActionDialog({ action, onEnd, onDone }) {
   };
   const set = (/** @type {string} */ name, /** @type {string} */ value) =>
     setValues((before) => ({ ...before, [name]: value }));
-  return html`<dialog ref=${dialog} aria-labelledby=${titleId} onClose=${() => onEnd("")}>
+  // A browser lets a second Esc close the dialog whatever `cancel` says; what is under way must still show its result.
+  const onClose = () => (isBusy && !outcomeSentence.current ? dialog.current?.showModal() : onEnd(outcomeSentence.current));
+  const onCancel = (/** @type {Event} */ event) => isBusy && event.preventDefault();
+  return html`<dialog ref=${dialog} aria-labelledby=${titleId} onCancel=${onCancel} onClose=${onClose}>
     <h2 id=${titleId}>${action.title}</h2>
     ${
       result
@@ -101,7 +107,7 @@ function ActionDialog({ action, onEnd, onDone }) {
           ${count !== undefined && html`<${Confirmation} count=${count} typed=${typed} onInput=${setTyped} />`}
           <${Problem} error=${error} />
           <div class="actions">
-            <button type="button" onClick=${() => dialog.current?.close()}>Cancel</button>
+            <button type="button" disabled=${isBusy} onClick=${() => dialog.current?.close()}>Cancel</button>
             <button class=${count === undefined ? "primary" : "danger"} disabled=${!isConfirmed || isBusy}>
               ${isBusy ? "Working…" : action.button}
             </button>

@@ -11,11 +11,13 @@ const HEIGHT = 220; // pixels
 export function RateChart({ points }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const chart = useRef(/** @type {uPlot | null} */ (null));
+  const latest = useRef(points);
+  latest.current = points;
   useEffect(() => {
     const element = /** @type {HTMLElement} */ (box.current);
     const make = () => {
       chart.current?.destroy();
-      chart.current = new uPlot(describe(element), chartData(points), element);
+      chart.current = new uPlot(describe(element), chartData(latest.current), element);
     };
     make();
     const observer = new ResizeObserver(() => chart.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
@@ -72,7 +74,8 @@ function describe(element) {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [12, 24, 0, 0],
+    padding: [12, 40, 0, 0],
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_chart, _low, high) => [0, Math.max(high ?? 0, 0.2) * 1.1] } },
@@ -93,9 +96,9 @@ function describe(element) {
   };
 }
 
-/** @param {number} seconds since 1970; a chart shows the reader's own time of day */
+/** @param {number} seconds since 1970; UTC, as in the table */
 const showClock = (seconds) =>
-  new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
 
 /**
  * What the canvas understands of a colour with `light-dark()` in it.

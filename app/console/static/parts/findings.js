@@ -75,12 +75,11 @@ function Buttons({ findings, filter, action, after }) {
 
 /** @param {{findings: any[], names: Map<string, string>, action: any, after: () => void}} props */
 function Rows({ findings, names, action, after }) {
-  const columns = ["Finding", "State", "File", "Source", "Evidence", "First seen", { name: "Actions", isHidden: true }];
+  const columns = ["Finding", "File", "Source", "Evidence", "First seen", { name: "Actions", isHidden: true }];
   return html`<${Table} label="Findings" columns=${columns}>
       ${findings.slice(0, SHOWN).map(
         (finding) => html`<tr key=${finding.id}>
-          <td class="sentence"><strong>${showWord(finding.kind)}</strong><br /><span class="quiet">${visible(finding.message)}</span></td>
-          <td class="tight"><${Badge} state=${finding.state} /></td>
+          <td class="sentence"><strong>${showWord(finding.kind)}</strong> <${Badge} state=${finding.state} /><br /><span class="quiet">${visible(finding.message)}</span></td>
           <td class="tight"><a class="id" href=${linkTo("file", finding.file_id)} title=${finding.file_id}>${shortId(finding.file_id)}</a></td>
           <td class="name">${visible(names.get(finding.source) ?? finding.source)}</td>
           <td class="words wrap">

@@ -5,6 +5,7 @@ import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { EVENT_TYPES, STATES, toInstant, toLocal } from "../lib/ledger_query.js";
 import { goTo, linkTo } from "../lib/route.js";
 
+const UNPROCESSED = "unprocessed"; // every state but one
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** @type {Record<string, string>} */
 const STATE_NAMES = { failed: "set aside" };
@@ -16,6 +17,12 @@ export function LedgerFilters({ filter }) {
   const select = (/** @type {string} */ name) => (/** @type {any} */ event) => change({ [name]: event.target.value });
   const when = (/** @type {string} */ name) => (/** @type {any} */ event) =>
     change({ [name]: toInstant(event.target.value) });
+  const chooseState = (/** @type {any} */ event) =>
+    change(
+      event.target.value === UNPROCESSED
+        ? { state: "", processed: "false" }
+        : { state: event.target.value, processed: "" },
+    );
   return html`<div class="filters">
     <${Search} value=${filter.file_id} onFile=${(/** @type {string} */ id) => change({ file_id: id })} />
     <label>Type
@@ -25,8 +32,9 @@ export function LedgerFilters({ filter }) {
       </select>
     </label>
     <label>State
-      <select value=${filter.state} onChange=${select("state")}>
+      <select value=${filter.processed === "false" ? UNPROCESSED : filter.state} onChange=${chooseState}>
         <option value="">any</option>
+        <option value=${UNPROCESSED}>not processed</option>
         ${STATES.map((state) => html`<option value=${state}>${STATE_NAMES[state] ?? state}</option>`)}
       </select>
     </label>

@@ -2,7 +2,7 @@
 /** The plan of a repair: what it would do, and its application once the count is typed. */
 
 import { html, useState } from "../lib/html.js";
-import { send } from "../lib/api.js";
+import { send, SLOW } from "../lib/api.js";
 import { count, shortId, showNumber, showWord, visible } from "../lib/format.js";
 import { linkTo } from "../lib/route.js";
 import { Badge } from "./badge.js";
@@ -29,7 +29,7 @@ export function RepairPlan({ plan, after }) {
     try {
       const { data } = await send("POST", `consistency/repairs/${plan.id}/apply`, {
         headers: { "If-Match": `"${plan.digest}"` },
-        timeout: 120_000,
+        timeout: SLOW,
       });
       setResults(data.results);
       after();
