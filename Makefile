@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run token demo test quick coverage chaos bench check lint deploycheck apicheck pagecheck site docs screenshots format requirements wheel clean
+.PHONY: help run token demo test quick coverage chaos scale bench check lint deploycheck apicheck pagecheck site docs screenshots format requirements wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -37,7 +37,10 @@ coverage: $(VENV)/.test ## the same with coverage, which takes half as long agai
 	$(BIN)/pytest tests/ -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
 
 chaos: $(VENV)/.test ## fault after fault under load, each for ten seconds or SYNC_TEST_CHAOS_SECONDS; then kills of replicas
-	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/faults tests/changes/test_chaos.py tests/deliveries/test_chaos.py tests/consistency/test_chaos.py tests/consistency/test_scale.py -v -s
+	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/faults tests/changes/test_chaos.py tests/deliveries/test_chaos.py -v -s
+
+scale: $(VENV)/.test ## checks of 200,000 files while replicas are killed and owners fail
+	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/consistency/test_chaos.py tests/consistency/test_scale.py -v -s
 
 bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk, and npm for Fastify
 	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory benchmarks/fastify/node_modules; fi

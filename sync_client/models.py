@@ -149,7 +149,10 @@ class SetAside(Answer):
 
 
 class StatusBacklog(Answer):
-    """The subscriptions of one status together."""
+    """The subscriptions of one status together.
+
+    Of each, the pending delivery at the lowest position counts for `oldest_pending_age_seconds`; None: none is pending.
+    """
 
     count: int
     backlog: int
@@ -159,7 +162,7 @@ class StatusBacklog(Answer):
 class Overview(Answer):
     """The state of the whole service, the same on every replica; `subscriptions` by status.
 
-    `events_per_second` is None while the newest event is ahead of the clock, by `clock_ahead_seconds`.
+    `events_per_second` is None while the newest event is 1 s or more ahead of the clock, by `clock_ahead_seconds`.
     """
 
     head_position: int
@@ -169,7 +172,7 @@ class Overview(Answer):
     oldest_unprocessed_age_seconds: float | None
     set_aside: int
     subscriptions: dict[str, StatusBacklog]
-    open_findings: int | None
+    open_findings: int
     version: str
     replica: str
 

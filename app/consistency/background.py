@@ -16,14 +16,15 @@ from app.consistency.look import Looker
 from app.consistency.look_repository import LookRepository
 from app.consistency.models import Check, CheckState, Source
 from app.consistency.service import new_check
+from app.consistency.sources.cloud import LOOK_SECONDS
 from app.consistency.sources.question import BACKGROUND
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable, describe
 
 POLL_SECONDS = 1.0
 MAX_CHECKS = 8  # at once in one process
-LOOKS_AT_ONCE = 50
 QUIET_SECONDS = 30.0  # after a batch of looks without a response
 
 log = structlog.get_logger(__name__)
@@ -46,8 +47,6 @@ class ConsistencyTasks:
         self._database = database
         self._runner = runner
         self._looker = looker
-        # Longer than a source takes that does not respond. The microsecond tells its end from that of a grace period.
-        self._look_lease = runner.lease + timedelta(seconds=BACKGROUND.seconds, microseconds=1)
         self._full_interval = timedelta(seconds=full_interval_seconds)
         self._cloud_url = cloud_url  # until the source is known to exist
         self._stopping = asyncio.Event()
@@ -84,7 +83,7 @@ class ConsistencyTasks:
         for source in (one for one in sources if one.enabled):
             await self._schedule(source)
             if source.id in due:
-                self._begin(self._looks, source.id, self._look_due(source))
+                self._begin(self._looks, source.id, self._look_due(source.id))
         if sources:
             await self._begin_checks()
         if sources or has_deleted:
@@ -114,18 +113,26 @@ class ConsistencyTasks:
         group[key] = task = asyncio.create_task(_logged(work), name="consistency")
         task.add_done_callback(lambda _: group.pop(key, None))
 
-    async def _look_due(self, source: Source) -> None:
+    async def _look_due(self, source_id: UUID) -> None:
         while not self._stopping.is_set():
             async with self._database.transaction() as session:
+                source = await SourceRepository(session).get(source_id)
+                if not source.enabled:
+                    return
                 now = await self._looker.clock(session)
-                until = now + self._look_lease
-                claimed = await LookRepository(session).claim(source.id, now, until, LOOKS_AT_ONCE)
+                until = now + self._look_lease(source)
+                claimed = await LookRepository(session).claim(source.id, now, until, self._looker.concurrency)
             if not claimed:
                 return
             looked = await self._looker.look(source, claimed, BACKGROUND, until)
             if looked.is_silent:
                 await self._rest()
                 return
+
+    def _look_lease(self, source: Source) -> timedelta:
+        """Longer than the longest look. The microsecond tells its end from that of a grace period."""
+        longest = LOOK_SECONDS if source.kind == SourceKind.CLOUD else BACKGROUND.seconds
+        return self._runner.lease + timedelta(seconds=longest, microseconds=1)
 
     async def _rest(self) -> None:
         try:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
-from app.consistency.comparison import Facts, compare
-from app.consistency.finding_repository import FindingRepository, Staged
+from app.consistency.comparison import Facts, Staged, compare
+from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import LedgerFile
 from app.consistency.look import Clock
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.models import Check, CheckState, Kind
+from app.consistency.models import Check, CheckState, Kind, Source
 from app.consistency.sources.question import SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
@@ -47,6 +47,19 @@ class CheckProgress:
         self._metrics = metrics
         self._clock = clock
         self.lease = lease
+
+    async def read_source(self, check: Check) -> Source:
+        """The source as it is now, before it is asked for more.
+
+        Raises:
+            NotFound: it was deleted.
+            SourceError: it was disabled.
+        """
+        async with self._database.read() as session:
+            source = await SourceRepository(session).get(check.source_id)
+        if not source.enabled:
+            raise SourceError("was disabled")
+        return source
 
     async def advance(
         self,

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.consistency.finding_repository import Staged
+from app.consistency.comparison import Staged
 from app.consistency.models import Check, CheckState, Difference, Source
 from app.database.types import among_ids
 from app.errors import Conflict, NotFound
@@ -30,9 +30,9 @@ UNKNOWN_CHECK = "There is no check with this id."
 
 
 class CheckEnded(Conflict):
-    """409: only a running check can be cancelled."""
+    """409: only a check that still asks the source can be cancelled."""
 
-    code, detail = "check-ended", "The check has ended."
+    code, detail = "check-ended", "The check has ended, or its differences are being applied to the findings."
 
 
 class CheckRunning(Conflict):
@@ -132,17 +132,21 @@ class CheckRepository:
             raise LeaseLost
 
     async def cancel(self, check_id: UUID, now: datetime) -> Check:
-        """Cancel a running check.
+        """Cancel a running check, unless its differences are being applied already.
 
         Raises:
             NotFound: 404.
             CheckEnded: 409.
         """
-        check = await self.get(check_id)
-        try:
-            await self.change(check_id, check.fence, state=CheckState.CANCELLED, ended_at=now, due_at=None)
-        except LeaseLost:
-            raise CheckEnded from None
+        await self.get(check_id)
+        statement = (
+            update(Check)
+            .where(Check.id == check_id, Check.state == CheckState.RUNNING, ~Check.is_listed)
+            .values(state=CheckState.CANCELLED, ended_at=now, due_at=None, fence=Check.fence + 1)
+            .execution_options(synchronize_session=False)
+        )
+        if not cast("CursorResult[Any]", await self._session.execute(statement)).rowcount:
+            raise CheckEnded
         return await self.get(check_id)
 
     async def cancel_all(self, source_id: UUID, now: datetime) -> None:

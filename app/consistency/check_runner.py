@@ -7,7 +7,7 @@ from uuid import UUID
 from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import LeaseLost
 from app.consistency.look import Looker
-from app.consistency.models import Check, CheckState, Source, Verdict
+from app.consistency.models import Check, CheckState, Verdict
 from app.consistency.sources.cloud_check import CloudCheck
 from app.consistency.sources.deep import Part
 from app.consistency.sources.inventory_check import InventoryCheck
@@ -50,21 +50,22 @@ class CheckRunner:
                     async with self._database.read() as session:
                         source = await SourceRepository(session).get(check.source_id)
                     if check.file_ids is not None:
-                        await self._run_named(check, source, stopping)
+                        await self._run_named(check, stopping)
                     elif source.kind == SourceKind.CLOUD:
-                        await self._cloud.run(check, source, stopping)
+                        await self._cloud.run(check, stopping)
                     else:
-                        await self._inventory.run(check, source, stopping)
+                        await self._inventory.run(check, stopping)
                 except SourceError as error:
                     await self._progress.end(check, CheckState.INCOMPLETE, f"The source {error}.")
             if stopping.is_set():
                 await self._progress.change(check, due_at=check.started_at)
 
-    async def _run_named(self, check: Check, source: Source, stopping: asyncio.Event) -> None:
+    async def _run_named(self, check: Check, stopping: asyncio.Event) -> None:
         part = None if check.deep is None else Part.parse(check.deep)
         named = sorted(UUID(one) for one in check.file_ids or ())
         left = [one for one in named if check.cursor is None or one > check.cursor]
         while left and not stopping.is_set():
+            source = await self._progress.read_source(check)
             batch, left = left[:NAMED_AT_ONCE], left[NAMED_AT_ONCE:]
             looked = await self._looker.look(source, batch, BACKGROUND, part=part)
             seen, position = looked.seen, looked.position

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from app.consistency.models import Kind
 from app.events.models import EventType
@@ -16,6 +18,15 @@ NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")  # in the metadata of an event:
 
 Value = TypeVar("Value")
 Evidence = dict[str, Any]  # {"expected": …, "found": …}
+
+
+class Staged(NamedTuple):
+    """What an inventory saw of one file; `evidence` None: the source agrees again."""
+
+    file_id: UUID
+    kind: str
+    evidence: Evidence | None
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from app.consistency.look_repository import LookRepository
 from app.consistency.models import Check, FileCheck, Source, Verdict
 from app.consistency.schemas import FileConsistency, SourceVerdict, merge_evidence
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
 from app.errors import NotFound
+from app.events.models import EventType
 from app.files.models import FileState
 from app.files.repository import FileRepository
 
@@ -29,8 +31,9 @@ UNKNOWN_FILE = "Neither an event nor a finding names this file."
 class FileConsistencyService:
     """Reads verdicts, and refreshes them."""
 
-    def __init__(self, database: Database, looker: Looker) -> None:
+    def __init__(self, database: Database, looker: Looker, *, cloud_sees_all: bool) -> None:
         self._database = database
+        self._cloud_sees_all = cloud_sees_all  # else the check of the source `cloud` asks for no deleted file
         self._looker = looker
         self._refreshes: Counter[str] = Counter()  # under way, by token subject
 
@@ -44,7 +47,18 @@ class FileConsistencyService:
             sources = await SourceRepository(session).list_all()
             looks = await LookRepository(session).list_of_file(file_id, [one.id for one in sources])
             found = await FileRepository(session).find(file_id)
-            verdicts = [await _stored_verdict(session, one, file_id, looks.get(one.id), found) for one in sources]
+            is_deleted = found[0] is not None and found[0].last_event_type == EventType.DELETE
+            verdicts = [
+                await _stored_verdict(
+                    session,
+                    one,
+                    file_id,
+                    looks.get(one.id),
+                    found,
+                    by_check=one.kind != SourceKind.CLOUD or self._cloud_sees_all or not is_deleted,
+                )
+                for one in sources
+            ]
             if not await LedgerRepository(session).is_known(file_id) and not await FindingRepository(
                 session
             ).list_newest(FindingFilter(file_id=file_id), limit=1, offset=0):
@@ -96,8 +110,13 @@ async def _stored_verdict(
     file_id: UUID,
     look: FileCheck | None,
     found: tuple[FileState | None, int],
+    *,
+    by_check: bool,
 ) -> SourceVerdict:
-    """The verdict of the last look or complete check, if nothing has happened to the file since."""
+    """The verdict of the last look or complete check, if nothing has happened to the file since.
+
+    `by_check`: a complete check compares the file.
+    """
     active = (await FindingRepository(session).list_active(source.id, [file_id])).get(file_id, {})
     if active:
         seen_at = max(one.last_seen_at for one in active.values())
@@ -110,7 +129,7 @@ async def _stored_verdict(
         is_changed = state is not None and look.position is not None and state.last_position > look.position
         if verdict is Verdict.CONSISTENT and is_changed:
             verdict = Verdict.IN_FLIGHT
-    check = await CheckRepository(session).find_last(source.id, complete=True)
+    check = await CheckRepository(session).find_last(source.id, complete=True) if by_check else None
     is_newer = check is not None and (looked_at is None or check.started_at > looked_at)
     if check is not None and is_newer and state is not None and await _has_compared(session, check, source, file_id):
         verdict, looked_at = Verdict.CONSISTENT, check.ended_at

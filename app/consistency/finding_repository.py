@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Evidence, Expected, Facts
+from app.consistency.comparison import Evidence, Expected, Facts, Staged
 from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
+from app.consistency.sources.schemas import SourceKind
 from app.database.types import among_ids
 from app.errors import Conflict, NotFound, OtherCount
 
@@ -50,23 +51,6 @@ class Seen(NamedTuple):
     is_visible: bool = True  # to the token; a file that is not is looked at again after its next event alone
     expected: Expected | None = None
     found: Facts | None = None  # None: the source does not hold the file
-
-
-class Staged(NamedTuple):
-    """What an inventory saw of one file; `evidence` None: the source agrees again."""
-
-    file_id: UUID
-    kind: str
-    evidence: Evidence | None
-    seen_at: datetime
-
-
-class OpenFindings(NamedTuple):
-    """Open findings of one kind and source."""
-
-    kind: str
-    source: str
-    number: int
 
 
 class FindingRepository:
@@ -166,10 +150,11 @@ class FindingRepository:
         `claimed_until` is the `due_at` that a claim gave them; a look that is due otherwise stays due.
         """
         grace = timedelta(seconds=source.grace_seconds)
-        active = await self.list_active(source.id, [one.file_id for one in seen])
+        file_ids = [one.file_id for one in seen]
+        active, compared_at = await self.list_active(source.id, file_ids), await self._compared_at(source.id, file_ids)
         for one in seen:
             if one.differences is not None:
-                self._follow(source.id, one, active[one.file_id], now, grace)
+                self._follow(source, one, active[one.file_id], now, compared_at.get(one.file_id))
         rows = [
             {
                 "source_id": source.id,
@@ -187,7 +172,8 @@ class FindingRepository:
     async def apply_staged(self, source: Source, staged: Sequence[Staged]) -> None:
         """Bring the findings up to date with what a complete inventory saw; it opens none by itself."""
         grace = max(timedelta(seconds=source.grace_seconds), MIN_WAIT)
-        active = await self.list_active(source.id, {one.file_id for one in staged})
+        file_ids = {one.file_id for one in staged}
+        active, compared_at = await self.list_active(source.id, file_ids), await self._compared_at(source.id, file_ids)
         notes: dict[UUID, dict[str, Any]] = {}
         for one in staged:
             note = {"source_id": source.id, "file_id": one.file_id, "due_at": None, "verdict": None, "seen_at": None}
@@ -197,26 +183,37 @@ class FindingRepository:
                     known.state, known.resolved_at = FindingState.RESOLVED, one.seen_at
                     notes.setdefault(one.file_id, {**note, "verdict": Verdict.CONSISTENT, "seen_at": one.seen_at})
             elif known is not None:
-                known.evidence, known.last_seen_at = one.evidence, max(known.last_seen_at, one.seen_at)
-            else:
+                _confirm(known, one.evidence, one.seen_at)
+            elif not _knows_better(source, one.kind, compared_at.get(one.file_id), one.seen_at):
                 self._session.add(_suspect(source.id, one.file_id, one.kind, one.evidence, one.seen_at))
                 notes[one.file_id] = {**note, "due_at": one.seen_at + grace}
         await self._session.flush()
         await self._note([{**notes[file_id], "position": None} for file_id in sorted(notes)], None)
 
-    def _follow(self, source_id: UUID, seen: Seen, active: dict[str, Finding], now: datetime, grace: timedelta) -> None:
-        differences = seen.differences or {}
+    def _follow(
+        self, source: Source, seen: Seen, active: dict[str, Finding], now: datetime, compared_at: datetime | None
+    ) -> None:
+        differences, grace = seen.differences or {}, timedelta(seconds=source.grace_seconds)
         for kind, evidence in differences.items():
-            if kind not in active:
-                active[kind] = _suspect(source_id, seen.file_id, kind, evidence, now)
+            finding = active.get(kind)
+            if finding is not None:
+                _confirm(finding, evidence, now)
+                if finding.state == FindingState.SUSPECTED and now >= finding.first_seen_at + grace:
+                    finding.state = FindingState.OPEN
+            elif not _knows_better(source, kind, compared_at, now):
+                active[kind] = _suspect(source.id, seen.file_id, kind, evidence, now)
                 self._session.add(active[kind])
-                continue
-            finding = active[kind]
-            finding.evidence, finding.last_seen_at = evidence, max(now, finding.last_seen_at)
-            if finding.state == FindingState.SUSPECTED and now >= finding.first_seen_at + grace:
-                finding.state = FindingState.OPEN
         for finding in [one for kind, one in active.items() if kind not in differences and one.last_seen_at <= now]:
             finding.state, finding.resolved_at = FindingState.RESOLVED, now
+
+    async def _compared_at(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, datetime]:
+        """When the last look at each of the files began, of those that were compared then."""
+        query = select(FileCheck.file_id, FileCheck.seen_at).where(
+            FileCheck.source_id == source_id,
+            FileCheck.verdict.in_([Verdict.CONSISTENT, Verdict.INCONSISTENT]),
+            among_ids(FileCheck.file_id, file_ids),
+        )
+        return {file_id: seen_at for file_id, seen_at in await self._session.execute(query) if seen_at is not None}
 
     async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: datetime | None) -> None:
         if not rows:
@@ -227,7 +224,11 @@ class FindingRepository:
         due_at: ColumnElement[Any] = func.coalesce(old.due_at, new.due_at)
         if claimed_until is not None:
             due_at = case((old.due_at == claimed_until, new.due_at), else_=due_at)
-        values = {name: func.coalesce(new[name], getattr(old, name)) for name in ("verdict", "seen_at", "position")}
+        is_newer = or_(old.seen_at.is_(None), new.seen_at >= old.seen_at)
+        values = {
+            name: case((is_newer, func.coalesce(new[name], getattr(old, name))), else_=getattr(old, name))
+            for name in ("verdict", "seen_at", "position")
+        }
         await self._session.execute(
             statement.on_conflict_do_update(
                 index_elements=[FileCheck.source_id, FileCheck.file_id], set_={"due_at": due_at, **values}
@@ -248,10 +249,22 @@ def _suspect(source_id: UUID, file_id: UUID, kind: str, evidence: Evidence, now:
     )
 
 
+def _confirm(finding: Finding, evidence: Evidence, seen_at: datetime) -> None:
+    if seen_at >= finding.last_seen_at:
+        finding.evidence, finding.last_seen_at = evidence, seen_at
+
+
+def _knows_better(source: Source, kind: str, compared_at: datetime | None, seen_at: datetime) -> bool:
+    """Whether a later look has compared this value; the size and hash of a block of kind `cloud` need a deep one."""
+    if compared_at is None or (source.kind == SourceKind.CLOUD and kind in {Kind.WRONG_SIZE, Kind.WRONG_HASH}):
+        return False
+    return compared_at > seen_at
+
+
 def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
-    if seen.differences is None and seen.is_visible:
-        return now + max(grace, MIN_WAIT)
     suspected = [one.first_seen_at for one in active if one.state == FindingState.SUSPECTED]
+    if seen.differences is None:
+        return now + max(grace, MIN_WAIT) if seen.is_visible or suspected else None
     return max(min(suspected) + grace, now + MIN_WAIT) if suspected else None
 
 

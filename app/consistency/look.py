@@ -60,6 +60,7 @@ class Looker:
     ) -> None:
         self._database = database
         self._clients = clients  # by the kind of source
+        self.concurrency = concurrency
         self._permits: defaultdict[UUID, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(concurrency))
         self._refreshes: SingleFlight[tuple[UUID, UUID], Looked] = SingleFlight("consistency-refresh")
         self.clock = clock
@@ -135,6 +136,8 @@ class Looker:
                 except SourceError as error:
                     if error.unanswered and responses.count == before:
                         responses.ended = True
+                    # Their frames would keep the whole response for as long as the other files are asked for.
+                    error.__traceback__ = error.__context__ = error.__cause__ = None
                     return error
                 responses.count += 1
                 return look

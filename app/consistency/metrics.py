@@ -1,10 +1,20 @@
 """The instruments of the consistency checks."""
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter
 
 from app.consistency.models import CheckState
 
 OUTCOMES = tuple(one for one in CheckState if one is not CheckState.RUNNING)
+
+
+class OpenFindings(NamedTuple):
+    """Open findings of one kind and source."""
+
+    kind: str
+    source: str
+    number: int
 
 
 class ConsistencyMetrics:

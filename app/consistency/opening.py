@@ -92,7 +92,7 @@ async def open_consistency(
             ConsistencyService(database, looker, on_added=tasks.wake),
             repairs,
             SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
-            FileConsistencyService(database, looker),
+            FileConsistencyService(database, looker, cloud_sees_all=settings.consistency_token_sees_all),
             tasks,
         )
     finally:

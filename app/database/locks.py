@@ -19,6 +19,13 @@ log = structlog.get_logger(__name__)
 _BLOCKERS = text(
     "SELECT pid, application_name, query_start FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:pid))"
 )
+_ADVISORY = text(
+    """
+    SELECT pid, application_name, query_start FROM pg_locks JOIN pg_stat_activity USING (pid)
+     WHERE locktype = 'advisory' AND granted AND datname = current_database() AND database = datid
+       AND (CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) = :key AND objsubid = 1
+    """
+)
 # The lock of a row is in the row alone, but its holder also has a lock on the table. Rows of these tables are what
 # appends, the sweep and the webhooks lock; the sweep and the webhooks pass over a locked one and never wait.
 _HOLDERS = text(
@@ -88,6 +95,11 @@ class Holder(NamedTuple):
 async def list_blockers(connection: AsyncConnection, pid: int) -> list[Holder]:
     """Those for whose locks the session `pid` waits at this moment. PostgreSQL only."""
     return [Holder(*row) for row in await connection.execute(_BLOCKERS, {"pid": pid})]
+
+
+async def list_advisory_holders(connection: AsyncConnection, key: int) -> list[Holder]:
+    """Those that hold the advisory lock `key` (64 bits). PostgreSQL only."""
+    return [Holder(*row) for row in await connection.execute(_ADVISORY, {"key": key})]
 
 
 class LockWatch:

@@ -1,5 +1,6 @@
 """Brings the schema up to date when the service starts, or reports that it is not."""
 
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 LEDGER_TABLE = "ledger_head"
 START_PATIENCE_SECONDS = 30
+LATER = "the schema is of a later release than this one"
 
 
 class NotMigrated(Exception):
@@ -66,7 +68,7 @@ async def prepare_schema(database: Database, settings: Settings, schema: Schema)
     current = await _current_revision(database)
     if schema.is_newer(current):
         await _check_ours(database, current)
-        log.warning("the schema is of a later release than this one", schema=current, head=schema.head)
+        log.warning(LATER, schema=current, head=schema.head)
     elif schema.serves(current):
         return
     elif not settings.database_migrate_on_start:
@@ -77,13 +79,13 @@ async def prepare_schema(database: Database, settings: Settings, schema: Schema)
     elif not settings.database_prepared_statements:
         raise NotMigrated(f"{schema.explain(current)}, with a DATABASE_URL that leads past the pooler")
     else:
-        await _migrate_postgresql(settings, schema.explain(current))
+        await _migrate_postgresql(settings, schema, schema.explain(current))
 
 
-async def _migrate_postgresql(settings: Settings, explanation: str) -> None:
+async def _migrate_postgresql(settings: Settings, schema: Schema, explanation: str) -> None:
     try:
         with database_errors():
-            await migrate(settings, upgrade, patience_seconds=START_PATIENCE_SECONDS)
+            await migrate(settings, partial(_upgrade_in_turn, schema), patience_seconds=START_PATIENCE_SECONDS)
     except DBAPIError as error:
         if not is_denied(error):
             raise
@@ -103,9 +105,21 @@ async def _check_ours(database: Database, revision: str | None) -> None:
 
 async def _current_revision(database: Database) -> str | None:
     async with database.read() as session:
-        return await (await session.connection()).run_sync(
-            lambda connection: MigrationContext.configure(connection).get_current_revision()
-        )
+        return await (await session.connection()).run_sync(_read_revision)
+
+
+def _read_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade_in_turn(schema: Schema, connection: Connection) -> None:
+    """Run what is missing, unless a later release has migrated while this one waited for the lock of migrations."""
+    current = _read_revision(connection)
+    connection.rollback()  # in a transaction that has begun, Alembic would run all migrations together
+    if schema.is_newer(current):
+        log.warning(LATER, schema=current, head=schema.head)
+    else:
+        upgrade(connection)
 
 
 def upgrade(connection: Connection) -> None:

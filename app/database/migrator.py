@@ -1,6 +1,7 @@
 """Runs migrations beside serving replicas: one process at a time, and no request waits long for a lock of theirs."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,14 +9,16 @@ from dataclasses import dataclass, field
 
 import structlog
 from alembic import op
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Settings
 from app.database.connection import create_engine
 from app.database.errors import waited_for_lock
-from app.database.locks import Holder, list_blockers
+from app.database.locks import Holder, list_advisory_holders, list_blockers
+from app.errors import describe
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +26,7 @@ MIGRATION_LOCK = 0x53594E43  # "SYNC": the advisory lock that migrating processe
 LOCK_SECONDS = 0.5  # every request that comes after a migration's lock waits as long as the migration does
 PAUSE_SECONDS = 2
 POLL_SECONDS = 0.5
+REPORT_SECONDS = 60
 PATIENCE_SECONDS = 600
 LONG_SECONDS = 3600
 _PATIENCE = "patience_seconds"
@@ -42,10 +46,14 @@ async def migrate(
     needs connections that lead to PostgreSQL itself: a transaction pooler would lend its lock to others.
 
     Raises:
-        MigrationBlocked: others held a lock for `patience_seconds`.
+        MigrationBlocked: others held a lock for `patience_seconds`, and no migration ended meanwhile.
         DBAPIError, OSError: as they come.
     """
-    limits = {"database_statement_timeout": LONG_SECONDS, "database_lock_timeout": LOCK_SECONDS}
+    limits = {
+        "database_statement_timeout": LONG_SECONDS,
+        "database_lock_timeout": LOCK_SECONDS,
+        "database_pool_size": 2,  # one migrates, the other observes it
+    }
     engine = create_engine(settings.model_copy(update=limits))
     try:
         async with engine.connect() as connection:
@@ -54,8 +62,7 @@ async def migrate(
                 await connection.commit()
                 return
             await _take_lock(connection)
-            async with engine.connect() as observing:
-                await _repeat(run, connection, observing, patience_seconds)
+            await _repeat(run, connection, engine, patience_seconds)
     finally:
         await engine.dispose()
 
@@ -66,14 +73,19 @@ async def _take_lock(connection: AsyncConnection) -> None:
     It is polled: who waits for a lock has a snapshot, and CREATE INDEX CONCURRENTLY waits for all of those.
     """
     statement = text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
-    is_reported = False
+    reported_at = -math.inf
     while not await connection.scalar(statement):
+        if time.monotonic() - reported_at >= REPORT_SECONDS:
+            holders = await list_advisory_holders(connection, MIGRATION_LOCK)
+            log.warning("another process migrates the database, waiting for its end", lock_held_by=_name(holders))
+            reported_at = time.monotonic()
         await connection.rollback()
-        if not is_reported:
-            log.info("another process migrates the database, waiting for its end")
-            is_reported = True
         await asyncio.sleep(POLL_SECONDS)
     await connection.rollback()
+
+
+def _name(holders: list[Holder]) -> str:
+    return "; ".join(map(str, holders)) or "another session"
 
 
 @dataclass
@@ -83,23 +95,21 @@ class _Wait:
     holders: list[Holder] = field(default_factory=list)
     since: float | None = None
 
-    def __str__(self) -> str:
-        return "; ".join(map(str, self.holders)) or "another session"
-
 
 async def _repeat(
     run: Callable[[Connection], None],
     connection: AsyncConnection,
-    observing: AsyncConnection,
+    engine: AsyncEngine,
     patience_seconds: float,
 ) -> None:
     pid = (await connection.scalar(text("SELECT pg_backend_pid()"))) or 0
     connection.sync_connection.info[_PATIENCE] = patience_seconds  # type: ignore[union-attr]  # it is open
     blocked_since: float | None = None
+    blocked_at: tuple[str, ...] | None = None
+    await connection.rollback()
     while True:
-        await connection.rollback()
         done, wait = asyncio.Event(), _Wait()
-        looking = asyncio.create_task(_look(observing, pid, wait, done))
+        looking = asyncio.create_task(_look(engine, pid, wait, done))
         try:
             await connection.run_sync(run)
             await connection.commit()
@@ -111,26 +121,38 @@ async def _repeat(
         finally:
             done.set()
             await looking
-        now = time.monotonic()
+        now, holders = time.monotonic(), _name(wait.holders)
+        await connection.rollback()
+        if (revisions := await connection.run_sync(_read_revisions)) != blocked_at:
+            blocked_since, blocked_at = None, revisions
         blocked_since = blocked_since or wait.since or now
         if now - blocked_since >= patience_seconds:
-            raise MigrationBlocked(f"a lock that the migration needs is held by {wait}; end that, and try again")
-        log.warning("the migration waits, and lets requests pass", lock_held_by=str(wait))
+            raise MigrationBlocked(f"a lock that the migration needs is held by {holders}; end that, and try again")
+        log.warning("the migration waits, and lets requests pass", lock_held_by=holders)
+        await connection.rollback()
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _look(connection: AsyncConnection, pid: int, wait: _Wait, done: asyncio.Event) -> None:
-    """Keep in `wait` for whom the session `pid` waits, until `done`."""
-    while not done.is_set():
-        holders = await list_blockers(connection, pid)
-        await connection.rollback()  # else CREATE INDEX CONCURRENTLY would wait for this transaction
-        if holders:
-            wait.holders, wait.since = holders, wait.since or time.monotonic()
-        else:
-            wait.since = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOCK_SECONDS / 4):
-                await done.wait()
+def _read_revisions(connection: Connection) -> tuple[str, ...]:
+    return MigrationContext.configure(connection).get_current_heads()
+
+
+async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event) -> None:
+    """Keep in `wait` for whom the session `pid` waits, until `done`; a migration needs no observer to succeed."""
+    try:
+        async with engine.connect() as connection:
+            while not done.is_set():
+                holders = await list_blockers(connection, pid)
+                await connection.rollback()  # else CREATE INDEX CONCURRENTLY would wait for this transaction
+                if holders:
+                    wait.holders, wait.since = holders, wait.since or time.monotonic()
+                else:
+                    wait.since = None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOCK_SECONDS / 4):
+                        await done.wait()
+    except (DBAPIError, OSError) as error:
+        log.warning("it cannot be seen whose locks the migration waits for", reason=describe(error))
 
 
 def build_index(name: str, definition: str, *, unique: bool = False) -> None:

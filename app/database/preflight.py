@@ -1,5 +1,7 @@
 """Refuses at start a database that would fail requests later, lose what it confirms, or is another process's."""
 
+import asyncio
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 
 # What the statements of this release need, each right as PostgreSQL calls it. More rights do no harm; an operator who
 # wants the ledger to be append-only for the service grants no more.
@@ -59,18 +62,28 @@ class DatabaseUnfit(Exception):
 
 
 async def check_fitness(database: Database) -> None:
-    """Make sure that PostgreSQL stores every character, and that our role may do what the service does.
+    """Make sure that a file can be opened, that PostgreSQL stores every character, and that our role has its rights.
 
     Tables that do not exist yet are no concern of this check.
 
     Raises:
         DatabaseUnfit: in one sentence, with what to do.
+        DatabaseUnavailable: the file cannot be opened.
     """
     if database.is_sqlite:
+        await asyncio.to_thread(_open_file, str(database.engine.url.database))
         return
     async with database.read() as session:
         await _check_encoding(session)
         await _check_rights(session)
+
+
+def _open_file(path: str) -> None:
+    # Before aiosqlite does: the thread of a connection that fails outlives the event loop, and complains of that.
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.OperationalError as error:
+        raise DatabaseUnavailable from error
 
 
 async def _check_encoding(session: AsyncSession) -> None:

@@ -35,7 +35,8 @@ class BacklogView(BaseModel):
         "ledger those that are not live are behind."
     )
     oldest_pending_age_seconds: float | None = Field(
-        description="Age of the oldest pending delivery; null when none is pending."
+        description="Age of a pending delivery: of each subscription the one at the lowest position counts, and of "
+        "these the oldest; null when none is pending."
     )
 
     @classmethod
@@ -86,13 +87,13 @@ class Overview(BaseModel):
         description="Of the last 60 seconds, over all replicas; null while `clock_ahead_seconds` is not."
     )
     clock_ahead_seconds: float | None = Field(
-        description="How far the newest event's `created_at` is ahead of the database's clock; null when it is not."
+        description="How far the newest event's `created_at` is ahead of the database's clock; null below 1 s."
     )
     backlog: int = Field(description=f"Events that wait for the sweep; those that are retried {_COUNTED}.")
     oldest_unprocessed_age_seconds: float = Field(description="Age of the oldest of them; 0 if there are none.")
     set_aside: int = Field(description=f"Events that failed too often and wait for an operator, {_COUNTED}.")
     subscriptions: SubscriptionsView
-    open_findings: int | None = Field(
+    open_findings: int = Field(
         description=f"Differences between the ledger and the services that hold the files, {_COUNTED}."
     )
     audit: None = Field(description="The proof of the ledger. This release has none.")
@@ -197,7 +198,7 @@ async def get_throughput(
     """How many events were recorded, by all replicas, in each of the equal parts of a time.
 
     Positions have no gaps and `created_at` never falls, so a count is the difference of two positions. A part that is
-    over never changes.
+    over changes only until its last events are committed and, with synchronous standbys, durable.
     """
     boundaries = query.boundaries()
     through = await database.watermark.bound()

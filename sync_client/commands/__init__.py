@@ -1,1 +1,1 @@
-"""Commands for the terminal: follow the feed, and receive webhooks to try them out."""
+"""Commands for the terminal: `syncctl`, and parts that `python -m app` shares with it."""

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 import httpx
 
-from sync_client import BlockingSyncClient, InvalidCall, SyncError, Unavailable
+from sync_client import BlockingSyncClient, SyncError, Unavailable
 from sync_client.token import Token
 
 TOKEN_VARIABLE, URL_VARIABLE = "SYNC_TOKEN", "SYNC_URL"
@@ -118,7 +118,11 @@ def connect(context: click.Context, url: str) -> Iterator[BlockingSyncClient]:
     try:
         with BlockingSyncClient(url, token(), max_retries=RETRIES) as sync:
             yield sync
-    except Unavailable as error:
-        raise ServiceUnavailable(str(error)) from None
-    except (SyncError, InvalidCall) as error:
-        raise Failure(re.sub(r"[^\x20-\x7e]", "?", str(error))) from None
+    except SyncError as error:
+        raise failure_of(error) from None
+
+
+def failure_of(error: SyncError, note: str = "") -> Failure:
+    """What ends a command for `error`, in characters that a terminal only prints."""
+    kind = ServiceUnavailable if isinstance(error, Unavailable) else Failure
+    return kind(re.sub(r"[^\x20-\x7e]", "?", f"{error}{note}"))

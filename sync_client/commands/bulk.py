@@ -3,13 +3,15 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import Protocol
 
 import click
 from rich.console import Console
 
-from sync_client import Conflict
-from sync_client.commands.access import Failure
+from sync_client import Refused, SyncError, Unavailable
+from sync_client.commands.access import Failure, failure_of
+from sync_client.commands.output import with_progress
 
 MAX_AT_ONCE = 10_000  # of one request
 
@@ -70,20 +72,26 @@ def confirm(positions: Sequence[int], what: str, *, yes: bool) -> None:
         raise Failure("That is not the count; nothing was done. (--yes goes on without it.)")
 
 
-def send(positions: Sequence[int], request: Callable[..., int]) -> int:
+def send(positions: Sequence[int], request: Callable[..., int], doing: str) -> int:
     """Send one request for each 10,000 of the positions, lowest first; returns how many were changed.
 
     Raises:
-        Failure: others match by now.
+        Failure: a request failed, as when others match by now; says how many were changed before.
     """
     done = 0
-    for first in range(0, len(positions), MAX_AT_ONCE):
-        part = positions[first : first + MAX_AT_ONCE]
-        try:
-            done += request(up_to_position=part[-1], expected=len(part))
-        except Conflict as error:
-            raise Failure(f"{error} ({done} of {len(positions)} were done)") from None
+    with closing(with_progress(range(0, len(positions), MAX_AT_ONCE), doing)) as starts:
+        for first in starts:
+            part = positions[first : first + MAX_AT_ONCE]
+            try:
+                done += request(up_to_position=part[-1], expected=len(part))
+            except SyncError as error:
+                least = "" if _did_nothing(error) else "at least "
+                raise failure_of(error, f" ({least}{done} of {len(positions)} were done)") from None
     return done
+
+
+def _did_nothing(error: SyncError) -> bool:
+    return isinstance(error, Refused) or (isinstance(error, Unavailable) and error.not_acted_on)
 
 
 def show_done(name: str, done: int, *, as_json: bool) -> None:

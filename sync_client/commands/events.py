@@ -105,5 +105,5 @@ def requeue(
         last_error = wanted.get("last_error")
         positions = count((one for one in found if last_error in {None, one.last_error}), "counting events")
         confirm(positions, "set-aside events match", yes=yes)
-        done = send(positions, partial(sync.events.requeue_matching, **wanted))
+        done = send(positions, partial(sync.events.requeue_matching, **wanted), "requeue")
     return show_done("requeued", done, as_json=as_json)

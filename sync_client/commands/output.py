@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,7 +49,7 @@ def show_members(item: BaseModel, *, as_json: bool) -> None:
     _print(table)
 
 
-def with_progress(ids: Sequence[Any], doing: str) -> Iterator[Any]:
+def with_progress(ids: Sequence[Any], doing: str) -> Generator[Any, None, None]:
     """`ids` one after the other, with a bar on standard error where that is a terminal and there are several."""
     console = Console(stderr=True)
     quiet = len(ids) < 2 or not console.is_terminal

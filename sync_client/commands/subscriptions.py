@@ -172,5 +172,6 @@ def redeliver(
         found = sync.deliveries.list(subscription_id, status="dead", **wanted)
         positions = count(found, "counting deliveries")
         confirm(positions, "dead deliveries match", yes=yes)
-        done = send(positions, partial(sync.deliveries.redeliver_matching, subscription_id, **wanted))
+        again_matching = partial(sync.deliveries.redeliver_matching, subscription_id, **wanted)
+        done = send(positions, again_matching, "redeliver")
     return show_done("redelivered", done, as_json=as_json)

@@ -13,6 +13,7 @@ import pytest
 
 from app.consistency.models import CheckState, Verdict
 from app.consistency.opening import open_consistency
+from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.deep import Part
 from app.consistency.sources.repository import CLOUD_ID
 from app.database.engine import Database
@@ -151,6 +152,33 @@ async def test_a_404_is_unknown_unless_the_token_sees_all(open_world: OpenWorld,
         assert await world.findings() == []
 
 
+async def test_a_suspected_file_that_disappears_is_not_asked_for_again(
+    open_world: OpenWorld, siblings: Siblings
+) -> None:
+    paths = siblings.put(file_id := uuid4(), b"a", b"b")
+    siblings.block(paths[0]).unlink()
+    async with open_world() as world:
+        await world.upload(file_id)
+        assert await refresh(world, file_id) == Verdict.INCONSISTENT
+        siblings.meddle = lambda _method, path: (404, b"") if path.startswith("/files/") else None
+        await world.age()
+        siblings.asked()
+        await world.age(2)
+        assert siblings.asked() == [], "only after a grace period"
+
+
+async def test_a_check_that_asks_for_no_deleted_file_says_nothing_of_it(
+    open_world: OpenWorld, siblings: Siblings
+) -> None:
+    siblings.put(file_id := uuid4(), b"a")
+    async with open_world() as world:
+        await world.upload(file_id, deleted := uuid4())
+        await world.delete(deleted)
+        assert (await world.check()).state == CheckState.COMPLETE
+        for one, verdict in ((file_id, Verdict.CONSISTENT), (deleted, Verdict.UNKNOWN)):
+            assert [each.verdict for each in (await world.consistency.files.read(one)).sources] == [verdict]
+
+
 async def test_a_404_counts_only_when_the_list_of_files_works(world: World, siblings: Siblings) -> None:
     await world.upload(file_id := uuid4())
     siblings.meddle = lambda _method, path: (404, b"") if path.startswith("/files") else None
@@ -267,7 +295,7 @@ async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world:
 
 
 async def test_a_token_of_auth0_is_fetched_once_and_again_when_refused(
-    open_world: OpenWorld, siblings: Siblings, auth0: KeyServer
+    open_world: OpenWorld, siblings: Siblings, auth0: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     siblings.put(file_id := uuid4(), b"a")
     auth0.serve_bytes(json.dumps({"access_token": token_of("owner"), "expires_in": 600}).encode())
@@ -280,10 +308,25 @@ async def test_a_token_of_auth0_is_fetched_once_and_again_when_refused(
         assert auth0.requests[before:] == ["/oauth/token"]
         assert b"grant_type=client_credentials&client_id=me&client_secret=se+cret&audience=" in auth0.bodies[-1]
         siblings.meddle = lambda _method, _path: (401, b"")
+        check = await world.check(*others)
+        assert check.failed == 3
+        siblings.asked()
+        check = await world.check(*others)
+        assert "the token that Auth0 has just issued is refused" in str(check.reason)
+        assert siblings.asked() == []
+        assert len(auth0.requests) - before == 1, "a new one would be refused too"
+        siblings.meddle = lambda _method, _path: None
+        cloud = world.consistency.files._looker._clients["cloud"]
+        assert isinstance(cloud, CloudClient)
+        monkeypatch.setattr(cloud._tokens, "_failed_until", 0)
+        assert await refresh(world, file_id) == Verdict.CONSISTENT
+        assert len(auth0.requests) - before == 2
+        monkeypatch.setattr("app.consistency.sources.token.FAILURE_SECONDS", 0)
+        siblings.meddle = lambda _method, _path: (401, b"")
         assert await refresh(world, file_id) == Verdict.UNKNOWN
         siblings.meddle = lambda _method, _path: None
         assert await refresh(world, file_id) == Verdict.CONSISTENT
-        assert len(auth0.requests) - before == 2
+        assert len(auth0.requests) - before == 3
 
 
 async def test_credentials_that_auth0_refuses_are_not_sent_again_and_again(

@@ -15,12 +15,14 @@ from sqlalchemy import inspect, text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.database.migrations import NotMigrated, Schema, alembic_config, prepare_schema
+from app.database.migrations import LATER, NotMigrated, Schema, alembic_config, prepare_schema
+from app.database.migrator import MIGRATION_LOCK
 from app.main import create_app
 from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.fork_server import ForkServer
 from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -141,6 +143,23 @@ async def test_replicas_that_start_together_migrate_once(
     await asyncio.gather(*(prepare(make_settings()) for _ in range(4)))
     assert caplog.text.count("Running upgrade  -> 0001") == 1
     assert caplog.text.count("another process migrates the database") >= 1
+
+
+@on_postgresql
+async def test_a_start_that_waits_for_a_later_release_to_migrate_leaves_it_at_that(
+    make_settings: MakeSettings, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with database.engine.connect() as later:
+        await later.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+        await later.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+        await later.commit()
+        starting = asyncio.create_task(prepare(make_settings()))
+        await until(lambda: "another process migrates the database" in caplog.text)
+        await later.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+        await later.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
+        await later.commit()
+    await starting
+    assert LATER in caplog.text
 
 
 @on_postgresql

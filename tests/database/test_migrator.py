@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.database.engine import Database
-from app.database.migrator import LOCK_SECONDS, MigrationBlocked, build_index, migrate
+from app.database.migrator import LOCK_SECONDS, MIGRATION_LOCK, MigrationBlocked, build_index, migrate
 from tests.conftest import ROOT, MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.waiting import until
@@ -98,6 +98,62 @@ async def test_a_lock_that_is_held_for_long_ends_the_migration(database: Databas
     await migrate(make_settings(), alter)
     with pytest.raises(DBAPIError, match="already exists"):
         await migrate(make_settings(), alter)
+
+
+async def test_a_migration_that_ends_between_two_blocks_starts_the_patience_again(
+    database: Database, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.database.migrator.PAUSE_SECONDS", 0.5)
+    runs = 0
+
+    def run(connection: Connection) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+            connection.commit()
+        connection.execute(text("ALTER TABLE sync_events ADD COLUMN later integer"))
+
+    async with dump(database):
+        with pytest.raises(MigrationBlocked):
+            await migrate(make_settings(), run, patience_seconds=1.2)
+    assert runs == 3
+
+
+async def test_a_migration_succeeds_whose_observer_is_cut_off(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+        "AND datname = current_database() ORDER BY backend_start DESC LIMIT 1"
+    )
+
+    def run(connection: Connection) -> None:
+        connection.execute(text("SELECT pg_sleep(0.3)"))
+        assert connection.scalar(text(end))
+        connection.execute(text("SELECT pg_sleep(0.3)"))
+
+    await migrate(make_settings(), run)
+    assert "it cannot be seen whose locks the migration waits for" in caplog.text
+
+
+async def test_one_that_waits_for_its_turn_names_the_one_that_migrates(
+    database: Database,
+    make_settings: MakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("app.database.migrator.REPORT_SECONDS", 0.1)
+    async with database.engine.connect() as other:
+        await other.execute(text("SET application_name = 'a-migration'"))
+        await other.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+        pid = await other.scalar(text("SELECT pg_backend_pid()"))
+        waiting = asyncio.create_task(migrate(make_settings(), lambda _connection: None))
+        await until(lambda: caplog.text.count(f"pid {pid} (a-migration)") >= 2)
+        await other.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
+        await other.execute(text("RESET application_name"))
+    await waiting
+    assert {record.levelname for record in caplog.records if "another process" in record.getMessage()} == {"WARNING"}
 
 
 async def test_one_process_migrates_at_a_time(database: Database, make_settings: MakeSettings) -> None:

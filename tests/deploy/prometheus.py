@@ -28,7 +28,7 @@ def promtool(*arguments: str, text: str | None = None) -> str:
         "promtool is missing; it comes with Prometheus (Debian: apt-get install prometheus)"
     )
     command = ["promtool", *arguments]
-    done = subprocess.run(command, cwd=MONITORING, input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=MONITORING, input=text, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -5,6 +5,7 @@ Of what they give, only the host and port of `DATABASE_URL` and `AUTH0_DOMAIN` d
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,6 +46,16 @@ def begin(fork_server: ForkServer, tmp_path: Path, issuer: KeyServer) -> Iterato
     yield start
     for process in processes:
         process.kill()
+
+
+@contextmanager
+def created(server: PostgresServer, name: str) -> Iterator[None]:
+    """An empty database, which is dropped in the end."""
+    server.sql(f"CREATE DATABASE {name}")
+    try:
+        yield
+    finally:
+        server.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def the_env_file(tmp_path: Path) -> dict[str, str]:
@@ -105,20 +116,19 @@ async def test_the_compose_file_whose_postgresql_starts_later(
     assert "AUTH0_DOMAIN must be set" in refusal(begin(the_compose_environment({})))
     given = the_compose_environment({"AUTH0_DOMAIN": issuer.domain})
     assert given["API_AUDIENCE"] == ""
-    frail_postgres.sql("CREATE DATABASE sync_db")
-    frail_postgres.stop()
     given["DATABASE_URL"] = given["DATABASE_URL"].replace("db:5432", f"127.0.0.1:{frail_postgres.port}")
-    try:
-        service = begin(given)
-        await until(lambda: "waiting for the database" in service.output())
-        with pytest.raises(TimeoutError):
-            await until(lambda: "cannot" in service.output(), deadline_seconds=5)
-    finally:
-        frail_postgres.start()
-    service.wait_until_healthy()
-    assert await works(service, tokens)
-    service.kill()
-    frail_postgres.sql("DROP DATABASE sync_db WITH (FORCE)")
+    with created(frail_postgres, "sync_db"):
+        frail_postgres.stop()
+        try:
+            service = begin(given)
+            await until(lambda: "waiting for the database" in service.output())
+            with pytest.raises(TimeoutError):
+                await until(lambda: "cannot" in service.output(), deadline_seconds=5)
+        finally:
+            frail_postgres.start()
+        service.wait_until_healthy()
+        assert await works(service, tokens)
+        service.kill()
 
 
 async def test_the_manifest_whose_replicas_start_together_on_an_empty_database(
@@ -130,15 +140,14 @@ async def test_the_manifest_whose_replicas_start_together_on_an_empty_database(
         "name": "DATABASE_URL",
         "valueFrom": {"secretKeyRef": {"name": "sync-secrets", "key": "database-url"}},
     }
-    postgres.sql("CREATE DATABASE of_the_manifest")
     secret = {"DATABASE_URL": postgres.url("of_the_manifest")}
-    assert "AUTH0_DOMAIN must be set" in refusal(begin(secret))
-    replicas = [begin({**secret, "AUTH0_DOMAIN": issuer.domain}) for _ in range(deployment["replicas"])]
-    for replica in replicas:
-        replica.wait_until_healthy()
-    assert all([await works(replica, tokens) for replica in replicas])
-    migrated = [replica.output().count("Running upgrade  -> 0001") for replica in replicas]
-    assert sorted(migrated) == [0, 0, 1]
-    for replica in replicas:
-        replica.kill()
-    postgres.sql("DROP DATABASE of_the_manifest WITH (FORCE)")
+    with created(postgres, "of_the_manifest"):
+        assert "AUTH0_DOMAIN must be set" in refusal(begin(secret))
+        replicas = [begin({**secret, "AUTH0_DOMAIN": issuer.domain}) for _ in range(deployment["replicas"])]
+        for replica in replicas:
+            replica.wait_until_healthy()
+        assert all([await works(replica, tokens) for replica in replicas])
+        migrated = [replica.output().count("Running upgrade  -> 0001") for replica in replicas]
+        assert sorted(migrated) == [0, 0, 1]
+        for replica in replicas:
+            replica.kill()

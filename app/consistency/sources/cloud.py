@@ -175,12 +175,13 @@ class CloudClient:
             raise SourceError("cannot be asked: METADATA_SERVICE_URL and BLOCK_STORAGE_SERVICE_URL are not set")
 
         async def ask_once() -> AttemptResponse:
-            return await send(url, await self._tokens.headers())
+            headers = await self._tokens.headers()
+            response = await send(url, headers)
+            if response.status_code == HTTPStatus.UNAUTHORIZED:
+                self._tokens.refuse(headers)
+            return response
 
-        response = await ask(ask_once, patience, who)
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
-            self._tokens.refuse()
-        return response
+        return await ask(ask_once, patience, who)
 
 
 def create_cloud_client(settings: Settings) -> CloudClient:

@@ -49,7 +49,7 @@ class CloudCheck:
         self._progress = progress
         self._files_per_second = files_per_second
 
-    async def run(self, check: Check, source: Source, stopping: asyncio.Event) -> None:
+    async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Run it to its end, or until `stopping` is set.
 
         Raises:
@@ -64,6 +64,7 @@ class CloudCheck:
         while check.state == CheckState.RUNNING and not check.is_listed:
             if stopping.is_set():
                 return
+            source = await self._progress.read_source(check)
             started = asyncio.get_running_loop().time()
             through, file_ids = await self._next_files(check)
             count = len(file_ids)

@@ -18,7 +18,7 @@ from app.consistency.comparison import Facts
 from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import AsOf, LedgerRepository
 from app.consistency.look import Clock
-from app.consistency.models import Check, CheckState, Source
+from app.consistency.models import Check, CheckState
 from app.consistency.sources.contract import ContractClient
 from app.consistency.sources.question import Page, SourceError
 from app.database.engine import Database
@@ -44,13 +44,14 @@ class InventoryCheck:
         self._progress = progress
         self._files_per_second = files_per_second
 
-    async def run(self, check: Check, source: Source, stopping: asyncio.Event) -> None:
+    async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Run it to its end, or until `stopping` is set.
 
         Raises:
             SourceError: the source could not be asked, or breaks the contract.
         """
         while check.state == CheckState.RUNNING and not check.is_listed:
+            source = await self._progress.read_source(check)
             durable = await self._database.watermark.bound()
             async with self._database.read() as session:
                 now = await self._clock(session)

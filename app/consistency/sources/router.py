@@ -62,7 +62,7 @@ async def create_source(
 ) -> SourceView:
     """Name a service that holds files, to compare with what the events say. There may be 20.
 
-    It is asked by the inventory contract, a page of docs/sources.md. Nothing is ever written to it.
+    It is asked by the inventory contract, docs/consistency.md. Nothing is ever written to it.
     """
     source = await sources.create_source(new)
     response.headers["Location"] = f"/consistency/sources/{source.id}"

@@ -1,7 +1,7 @@
 """The bearer token for the sibling services: a fixed one, or one that Auth0 issues for client credentials."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from app.concurrency.single_flight import SingleFlight
@@ -12,7 +12,7 @@ from app.outbound.client import OutboundClient
 
 RENEW_SECONDS = 60.0  # before the end of a token, or a tenth of its life when that is shorter
 DEFAULT_LIFE_SECONDS = 300  # of a token that says nothing of its end
-FAILURE_SECONDS = 30.0  # until Auth0 is asked again after it has refused
+FAILURE_SECONDS = 30.0  # until Auth0 is asked again after it has refused, or its new token was refused
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
 
@@ -27,7 +27,8 @@ class TokenSource:
         self._token = settings.consistency_token
         self._is_fixed = bool(settings.consistency_token) or not settings.auth0_client_id
         self._good_until = 0.0
-        self._failure: SourceError | None = None
+        self._issued_at = 0.0
+        self._failure = ""
         self._failed_until = 0.0
 
     async def headers(self) -> dict[str, str]:
@@ -37,14 +38,22 @@ class TokenSource:
             SourceError: Auth0 issues no token.
         """
         if not self._is_fixed and self._clock() >= self._good_until:
-            if self._failure is not None and self._clock() < self._failed_until:
-                raise self._failure
+            if self._clock() < self._failed_until:
+                raise SourceError(self._failure, unanswered=True)
             await self._flight.run("token", self._fetch)
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        return self._headers()
 
-    def refuse(self) -> None:
-        """Note that a service has refused the token, so that the next request gets a new one."""
-        self._good_until = min(self._good_until, self._clock())
+    def refuse(self, headers: Mapping[str, str]) -> None:
+        """Note that a service has refused the token in `headers`, so that the next request gets a new one.
+
+        When Auth0 has just issued it, a new one would be refused too: requests fail for 30 seconds.
+        """
+        if self._is_fixed or headers != self._headers():
+            return
+        now = self._clock()
+        if now < self._good_until and now < self._issued_at + FAILURE_SECONDS:
+            self._fail("cannot be asked: the token that Auth0 has just issued is refused")
+        self._good_until = min(self._good_until, now)
 
     def close(self) -> None:
         """Cancel the fetch under way."""
@@ -54,10 +63,16 @@ class TokenSource:
         try:
             self._token, life_seconds = await self._request()
         except SourceError as error:
-            self._failure, self._failed_until = error, self._clock() + FAILURE_SECONDS
+            self._fail(str(error))
             raise
-        self._failure = None
-        self._good_until = self._clock() + life_seconds - min(RENEW_SECONDS, life_seconds / 10)
+        self._issued_at = self._clock()
+        self._good_until = self._issued_at + life_seconds - min(RENEW_SECONDS, life_seconds / 10)
+
+    def _fail(self, reason: str) -> None:
+        self._failure, self._failed_until = reason, self._clock() + FAILURE_SECONDS
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     async def _request(self) -> tuple[str, float]:
         settings = self._settings

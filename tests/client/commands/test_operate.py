@@ -10,10 +10,12 @@ import pytest
 
 from app.auth.token import Scope
 from app.cli import main as app_main
-from sync_client import BlockingSyncClient, NewEvent
+from sync_client import BlockingSyncClient, NewEvent, SyncError, Unavailable, UnexpectedAnswer
 from sync_client.commands import bulk
-from sync_client.commands.access import run
+from sync_client.commands.access import FAILED, UNAVAILABLE, Failure, run
 from sync_client.commands.main import syncctl
+from sync_client.errors import refusal
+from sync_client.models import Problem
 from tests.client.conftest import Local, mint, set_aside, until
 from tests.conftest import LOCAL_MODE
 from tests.consistency.owner import Owner
@@ -99,7 +101,11 @@ def test_events_are_requeued_by_filter_once_the_count_is_typed(
         assert "nothing was done" in done.errors
     monkeypatch.setattr(bulk, "MAX_AT_ONCE", 2)
     monkeypatch.setattr("sys.stdin", io.StringIO("3\n"))
-    assert command(*by_error)[:2] == (0, "3 requeued\n")
+    with monkeypatch.context() as terminal:
+        terminal.setenv("FORCE_COLOR", "1")
+        done = command(*by_error)
+    assert done[:2] == (0, "3 requeued\n")
+    assert "100%" in done.errors
     assert {sync.get(one).state for one in ids} == {"retrying"}
     assert command(*by_error, "--yes", "--json").json() == [{"requeued": 0}]
     until(lambda: all(sync.get(one).processed for one in ids))
@@ -127,6 +133,30 @@ def test_a_bulk_command_reports_what_came_between(
     assert "The filter matches 1 set-aside events" in done.errors
     assert "(0 of 2 were done)" in done.errors
     sync.events.requeue(ids[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "note"),
+    [
+        (Unavailable("no response"), UNAVAILABLE, "no response (at least 2 of 3 were done)"),
+        (Unavailable("no connection", not_acted_on=True), UNAVAILABLE, "no connection (2 of 3 were done)"),
+        (UnexpectedAnswer("a \x1b[31m page"), FAILED, "a ?[31m page (at least 2 of 3 were done)"),
+        (refusal(403, Problem(title="Forbidden", status=403), None), FAILED, "Forbidden (2 of 3 were done)"),
+    ],
+)
+def test_a_bulk_command_that_fails_midway_reports_what_was_done(
+    monkeypatch: pytest.MonkeyPatch, error: SyncError, status: int, note: str
+) -> None:
+    monkeypatch.setattr(bulk, "MAX_AT_ONCE", 2)
+
+    def request(*, up_to_position: int, expected: int) -> int:
+        if up_to_position == 3:
+            raise error
+        return expected
+
+    with pytest.raises(Failure) as failed:
+        bulk.send([1, 2, 3], request, "requeue")
+    assert (failed.value.exit_code, failed.value.message[-len(note) :]) == (status, note)
 
 
 @pytest.mark.parametrize(

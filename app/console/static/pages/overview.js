@@ -82,7 +82,7 @@ function Rate() {
   const poll = usePoll((signal) => loadThroughput(span, Date.now(), signal), CHART_EVERY, [span]);
   return html`<section aria-labelledby="rate-title">
     <div class="heading">
-      <h2 id="rate-title">Events per second</h2>
+      <h2 id="rate-title">Events per second <span class="quiet">(times in UTC)</span></h2>
       <div class="choice" role="group" aria-label="Span of the chart">
         ${Object.values(SPANS).map(
           (one) =>
