@@ -14,6 +14,7 @@ from app.events.models import EventType
 SHOWN_BLOCKS = 100  # in the evidence, of as many as there are
 SHOWN_CHARACTERS = 256  # of the id of a block
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")  # in the metadata of an event: NUL and halves of surrogate pairs
 
 Value = TypeVar("Value")
 Evidence = dict[str, Any]  # {"expected": …, "found": …}
@@ -89,7 +90,7 @@ def read_blocks(value: Any) -> dict[str, Block] | None:
     blocks: dict[str, Block] = {}
     for one in value:
         members = one if isinstance(one, dict) else {"id": one}
-        if not isinstance(members.get("id"), str):
+        if not isinstance(members.get("id"), str) or NOT_STORABLE.search(members["id"]):
             return None
         blocks[members["id"]] = Block(read_size(members.get("size")), read_sha256(members.get("sha256")))
     return blocks

@@ -174,6 +174,12 @@ class LedgerRepository:
         recorded = await self._session.scalars(select(SyncEvent.idempotency_key).where(pairs))
         return {key for key in recorded if key is not None}
 
+    async def has_later_event(self, file_id: UUID, position: int, but: Collection[str]) -> bool:
+        """Whether the file has an event after `position`, processed or not; compensations with the keys `but` aside."""
+        is_other = or_(SyncEvent.created_by != REPAIR_SUBJECT, SyncEvent.idempotency_key.not_in(but))
+        later = exists().where(SyncEvent.file_id == file_id, SyncEvent.position > position, is_other)
+        return bool(await self._session.scalar(select(later)))
+
     async def list_last_positions(self, file_ids: Collection[UUID]) -> dict[UUID, int]:
         """The position of the last processed event of each of the files that has one."""
         return {one: state.last_position for one, state in (await self._list_states(file_ids)).items()}

@@ -80,7 +80,13 @@ async def open_consistency(
         full_interval_seconds=settings.consistency_full_interval,
         cloud_url=settings.metadata_service_url,
     )
-    repairs = RepairService(database, ledger, looker, on_redelivered=on_redelivered)
+    repairs = RepairService(
+        database,
+        ledger,
+        looker,
+        files_at_once=settings.consistency_concurrency,
+        on_redelivered=on_redelivered,
+    )
     try:
         yield Consistency(
             ConsistencyService(database, looker, on_added=tasks.wake),

@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.consistency.finding_repository import FindingFilter
-from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source
+from app.consistency.comparison import Block, Facts
+from app.consistency.finding_repository import FindingFilter, Seen
+from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source, Verdict
+from app.consistency.repairs.decision import encode_compensation
 from app.consistency.repairs.service import NotCompensable
 from app.events.models import SyncEvent
 from app.subscriptions.models import Delivery
@@ -138,7 +140,7 @@ async def test_two_at_once_act_once_and_say_the_same(world: World) -> None:
     await open_findings(world, *files)
     repair = await plan(world, COMPENSATE)
     one, another = world.consistency.repairs, world.consistency.repairs
-    another = type(one)(world.database, one._ledger, one._looker)  # as in another replica
+    another = type(one)(world.database, one._ledger, one._looker, files_at_once=8)  # as in another replica
     results = await asyncio.gather(one.apply(repair.id), another.apply(repair.id), one.apply(repair.id))
     assert results[0].results == results[1].results == results[2].results
     assert {result["outcome"] for result in results[0].results or ()} == {"applied"}
@@ -336,3 +338,93 @@ async def test_a_finding_that_was_compensated_before_and_differs_again(world: Wo
     await world.sweep()
     [(outcome, reason)] = (await apply(world, await plan(world, COMPENSATE))).values()
     assert (outcome, "compensated before" in str(reason)) == ("skipped", True)
+
+
+async def test_what_happens_between_the_look_and_the_compensation_counts(world: World) -> None:
+    files = sorted(uuid4() for _ in range(10))  # two groups
+    await world.upload(*files)
+    await open_findings(world, *files)
+    ids = {one.file_id: one.id for one in await world.findings()}
+    repair = await plan(world, COMPENSATE)
+    ledger = world.consistency.repairs._ledger
+    append, asked_before = ledger.append, len(world.owner.paths)
+    compensated: list[UUID] = []
+
+    async def append_late(records: Any) -> Any:
+        if not compensated:
+            asked = {path for path in world.owner.paths[asked_before:] if "?" not in path}
+            assert len(asked) == 8, "the second group is looked at when the first is repaired"
+            left = [one for one in files[:8] if one != records[0].file_id]
+            await world.append((left[0], "upload", None))
+            await world.consistency.service.accept(ids[left[1]], "known")
+            await world.append((files[9], "upload", None))
+            compensated.extend(left[:2])
+        return await append(records)
+
+    ledger.append = append_late  # type: ignore[method-assign]
+    outcomes = await apply(world, repair)
+    uploaded, accepted = compensated
+    assert {one: outcomes.pop(ids[one]) for one in (uploaded, accepted, files[9])} == {
+        uploaded: ("skipped", "The file has an event that came after the look at it."),
+        accepted: ("skipped", "The finding is accepted."),
+        files[9]: ("skipped", "The file has events that the source need not know yet."),
+    }
+    assert set(outcomes.values()) == {("applied", None)}
+    assert len(await list_compensations(world)) == 7
+
+
+async def test_a_source_that_stops_responding_is_not_asked_for_the_other_files(world: World) -> None:
+    files = sorted(uuid4() for _ in range(17))
+    await world.upload(*files)
+    await open_findings(world, *files)
+    repair, asked_before = await plan(world, COMPENSATE), len(world.owner.paths)
+    world.owner.meddle = lambda _path, _reply: (503, b"")
+    assert {outcome for outcome, _ in (await apply(world, repair)).values()} == {"skipped"}
+    assert len(world.owner.paths) - asked_before <= 16, "8 files, twice each"
+
+
+@pytest.mark.parametrize("block_id", ["a\x00", "a\ud800"])
+async def test_a_block_id_that_no_event_may_hold_is_not_compared_and_not_recorded(world: World, block_id: str) -> None:
+    await world.upload(file_id := uuid4(), size=1, blocks=["a"])
+    world.owner.put(file_id, size=2, blocks=[block_id])
+    assert set(await open_findings(world, file_id)) == {"wrong_size"}
+    assert set((await apply(world, await plan(world, COMPENSATE))).values()) == {("applied", None)}
+    [event] = await list_compensations(world)
+    assert (event.event_metadata or {}).keys() == {"compensates", "size"}
+    world.owner.put(file_id, size=2, blocks=["a"])
+    await world.sweep()
+    await world.check(file_id)
+    assert await world.states() == {(file_id, "wrong_size"): "resolved"}
+
+
+@pytest.mark.parametrize("block_id", ["a\x00", "a\ud800"])
+def test_no_compensation_holds_such_a_block_id(block_id: str) -> None:
+    seen = Seen(uuid4(), Verdict.INCONSISTENT, 1, {}, found=Facts(blocks={block_id: Block()}))
+    assert encode_compensation(uuid4(), seen) is None
+
+
+async def test_no_value_is_recorded_that_another_source_denies(world: World, other: Owner) -> None:
+    await world.upload(file_id := uuid4(), size=1, blocks=["a", "b"])
+    world.owner.put(file_id, size=2, blocks=["a"])
+    other.put(file_id, size=1, blocks=["a"])
+    findings = await open_findings(world, file_id)
+    assert findings.keys() == {"wrong_size", "missing_block"}
+    [denying] = [one for one in await list_sources(world) if one != world.source]
+    outcomes = await apply(world, await plan(world, COMPENSATE))
+    assert outcomes == {
+        findings["wrong_size"].id: ("skipped", f"The source {denying} agrees with the events."),
+        findings["missing_block"].id: ("skipped", f"The source {denying} agrees with the events about the wrong_size."),
+    }
+    assert await list_compensations(world) == []
+    other.put(file_id, size=2, blocks=["a"])
+    assert set((await apply(world, await plan(world, COMPENSATE))).values()) == {("applied", None)}
+
+
+async def test_the_sizes_and_hashes_of_blocks_outlive_a_source_that_gives_none(world: World) -> None:
+    known = [{"id": "a", "size": 0, "sha256": SHA}, {"id": "b", "size": 2}]
+    await world.upload(file_id := uuid4(), size=1, blocks=known)
+    world.owner.put(file_id, size=2, blocks=["a", {"id": "b", "size": 3}, "c"])
+    await open_findings(world, file_id)
+    await apply(world, await plan(world, COMPENSATE, kind=Kind.ORPHANED_BLOCK))
+    [event] = await list_compensations(world)
+    assert (event.event_metadata or {})["blocks"] == [known[0], {"id": "b", "size": 3}, {"id": "c"}]

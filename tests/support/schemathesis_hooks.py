@@ -1,16 +1,21 @@
 """Loaded by schemathesis: what the contract demands of a valid request and an OpenAPI document cannot say."""
 
+import hashlib
 import itertools
 import re
 from typing import Any
 
 import schemathesis
+from pydantic_core import to_json
 
+from app.consistency.models import RepairAction
 from app.events.listing import MAX_FILTERED_OFFSET
 from app.http.dependencies import PATTERN
 from app.outbound.secret import is_own_header
 
 _number = itertools.count(1)
+# The digests of plans without findings: no others come about, since no source of the run can be asked.
+_DIGESTS = [hashlib.sha256(to_json([action, []])).hexdigest() for action in RepairAction]
 
 
 @schemathesis.hook
@@ -47,7 +52,7 @@ def _choose_headers(path: str, headers: Any) -> None:
                 headers[name] = _unique(headers[name])
             # Other tags are good only when an answer gave them. Schemathesis takes a number for a string that matches.
             case "if-match" if path.endswith("/apply"):
-                headers[name] = "*"
+                headers[name] = ", ".join(f'"{digest}"' for digest in _DIGESTS)
             case "if-match" if re.fullmatch(rf"{PATTERN}|[0-9]+", str(headers[name])):
                 headers[name] = "*"
             case "transfer-encoding":  # it frames the message, and is refused before any route

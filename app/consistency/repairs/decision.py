@@ -7,13 +7,15 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.consistency.comparison import Block, Expected, Facts
+from app.consistency.comparison import NOT_STORABLE, Block, Expected, Facts
 from app.consistency.finding_repository import Seen
 from app.consistency.models import Kind, Verdict
 from app.events.models import EventType
 from app.events.schemas import Metadata
 
-NOT_RECORDABLE = "The values that the source holds do not fit into the metadata of an event, 16 KiB."
+NOT_RECORDABLE = (
+    "The values that the source holds cannot be metadata of an event: over 16 KiB, or with a NUL character."
+)
 _METADATA: TypeAdapter[str] = TypeAdapter(Metadata)
 
 
@@ -62,11 +64,15 @@ def event_type_of(kind: Kind) -> EventType:
     return {Kind.MISSING: EventType.DELETE, Kind.ORPHANED: EventType.UPLOAD}.get(kind, EventType.UPDATE)
 
 
-def encode_compensation(finding_id: UUID, found: Facts | None) -> str | None:
-    """The metadata of a compensation: what the source holds. None when they do not fit into an event."""
+def encode_compensation(finding_id: UUID, seen: Seen) -> str | None:
+    """The metadata of a compensation: what the source holds. None when an event cannot have them."""
     metadata: dict[str, Any] = {"compensates": str(finding_id)}
+    found = seen.found
     if found is not None:
-        values = {"size": found.size, "sha256": found.sha256, "blocks": _list_blocks(found.blocks)}
+        if any(NOT_STORABLE.search(one) for one in found.blocks or ()):
+            return None
+        known = seen.expected.facts.blocks if seen.expected is not None else None
+        values = {"size": found.size, "sha256": found.sha256, "blocks": _list_blocks(found.blocks, known or {})}
         metadata |= {name: value for name, value in values.items() if value is not None}
     try:
         return _METADATA.validate_python(metadata)
@@ -74,8 +80,13 @@ def encode_compensation(finding_id: UUID, found: Facts | None) -> str | None:
         return None
 
 
-def _list_blocks(blocks: Mapping[str, Block] | None) -> list[dict[str, Any]] | None:
+def _list_blocks(blocks: Mapping[str, Block] | None, known: Mapping[str, Block]) -> list[dict[str, Any]] | None:
+    """The blocks, with what is `known` of them where the source does not give it: the list replaces the ledger's."""
     if blocks is None:
         return None
-    rows = ({"id": one, "size": block.size, "sha256": block.sha256} for one, block in blocks.items())
+    rows = []
+    for one, block in blocks.items():
+        ours = known.get(one, Block())
+        size, sha256 = (ours.size if block.size is None else block.size), block.sha256 or ours.sha256
+        rows.append({"id": one, "size": size, "sha256": sha256})
     return [{name: value for name, value in row.items() if value is not None} for row in rows]

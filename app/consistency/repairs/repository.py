@@ -44,6 +44,10 @@ class RepairRepository:
         statement = update(Repair).where(Repair.id == repair_id, Repair.results.is_(None), is_free)
         return bool(await write(self._session, statement.values(due_at=now + lease)))
 
+    async def extend(self, repair_id: UUID, until: datetime) -> None:
+        """Let the lease end later."""
+        await write(self._session, update(Repair).where(Repair.id == repair_id).values(due_at=until))
+
     async def release(self, repair_id: UUID) -> None:
         """Give the lease back."""
         await write(self._session, update(Repair).where(Repair.id == repair_id).values(due_at=None))

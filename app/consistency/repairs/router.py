@@ -90,6 +90,6 @@ async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repair
     tags = ",".join(request.headers.getlist("if-match")).split(",")
     if "if-match" not in request.headers:
         raise PreconditionRequired
-    if not {"*", repair.digest} & {one.strip().removeprefix("W/").strip('"') for one in tags}:
+    if repair.digest not in {one.strip().removeprefix("W/").strip('"') for one in tags}:
         raise OtherPlan
     return AppliedRepair.of(await repairs.apply(repair_id))

@@ -17,7 +17,7 @@ from app.concurrency.single_flight import SingleFlight
 from app.consistency.finding_repository import FindingFilter, FindingRepository, Seen
 from app.consistency.ledger_repository import LedgerRepository
 from app.consistency.look import Looker
-from app.consistency.models import REPAIR_SUBJECT, Finding, FindingState, Kind, Repair, RepairAction, Source
+from app.consistency.models import REPAIR_SUBJECT, Finding, FindingState, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import (
     NOT_RECORDABLE,
     encode_compensation,
@@ -36,9 +36,9 @@ from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import Ledger
 
 MAX_PLANNED = 1000
-FILES_AT_ONCE = 250
-LEASE = timedelta(minutes=2)  # longer than the looks at 1000 files may take
+LEASE = timedelta(minutes=2)  # longer than a group of files takes
 POLL_SECONDS = 0.1
+DELETED = "The source of the finding was deleted."
 COMPENSATED = "The finding was compensated before, and the source differs again: accept it."
 
 
@@ -49,14 +49,21 @@ class NotCompensable(Unprocessable):
 
 
 class RepairService:
-    """Calls `on_redelivered` after deliveries were made pending."""
+    """Repairs `files_at_once`; calls `on_redelivered` after deliveries were made pending."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, looker: Looker, *, on_redelivered: Callable[[], None] = lambda: None
+        self,
+        database: Database,
+        ledger: Ledger,
+        looker: Looker,
+        *,
+        files_at_once: int,
+        on_redelivered: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._looker = looker
+        self._files_at_once = files_at_once
         self._on_redelivered = on_redelivered
         self._applications: SingleFlight[UUID, Repair] = SingleFlight("consistency-repair")
 
@@ -131,49 +138,73 @@ class RepairService:
             findings = await FindingRepository(session).list_by_ids([UUID(one) for one in repair.finding_ids])
             sources = {one.id: one for one in await SourceRepository(session).list_all() if one.enabled}
         plan = _Application(repair, {one.id: one for one in findings}, sources)
-        await self._look(plan)
-        if repair.action == RepairAction.COMPENSATE:
-            await self._compensate(plan)
+        files = sorted({one.file_id for one in findings})
+        for start in range(0, len(files), self._files_at_once):
+            group = files[start : start + self._files_at_once]
+            async with self._database.transaction() as session:
+                await RepairRepository(session).extend(repair.id, await self._looker.clock(session) + LEASE)
+            await self._look(plan, group)
+            if repair.action == RepairAction.COMPENSATE:
+                await self._compensate(plan, [one for one in findings if one.file_id in group])
         await self._finish(plan)
 
-    async def _look(self, plan: "_Application") -> None:
+    async def _look(self, plan: "_Application", group: Sequence[UUID]) -> None:
         """Ask the sources of the findings, and for compensations all others, for the files."""
 
         async def look(source: Source, file_ids: Sequence[UUID]) -> None:
-            for start in range(0, len(file_ids), FILES_AT_ONCE):
-                with suppress(NotFound):  # the source was deleted meanwhile
-                    seen = (await self._looker.look(source, file_ids[start : start + FILES_AT_ONCE], REFRESH)).seen
-                    plan.looks |= {(source.id, one.file_id): one for one in seen}
+            if source.id in plan.silent:
+                unknown = (Seen(one, Verdict.UNKNOWN, None, reason="does not respond") for one in file_ids)
+                plan.looks |= {(source.id, one.file_id): one for one in unknown}
+                return
+            with suppress(NotFound):  # the source was deleted meanwhile
+                looked = await self._looker.look(source, file_ids, REFRESH)
+                plan.looks |= {(source.id, one.file_id): one for one in looked.seen}
+                if looked.is_silent:
+                    plan.silent.add(source.id)
 
-        ours = plan.repair.action == RepairAction.REDELIVER
-        files = {
-            source_id: {one.file_id for one in plan.findings.values() if not ours or one.source_id == source_id}
-            for source_id in plan.sources
-        }
-        await asyncio.gather(*(look(source, sorted(files[source_id])) for source_id, source in plan.sources.items()))
+        named = {(one.source_id, one.file_id) for one in plan.findings.values()}
+        is_for_all = plan.repair.action == RepairAction.COMPENSATE
+        files = {id_: [one for one in group if is_for_all or (id_, one) in named] for id_ in plan.sources}
+        await asyncio.gather(*(look(plan.sources[id_], file_ids) for id_, file_ids in files.items() if file_ids))
 
-    async def _compensate(self, plan: "_Application") -> None:
-        keys = {f"repair:{one}": one for one in plan.findings}
+    async def _compensate(self, plan: "_Application", findings: Sequence[Finding]) -> None:
         async with self._database.read() as session:
-            recorded = await LedgerRepository(session).list_compensations(list(keys))
-        records: dict[UUID, EventRecord] = {}
-        for key, finding_id in keys.items():
-            if key in recorded:
-                plan.reasons[finding_id] = COMPENSATED if plan.why_not(finding_id) is None else None
-                continue
-            reason = plan.why_not(finding_id) or plan.why_not_compensable(finding_id)
-            finding = plan.findings[finding_id]
-            metadata = encode_compensation(finding_id, plan.look_of(finding).found) if reason is None else None
-            plan.reasons[finding_id] = reason or (NOT_RECORDABLE if metadata is None else None)
-            if metadata is not None:
-                plan.compensated.add((finding.file_id, finding.kind))
-                type_ = event_type_of(Kind(finding.kind))
-                records[finding_id] = EventRecord(uuid7(), finding.file_id, type_, metadata, REPAIR_SUBJECT, key)
-        for finding_id, record in records.items():
-            try:
-                await self._ledger.append([record])
-            except IdempotencyKeyReused:
-                plan.reasons[finding_id] = COMPENSATED
+            recorded = await LedgerRepository(session).list_compensations([_key(one.id) for one in findings])
+        for finding in findings:
+            if _key(finding.id) in recorded:
+                plan.reasons[finding.id] = COMPENSATED if plan.why_not(finding.id) is None else None
+            else:
+                plan.reasons[finding.id] = await self._append(plan, finding)
+
+    async def _append(self, plan: "_Application", finding: Finding) -> str | None:
+        """Record the compensation of a finding; returns why it was not recorded."""
+        reason = plan.why_not(finding.id) or plan.why_not_compensable(finding.id)
+        if reason is not None:
+            return reason
+        metadata = encode_compensation(finding.id, plan.look_of(finding))
+        reason = NOT_RECORDABLE if metadata is None else await self._why_outdated(plan, finding)
+        if reason is not None:
+            return reason
+        type_, key = event_type_of(Kind(finding.kind)), _key(finding.id)
+        try:
+            await self._ledger.append([EventRecord(uuid7(), finding.file_id, type_, metadata, REPAIR_SUBJECT, key)])
+        except IdempotencyKeyReused:
+            return COMPENSATED
+        plan.compensated.add((finding.file_id, finding.kind))
+        return None
+
+    async def _why_outdated(self, plan: "_Application", finding: Finding) -> str | None:
+        """What happened since the look, which the compensation would undo."""
+        keys = [_key(one.id) for one in plan.findings.values() if one.file_id == finding.file_id]
+        position = plan.look_of(finding).position or 0
+        async with self._database.read() as session:
+            current = await FindingRepository(session).list_by_ids([finding.id])
+            is_changed = await LedgerRepository(session).has_later_event(finding.file_id, position, keys)
+        if not current:
+            return DELETED
+        if current[0].state != FindingState.OPEN:
+            return f"The finding is {current[0].state}."
+        return "The file has an event that came after the look at it." if is_changed else None
 
     async def _finish(self, plan: "_Application") -> None:
         async with self._database.transaction() as session:
@@ -202,6 +233,7 @@ class _Application:
         self.looks: dict[tuple[UUID, UUID], Seen] = {}  # by source and file
         self.reasons: dict[UUID, str | None] = {}
         self.compensated: set[tuple[UUID, str]] = set()
+        self.silent: set[UUID] = set()  # sources that are not asked any more
 
     def look_of(self, finding: Finding) -> Seen:
         """The look at the file at the source of the finding."""
@@ -217,25 +249,31 @@ class _Application:
         return why_not_standing(Kind(finding.kind), self.look_of(finding))
 
     def why_not_compensable(self, finding_id: UUID) -> str | None:
-        """Why no event may say what the source of the finding holds: another source agrees with the ledger."""
+        """Why no event may say what the source of the finding holds: another source agrees with the ledger.
+
+        The event says everything that the source holds, so that each difference of the file counts, not this one alone.
+        """
         finding = self.findings[finding_id]
         kind = Kind(finding.kind)
         if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
             return "An event of this repair says the same of the file."
-        for source in self.sources.values():
-            if source.id == finding.source_id:
+        seen = self.look_of(finding)
+        others = sorted((seen.differences or {}).keys() - {kind, Kind.STALE})
+        for source_id in self.sources:
+            other = self.looks.get((source_id, finding.file_id))
+            if source_id == finding.source_id or other is None:
                 continue
-            other = self.looks.get((source.id, finding.file_id))
-            reason = None if other is None else why_agreeing(kind, self.look_of(finding), other)
-            if reason is not None:
-                return f"The source {source.id} {reason}."
+            for one in (kind, *others):
+                reason = why_agreeing(one, seen, other)
+                if reason is not None:
+                    return f"The source {source_id} {reason}{'' if one is kind else f' about the {one}'}."
         return None
 
     def results(self) -> list[dict[str, Any]]:
         """What became of each finding of the plan, in its order."""
         results = []
         for finding_id in map(UUID, self.repair.finding_ids):
-            reason = self.reasons.get(finding_id, "The source of the finding was deleted.")
+            reason = self.reasons.get(finding_id, DELETED)
             outcome = "applied" if reason is None else "skipped"
             results.append(RepairResult(finding=finding_id, outcome=outcome, reason=reason).model_dump(mode="json"))
         return results
@@ -248,6 +286,10 @@ def _check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) -
         raise NotCompensable("A finding of kind stale cannot be compensated: only the source can catch up.")
     if any(one.kind == Kind.MISSING_BLOCK and one.source_id in cloud for one in findings):
         raise NotCompensable("A missing block of a source of kind cloud cannot be compensated: its own list names it.")
+
+
+def _key(finding_id: UUID) -> str:
+    return f"repair:{finding_id}"
 
 
 def _digest(action: RepairAction, findings: Sequence[Finding]) -> str:
