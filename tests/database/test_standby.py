@@ -193,6 +193,7 @@ async def test_one_wait_serves_hundreds_of_readers(pair: ReplicatedPostgres, cli
         assert set(lists) == {head}
 
 
+@pytest.mark.load
 async def test_a_restarted_primary_has_nothing_that_is_known_to_be_durable(
     pair: ReplicatedPostgres, client: httpx.AsyncClient
 ) -> None:
