@@ -36,6 +36,8 @@ class Owner:
         parts = urlsplit(path)
         query = parse_qs(parts.query)
         extra = {} if self.watermark is None else {"watermark": self.watermark}
+        if not parts.path.startswith("/inventory"):
+            return 404, b"{}"
         if parts.path != "/inventory":
             file_id = UUID(parts.path.removeprefix("/inventory/"))
             if file_id not in self.files:

@@ -37,7 +37,7 @@ def test_blocks_are_ids_or_objects() -> None:
 
 
 def present(**facts: object) -> Expected:
-    return Expected(True, 5, Facts(**facts))  # type: ignore[arg-type]
+    return Expected(True, 5, Facts(**facts), required=5)  # type: ignore[arg-type]
 
 
 def test_presence() -> None:
@@ -54,6 +54,7 @@ def test_positions() -> None:
     assert compare(present(), Facts(position=4)) == {
         Kind.STALE: {"expected": {"position": 5}, "found": {"position": 4}}
     }
+    assert compare(Expected(True, 5, required=4), Facts(position=4)) == {}, "event 5 is a compensation"
 
 
 def test_values_are_compared_where_both_sides_have_them() -> None:

@@ -11,6 +11,7 @@ from app.consistency.errors import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
 from app.consistency.opening import open_consistency
 from app.consistency.sources.question import Patience
+from app.consistency.sources.repository import SourceRepository
 from app.errors import NotFound
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, Reply, serving
@@ -111,7 +112,9 @@ async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: 
     await world.upload(*(files := [uuid4() for _ in range(5)]))
     world.owner.put(*files)
     service = world.consistency.files
-    await asyncio.gather(*(service.refresh(files[0], f"subject {number}") for number in range(20)))
+    async with world.database.read() as session:
+        source = await SourceRepository(session).get(world.source)
+    await asyncio.gather(*(service._looker.refresh(source, files[0]) for _ in range(20)))
     assert world.owner.paths == [f"/inventory/{files[0]}"]
     results = await asyncio.gather(*(service.refresh(one, "greedy") for one in files), return_exceptions=True)
     assert sum(isinstance(one, TooManyRefreshes) for one in results) == 1
