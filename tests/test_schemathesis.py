@@ -23,7 +23,7 @@ checks.missing_required_header.expected-statuses = ["400", "401", "403", "406", 
 HOOKS = "tests.support.schemathesis_hooks"
 
 
-@pytest.mark.long
+@pytest.mark.load
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:

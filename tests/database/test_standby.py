@@ -196,6 +196,7 @@ async def test_one_wait_serves_hundreds_of_readers(pair: ReplicatedPostgres, cli
 async def test_a_restarted_primary_has_nothing_that_is_known_to_be_durable(
     pair: ReplicatedPostgres, client: httpx.AsyncClient
 ) -> None:
+    assert (await post(client, new_file())).status_code == 201
     head = await read_head(client)
     with pair.without_standby():
         pair.primary.stop()
