@@ -122,7 +122,7 @@ class StateFile:
         if state.folder_inode not in {None, self._inode}:
             raise StateError(
                 f"{self._folder} is not the folder that {self.path} is about: mount it again, or move the state file "
-                "away to start anew (every file then counts as a new one)"
+                "away to start again (every file then counts as a new one)"
             )
         state.folder_inode = self._inode
         return state
@@ -136,7 +136,7 @@ class StateFile:
             raise StateError(f"{self.path} cannot be read ({error.strerror})") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StateError(
-                f"{self.path} is not a state file of this watcher; move it away to start anew "
+                f"{self.path} is not a state file of this watcher; move it away to start again "
                 "(every file then counts as a new one)"
             ) from error
 
