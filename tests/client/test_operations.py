@@ -165,7 +165,7 @@ def test_consistency_is_checked_and_repaired(face: Face, owner: Owner) -> None:
         verdict = do(sync.files.consistency(lost, refresh=True))
         assert {one.source: one.verdict for one in verdict.sources}[source.id] == "inconsistent"
         [finding] = face.take(sync.consistency.findings(source=source.id, kind="missing", file_id=lost))
-        plan = do(sync.consistency.plan_repair("redeliver", source=source.id))
+        plan = do(sync.consistency.plan_repair("redeliver", source=source.id, file_id=lost))
         assert (plan.action, [one.id for one in plan.findings]) == ("redeliver", [finding.id])
         applied = do(sync.consistency.apply_repair(plan))
         assert [one.finding for one in applied.results] == [finding.id]
@@ -173,9 +173,9 @@ def test_consistency_is_checked_and_repaired(face: Face, owner: Owner) -> None:
         with pytest.raises(PreconditionFailed):
             do(sync.consistency.apply_repair(plan.model_copy(update={"digest": "0"})))
         with pytest.raises(Conflict):
-            do(sync.consistency.accept_matching("known", expected=2, source=source.id))
+            do(sync.consistency.accept_matching("known", expected=2, source=source.id, file_id=lost))
         assert do(sync.consistency.accept(finding.id, "known")).state == "accepted"
-        assert do(sync.consistency.accept_matching("known", expected=0, source=source.id)) == 0
+        assert do(sync.consistency.accept_matching("known", expected=0, source=source.id, file_id=lost)) == 0
     finally:
         do(sync.consistency.delete_source(source.id))
     with pytest.raises(NotFound):

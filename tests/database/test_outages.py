@@ -2,12 +2,12 @@
 
 import asyncio
 import resource
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
+import aiosqlite
 import httpx
 import pytest
 from sqlalchemy import text
@@ -196,12 +196,11 @@ async def test_an_exhausted_pool(make_settings: MakeSettings, tokens: TokenFacto
 
 
 async def test_a_busy_sqlite(on_sqlite: httpx.AsyncClient, sqlite_url: str) -> None:
-    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    await expect_unavailable(lambda: post(on_sqlite))
-    assert (await on_sqlite.get("/sync-events")).json() == []
-    other.execute("ROLLBACK")
-    other.close()
+    async with aiosqlite.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None) as other:
+        await other.execute("BEGIN IMMEDIATE")
+        await expect_unavailable(lambda: post(on_sqlite))
+        assert (await on_sqlite.get("/sync-events")).json() == []
+        await other.execute("ROLLBACK")
     assert (await post(on_sqlite)).status_code == 201
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import resource
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from pathlib import Path
+
+import aiosqlite
 
 from tests.faults.world import World
 
@@ -57,8 +57,8 @@ def _file(world: World) -> Path:
 
 
 async def _hold(world: World, seconds: float, *statements: str) -> None:
-    with closing(sqlite3.connect(_file(world), isolation_level=None)) as connection:
+    async with aiosqlite.connect(_file(world), isolation_level=None) as connection:
         for statement in statements:
-            connection.execute(statement).fetchall()
+            await connection.execute_fetchall(statement)
         await asyncio.sleep(seconds)
-        connection.execute("ROLLBACK")
+        await connection.execute("ROLLBACK")

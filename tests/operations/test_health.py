@@ -3,14 +3,14 @@
 import asyncio
 import re
 import signal
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import aiosqlite
 import httpx
 import pytest
 from sqlalchemy import text, update
@@ -167,8 +167,8 @@ async def test_readiness_needs_keys_and_comes_with_them(
 
 @on_sqlite
 async def test_a_broken_sqlite_is_unhealthy(anonymous: httpx.AsyncClient, database_url: str) -> None:
-    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
-        connection.execute("ALTER TABLE ledger_head RENAME TO elsewhere")
+    async with aiosqlite.connect(database_url.removeprefix("sqlite:///")) as other:
+        await other.execute("ALTER TABLE ledger_head RENAME TO elsewhere")
     for url in ("/health", "/health/ready"):
         answer = await ask(anonymous, url)
         assert answer.status_code == 503
@@ -186,11 +186,11 @@ async def test_tables_that_are_not_whole_are_unhealthy(anonymous: httpx.AsyncCli
 @on_sqlite
 async def test_a_locked_sqlite_is_still_read(anonymous: httpx.AsyncClient, database_url: str) -> None:
     await until_ready(anonymous)
-    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    async with aiosqlite.connect(database_url.removeprefix("sqlite:///"), isolation_level=None) as other:
+        await other.execute("BEGIN IMMEDIATE")
         for url in PROBES:
             assert (await ask(anonymous, url)).status_code == 200
-        other.execute("ROLLBACK")
+        await other.execute("ROLLBACK")
 
 
 @pytest.fixture
