@@ -1,6 +1,5 @@
 """`python -m benchmarks.compare_loop URL`: reads an inventory and our files side by side, and counts what differs."""
 
-import asyncio
 import json
 import os
 import sys

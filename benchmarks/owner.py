@@ -1,7 +1,7 @@
 """`python -m benchmarks.owner PORT`: holds as many files as the path says, and keeps to the inventory contract.
 
-`GET /{files}/inventory?after=&limit=` lists the files 1, 2, 3, … of `benchmarks.fill.fill_files`, made as they are asked
-for; any other GET is answered by 200. A bare protocol on uvloop, so that it is not what limits who asks.
+`GET /{files}/inventory?after=&limit=` lists the files 1, 2, 3, … of `benchmarks.fill.fill_files`, made when they are
+asked for; any other GET is answered by 200. A bare protocol on uvloop, so that it is not what limits who asks.
 """
 
 import asyncio
