@@ -151,7 +151,7 @@ class LedgerRepository:
                 files[one] = LedgerFile(expected, row.in_flight)
         return files
 
-    async def _list_rows(self, query: Select[Any]) -> dict[UUID, FileRow]:
+    async def _list_rows(self, query: Select[*tuple[Any, ...]]) -> dict[UUID, FileRow]:
         rows = await self._session.execute(query)
         return {file_id: FileRow(exists_, at, in_flight, texts) for file_id, exists_, at, in_flight, *texts in rows}
 
@@ -267,7 +267,7 @@ def list_members(found: Iterable[Facts]) -> list[str]:
     return [name for number, name in enumerate(MEMBERS) if any(kind[number] for kind in kinds)]
 
 
-def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[Any]:
+def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[*tuple[Any, ...]]:
     event = aliased(SyncEvent)
     in_flight: list[ColumnElement[bool]] = [
         exists().where(event.file_id == FileState.file_id, event.position > as_of.position),
@@ -277,7 +277,7 @@ def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[Any]:
         in_flight.append(FileState.updated_at > as_of.settled_before)
     is_present = FileState.last_event_type != EventType.DELETE
     columns = FileState.file_id, is_present, FileState.last_position, or_(*in_flight)
-    query: Select[Any] = select(*columns, *(_member(one) for one in members))
+    query = select(*columns, *(_member(one) for one in members))
     return query.join(SyncEvent, SyncEvent.position == FileState.last_position) if members else query
 
 

@@ -151,7 +151,7 @@ def open_posts(bench: Bench) -> Iterator[Mapping[str, Side]]:
     with bench.postgres_store() as store, bench.owner(store) as owner:
         fill_files(store, files)
         with bench.service(store, **QUIET, **SETTINGS) as service:
-            side = LoadSide(bench=bench, service=service, store=store, load=single_posts(bench))
+            side = LoadSide(bench=bench, service=service, store=store, load=single_posts(bench), rows=files)
             posts = Posts(side=side, checks=Checks(bench=bench, service=service, owner=owner, files=files))
             yield {"alone": posts.alone, "beside": posts.beside_check}
 
