@@ -18,8 +18,8 @@ THOUSAND = 1_000
 class LoadSide:
     """One service under `load`. Each call measures it and checks what it stored; the first one warms it up before.
 
-    `table` is where its events are to be found; None for a service that stores nothing. `rows` is how many it must hold:
-    those from before, and one for each answer.
+    `table` is where its events are to be found; None for a service that stores nothing. `rows` is how many it
+    must hold: those from before, and one for each answer.
     """
 
     bench: Bench

@@ -17,6 +17,8 @@ from benchmarks.side import LoadSide
 
 TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=100, checked_files=20_000, many_files=2_000)
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.mark.long
 @pytest.mark.wrk
