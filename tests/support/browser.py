@@ -111,6 +111,6 @@ async def watched(page: Page, *origins: str, strict: bool = True) -> AsyncIterat
         watch.stop()
         await page.unroute_all(behavior="ignoreErrors")
         await page.evaluate(EMPTY_STORAGE)
-        await page.goto("about:blank")
+        await page.goto(f"{origins[0]}/health/live")
     assert watch.outside == []
     assert not strict or watch.complaints == [], watch.complaints

@@ -1,5 +1,6 @@
 """A service with something of everything to look at, and a page of its console that is watched."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import httpx
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from app.auth.local import mint_local_token
 from app.config import Settings
@@ -66,6 +67,19 @@ class Desk:
                 [(error, event["position"]) for event in events],
             )
         return ids
+
+    async def end_deliveries(self, path: str) -> None:
+        """Have all deliveries of a subscription, which are delivered, be dead instead."""
+
+        async def are_delivered() -> bool:
+            deliveries = (await self.client.get(f"{path}/deliveries")).json()
+            return all(one["status"] == "delivered" for one in deliveries)
+
+        await until(are_delivered)
+        with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
+            statement = "UPDATE deliveries SET status = 'dead' WHERE subscription_id = ?"
+            changed = connection.execute(statement, (UUID(path.rpartition("/")[2]).hex,))
+            assert changed.rowcount
 
     async def settled(self) -> None:
         """Wait until every event is processed or set aside."""
@@ -128,3 +142,30 @@ async def console_page(
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     async with watched(page, origin, strict=strict) as watch:
         yield Console(page, origin, watch)
+
+
+async def confirm(page: Page, button: str, count: int) -> None:
+    """Type the count into the dialog, after another one did nothing."""
+    dialog = page.get_by_role("dialog")
+    action = dialog.get_by_role("button", name=button)
+    await dialog.get_by_label("to confirm").fill(str(count + 1))
+    await expect(action).to_be_disabled()
+    await dialog.get_by_label("to confirm").fill(str(count))
+    await action.click()
+
+
+@asynccontextmanager
+async def held(page: Page, pattern: str) -> AsyncIterator[asyncio.Event]:
+    """Requests of a pattern wait until the block ends; the event is set when the first has come."""
+    has_come, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        has_come.set()
+        await may_go_on.wait()
+        await route.continue_()
+
+    await page.route(pattern, hold)
+    try:
+        yield has_come
+    finally:
+        may_go_on.set()
