@@ -13,7 +13,7 @@ import click
 from app.auth.local import LocalSecretError, mint_local_token
 from app.auth.token import Scope, is_subject
 from app.config import Settings, load_settings
-from app.database.backup import BackupFailed, back_up
+from app.database.sqlite_file import BackupFailed, back_up
 from app.log import configure_logging
 from app.server import serve
 from sync_client.commands.access import TOKEN_VARIABLE, Failure, read_token, run

@@ -5,29 +5,30 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from typing import TypedDict
 
+import httpx
 import structlog
 from fastapi import FastAPI
 
 from app.auth.dependencies import TokenVerifier
 from app.auth.keys import open_keys
-from app.auth.route import RateLimiter
 from app.changes.service import ChangeService
 from app.concurrency.periodic import PeriodicTask
+from app.concurrency.rate_limit import RateLimiter
 from app.concurrency.shutdown import Drain
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.opening import open_consistency
+from app.consistency.opening import Consistency, open_consistency
 from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
 from app.database.prober import Prober
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.repository import FileProgressReader
-from app.deliveries.service import DeliveryTasks, open_webhooks
+from app.deliveries.service import DeliveryService, DeliveryTasks, open_webhooks
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
@@ -38,11 +39,33 @@ from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import MetricsExporter, metrics_server
 from app.startup import clear_refusals, tune_garbage_collector
-from app.state import State
+from app.subscriptions.service import SubscriptionService
 from app.sweep.sweeper import Sweeper
 from app.tracing import exporting_spans
 
 log = structlog.get_logger(__name__)
+
+
+class State(TypedDict):
+    """What every request finds on `request.state`."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    event_reader: EventReader
+    changes: ChangeService
+    verifier: TokenVerifier
+    rate_limiter: RateLimiter | None
+    large_bodies: LargeBodies
+    page_memory: PageMemory
+    connection_limit: ConnectionLimit
+    metrics: Metrics
+    monitor: HealthMonitor
+    exporter: MetricsExporter
+    subscriptions: SubscriptionService
+    deliveries: DeliveryService
+    consistency: Consistency
+
 
 LARGE_BODIES = 4  # of the largest size, that are read and written at once
 
@@ -64,7 +87,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                     open_database(settings, database_metrics, partial(metrics.http.rejected, "connections"))
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
-                webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
+                trust = httpx.create_ssl_context()  # shared: each context parses every trusted certificate
+                webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics, trust))
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
@@ -82,6 +106,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                         ledger,
                         on_redelivered=webhooks.tasks.wake,
                         metrics=consistency_metrics,
+                        trust=trust,
                     )
                 )
             event_reader = EventReader(database, settings.database_statement_timeout)
@@ -136,7 +161,6 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 exporter=exporter,
                 subscriptions=webhooks.subscriptions,
                 deliveries=webhooks.deliveries,
-                delivery_progress=FileProgressReader(),
                 consistency=consistency,
             )
             log.info("service stopping")

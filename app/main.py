@@ -17,11 +17,10 @@ from app.console.router import create_router as create_console_router
 from app.deliveries.router import bulk_router as redelivery_router
 from app.deliveries.router import router as delivery_router
 from app.errors import add_error_handlers
-from app.events.requeue_router import bulk_router as requeue_bulk_router
-from app.events.requeue_router import router as requeue_router
 from app.events.router import batch_router as event_batch_router
 from app.events.router import router as event_router
 from app.events.router import single_router as single_event_router
+from app.events.set_aside_router import bulk_router as requeue_router
 from app.events.set_aside_router import router as set_aside_router
 from app.files.router import router as file_router
 from app.http.middleware import RequestMiddleware
@@ -93,7 +92,6 @@ def create_app(settings: Settings) -> FastAPI:
         event_router,
         event_batch_router,
         set_aside_router,
-        requeue_bulk_router,
         requeue_router,
         change_router,
         file_router,

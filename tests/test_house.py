@@ -51,7 +51,7 @@ def test_contributors_are_sent_to_files_that_exist() -> None:
 
 
 def test_each_handler_is_run_by_the_sweep() -> None:
-    trees = [ast.parse(path.read_text()) for path in APP.rglob("*.py") if path != APP / "sweep" / "handler.py"]
+    trees = [ast.parse(path.read_text()) for path in APP.rglob("*.py") if path != APP / "sweep" / "sweeper.py"]
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     handlers = {one.name for one in classes if _is_handler(one)}
     calls = [node for node in ast.walk(ast.parse((APP / "lifespan.py").read_text())) if isinstance(node, ast.Call)]

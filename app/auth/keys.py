@@ -15,7 +15,7 @@ from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
 from app.auth.local import LocalKey
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.single_flight import SingleFlight
+from app.concurrency.shared_task import SingleFlight
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
 from app.log.sparing import SparingLog

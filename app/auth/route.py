@@ -1,8 +1,7 @@
 """The route class of every route that needs a token: its permission, its rate, and the errors that it can raise."""
 
 import math
-import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, get_origin
 
@@ -15,15 +14,13 @@ from app.auth.dependencies import Permission
 from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
 from app.auth.token import Scope
 from app.concurrency.fair_semaphore import ConcurrencyLimited
-from app.concurrency.gcra import allow
+from app.concurrency.rate_limit import RateLimiter
 from app.config import Settings
 from app.database.errors import DatabaseUnavailable
 from app.errors import FieldError, ProblemError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
 from app.http.middleware import TooManyUnderWay
 
-MAX_SUBJECTS = 10_000
-_NANOSECONDS = 1_000_000_000
 INVALID_QUERY = "The query is not valid; `errors` says where and why."
 
 
@@ -34,44 +31,6 @@ class RateLimited(ProblemError):
 
     def __init__(self, wait_seconds: float) -> None:
         super().__init__(headers={"Retry-After": str(math.ceil(wait_seconds))})
-
-
-class RateLimiter:
-    """Lets a subject send `burst` requests at once, and `rate_per_second` from then on.
-
-    Times are whole nanoseconds, so that a burst is exact. A subject is kept until it has its whole burst again. Beyond
-    `MAX_SUBJECTS` the one that was idle for the longest is dropped and has its whole burst again. `clock` returns
-    seconds.
-    """
-
-    def __init__(self, rate_per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = max(1, round(_NANOSECONDS / rate_per_second))
-        self._tolerance = burst * self._interval
-        self._clock = clock
-        self._even_times: OrderedDict[str, int] = OrderedDict()
-
-    @classmethod
-    def of(cls, settings: Settings) -> "RateLimiter | None":
-        """The limiter that the settings ask for; None without a limit."""
-        rate = settings.rate_limit_per_second
-        return cls(rate, settings.rate_limit_burst) if rate else None
-
-    def take(self, subject: str) -> float | None:
-        """Count a request of `subject`. One beyond the rate is not counted; the seconds to wait are returned."""
-        now = round(self._clock() * _NANOSECONDS)
-        count, even_time = allow(self._even_times.get(subject), now, self._interval, self._tolerance)
-        if not count:
-            return (even_time + self._interval - now - self._tolerance) / _NANOSECONDS
-        self._even_times[subject] = even_time
-        self._even_times.move_to_end(subject)
-        self._drop_idle(now)
-        return None
-
-    def _drop_idle(self, now: int) -> None:
-        """Drop the subject that was idle for the longest if it has its whole burst again, or if there are too many."""
-        subject = next(iter(self._even_times))
-        if self._even_times[subject] <= now or len(self._even_times) > MAX_SUBJECTS:
-            del self._even_times[subject]
 
 
 class AuthenticatedRoute(APIRoute):

@@ -19,7 +19,7 @@ from app.changes.cursor import (
 from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, ChangesQuery, FollowQuery
 from app.changes.service import ChangeService, TooManyFollowers
 from app.errors import FieldError, Unprocessable
-from app.http.dependencies import CurrentPageMemory
+from app.http.dependencies import CurrentPageMemory, from_state
 from app.http.middleware import cancel_on_disconnect
 from app.http.openapi import documented
 from app.http.pages import PageResponse
@@ -38,15 +38,10 @@ CURSOR_ERRORS = (
 router = APIRouter(prefix="/changes", tags=["changes"], route_class=AuthenticatedRoute)
 
 
-async def get_service(request: Request) -> ChangeService:
-    """The change feed of this process, built by the lifespan."""
-    service: ChangeService = request.state.changes
-    return service
+Changes = Annotated[ChangeService, from_state("changes")]
 
 
-async def take_follower_slot(
-    request: Request, changes: Annotated[ChangeService, Depends(get_service)]
-) -> AsyncIterator[None]:
+async def take_follower_slot(request: Request, changes: Changes) -> AsyncIterator[None]:
     """Hold a follower slot for a stream until its last byte is sent or its client disconnects.
 
     Raises:
@@ -79,7 +74,6 @@ async def get_last_event_id(
     return last_event_id or None
 
 
-Changes = Annotated[ChangeService, Depends(get_service)]
 StreamSlot = Annotated[None, Depends(take_follower_slot, scope="request")]
 LastEventId = Annotated[str | None, Depends(get_last_event_id)]
 

@@ -5,10 +5,9 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.config.access import ApiSettings, Auth0Settings, LocalSettings
 from app.config.ledger import ChangeSettings, DatabaseSettings, LedgerSettings, SweepSettings
 from app.config.outbound import CloudSettings, ConsistencySettings, WebhookSettings
-from app.config.server import OperationSettings, ServerSettings
+from app.config.server import ApiSettings, Auth0Settings, LocalSettings, OperationSettings, ServerSettings
 from app.config.types import PLACEHOLDERS, explain
 from app.database.url import DatabaseUrl, parse_database_url
 

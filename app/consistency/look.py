@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.concurrency.single_flight import SingleFlight
+from app.concurrency.shared_task import SingleFlight
 from app.consistency.comparison import compare
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from app.concurrency.gcra import allow
+from app.concurrency.rate_limit import allow
 from app.config import Settings
 from app.outbound.client import AttemptResponse
 from app.subscriptions.models import DeliveryStatus, Outcome

@@ -159,14 +159,6 @@ class ProgressRepository:
         return [FileProgress._make(row) for row in await self._session.execute(query)]
 
 
-class FileProgressReader:
-    """`ProgressRepository` for domains that bring their own session."""
-
-    async def list_of_file(self, session: AsyncSession, file_id: UUID) -> Sequence[FileProgress]:
-        """See `ProgressRepository`."""
-        return await ProgressRepository(session).list_of_file(file_id)
-
-
 def _delivered_position(file_id: UUID) -> ColumnElement[int | None]:
     pending = aliased(Delivery)
     first_pending = (

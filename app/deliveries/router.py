@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import JSONResponse
 
 from app.auth.dependencies import Operator
@@ -28,7 +28,7 @@ from app.events.listing import check_offset
 from app.events.repository import EventRepository
 from app.events.schemas import EVENT_ID
 from app.http.body import TooManyLargeBodies
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, from_state, page_links
 from app.http.openapi import body_problems, documented
 from app.http.types import RowId, Uuid
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
@@ -40,13 +40,7 @@ DeliveryId = Annotated[RowId, Path(description="The delivery's `id`.", examples=
 EventId = Annotated[Uuid, Path(description="The `event_id` from the response to the `POST`.", examples=[EVENT_ID])]
 
 
-async def get_service(request: Request) -> DeliveryService:
-    """The process's delivery service, built by the lifespan."""
-    service: DeliveryService = request.state.deliveries
-    return service
-
-
-Deliveries = Annotated[DeliveryService, Depends(get_service)]
+Deliveries = Annotated[DeliveryService, from_state("deliveries")]
 
 UNKNOWN = NotFound("There is no delivery with this id.")
 UNKNOWN_SUBSCRIPTION = NotFound("There is no subscription with this id.")

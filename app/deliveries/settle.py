@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from app.concurrency.batcher import Batcher
+from app.concurrency.shared_task import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.deliveries.claim_repository import LeaseKey

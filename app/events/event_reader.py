@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from app.concurrency.batcher import Batcher
+from app.concurrency.shared_task import Batcher
 from app.concurrency.shutdown import CANCEL_SECONDS
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable

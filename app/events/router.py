@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response, status
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
@@ -34,7 +34,7 @@ from app.events.schemas import (
 )
 from app.events.search import EVERYTHING, EventFilter
 from app.http.body import JsonRequest, TooManyLargeBodies, require_json
-from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, page_links
+from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, from_state, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
 from app.http.pages import PageResponse
 from app.http.types import Uuid
@@ -51,20 +51,8 @@ APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
 UNKNOWN = NotFound("There is no event with this id.")
 
 
-async def get_ledger(request: Request) -> Ledger:
-    """The process's ledger, built by the lifespan."""
-    ledger: Ledger = request.state.ledger
-    return ledger
-
-
-async def get_event_reader(request: Request) -> EventReader:
-    """The process's reader of single events, built by the lifespan."""
-    reader: EventReader = request.state.event_reader
-    return reader
-
-
-CurrentLedger = Annotated[Ledger, Depends(get_ledger)]
-CurrentEventReader = Annotated[EventReader, Depends(get_event_reader)]
+CurrentLedger = Annotated[Ledger, from_state("ledger")]
+CurrentEventReader = Annotated[EventReader, from_state("event_reader")]
 IdempotencyKey = Annotated[
     IdempotencyKeyText | None,
     Header(

@@ -1,19 +1,32 @@
-"""What the sweep has set aside, grouped by error."""
+"""What the sweep has set aside: grouped by error, and given back to the sweep, one event or all that match a filter."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.auth.dependencies import Reader
-from app.auth.route import AuthenticatedRoute
+from app.auth.dependencies import Operator, Reader
+from app.auth.route import AuthenticatedRoute, LargeBodyRoute
+from app.config import Settings
+from app.errors import Conflict, OtherCount
+from app.events.models import EventType
+from app.events.repository import EventRepository, SetAsideFilter
+from app.events.router import UNKNOWN, EventId
+from app.events.schemas import EVENT_ID, EventView
 from app.events.set_aside_repository import MAX_NEXT, SetAsideGroup, SetAsideRepository
-from app.http.dependencies import CurrentDatabase
-from app.http.openapi import documented
+from app.http.body import TooManyLargeBodies
+from app.http.dependencies import CurrentDatabase, WriteSession
+from app.http.openapi import body_problems, documented
+from app.http.types import MAX_AT_ONCE, BulkRequest, Input, Uuid
 
-router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
-
+NOT_SET_ASIDE = Conflict("The event is not set aside, so there is nothing to requeue.")
+_BY_ERROR: dict[str, Any] = {
+    "filter": {"last_error": "TimeoutError: the index did not respond", "event_type": "upload"},
+    "up_to_position": 4211,
+    "expected": 37,
+}
+_BY_ID: dict[str, Any] = {"filter": {"event_ids": [EVENT_ID]}, "up_to_position": 4211, "expected": 1}
 _GROUPS: dict[str, Any] = {
     "groups": [
         {
@@ -26,6 +39,9 @@ _GROUPS: dict[str, Any] = {
     ],
     "others": 0,
 }
+
+router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
+bulk_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=LargeBodyRoute)
 
 
 class NextRequeue(BaseModel):
@@ -77,3 +93,70 @@ async def list_set_aside_groups(_reader: Reader, database: CurrentDatabase) -> S
     async with database.connection() as connection:
         groups, others = await SetAsideRepository(connection, through).list_groups()
     return SetAside(groups=[SetAsideGroupView.of(group) for group in groups], others=others)
+
+
+class RequeueFilter(Input):
+    """Which set-aside events; a member that is left out matches any."""
+
+    event_ids: Annotated[list[Uuid], Field(min_length=1, max_length=MAX_AT_ONCE)] | None = None
+    last_error: str | None = Field(None, description="The whole `last_error` of the events.")
+    event_type: EventType | None = None
+    file_id: Uuid | None = None
+
+
+class BulkRequeue(BulkRequest):
+    """Which set-aside events to requeue, and how many they are."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_BY_ERROR, _BY_ID]})
+
+    filter: RequeueFilter = Field(description="Of the events that match, the set-aside ones are requeued.")
+
+
+class Requeued(BaseModel):
+    """How many events were requeued."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"requeued": 37}]})
+
+    requeued: int
+
+
+@bulk_router.post(
+    "/requeue",
+    operation_id="requeueSyncEvents",
+    summary="Requeue all set-aside events that match",
+    responses=documented(
+        200,
+        "The events wait for the next sweep.",
+        OtherCount("38 set-aside events at or below the position"),
+        *body_problems(Settings.model_fields["max_batch_bytes"].default),
+        TooManyLargeBodies(),
+    ),
+)
+async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteSession) -> Requeued:
+    """Give every set-aside event that matches to the next sweep, if their number is the expected one: all or none.
+
+    Events above `up_to_position` stay as they are, so that what was set aside later and nobody saw is left alone.
+    """
+    wanted = SetAsideFilter(**bulk.filter.model_dump())
+    await EventRepository(session).requeue_all(wanted, up_to_position=bulk.up_to_position, expected=bulk.expected)
+    return Requeued(requeued=bulk.expected)
+
+
+@router.post(
+    "/{event_id:uuid}/requeue",
+    operation_id="requeueSyncEvent",
+    summary="Requeue a set-aside event",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
+)
+async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
+    """Give an event that the sweep set aside to the next sweep, with all its attempts again.
+
+    It is processed then, after later events of its file if there are any; the file's state stays that of the latest.
+    """
+    repository = EventRepository(session)
+    requeued = await repository.requeue(event_id)
+    event = await repository.get(event_id)
+    if not requeued:
+        raise Conflict(str(NOT_SET_ASIDE))
+    return EventView.of(event)

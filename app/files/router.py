@@ -2,29 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
+from app.deliveries.repository import ProgressRepository
 from app.errors import NotFound
 from app.events.listing import EventList, check_offset
 from app.events.repository import EventRepository
 from app.events.schemas import FILE_ID, EventView, HistoryQuery
 from app.files.repository import FileRepository
-from app.files.schemas import DeliveryProgress, FileView
+from app.files.schemas import FileView
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, page_links
 from app.http.openapi import documented
 from app.http.pages import PageResponse
 from app.http.types import Uuid
-
-
-async def get_delivery_progress(request: Request) -> DeliveryProgress:
-    """The reader of the subscriptions' progress, built by the lifespan."""
-    progress: DeliveryProgress = request.state.delivery_progress
-    return progress
-
-
-Deliveries = Annotated[DeliveryProgress, Depends(get_delivery_progress)]
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
 
@@ -38,14 +30,14 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
     summary="Get the state of a file",
     responses=documented(200, "The file.", UNKNOWN),
 )
-async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase, deliveries: Deliveries) -> FileView:
+async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase) -> FileView:
     """The file's state, derived from its processed events, what is pending, and each subscription's progress."""
     watermark, last_position = database.watermark, 0
     async with database.read() as session:
         state, pending = await FileRepository(session).find(file_id)
         if state is None and not pending:
             raise NotFound("No event names this file.")
-        view = FileView.of(file_id, state, pending, await deliveries.list_of_file(session, file_id))
+        view = FileView.of(file_id, state, pending, await ProgressRepository(session).list_of_file(file_id))
         if watermark.active:
             last_position = await EventRepository(session).get_last_position(file_id)
     await watermark.reach(last_position)

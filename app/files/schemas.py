@@ -2,50 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.deliveries.repository import FileProgress
 from app.events.models import EventType
 from app.files.models import FileState
-
-
-class SubscriptionProgress(Protocol):
-    """The progress of a subscription with one file."""
-
-    @property
-    def subscription_id(self) -> UUID:
-        """Which subscription."""
-
-    @property
-    def status(self) -> str:
-        """Whether it is `active`, `paused` or `disabled`."""
-
-    @property
-    def delivered_position(self) -> int | None:
-        """Of the last delivered event before the first pending one."""
-
-    @property
-    def pending(self) -> int:
-        """How many deliveries wait or are under way."""
-
-    @property
-    def dead(self) -> int:
-        """How many deliveries used up their attempts."""
-
-    @property
-    def behind(self) -> bool:
-        """Whether events of the file may not be deliveries yet."""
-
-
-class DeliveryProgress(Protocol):
-    """Reads the progress of every subscription with a file."""
-
-    async def list_of_file(self, session: AsyncSession, file_id: UUID) -> Sequence[SubscriptionProgress]:
-        """The progress with this file, read with `session`."""
-
 
 VIEW_EXAMPLE: dict[str, JsonValue] = {
     "file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11",
@@ -114,7 +78,7 @@ class FileView(BaseModel):
         file_id: UUID,
         state: FileState | None,
         pending_events: int,
-        progress: Sequence[SubscriptionProgress],
+        progress: Sequence[FileProgress],
     ) -> Self:
         """The view of a file; `state` is None while none of its events is processed."""
         subscriptions = [FileSubscription.model_validate(one) for one in progress]

@@ -5,7 +5,7 @@ Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plai
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlencode
 
 from fastapi import Depends, Header, Request
@@ -33,25 +33,26 @@ LINK_HEADER = {
 }
 
 
-async def get_database(request: Request) -> Database:
-    """The process's database, built by the lifespan."""
-    database: Database = request.state.database
-    return database
+def from_state(name: str) -> Any:
+    """The dependency on what the lifespan has built for the requests of the process, by its name in their state."""
+
+    async def get(request: Request) -> Any:
+        return getattr(request.state, name)
+
+    return Depends(get)
 
 
-async def get_page_memory(request: Request) -> PageMemory:
-    """The memory of the pages that the process is sending, built by the lifespan."""
-    memory: PageMemory = request.state.page_memory
-    return memory
+CurrentDatabase = Annotated[Database, from_state("database")]
+CurrentPageMemory = Annotated[PageMemory, from_state("page_memory")]
 
 
-async def read_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
+async def read_session(database: CurrentDatabase) -> AsyncIterator[AsyncSession]:
     """A session for reading objects."""
     async with database.read() as session:
         yield session
 
 
-async def write_session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
+async def write_session(database: CurrentDatabase) -> AsyncIterator[AsyncSession]:
     """A session in one transaction, committed before the response is sent."""
     async with database.transaction() as session:
         yield session
@@ -158,8 +159,6 @@ def _page(request: Request, limit: int, query: Mapping[str, int | str]) -> str:
     return f"?{urlencode([*kept, ('limit', limit), *query.items()])}"
 
 
-CurrentDatabase = Annotated[Database, Depends(get_database)]
-CurrentPageMemory = Annotated[PageMemory, Depends(get_page_memory)]
 ReadSession = Annotated[AsyncSession, Depends(read_session, scope="function")]
 WriteSession = Annotated[AsyncSession, Depends(write_session, scope="function")]
 Condition = Annotated[IfMatch, Depends(get_condition)]

@@ -2,12 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.errors import NotFound
-from app.http.dependencies import ETAG_HEADER, LINK_HEADER, Condition, PreconditionFailed, page_links, version_etag
+from app.http.dependencies import (
+    ETAG_HEADER,
+    LINK_HEADER,
+    Condition,
+    PreconditionFailed,
+    from_state,
+    page_links,
+    version_etag,
+)
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
@@ -44,13 +52,7 @@ SubscriptionId = Annotated[
 ]
 
 
-async def get_service(request: Request) -> SubscriptionService:
-    """The process's subscription service, built by the lifespan."""
-    service: SubscriptionService = request.state.subscriptions
-    return service
-
-
-Subscriptions = Annotated[SubscriptionService, Depends(get_service)]
+Subscriptions = Annotated[SubscriptionService, from_state("subscriptions")]
 
 router = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_class=AuthenticatedRoute)
 

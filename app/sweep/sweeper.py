@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
@@ -18,11 +18,23 @@ from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, connection_failed, ran_out_of_time, waited_for_lock
 from app.errors import describe
 from app.metrics import SweepMetrics
-from app.sweep.handler import Handler
 from app.sweep.repository import Hold, SweepRepository, SweptEvent, next_attempt
 from app.tracing import traced
 
 log = structlog.get_logger(__name__)
+
+
+class Handler(Protocol):
+    """Reacts to every event exactly once, within the transaction that marks it processed."""
+
+    async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
+        """Process the events at `positions`, which rise; they are a `range` when they are consecutive.
+
+        Work on all of them in a few statements (`among` selects them), or read them with `SweepRepository.list_at`.
+        Runs in a savepoint: an exception undoes what was written, and the batch is split until the failing event is
+        alone. Makes no network call, commits nothing and keeps nothing in memory, since the transaction may still roll
+        back.
+        """
 
 
 class _Failure(NamedTuple):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.auth.route import MAX_SUBJECTS, RateLimited, RateLimiter
+from app.auth.route import RateLimited
+from app.concurrency.rate_limit import MAX_SUBJECTS, RateLimiter
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process

@@ -17,8 +17,7 @@ from app.consistency.schemas import NewCheck
 from app.consistency.sources.schemas import NewSource
 from app.database.engine import Database
 from app.files.repository import FileStateHandler
-from app.sweep.handler import Handler
-from app.sweep.sweeper import Sweeper
+from app.sweep.sweeper import Handler, Sweeper
 from tests.consistency.owner import Owner
 from tests.events.support import open_ledger, record
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from app.cli import main
-from app.database.backup import BackupFailed, back_up
 from app.database.engine import Database
+from app.database.sqlite_file import BackupFailed, back_up
 from tests.events.support import add_events, open_ledger, record
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

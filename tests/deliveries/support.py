@@ -18,8 +18,7 @@ from app.files.repository import FileStateHandler
 from app.outbound.client import AttemptResponse
 from app.subscriptions.models import Delivery, DeliveryStatus, Ordering, Outcome, Subscription, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
-from app.sweep.handler import Handler
-from app.sweep.sweeper import Sweeper
+from app.sweep.sweeper import Handler, Sweeper
 
 CREATED_AT = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 

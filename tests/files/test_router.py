@@ -10,9 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.files.repository import FileStateHandler
-from app.sweep.handler import Handler
 from app.sweep.repository import SweepRepository
-from app.sweep.sweeper import Sweeper
+from app.sweep.sweeper import Handler, Sweeper
 from tests.events.support import add_events
 from tests.support.tokens import TokenFactory
 

@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.events.models import RetryState
-from app.sweep.handler import Handler
 from app.sweep.repository import SweepRepository
-from app.sweep.sweeper import Sweeper
+from app.sweep.sweeper import Handler, Sweeper
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 

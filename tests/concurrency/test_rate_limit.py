@@ -1,6 +1,6 @@
 """The rate algorithm of callers and of subscriptions."""
 
-from app.concurrency.gcra import allow
+from app.concurrency.rate_limit import allow
 
 
 def test_a_burst_goes_at_once_and_then_one_each_step() -> None:
