@@ -68,6 +68,7 @@ async def hurry(page: Page) -> None:
         await route.fulfill(response=response, body=script.replace(TIMEOUT, "TIMEOUT = 500"))
 
     await page.route("**/lib/api.js", shorten)
+    await page.goto("about:blank")
 
 
 async def expect_problem(console: Console, fragment: str, answer: Answer, sentence: str) -> None:

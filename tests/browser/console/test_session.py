@@ -12,6 +12,7 @@ PUBLIC_ACTIONS = {"Keyboard help", "Log out", "Pause", "Copy curl", "Last hour",
 
 async def test_before_the_login_there_is_nothing_else(desk: Desk) -> None:
     async with console_page(desk) as console:
+        await console.page.goto("about:blank")
         await console.page.goto("/console#/ledger?event_type=delete")
         field = console.page.get_by_label("Token")
         await expect(field).to_be_focused()
