@@ -84,7 +84,6 @@ class SyncEvent(Base):
         CheckConstraint(one_of("retry_state", RetryState), name="retry_state_known"),
         CheckConstraint("NOT (processed AND retry_state IS NOT NULL)", name="processed_is_settled"),
         Index("ix_sync_events_file_id_position", "file_id", "position"),
-        Index("ix_sync_events_event_type_position", "event_type", "position"),
         Index("ix_sync_events_created_at_position", "created_at", "position"),
         Index(
             "uq_sync_events_created_by_idempotency_key",
@@ -130,18 +129,28 @@ class SyncEvent(Base):
             postgresql_where=text("retry_at IS NOT NULL"),
             sqlite_where=text("retry_at IS NOT NULL"),
         ),
+        # The list of a type, and of all that is in no retry, merges these two with the indexes by `retry_state`: so it
+        # passes over any number of other events. The sweep of an event without an anomaly changes none of the columns.
         Index(
-            "ix_sync_events_anomaly_position",
+            "ix_sync_events_plain_event_type_position",
+            "event_type",
+            "position",
+            postgresql_where=text("retry_state IS NULL AND anomaly IS NULL"),
+            sqlite_where=text("retry_state IS NULL AND anomaly IS NULL"),
+        ),
+        Index(
+            "ix_sync_events_anomaly_event_type_position",
+            "event_type",
             "position",
             postgresql_where=text("anomaly IS NOT NULL"),
             sqlite_where=text("anomaly IS NOT NULL"),
         ),
-        # Beside the few others, so that they can be passed over; the sweep of an event changes none of its columns.
         Index(
-            "ix_sync_events_plain_position",
+            "ix_sync_events_no_retry_file_id_position",
+            "file_id",
             "position",
-            postgresql_where=text("retry_state IS NULL AND anomaly IS NULL"),
-            sqlite_where=text("retry_state IS NULL AND anomaly IS NULL"),
+            postgresql_where=text("retry_state IS NULL"),
+            sqlite_where=text("retry_state IS NULL"),
         ),
         {"postgresql_with": {"fillfactor": 50}},
     )
