@@ -69,6 +69,22 @@ class LookRepository:
         )
         return claimed
 
+    async def renew(
+        self, source_id: UUID, file_ids: Sequence[UUID], before: Sequence[datetime], until: datetime
+    ) -> None:
+        """Extend the leases that end at one of `before`, not those of files with a later event."""
+        # In the order of those that record looks.
+        rows = select(FileCheck.file_id).where(
+            FileCheck.source_id == source_id, FileCheck.file_id.in_(file_ids), FileCheck.due_at.in_(before)
+        )
+        leased = (await self._session.scalars(rows.order_by(FileCheck.file_id).with_for_update())).all()
+        await self._session.execute(
+            update(FileCheck)
+            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(leased))
+            .values(due_at=until)
+            .execution_options(synchronize_session=False)
+        )
+
     async def list_of_file(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
         """The last look at a file, by source."""
         query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))

@@ -38,13 +38,18 @@ class NotVisible(SourceError):
 
 
 class Patience(NamedTuple):
-    """How often a question is asked, and for how many seconds in all, before it counts as failed."""
+    """How often a question is asked, and for how many seconds in all, before it counts as failed.
+
+    `turn_seconds`: for how long a look may wait for its turn while the source responds to nothing.
+    """
 
     attempts: int
     seconds: float
+    turn_seconds: float | None = None
 
 
 BACKGROUND = Patience(attempts=8, seconds=20)
+NAMED = Patience(attempts=8, seconds=20, turn_seconds=8)
 REFRESH = Patience(attempts=2, seconds=10)
 
 
