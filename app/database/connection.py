@@ -106,7 +106,6 @@ class ReadConnection(Connection):
     """
 
     def execute(self, *args: Any, **options: Any) -> CursorResult[Any]:
-        """Execute a statement as `Connection.execute` does."""
         try:
             return super().execute(*args, **options)
         except DBAPIError as error:
@@ -119,7 +118,6 @@ class ReadConnection(Connection):
             return super().execute(*args, **options)
 
     def scalar(self, *args: Any, **options: Any) -> Any:
-        """The first column of the first row, as `Connection.scalar` returns it."""
         return self.execute(*args, **options).scalar()
 
 

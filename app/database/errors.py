@@ -232,7 +232,6 @@ class Writability:
         self._reasons[check] = reason
 
     def report_read_only(self) -> None:
-        """Report that the database refuses writes."""
         self.refuse(READ_ONLY, _READ_ONLY_REASON)
 
     def allow(self, check: str) -> None:

@@ -112,11 +112,7 @@ class LockWatch:
         self._logged: set[tuple[int, str]] = set()
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Look once. PostgreSQL only.
-
-        Raises:
-            DatabaseUnavailable: when the database cannot serve now.
-        """
+        """Look once. PostgreSQL only. Raises `DatabaseUnavailable` when the database cannot serve now."""
         async with self._database.connection() as connection:
             holders = (await connection.execute(_HOLDERS)).all()
             self._metrics.oldest_snapshot.set(await connection.scalar(_OLDEST_SNAPSHOT))

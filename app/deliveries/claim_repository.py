@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Integer, Select, UpdateBase, Uuid, exists,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.database.sql import bound_rows, write
+from app.database.sql import bound_rows, read_now, write
 from app.database.types import among, among_ids, database_now, statement_now
 from app.events.repository import EventRepository, EventRow
 from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
@@ -41,8 +41,6 @@ class Recipient(NamedTuple):
 
 
 class DueSubscription(NamedTuple):
-    """A subscription with due deliveries."""
-
     id: UUID
     max_concurrency: int
 
@@ -167,7 +165,7 @@ class ClaimRepository:
 
         Deliveries that a settlement is writing are skipped, so that the two never wait for each other.
         """
-        now = (await self._session.scalars(select(database_now()))).one()
+        now = await read_now(self._session)
         running = among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now
         held = select(Delivery.id).where(*running).order_by(Delivery.id)
         ids = held.with_for_update(skip_locked=True, key_share=True).cte("held")

@@ -19,6 +19,7 @@ from app.deliveries.policy import RetryDecision, RetryPolicy, SubscriptionHealth
 from app.deliveries.settlement_repository import Result, SettlementRepository
 from app.errors import NotFound, describe
 from app.log.sparing import SparingLog
+from app.subscriptions.lane import share_lanes
 from app.subscriptions.models import DeliveryStatus, Outcome, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 
@@ -58,7 +59,6 @@ class Settler:
         self._log = SparingLog(__name__)
 
     def submit(self, result: Result) -> None:
-        """Write `result` soon."""
         self._queue.append(result)
         self._batcher.wake()
 
@@ -114,7 +114,7 @@ class Settler:
     async def _write(self, group: Sequence[Result]) -> list[Result]:
         async with self._database.transaction(wait_for_standbys=False) as session:
             repository = SettlementRepository(session, self._process)
-            now = await repository.share_lanes()
+            now = await share_lanes(session)
             health, locked = await repository.lock_health(*_by_success(group))
             free = [result for result in group if result.subscription_id not in locked]
             decisions = {result.delivery.key: self._decide(result, now) for result in free}
@@ -206,7 +206,6 @@ class Settler:
         decisions: dict[LeaseKey, RetryDecision],
         now: datetime,
     ) -> None:
-        """Count and log what is committed."""
         if len(written) < len(group):
             self._metrics.late.inc(len(group) - len(written))
             log.warning("results came too late", results=len(group) - len(written))

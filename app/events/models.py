@@ -18,11 +18,10 @@ from sqlalchemy import (
     false,
     func,
     select,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base, one_of
+from app.database.types import Base, one_of, partial_index
 
 
 class EventType(StrEnum):
@@ -86,63 +85,35 @@ class SyncEvent(Base):
         Index("ix_sync_events_file_id_position", "file_id", "position"),
         Index("ix_sync_events_event_type_position", "event_type", "position"),
         Index("ix_sync_events_created_at_position", "created_at", "position"),
-        Index(
+        partial_index(
             "uq_sync_events_created_by_idempotency_key",
             "created_by",
             "idempotency_key",
+            where="idempotency_key IS NOT NULL",
             unique=True,
-            postgresql_where=text("idempotency_key IS NOT NULL"),
-            sqlite_where=text("idempotency_key IS NOT NULL"),
         ),
-        Index(
-            "ix_sync_events_retry_state_position",
-            "retry_state",
-            "position",
-            postgresql_where=text("retry_state IS NOT NULL"),
-            sqlite_where=text("retry_state IS NOT NULL"),
+        partial_index(
+            "ix_sync_events_retry_state_position", "retry_state", "position", where="retry_state IS NOT NULL"
         ),
-        Index(
+        partial_index(
             "ix_sync_events_retry_state_event_type_position",
             "retry_state",
             "event_type",
             "position",
-            postgresql_where=text("retry_state IS NOT NULL"),
-            sqlite_where=text("retry_state IS NOT NULL"),
+            where="retry_state IS NOT NULL",
         ),
-        Index(
+        partial_index(
             "ix_sync_events_retry_state_file_id_position",
             "retry_state",
             "file_id",
             "position",
-            postgresql_where=text("retry_state IS NOT NULL"),
-            sqlite_where=text("retry_state IS NOT NULL"),
+            where="retry_state IS NOT NULL",
         ),
-        Index(
-            "ix_sync_events_retry_at",
-            "retry_at",
-            postgresql_where=text("retry_at IS NOT NULL"),
-            sqlite_where=text("retry_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_sync_events_retry_file_id_position",
-            "file_id",
-            "position",
-            postgresql_where=text("retry_at IS NOT NULL"),
-            sqlite_where=text("retry_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_sync_events_anomaly_position",
-            "position",
-            postgresql_where=text("anomaly IS NOT NULL"),
-            sqlite_where=text("anomaly IS NOT NULL"),
-        ),
+        partial_index("ix_sync_events_retry_at", "retry_at", where="retry_at IS NOT NULL"),
+        partial_index("ix_sync_events_retry_file_id_position", "file_id", "position", where="retry_at IS NOT NULL"),
+        partial_index("ix_sync_events_anomaly_position", "position", where="anomaly IS NOT NULL"),
         # Beside the few others, so that they can be passed over; the sweep of an event changes none of its columns.
-        Index(
-            "ix_sync_events_plain_position",
-            "position",
-            postgresql_where=text("retry_state IS NULL AND anomaly IS NULL"),
-            sqlite_where=text("retry_state IS NULL AND anomaly IS NULL"),
-        ),
+        partial_index("ix_sync_events_plain_position", "position", where="retry_state IS NULL AND anomaly IS NULL"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 

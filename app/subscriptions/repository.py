@@ -20,6 +20,10 @@ ROW_LOCK_MILLISECONDS = 500
 MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again
 
 
+class SubscriptionUnknown(NotFound):
+    detail = "There is no subscription with this id."
+
+
 class SubscriptionRepository:
     """Writes subscriptions, and where their deliveries come from.
 
@@ -35,7 +39,7 @@ class SubscriptionRepository:
         """Add it; it gets the events after the position `after`, or, with None, those recorded from now on."""
         await lock_lanes(self._session)
         subscription.live = after is None
-        start = await self._get_head() if after is None else after
+        start = await OverviewRepository(self._session).get_head() if after is None else after
         subscription.start_position = subscription.cursor = start
         self._session.add(subscription)
         await self._session.flush()
@@ -47,7 +51,7 @@ class SubscriptionRepository:
         row; with `skip_locked` it does not wait.
 
         Raises:
-            NotFound: when there is none, or, with `skip_locked`, it is locked.
+            SubscriptionUnknown: when there is none, or, with `skip_locked`, it is locked.
             DatabaseUnavailable: it stays locked, once the transaction has ended with this.
         """
         await lock_lanes(self._session)
@@ -63,7 +67,7 @@ class SubscriptionRepository:
         query = query.with_for_update(key_share=True, skip_locked=skip_locked)
         found = await self._session.scalar(query.execution_options(populate_existing=True))
         if found is None:
-            raise NotFound("There is no subscription with this id.")
+            raise SubscriptionUnknown
         return found
 
     async def mark_paused(self, subscription: Subscription) -> None:
@@ -151,11 +155,7 @@ class SubscriptionRepository:
         return bool(await self._session.scalar(select(_has_pending(literal(subscription_id), pending))))
 
     async def get_sweep_cursor(self) -> int:
-        """The position of the sweep."""
         return (await self._session.scalars(select(SweepCursor.position))).one()
-
-    async def _get_head(self) -> int:
-        return (await self._session.scalars(select(head_position()))).one()
 
 
 def _has_room(pending: int) -> ColumnElement[bool]:
@@ -210,42 +210,32 @@ class OverviewRepository:
         self._session = session
 
     async def get(self, subscription_id: UUID) -> Overview:
-        """One subscription with its backlog.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """One subscription with its backlog; raises `SubscriptionUnknown` when there is none."""
         query = _overviews().where(Subscription.id == subscription_id)
         row = (await self._session.execute(query)).one_or_none()
         if row is None:
-            raise NotFound("There is no subscription with this id.")
+            raise SubscriptionUnknown
         return Overview._make(row)
 
     async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
-        """Subscriptions with their backlogs, oldest first."""
         query = _overviews().order_by(Subscription.created_at, Subscription.id).limit(limit).offset(offset)
         if status is not None:
             query = query.where(Subscription.status == status)
         return [Overview._make(row) for row in await self._session.execute(query)]
 
     async def count(self) -> int:
-        """How many there are."""
         query = select(func.count()).select_from(Subscription).where(Subscription.status != SubscriptionStatus.DELETED)
         return (await self._session.scalars(query)).one()
 
-    async def is_known(self, subscription_id: UUID) -> bool:
-        """Whether there is one of this id."""
+    async def check_known(self, subscription_id: UUID) -> None:
+        """Raise `SubscriptionUnknown` unless there is one of this id."""
         query = select(Subscription.id).where(
             Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
         )
-        return (await self._session.scalar(query)) is not None
-
-    async def get_now(self) -> datetime:
-        """The database's time."""
-        return (await self._session.scalars(select(database_now()))).one()
+        if await self._session.scalar(query) is None:
+            raise SubscriptionUnknown
 
     async def get_head(self) -> int:
-        """The last position of the ledger."""
         return (await self._session.scalars(select(head_position()))).one()
 
     async def find_last_before(self, at: datetime) -> int:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.errors import NotFound
 from app.http.dependencies import (
     ETAG_HEADER,
     LINK_HEADER,
@@ -21,6 +20,7 @@ from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
+from app.subscriptions.repository import SubscriptionUnknown
 from app.subscriptions.schemas import (
     SUBSCRIPTION_ID,
     CreatedSubscription,
@@ -45,8 +45,6 @@ NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
     "Cache-Control": {"description": "`no-store`: the response contains a secret.", "schema": {"type": "string"}}
 }
-UNKNOWN = NotFound("There is no subscription with this id.")
-
 SubscriptionId = Annotated[
     Uuid, Path(description="The `id` from the response to the `POST`.", examples=[SUBSCRIPTION_ID])
 ]
@@ -114,7 +112,7 @@ async def list_subscriptions(
     "/{subscription_id:uuid}",
     operation_id="getSubscription",
     summary="Get a subscription",
-    responses=documented(200, "The subscription.", UNKNOWN, headers=ETAG_HEADER),
+    responses=documented(200, "The subscription.", SubscriptionUnknown(), headers=ETAG_HEADER),
 )
 async def get_subscription(
     subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
@@ -137,7 +135,7 @@ async def get_subscription(
         "The current subscription.",
         UrlRefused(NOT_PUBLIC),
         TooManyHeaders(20),
-        UNKNOWN,
+        SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),
         EncryptionKeyMissing(),
@@ -168,7 +166,7 @@ async def change_subscription(
     operation_id="deleteSubscription",
     summary="Delete a subscription",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "Nothing is sent to it any more.", UNKNOWN, PreconditionFailed()),
+    responses=documented(204, "Nothing is sent to it any more.", SubscriptionUnknown(), PreconditionFailed()),
 )
 async def delete_subscription(
     subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
@@ -187,7 +185,7 @@ async def delete_subscription(
     responses=documented(
         200,
         "The new secret: only this response contains it.",
-        UNKNOWN,
+        SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),
         headers=ETAG_HEADER | NO_STORE_HEADER,
@@ -221,7 +219,7 @@ async def rotate_secret(
         ReplayUnderWay(),
         NothingToReplay(),
         BeyondLedger("from_position"),
-        UNKNOWN,
+        SubscriptionUnknown(),
         headers=ETAG_HEADER,
     ),
 )
@@ -246,7 +244,7 @@ async def replay_subscription(
     operation_id="endReplay",
     summary="End a replay",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "No replay is under way.", UNKNOWN),
+    responses=documented(204, "No replay is under way.", SubscriptionUnknown()),
 )
 async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
     """Skip the rest of the range. Pending deliveries are still sent; without a replay nothing changes."""
