@@ -85,14 +85,10 @@ class ProblemError(Exception):
 
 
 class NotFound(ProblemError):
-    """404."""
-
     status, code, detail = 404, "not-found", "There is no such resource."
 
 
 class Conflict(ProblemError):
-    """409."""
-
     status, code, detail = 409, "conflict", "The resource is not in a state that allows this."
 
 
@@ -171,7 +167,6 @@ def problem_response(
     errors: list[FieldError] | None = None,
     members: dict[str, Any] | None = None,
 ) -> JSONResponse:
-    """Render problem details for `request`."""
     content = problem_document(
         status,
         detail,
@@ -270,7 +265,6 @@ def unknown_parameter(known: Iterable[str]) -> FieldError:
 
 
 def bug_response(request: Request) -> JSONResponse:
-    """The response to a request that met a bug."""
     return problem_response(request, 500, BUG_DETAIL)
 
 

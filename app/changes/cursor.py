@@ -113,7 +113,6 @@ class ChangeFilter:
         return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
     def matches(self, change: Change) -> bool:
-        """Whether `change` passes the filter."""
         of_type = not self.event_types or change.event_type in self.event_types
         return of_type and self.file_id in (None, change.file_id)
 
@@ -204,7 +203,6 @@ class FeedPosition:
     cursors: CursorMaker
 
     def cursor(self) -> str:
-        """The cursor for this feed position."""
         return self.cursors.encode(self.position, self.event_tag)
 
     def moved_to(self, position: int, event_id: UUID | None) -> "FeedPosition":

@@ -90,11 +90,7 @@ class ChangeFeed:
             return start
 
     async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
-        """The page of at most `limit` changes after `cursor`.
-
-        Raises:
-            CursorInvalid, CursorOfOtherFilter: 400.
-        """
+        """The page of at most `limit` changes after `cursor`; raises `CursorInvalid` or `CursorOfOtherFilter` (400)."""
         parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:

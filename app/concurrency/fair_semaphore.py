@@ -174,7 +174,6 @@ class Permit:
         self._amount = amount
 
     def release(self) -> None:
-        """Return the units."""
         amount, self._amount = self._amount, 0
         if amount:
             self._semaphore.release(self._subject, amount)

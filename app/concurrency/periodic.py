@@ -36,7 +36,6 @@ class PeriodicTask:
         self._log = SparingLog(__name__)
 
     def start(self) -> None:
-        """Start repeating."""
         self._task = asyncio.create_task(self._repeat(), name=self._name)
 
     async def stop(self, timeout_seconds: float) -> None:

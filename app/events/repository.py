@@ -58,11 +58,7 @@ class EventRepository:
         self._through = [] if through is None else [SyncEvent.position <= through]
 
     async def get(self, event_id: UUID) -> EventRow:
-        """The event with this id.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """The event with this id; raises `NotFound` when there is none."""
         event: EventRow | None = (await self._session.execute(_BY_ID, {"event_id": event_id})).one_or_none()
         if event is None:
             raise NotFound("There is no event with this id.")
@@ -80,7 +76,6 @@ class EventRepository:
         return rows
 
     async def file_is_known(self, file_id: UUID) -> bool:
-        """Whether any event names the file."""
         query = select(SyncEvent.position).where(SyncEvent.file_id == file_id, *self._through).limit(1)
         return (await self._session.scalar(query)) is not None
 
@@ -90,7 +85,6 @@ class EventRepository:
         return (await self._session.scalar(query)) or 0
 
     async def get_ledger_id(self) -> UUID:
-        """The id of this ledger."""
         return (await self._session.execute(select(LedgerIdentity.ledger_id))).scalar_one()
 
     async def requeue(self, event_id: UUID) -> bool:

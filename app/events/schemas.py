@@ -204,7 +204,6 @@ class EventView(BaseModel):
 
     @classmethod
     def of(cls, event: SyncEvent | Row[Any]) -> "EventView":
-        """The view of a stored event."""
         return cls.model_construct(
             event_id=event.id,
             file_id=event.file_id,

@@ -23,22 +23,16 @@ _JSON_IN_UTF8 = re.compile(
 
 
 class UnsupportedMediaType(ProblemError):
-    """415."""
-
     status, code = 415, "unsupported-media-type"
     detail = "Send JSON in UTF-8, not compressed, with one header `Content-Type: application/json`."
 
 
 class ContentTooLarge(HTTPException):
-    """413."""
-
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(413, f"The body is larger than {limit_bytes} bytes.", {"Connection": "close"})
 
 
 class BodyTooSlow(HTTPException):
-    """408."""
-
     def __init__(self, limit_seconds: float) -> None:
         super().__init__(408, f"The body did not come within {limit_seconds:g} seconds.", {"Connection": "close"})
 

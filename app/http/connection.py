@@ -105,7 +105,6 @@ class Refusal(Exception):
         self.request_id = str(uuid7())
 
     def log(self) -> None:
-        """Write the log line."""
         _access_log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -47,7 +47,6 @@ CurrentPageMemory = Annotated[PageMemory, from_state("page_memory")]
 
 
 async def read_session(database: CurrentDatabase) -> AsyncIterator[AsyncSession]:
-    """A session for reading objects."""
     async with database.read() as session:
         yield session
 
@@ -106,11 +105,7 @@ class IfMatch:
         return cls(frozenset(tags))
 
     def check(self, version: int) -> None:
-        """Check the condition against the current `version`.
-
-        Raises:
-            PreconditionFailed: 412.
-        """
+        """Check the condition against the current `version`; raises `PreconditionFailed` (412)."""
         if self._tags is not None and version_etag(version) not in self._tags:
             raise PreconditionFailed
 

@@ -139,7 +139,6 @@ class RequestMiddleware:
         self._of_subjects: dict[str, int] = {}  # the requests under way of each subject that has some
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -186,7 +185,6 @@ class RequestMiddleware:
         request.subject = subject
 
     def leave(self, request: OpenRequest) -> None:
-        """Count `request` no more."""
         self._under_way -= request.permits
         self._metrics.in_progress.dec()
         if request.subject is not None:

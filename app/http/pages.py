@@ -33,7 +33,6 @@ class PageMemory:
 
     @contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
-        """Count a slice while it is sent."""
         self._held_bytes += size_bytes
         try:
             yield

@@ -37,12 +37,10 @@ class SparingLog:
         self._sparing = Sparing(clock)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log a warning, or count it."""
         if times := self._sparing.take(event):
             self._log.warning(event, **_counted(fields, times))
 
     def error(self, event: str, **fields: Any) -> None:
-        """Log an error, or count it."""
         if times := self._sparing.take(event):
             self._log.error(event, **_counted(fields, times))
 

@@ -44,11 +44,7 @@ class OverviewRepository:
         self._connection = connection
 
     async def get(self) -> LedgerOverview:
-        """The overview now, by the database's clock.
-
-        Raises:
-            Unavailable: when the tables are not whole.
-        """
+        """The overview now, by the database's clock; raises `Unavailable` when the tables are not whole."""
         status = await StatusRepository(self._connection).get_status()
         since = after_seconds(statement_now(), -RATE_SECONDS)
         numbers = select(head_position() - _last_before(since), count_open_findings(MAX_COUNTED), database_now())

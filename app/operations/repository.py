@@ -86,11 +86,7 @@ class StatusRepository:
         self._connection = connection
 
     async def get_status(self) -> LedgerStatus:
-        """The state now, by the database's clock.
-
-        Raises:
-            Unavailable: when the tables are not whole.
-        """
+        """The state now, by the database's clock; raises `Unavailable` when the tables are not whole."""
         cursor = select(SweepCursor.position).scalar_subquery()
         head = head_position()
         passed = (RetryState.RETRYING, RetryState.WAITING)

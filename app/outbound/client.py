@@ -135,7 +135,6 @@ class OutboundClient:
         return await self._attempt(_Attempt("GET", url, headers, read, max_seconds, part_seconds=self._timeout))
 
     async def close(self) -> None:
-        """Close all connections."""
         self._connector.close()
         await self._pool.aclose()
 

@@ -42,11 +42,7 @@ class SecretCipher:
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys]) if keys else None
 
     def encrypt(self, text: str) -> bytes:
-        """Encrypt `text` for the database.
-
-        Raises:
-            NoEncryptionKey: no key is configured.
-        """
+        """Encrypt `text` for the database; raises `NoEncryptionKey` when no key is configured."""
         if self._fernet is None:
             raise NoEncryptionKey
         return self._fernet.encrypt(text.encode())
