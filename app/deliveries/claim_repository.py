@@ -116,7 +116,9 @@ class ClaimRepository:
             for due in self._due(limits, now, through)
             for row in await self._session.execute(self._lease(due, now + lease))
         ]
-        events = {event.position: event for event in await self._list_events({row.position for row in rows})}
+        positions = sorted({row.position for row in rows})
+        found = await EventRepository(self._session).list_at(positions) if positions else ()
+        events = {event.position: event for event in found}
         claimed: defaultdict[UUID, list[LeasedDelivery]] = defaultdict(list)
         for row in sorted(rows, key=attrgetter("position")):
             delivery = LeasedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
@@ -150,9 +152,6 @@ class ClaimRepository:
             )
             .execution_options(synchronize_session=False)
         )
-
-    async def _list_events(self, positions: Collection[int]) -> Sequence[EventRow]:
-        return await EventRepository(self._session).list_at(sorted(positions)) if positions else []
 
     async def mark_next_sends(self, times: Mapping[UUID, datetime]) -> None:
         """Note the theoretical arrival time of each subscription's next delivery under its rate limit."""

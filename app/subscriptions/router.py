@@ -20,7 +20,7 @@ from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.repository import SubscriptionUnknown
+from app.subscriptions.repository import Overview, SubscriptionUnknown
 from app.subscriptions.schemas import (
     SUBSCRIPTION_ID,
     CreatedSubscription,
@@ -121,9 +121,7 @@ async def get_subscription(
 
     The `ETag` names the version of what clients can change; it stays the same while deliveries come and go.
     """
-    overview = await subscriptions.get(subscription_id)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.get(subscription_id), subscriptions, response)
 
 
 @router.patch(
@@ -156,9 +154,7 @@ async def change_subscription(
     or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
     way already still goes where it went.
     """
-    overview = await subscriptions.change(subscription_id, change, condition)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.change(subscription_id, change, condition), subscriptions, response)
 
 
 @router.delete(
@@ -234,9 +230,7 @@ async def replay_subscription(
 
     The range may begin before the subscription did. `replay` of the subscription reports its progress.
     """
-    overview = await subscriptions.replay(subscription_id, replay)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.replay(subscription_id, replay), subscriptions, response)
 
 
 @router.delete(
@@ -249,3 +243,8 @@ async def replay_subscription(
 async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
     """Skip the rest of the range. Pending deliveries are still sent; without a replay nothing changes."""
     await subscriptions.end_replay(subscription_id)
+
+
+def _view(overview: Overview, subscriptions: SubscriptionService, response: Response) -> SubscriptionView:
+    response.headers["ETag"] = version_etag(overview.subscription.version)
+    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
