@@ -39,12 +39,9 @@ class Page:
         """Whether the ledger continues after this page."""
         return self.end.position < self.head
 
-    def encode(self) -> bytes:
-        """The page as JSON (`ChangePage`); encoded once for all requests that share the page."""
-        return self._encoded
-
     @cached_property
-    def _encoded(self) -> bytes:
+    def encoded(self) -> bytes:
+        """The page as JSON (`ChangePage`); encoded once for all requests that share the page."""
         changes = ",".join([change.json for change in self.changes])
         text = (
             f'{{"changes":[{changes}],"cursor":"{self.end.cursor()}",'

@@ -89,9 +89,7 @@ class FileRepository:
         )
         followers = (
             select(event.position, event.event_type, func.coalesce(condition_before, _UNKNOWN).label("condition"))
-            .where(
-                among(event.position, positions), event.event_type.in_({of_type for of_type, _ in _ANOMALIES.values()})
-            )
+            .where(among(event.position, positions), event.event_type.in_(_FOLLOWERS))
             .subquery()
         )
         anomaly = case(

@@ -67,18 +67,6 @@ class Look:
 NO_RESPONSE = Look(connected=False)
 
 
-class SchemaRepository:
-    """Reads which revision the schema is of, whatever else is missing."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def find_revision(self) -> str | None:
-        """The revision; None when there is none."""
-        revision: str | None = await self._connection.scalar(select(_SCHEMA_VERSION.c.version_num))
-        return revision
-
-
 class StatusRepository:
     """Reads the state of the whole ledger."""
 
@@ -155,7 +143,7 @@ async def _look_once(prober: Prober) -> Look:
         log.debug("the ledger cannot be read", reason=describe(error.__cause__ or error))
     try:
         async with prober.connection() as connection:
-            revision = await SchemaRepository(connection).find_revision()
+            revision = await connection.scalar(select(_SCHEMA_VERSION.c.version_num))
             return Look(connected=True, revision=revision, damaged=damaged)
     except SchemaBehind:
         return Look(connected=True)
