@@ -22,17 +22,10 @@ _SERVERS = frozenset({"any", "primary", "standby", "read-write", "read-only", "p
 # Options that asyncpg takes as arguments, those that it takes in a URL of its own, and those that go to the socket.
 _ARGUMENTS = frozenset({"passfile", "servicefile", "krbsrvname", "gsslib", "target_session_attrs"})
 _IN_URL = frozenset(
-    [
-        "service",
-        "sslcert",
-        "sslcrl",
-        "sslkey",
-        "sslnegotiation",
-        "sslpassword",
-        "sslrootcert",
-        "ssl_max_protocol_version",
-        "ssl_min_protocol_version",
-    ]
+    {
+        *("sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation", "service"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+    }
 )
 _SOCKET = {
     "keepalives": "SO_KEEPALIVE",
@@ -57,22 +50,18 @@ _FIXED = {
     "sslsni": frozenset({"1"}),
 }
 _REFUSED = frozenset(
-    [
-        "hostaddr",
-        "max_protocol_version",
-        "min_protocol_version",
-        "oauth_ca_file",
-        "oauth_client_id",
-        "oauth_client_secret",
-        "oauth_issuer",
-        "oauth_scope",
-        "require_auth",
-        "requirepeer",
-        "scram_client_key",
-        "scram_server_key",
-        "sslcrldir",
-        "sslkeylogfile",
-    ]
+    {
+        *(
+            "hostaddr",
+            "max_protocol_version",
+            "min_protocol_version",
+            "require_auth",
+            "requirepeer",
+            "scram_client_key",
+        ),
+        *("scram_server_key", "sslcrldir", "sslkeylogfile", "oauth_ca_file", "oauth_client_id"),
+        *("oauth_client_secret", "oauth_issuer", "oauth_scope"),
+    }
 )
 _KNOWN = _ARGUMENTS | _IN_URL | _SOCKET.keys() | _OF_THE_URL | _OF_THE_SESSION | _FIXED.keys()
 

@@ -60,8 +60,7 @@ def parse_json(raw: bytes | bytearray) -> Any:
         json.JSONDecodeError: with a message that never quotes the input.
     """
     try:
-        if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
-            raise _Refusal("the text has too many values")
+        _check_number_of_values(raw)
         value = _read_plain(raw)
         return _read_careful(raw) if value is _UNSURE else value
     except UnicodeDecodeError:
@@ -101,6 +100,11 @@ def _choose_decoder(raw: bytes | bytearray) -> json.JSONDecoder:
     """The decoder that calls back for each number only where a number can be too large."""
     classes = raw.translate(_CLASSES)
     return _CAREFUL_DECODER if b"0e" in classes or _LONG in classes else _DECODER
+
+
+def _check_number_of_values(raw: bytes | bytearray) -> None:
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+        raise _Refusal("the text has too many values")
 
 
 def _check_strings(value: Any) -> None:

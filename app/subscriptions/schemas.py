@@ -29,22 +29,10 @@ MAX_OFFSET = 2**53
 _UNCHANGEABLE = ("ordering", "start")
 _COUNTED = f"at most {MAX_COUNTED}, which means that many or more"
 
-_AS_STORED = [
-    "id",
-    "url",
-    "description",
-    "ordering",
-    "max_concurrency",
-    "rate_limit_per_second",
-    "status",
-    "status_reason",
-    "created_at",
-    "created_by",
-    "updated_at",
-    "start_position",
-    "failing_since",
-    "slow_until",
-]
+_AS_STORED = (
+    *("id", "url", "description", "ordering", "max_concurrency", "rate_limit_per_second", "status", "status_reason"),
+    *("created_at", "created_by", "updated_at", "start_position", "failing_since", "slow_until"),
+)
 
 Wanted = Literal["active", "paused"]
 Status = Literal["active", "paused", "disabled"]
