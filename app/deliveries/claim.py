@@ -76,7 +76,7 @@ class LeaseKeeper:
 
 
 class Claimer:
-    """Keeps every limit: those of a subscription, over all processes, and those of this process."""
+    """Keeps every limit: of a subscription, over all processes, and of this process."""
 
     def __init__(
         self,

@@ -160,7 +160,7 @@ class ClaimRepository:
             await write(self._session, statement)
 
     async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
-        """Extend these leases from now on; returns those that had not ended.
+        """Extend these leases from now on; returns the ones that had not ended.
 
         Deliveries that a settlement is writing are skipped, so that the two never wait for each other.
         """

@@ -1,4 +1,4 @@
-"""Deletes what is not needed any more: old history, and the rows of deleted subscriptions."""
+"""Deletes old history, and the rows of deleted subscriptions."""
 
 import asyncio
 from collections.abc import Sequence

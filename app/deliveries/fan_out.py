@@ -63,7 +63,7 @@ class DeliveryRepository:
     async def add_missed(self, subscription_id: UUID, *, after: int, through: int, file_id: UUID | None = None) -> None:
         """For the processed events after the position `after`, up to and with `through`: to one subscription.
 
-        With `file_id` for those of this file alone.
+        With `file_id`: for the events of this file alone.
         """
         await lock_lanes(self._session)
         of_file = () if file_id is None else (SyncEvent.file_id == file_id,)
@@ -188,10 +188,7 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
 
 
 def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """The pairs of events and matching subscriptions that have no delivery yet.
-
-    Not those of a full lane after its cursor either.
-    """
+    """The pairs of events and matching subscriptions without a delivery, except events after the cursor of a full lane."""
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (

@@ -63,7 +63,7 @@ class Settler:
         self._batcher.wake()
 
     async def close(self, timeout_seconds: float) -> None:
-        """Write what is waiting; what is not written in time is claimed again after its lease."""
+        """Write the waiting results; the rest is claimed again after its lease."""
         self._stopping.set()
         if not await self._batcher.close(timeout_seconds):
             log.error("settler closed before every result was written")
@@ -87,7 +87,7 @@ class Settler:
     async def _write_when_possible(self, group: Sequence[Result]) -> list[Result]:
         """Write `group` as soon as the database can serve; after any other error write its results one by one.
 
-        Returns those of subscriptions that somebody else has locked, which are not written yet.
+        Returns the results of subscriptions that somebody else has locked; they are not written yet.
         """
         while True:
             try:

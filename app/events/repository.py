@@ -5,18 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    func,
-    inspect,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, inspect, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
@@ -65,7 +54,7 @@ class EventRepository:
         return event
 
     async def list_by_ids(self, event_ids: Collection[UUID]) -> dict[UUID, EventRow]:
-        """Those of the events with these ids that there are, by their ids."""
+        """The events with these ids, as far as there are any, by id."""
         rows = await self._session.execute(_EVENTS.where(among_ids(SyncEvent.id, event_ids)))
         return {row.id: row for row in rows}
 
@@ -118,7 +107,7 @@ class EventRepository:
 
 
 def _set_aside(wanted: SetAsideFilter, up_to_position: int, limit: int) -> Select[Any, Any]:
-    """The positions of the first `limit` events that match; of those that are named by their ids all."""
+    """The positions of the first `limit` events that match, or of all that match when ids name them."""
     query: Select[Any, Any] = select(SyncEvent.position, SyncEvent.id)
     columns = (
         (SyncEvent.file_id, wanted.file_id),

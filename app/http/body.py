@@ -13,7 +13,7 @@ from app.errors import ProblemError, Unavailable
 from app.http.middleware import ClientDisconnected
 from app.http.strict_json import parse_json
 
-# From this size on a body is parsed in a thread, so that it does not hold up other requests.
+# From this size on a body is parsed in a thread, so that it delays no other request.
 THREAD_FROM_BYTES = 262_144
 # So much of a body is read before it waits for a permit, so that a mere announcement holds none.
 FREE_BYTES = 32_768

@@ -33,7 +33,7 @@ MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked
 MAX_IDLE_CONNECTIONS = 200
 SHOWN_BYTES = 1024  # of a response's body
 TOO_LARGE = "the response is too large"
-LONGEST_SECONDS = 1e9  # of a Retry-After, which those that use it limit further
+LONGEST_SECONDS = 1e9  # of a Retry-After, which its users limit further
 
 # Headers that frame the message or belong to the connection, which this client sets itself.
 FRAMING_HEADERS = frozenset(

@@ -139,7 +139,7 @@ class Delivery(Base):
     claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending
-    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those of them that count against it
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # attempts that count against it
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]  # when it was delivered or died
 
@@ -163,7 +163,7 @@ class Delivery(Base):
 class FullLane(Base):
     """A file of a subscription with too many pending deliveries: no more are written.
 
-    Those of its events after `cursor` are in the ledger alone; the catch-up writes them once there is room.
+    Its events after `cursor` are in the ledger alone; the catch-up writes their deliveries once there is room.
     """
 
     __tablename__ = "full_lanes"
