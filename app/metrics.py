@@ -80,7 +80,7 @@ class HttpMetrics:
         self._count = cache(self._requests.labels)
         self._time = cache(self._duration.labels)
 
-    def answered(self, method: str, route: str | None, status: int, duration_seconds: float | None) -> None:
+    def ended(self, method: str, route: str | None, status: int, duration_seconds: float | None) -> None:
         """Count a request that has ended, and time it unless `duration_seconds` is None.
 
         `route` is its template, None when no route took it; status 0: no response.

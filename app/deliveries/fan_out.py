@@ -188,7 +188,7 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
 
 
 def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """The pairs of events and matching subscriptions without a delivery, except events after the cursor of a full lane."""
+    """The pairs of events and matching subscriptions without a delivery, but none after the cursor of a full lane."""
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (

@@ -194,7 +194,7 @@ class RequestMiddleware:
             self.leave(request)
         template = getattr(scope.get("route"), "path_format", None)
         duration_seconds = None if request.is_long_lived else seconds
-        self._metrics.answered(scope["method"], template, request.status, duration_seconds)
+        self._metrics.ended(scope["method"], template, request.status, duration_seconds)
         level = _level(scope["path"], request.status, bug)
         log_request(level, scope["method"], scope["path"], status=request.status, seconds=seconds, bug=bug)
 
