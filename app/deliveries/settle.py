@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from app.concurrency.shared_task import Batcher
+from app.concurrency.shutdown import wait_for_event
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.deliveries.claim_repository import LeaseKey
@@ -102,14 +103,7 @@ class Settler:
                 if len(group) == 1:
                     return []
                 return [one for result in group for one in await self._write_when_possible([result])]
-            await self._pause()
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(RETRY_SECONDS):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+            await wait_for_event(self._stopping, RETRY_SECONDS)
 
     async def _write(self, group: Sequence[Result]) -> list[Result]:
         async with self._database.transaction(wait_for_standbys=False) as session:
