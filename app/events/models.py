@@ -140,6 +140,16 @@ def head_position() -> ColumnElement[int]:
     return select(func.coalesce(func.max(SyncEvent.position), last)).scalar_subquery()
 
 
+def last_position(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """The last position where a condition on `created_at` holds, 0 where there is none.
+
+    `created_at` never falls while the position rises, so this is one probe of their index.
+    """
+    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
+    last = select(SyncEvent.position).where(condition).order_by(*newest_first).limit(1)
+    return func.coalesce(last.correlate_except(SyncEvent).scalar_subquery(), 0)
+
+
 class LedgerIdentity(Base):
     """One row: a random id of this ledger, drawn when the table was made."""
 

@@ -18,7 +18,8 @@ from app.database.types import database_now
 from app.errors import Unavailable, describe
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent, head_position
 from app.subscriptions.lane import is_pending
-from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
+from app.subscriptions.repository import oldest_pending_at
 
 MAX_COUNTED = 100_000
 _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own
@@ -87,8 +88,8 @@ class StatusRepository:
             _oldest(SyncEvent.position > cursor),
             *(_oldest(SyncEvent.retry_state == state) for state in passed),
             _pending_deliveries(),
-            _oldest_pending_delivery(),
-            _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
+            _of_active(func.min(oldest_pending_at())),
+            _of_active(func.min(Subscription.failing_since)),  # no failure is null, which min() skips
             _disabled_subscriptions(),
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
             oldest_open_finding(),
@@ -170,19 +171,7 @@ def _pending_deliveries() -> ScalarSelect[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _oldest_pending_delivery() -> ScalarSelect[datetime]:
-    first = (
-        select(Delivery.created_at)
-        .where(Delivery.subscription_id == Subscription.id, Delivery.status == DeliveryStatus.PENDING)
-        .order_by(Delivery.position)
-        .limit(1)
-        .correlate(Subscription)
-        .scalar_subquery()
-    )
-    return _of_active(func.min(first))
-
-
-def _of_active(value: ColumnElement[datetime]) -> ScalarSelect[datetime]:
+def _of_active(value: ColumnElement[datetime | None]) -> ScalarSelect[datetime | None]:
     return select(value).select_from(Subscription).where(_has_status(SubscriptionStatus.ACTIVE)).scalar_subquery()
 
 

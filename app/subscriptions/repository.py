@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
-from app.events.models import SweepCursor, SyncEvent, head_position
+from app.events.models import SweepCursor, SyncEvent, head_position, last_position
 from app.subscriptions.lane import has_long_lane, is_full, lock_lanes, lock_timeout
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
@@ -240,13 +240,23 @@ class OverviewRepository:
 
     async def find_last_before(self, at: datetime) -> int:
         """The position of the last event that was recorded before then; 0 when there is none."""
-        # `created_at` never falls while `position` rises, so a bound on time is a bound on position.
-        newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
-        query = select(SyncEvent.position).where(SyncEvent.created_at < at).order_by(*newest_first).limit(1)
-        return await self._session.scalar(query) or 0
+        return (await self._session.scalars(select(last_position(SyncEvent.created_at < at)))).one()
 
 
 def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, datetime | None]]:
+    return select(
+        Subscription,
+        database_now(),
+        head_position(),
+        select(SweepCursor.position).scalar_subquery(),
+        count_deliveries(DeliveryStatus.PENDING, MAX_COUNTED),
+        count_deliveries(DeliveryStatus.DEAD, MAX_COUNTED),
+        oldest_pending_at(),
+    ).where(Subscription.status != SubscriptionStatus.DELETED)
+
+
+def oldest_pending_at() -> ColumnElement[datetime | None]:
+    """Since when the pending delivery of the lowest position of the statement's subscription is pending."""
     pending = aliased(Delivery)
     # By way of the position, which an index has: the oldest is behind all that are settled.
     first = (
@@ -257,29 +267,17 @@ def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, dat
         .correlate(Subscription)
         .scalar_subquery()
     )
-    oldest = (
-        select(Delivery.created_at)
-        .where(Delivery.subscription_id == Subscription.id, Delivery.position == first)
-        .correlate(Subscription)
-        .scalar_subquery()
-    )
-    return select(
-        Subscription,
-        database_now(),
-        head_position(),
-        select(SweepCursor.position).scalar_subquery(),
-        _count(DeliveryStatus.PENDING),
-        _count(DeliveryStatus.DEAD),
-        oldest,
-    ).where(Subscription.status != SubscriptionStatus.DELETED)
+    oldest = select(Delivery.created_at).where(Delivery.subscription_id == Subscription.id, Delivery.position == first)
+    return oldest.correlate(Subscription).scalar_subquery()
 
 
-def _count(status: DeliveryStatus) -> ColumnElement[int]:
+def count_deliveries(status: DeliveryStatus, limit: int) -> ColumnElement[int]:
+    """How many deliveries of the statement's subscription have the status, at most `limit`."""
     counted = (
         select(literal(1).label("one"))
         .where(Delivery.subscription_id == Subscription.id, Delivery.status == status)
-        .order_by(Delivery.position)
-        .limit(MAX_COUNTED)
+        .order_by(Delivery.position)  # the order of an index, or PostgreSQL might read all deliveries
+        .limit(limit)
         .correlate(Subscription)
         .subquery()
     )
