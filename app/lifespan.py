@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypedDict
 
+import httpx
 import structlog
 from fastapi import FastAPI
 
@@ -85,7 +86,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                     open_database(settings, database_metrics, partial(metrics.http.rejected, "connections"))
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
-                webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics))
+                trust = httpx.create_ssl_context()  # shared: each context parses every trusted certificate
+                webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics, trust))
             verifier = TokenVerifier(settings, keys)
             ledger = Ledger(
                 database,
@@ -103,6 +105,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                         ledger,
                         on_redelivered=webhooks.tasks.wake,
                         metrics=consistency_metrics,
+                        trust=trust,
                     )
                 )
             event_reader = EventReader(database, settings.database_statement_timeout)

@@ -1,5 +1,6 @@
 """Builds what the consistency checks consist of: the services of their routes and their background tasks."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -47,6 +48,7 @@ async def open_consistency(
     *,
     on_redelivered: Callable[[], None] = lambda: None,
     metrics: ConsistencyMetrics | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Consistency]:
     """The consistency checks, whose tasks the caller starts and stops within the block.
 
@@ -55,8 +57,8 @@ async def open_consistency(
     """
     policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
     seconds, pace = settings.consistency_timeout, settings.consistency_files_per_second
-    outbound = OutboundClient(policy, seconds, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
-    contract, cloud = ContractClient(outbound, cipher), create_cloud_client(settings)
+    outbound = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
+    contract, cloud = ContractClient(outbound, cipher), create_cloud_client(settings, trust)
     looker = Looker(
         database,
         {SourceKind.CONTRACT: contract, SourceKind.CLOUD: cloud},

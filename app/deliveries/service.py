@@ -1,6 +1,7 @@
 """The webhooks of a process: what operators do with deliveries, and the background tasks."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -183,7 +184,9 @@ class Webhooks(NamedTuple):
 
 
 @asynccontextmanager
-async def open_webhooks(settings: Settings, database: Database, metrics: WebhookMetrics) -> AsyncIterator[Webhooks]:
+async def open_webhooks(
+    settings: Settings, database: Database, metrics: WebhookMetrics, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[Webhooks]:
     """The webhooks, whose tasks the caller starts and stops within the block.
 
     Raises:
@@ -194,7 +197,7 @@ async def open_webhooks(settings: Settings, database: Database, metrics: Webhook
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
     messages = MessageFactory(cipher, ledger_id, settings.api_version)
-    client = OutboundClient(policy, settings.webhook_timeout)
+    client = OutboundClient(policy, settings.webhook_timeout, ssl_context=trust)
     try:
         tasks = DeliveryTasks(settings, database, messages, client, metrics)
         yield Webhooks(

@@ -1,16 +1,14 @@
 """A service in local mode, a token as a user gets one, a browser, and a page that is watched."""
 
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.conftest import LOCAL_MODE, ROOT
-from tests.support.browser import find_chromium, running_browser, watched_page
+from tests.browser.console.desk import mint
+from tests.support.browser import find_chromium, open_page, running_browser, watched
 from tests.support.process import ServiceProcess
 
 
@@ -31,12 +29,8 @@ def service(local_service: ServiceProcess) -> ServiceProcess:
 
 @pytest.fixture(scope="session")
 def token() -> str:
-    """What `python -m app token` prints."""
-    command = [sys.executable, "-m", "app", "token"]
-    done = subprocess.run(
-        command, env={**os.environ, **LOCAL_MODE}, cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
+    """A token with all scopes, as `python -m app token` prints one."""
+    return mint(subject="developer")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -46,8 +40,15 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Browser, service: ServiceProcess) -> AsyncIterator[Page]:
-    """A page that may load from the service alone, and must not report an error."""
-    async with watched_page(browser, service.url) as page:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_page(browser: Browser, service: ServiceProcess) -> AsyncIterator[Page]:
+    """The page of all tests that need none of their own."""
+    async with open_page(browser, service.url, reduced_motion="reduce") as page:
         yield page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(shared_page: Page, service: ServiceProcess) -> AsyncIterator[Page]:
+    """A page that may load from the service alone, and must not report an error."""
+    async with watched(shared_page, service.url):
+        yield shared_page

@@ -4,8 +4,9 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium was found (install Debian's `chromium`, or name the binary in CHROMIUM)"
@@ -19,6 +20,9 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE = 60_000  # milliseconds, of every wait: where other tests run beside, a page is slow
+ABORTED = "net::ERR_ABORTED"  # what a page has asked for and does not want any more when it is left
+EMPTY_STORAGE = "try { localStorage.clear(); sessionStorage.clear(); } catch {}"
 
 
 def find_chromium() -> str | None:
@@ -28,22 +32,36 @@ def find_chromium() -> str | None:
 
 
 class Watch:
-    """Notes every request of `page` that leaves `origin`, and everything that goes wrong in it."""
+    """Notes every request of `page`, those that leave `origins`, and everything that goes wrong in it."""
 
-    def __init__(self, page: Page, origin: str) -> None:
+    def __init__(self, page: Page, *origins: str) -> None:
+        self.requests: list[Request] = []
+        self.outside: list[str] = []
         self.complaints: list[str] = []
-        self._own = (f"{origin}/", f"blob:{origin}/", "data:")
-        page.on("request", self._on_request)
-        page.on("requestfailed", self._on_failed_request)
-        page.on("console", self._on_console)
-        page.on("pageerror", self._on_error)
+        self._page = page
+        self._own = (*(f"{scheme}{origin}/" for origin in origins for scheme in ("", "blob:")), "data:")
+        self._listeners: dict[Any, Any] = {
+            "request": self._on_request,
+            "requestfailed": self._on_failed_request,
+            "console": self._on_console,
+            "pageerror": self._on_error,
+        }
+        for event, listener in self._listeners.items():
+            page.on(event, listener)
+
+    def stop(self) -> None:
+        """Note nothing from now on."""
+        for event, listener in self._listeners.items():
+            self._page.remove_listener(event, listener)
 
     def _on_request(self, request: Request) -> None:
+        self.requests.append(request)
         if not request.url.startswith(self._own):
-            self.complaints.append(f"outside request: {request.url}")
+            self.outside.append(request.url)
 
     def _on_failed_request(self, request: Request) -> None:
-        self.complaints.append(f"failed request: {request.url}: {request.failure}")
+        if request.failure != ABORTED:
+            self.complaints.append(f"failed request: {request.url}: {request.failure}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -63,6 +81,7 @@ async def running_browser() -> AsyncIterator[Browser]:
     chromium = find_chromium()
     if chromium is None:
         raise RuntimeError(MISSING)
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
@@ -70,15 +89,28 @@ async def running_browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def watched_page(browser: Browser, origin: str) -> AsyncIterator[Page]:
-    """A page with cookies and a storage of its own.
+async def open_page(browser: Browser, origin: str, **options: Any) -> AsyncIterator[Page]:
+    """A page with cookies and a storage of its own. It costs a second: tests share one, each with `watched`."""
+    async with await browser.new_context(base_url=origin, **options) as context:
+        context.set_default_timeout(PATIENCE)
+        yield await context.new_page()
+
+
+@asynccontextmanager
+async def watched(page: Page, *origins: str, strict: bool = True) -> AsyncIterator[Watch]:
+    """What goes wrong in `page`, which is left at the end as if it was new.
 
     Raises:
-        AssertionError: at the end, when the page loaded anything from elsewhere than `origin` or reported an error.
+        AssertionError: at the end, when it loaded anything from elsewhere than `origins` or, where `strict`, reported
+            an error.
     """
-    async with await browser.new_context(base_url=origin, viewport={"width": 1280, "height": 1000}) as context:
-        page = await context.new_page()
-        watch = Watch(page, origin)
-        yield page
-        # What is still under way fails when the page is closed.
-        assert watch.complaints == []
+    watch = Watch(page, *origins)
+    try:
+        yield watch
+    finally:
+        watch.stop()
+        await page.unroute_all(behavior="ignoreErrors")
+        await page.evaluate(EMPTY_STORAGE)
+        await page.goto("about:blank")
+    assert watch.outside == []
+    assert not strict or watch.complaints == [], watch.complaints

@@ -1,6 +1,7 @@
 """Asks the source of kind `cloud`: the metadata service and the block store as they are, which know no inventory."""
 
 import hashlib
+import ssl
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -184,11 +185,11 @@ class CloudClient:
         return await ask(ask_once, patience, who)
 
 
-def create_cloud_client(settings: Settings) -> CloudClient:
+def create_cloud_client(settings: Settings, trust: ssl.SSLContext | None) -> CloudClient:
     """The client that the settings ask for. Addresses that the environment names are trusted."""
     policy, seconds = AddressPolicy(allow_private=True, ports=frozenset()), settings.consistency_timeout
-    client = OutboundClient(policy, seconds, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
-    block_client = OutboundClient(policy, seconds, max_response_bytes=MAX_BLOCK_BYTES)
+    client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
+    block_client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_BLOCK_BYTES)
     return CloudClient(settings, TokenSource(settings, client), client, block_client)
 
 

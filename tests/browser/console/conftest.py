@@ -7,10 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from tests.browser.console.desk import Desk, file_id, mint
 from tests.conftest import LOCAL_MODE, service_processes
 from tests.consistency.owner import Owner, serving
+from tests.support.browser import open_page
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.receiver import Receiver, answer, receiving
@@ -21,7 +23,11 @@ HOSTILE_RESPONSE = b"<img src=x onerror=alert(1)>\xe2\x80\xaegnp.exe"
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def desk(
-    sqlite_template: Path, issuer: KeyServer, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser,
+    sqlite_template: Path,
+    issuer: KeyServer,
+    fork_server: ForkServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Desk]:
     """The service, with a ledger that has something for every page."""
     folder = tmp_path_factory.mktemp("console")
@@ -35,14 +41,19 @@ async def desk(
         with service_processes(f"sqlite:///{database}", issuer, fork_server, folder) as begin:
             service = begin(**variables)
             service.wait_until_healthy()
-            async with httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
-                desk = Desk(service, database, client)
+            async with (
+                httpx.AsyncClient(base_url=service.url, headers=headers, timeout=60) as client,
+                open_page(browser, service.url) as page,
+            ):
+                desk = Desk(service, database, client, page)
                 await _furnish(desk, owner, failing)
                 yield desk
 
 
 async def _furnish(desk: Desk, owner: Owner, failing: Receiver) -> None:
-    subscription = await desk.client.post("/subscriptions", json={"url": failing.url, "description": "search index"})
+    # Of updates, which the tail is full of, it would get thousands.
+    wanted = {"url": failing.url, "description": "search index", "event_types": ["upload", "delete"]}
+    subscription = await desk.client.post("/subscriptions", json=wanted)
     name = {"name": "metadata service", "kind": "contract", "url": owner.url, "grace_seconds": 0}
     source = (await desk.client.post("/consistency/sources", json=name)).json()["id"]
     files = [file_id(number) for number in range(1, 9)]

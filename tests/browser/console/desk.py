@@ -10,18 +10,17 @@ from typing import Any, Literal
 from uuid import UUID
 
 import httpx
-from playwright.async_api import Browser, Page, Request, expect
+from playwright.async_api import Page, expect
 
 from app.auth.local import mint_local_token
 from app.config import Settings
 from tests.conftest import LOCAL_MODE
-from tests.support.browser import Watch
+from tests.support.browser import Watch, watched
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
 SCOPES = ("read:sync", "write:sync", "admin:sync")
 ERROR = "ValueError: <b>size</b> is no number"
-ABORTED = "net::ERR_ABORTED"  # what a page has asked for and does not want any more when it is left
 
 Scheme = Literal["light", "dark"]
 
@@ -31,19 +30,20 @@ def file_id(number: int) -> UUID:
     return UUID(int=number, version=4)
 
 
-def mint(scopes: Sequence[str] = SCOPES) -> str:
+def mint(scopes: Sequence[str] = SCOPES, subject: str = "operator") -> str:
     """A token of local mode for an hour."""
     settings = Settings(_env_file=None, auth0_domain="", secret_key=LOCAL_MODE["SECRET_KEY"])
-    return mint_local_token(settings, "operator", scopes, None, datetime.now(UTC))
+    return mint_local_token(settings, subject, scopes, None, datetime.now(UTC))
 
 
 @dataclass
 class Desk:
-    """The service, its database file and a client with all scopes."""
+    """The service, its database file and a client with all scopes; a page that the tests use in turn."""
 
     service: ServiceProcess
     database: Path
     client: httpx.AsyncClient
+    page: Page
     places: dict[str, str] = field(default_factory=dict)  # by page: the fragment of something to look at
 
     async def post(self, *events: dict[str, Any]) -> list[str]:
@@ -57,16 +57,14 @@ class Desk:
         """Record events of files of their own, and have the sweep's verdict on them that they failed; their ids."""
         ids = await self.post(*({"file_id": str(file_id(1000 + n)), "event_type": "upload"} for n in range(count)))
         await self.settled()
-        with closing(sqlite3.connect(self.database, timeout=20)) as connection:
-            connection.execute("PRAGMA busy_timeout = 20000")
-            for one in ids:
-                event = (await self.client.get(f"/sync-events/{one}")).json()
-                connection.execute(
-                    "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed', attempts = 5, "
-                    "last_error = ? WHERE position = ?",
-                    (error, event["position"]),
-                )
-            connection.commit()
+        events = (await self.client.get("/sync-events", params={"limit": count})).json()
+        assert [event["event_id"] for event in reversed(events)] == ids
+        with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
+            connection.executemany(
+                "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed', attempts = 5, "
+                "last_error = ? WHERE position = ?",
+                [(error, event["position"]) for event in events],
+            )
         return ids
 
     async def settled(self) -> None:
@@ -79,13 +77,12 @@ class Desk:
 
 
 class Console:
-    """A page at the console of `desk`, with what it has asked for."""
+    """A page at the console of a desk, with what it has asked for."""
 
-    def __init__(self, page: Page, origin: str) -> None:
+    def __init__(self, page: Page, origin: str, watch: Watch) -> None:
         self.page = page
-        self.requests: list[Request] = []
-        self.watch = Watch(page, origin)
-        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - playwright marks what it is given
+        self.origin = origin
+        self.requests = watch.requests
 
     @property
     def asked(self) -> list[str]:
@@ -93,9 +90,9 @@ class Console:
         paths = [request.url.split("/", 3)[3].split("?")[0].split("#")[0] for request in self.requests]
         return [path for path in paths if not path.startswith("console")]
 
-    async def log_in(self, token: str, fragment: str = "/overview", path: str = "/console") -> None:
+    async def log_in(self, token: str, fragment: str = "/overview") -> None:
         """Open the console at a page, and paste the token."""
-        await self.page.goto(f"{path}#{fragment}")
+        await self.page.goto(f"{self.origin}/console#{fragment}")
         await self.page.get_by_label("Token").fill(token)
         await self.page.keyboard.press("Enter")
         await expect(self.page.get_by_role("navigation")).to_be_visible()
@@ -113,18 +110,21 @@ class Console:
 
 @asynccontextmanager
 async def console_page(
-    browser: Browser, desk: Desk, *, scheme: Scheme = "light", width: int = 1280, strict: bool = True, **options: Any
+    desk: Desk,
+    *,
+    page: Page | None = None,
+    origin: str = "",
+    scheme: Scheme = "light",
+    width: int = 1280,
+    strict: bool = True,
 ) -> AsyncIterator[Console]:
-    """A page with a storage of its own.
+    """The desk's page, or another one, as if it was new, at the service or at `origin`, which leads there.
 
     Raises:
         AssertionError: at the end, when it loaded anything from elsewhere or, where `strict`, reported an error.
     """
-    origin = desk.service.url
-    size: Any = {"width": width, "height": 900}
-    async with await browser.new_context(base_url=origin, viewport=size, color_scheme=scheme, **options) as context:
-        console = Console(await context.new_page(), origin)
-        yield console
-        complaints = [one for one in console.watch.complaints if not one.endswith(ABORTED)]
-        complaints = [one for one in complaints if strict or one.startswith("outside request")]
-        assert complaints == [], complaints
+    page, origin = page or desk.page, origin or desk.service.url
+    await page.set_viewport_size({"width": width, "height": 900})
+    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    async with watched(page, origin, strict=strict) as watch:
+        yield Console(page, origin, watch)

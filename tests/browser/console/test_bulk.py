@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.console.desk import Desk, console_page, mint
 
@@ -20,9 +20,9 @@ async def confirm(page: Page, button: str, count: int) -> None:
     await action.click()
 
 
-async def test_all_events_with_one_error_are_requeued(browser: Browser, desk: Desk) -> None:
+async def test_all_events_with_one_error_are_requeued(desk: Desk) -> None:
     ids = await desk.set_aside(12, "KeyError: 'path'")
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         await console.log_in(mint(), "/set-aside")
         await console.page.get_by_role("row", name="KeyError").get_by_role("button", name="Requeue all 12").click()
         await confirm(console.page, "Requeue all", 12)
@@ -35,9 +35,9 @@ async def test_all_events_with_one_error_are_requeued(browser: Browser, desk: De
     assert all(group["last_error"] != "KeyError: 'path'" for group in left)
 
 
-async def test_nothing_is_done_when_the_group_is_not_the_one_that_was_shown(browser: Browser, desk: Desk) -> None:
+async def test_nothing_is_done_when_the_group_is_not_the_one_that_was_shown(desk: Desk) -> None:
     ids = await desk.set_aside(5, "OSError: full")
-    async with console_page(browser, desk, strict=False) as console:
+    async with console_page(desk, strict=False) as console:
         await console.log_in(mint(), "/set-aside")
         await console.page.get_by_role("row", name="OSError").get_by_role("button", name="Requeue all 5").click()
         (await desk.client.post(f"/sync-events/{ids[0]}/requeue")).raise_for_status()
@@ -47,9 +47,9 @@ async def test_nothing_is_done_when_the_group_is_not_the_one_that_was_shown(brow
     assert states == ["failed"] * 4
 
 
-async def test_selected_events_alone_are_requeued(browser: Browser, desk: Desk) -> None:
+async def test_selected_events_alone_are_requeued(desk: Desk) -> None:
     ids = await desk.set_aside(3, "TimeoutError")
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         await console.log_in(mint(), "/set-aside")
         boxes = console.page.get_by_role("row", name="TimeoutError").get_by_role("checkbox")
         await boxes.nth(0).check()
@@ -63,8 +63,8 @@ async def test_selected_events_alone_are_requeued(browser: Browser, desk: Desk) 
     assert states[1] == "failed"
 
 
-async def test_a_subscription_is_made_paused_rotated_and_deleted(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk) as console:
+async def test_a_subscription_is_made_paused_rotated_and_deleted(desk: Desk) -> None:
+    async with console_page(desk) as console:
         page = console.page
         await console.log_in(mint(), "/subscriptions")
         await page.get_by_role("button", name="New subscription").click()
@@ -94,7 +94,7 @@ async def test_a_subscription_is_made_paused_rotated_and_deleted(browser: Browse
     assert [one["description"] for one in left] == ["search index"]
 
 
-async def test_a_dialog_stays_until_it_has_shown_the_secret(browser: Browser, desk: Desk) -> None:
+async def test_a_dialog_stays_until_it_has_shown_the_secret(desk: Desk) -> None:
     is_asked, may_go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -102,7 +102,7 @@ async def test_a_dialog_stays_until_it_has_shown_the_secret(browser: Browser, de
         await may_go_on.wait()
         await route.continue_()
 
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         page = console.page
         await console.log_in(mint(), desk.places["subscription"])
         await page.route("**/rotate-secret", hold)
@@ -120,8 +120,8 @@ async def test_a_dialog_stays_until_it_has_shown_the_secret(browser: Browser, de
         await expect(dialog).to_have_count(0)
 
 
-async def test_findings_are_accepted_and_a_repair_is_planned(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk) as console:
+async def test_findings_are_accepted_and_a_repair_is_planned(desk: Desk) -> None:
+    async with console_page(desk) as console:
         page = console.page
         await console.log_in(mint(), "/consistency")
         rows = page.get_by_role("region", name="Findings").get_by_role("row", name="missing")

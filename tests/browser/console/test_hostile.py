@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from tests.browser.console.desk import Desk, console_page, file_id, mint
 
@@ -49,14 +49,15 @@ INVISIBLE = ["\u202egnp.exe", "\u2066a\u2069", "\u200fx", "\u061cy", "\u2028z", 
 VALUES: list[Any] = [*MARKUP, *INVISIBLE]
 
 
-async def test_forty_hostile_values_execute_nothing_and_report_nothing(browser: Browser, desk: Desk) -> None:
+async def test_forty_hostile_values_execute_nothing_and_report_nothing(desk: Desk) -> None:
     assert len(VALUES) == 40
     await desk.post(
         *({"file_id": str(FILE), "event_type": "upload", "metadata": {"path": one, one: "name"}} for one in VALUES)
     )
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         page = console.page
-        await page.add_init_script(
+        await page.goto("/console")
+        await page.evaluate(
             "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.blockedURI));"
         )
         await console.log_in(mint(), f"/ledger?file_id={FILE}")
@@ -76,15 +77,15 @@ async def test_forty_hostile_values_execute_nothing_and_report_nothing(browser: 
         assert await page.locator("main :is(script, img, iframe, object, embed, video, base)").count() == 0
 
 
-async def test_the_policy_would_stop_what_the_page_does_not_do(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk, strict=False) as console:
+async def test_the_policy_would_stop_what_the_page_does_not_do(desk: Desk) -> None:
+    async with console_page(desk, strict=False) as console:
         await console.log_in(mint())
         assert await console.page.evaluate(
             "() => { try { document.body.innerHTML = '<b>x</b>'; return 'set'; } catch (error) { return error.name; } }"
         ) == ("TypeError")
 
 
-async def test_names_and_urls_of_subscribers_are_text(browser: Browser, desk: Desk) -> None:
+async def test_names_and_urls_of_subscribers_are_text(desk: Desk) -> None:
     body = {
         "url": "http://127.0.0.1:9/%3Cscript%3E?q='\"",
         "description": "<b onclick=x>bold</b>\u202e",
@@ -92,7 +93,7 @@ async def test_names_and_urls_of_subscribers_are_text(browser: Browser, desk: De
     }
     created = await desk.client.post("/subscriptions", json=body)
     assert created.status_code == 201
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         await console.log_in(mint(), "/subscriptions")
         await expect(console.page.get_by_text("<b onclick=x>bold</b>\\u202e")).to_be_visible()
         assert await console.page.locator("main b").count() == 0

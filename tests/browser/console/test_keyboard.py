@@ -1,7 +1,7 @@
 """The console without a mouse."""
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from tests.browser.console.desk import Desk, console_page, file_id, mint
 
@@ -9,9 +9,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 FILE = file_id(4200)
 
 
-async def test_everything_can_be_reached_by_the_keyboard(browser: Browser, desk: Desk) -> None:
+async def test_everything_can_be_reached_by_the_keyboard(desk: Desk) -> None:
     await desk.post({"file_id": str(FILE), "event_type": "upload", "metadata": {"path": "a.txt"}})
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         page, keys = console.page, console.page.keyboard
         await page.goto("/console")
         await keys.insert_text(mint())
@@ -50,8 +50,8 @@ async def test_everything_can_be_reached_by_the_keyboard(browser: Browser, desk:
         await expect(metadata).to_have_attribute("aria-expanded", "true")
 
 
-async def test_the_focus_comes_back_from_a_dialog(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk) as console:
+async def test_the_focus_comes_back_from_a_dialog(desk: Desk) -> None:
+    async with console_page(desk) as console:
         await console.log_in(mint(), desk.places["subscription"])
         button = console.page.get_by_role("button", name="Rotate secret")
         await button.focus()

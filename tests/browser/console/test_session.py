@@ -1,18 +1,18 @@
 """The login in local mode, where the token is and is not, and what each scope opens."""
 
-import re
-
 import pytest
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, expect
 
 from tests.browser.console.desk import Console, Desk, console_page, file_id, mint
+from tests.support.browser import open_page
+from tests.support.prefix_proxy import prefix_proxy
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 PUBLIC_ACTIONS = {"Keyboard help", "Log out", "Pause", "Copy curl", "Last hour", "Last day", "Skip to the page"}
 
 
-async def test_before_the_login_there_is_nothing_else(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk) as console:
+async def test_before_the_login_there_is_nothing_else(desk: Desk) -> None:
+    async with console_page(desk) as console:
         await console.page.goto("/console#/ledger?event_type=delete")
         field = console.page.get_by_label("Token")
         await expect(field).to_be_focused()
@@ -32,9 +32,9 @@ async def test_before_the_login_there_is_nothing_else(browser: Browser, desk: De
         assert console.page.url.endswith("#/ledger?event_type=delete")
 
 
-async def test_the_token_is_in_no_url_no_storage_and_no_log(browser: Browser, desk: Desk) -> None:
+async def test_the_token_is_in_no_url_no_storage_and_no_log(desk: Desk) -> None:
     token = mint()
-    async with console_page(browser, desk) as console:
+    async with console_page(desk) as console:
         page = console.page
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
@@ -54,8 +54,8 @@ async def test_the_token_is_in_no_url_no_storage_and_no_log(browser: Browser, de
         assert token not in await page.content()
 
 
-async def test_a_refused_token_leads_to_the_login_and_back(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk, strict=False) as console:
+async def test_a_refused_token_leads_to_the_login_and_back(desk: Desk) -> None:
+    async with console_page(desk, strict=False) as console:
         page = console.page
         await console.log_in(mint(), "/consistency?kind=missing")
         await console.loaded()
@@ -70,7 +70,8 @@ async def test_a_refused_token_leads_to_the_login_and_back(browser: Browser, des
 
 
 async def test_at_exp_the_page_logs_out(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk) as console:
+    # A clock that is set stays with the page.
+    async with open_page(browser, desk.service.url) as page, console_page(desk, page=page) as console:
         await console.page.clock.install()
         await console.log_in(mint(), "/proof")
         await console.page.clock.fast_forward(61 * 60 * 1000)
@@ -86,9 +87,9 @@ async def visible_actions(console: Console) -> set[str]:
     return set(names)
 
 
-async def test_a_reader_sees_no_action_and_is_refused_a_direct_call(browser: Browser, desk: Desk) -> None:
+async def test_a_reader_sees_no_action_and_is_refused_a_direct_call(desk: Desk) -> None:
     token = mint(["read:sync"])
-    async with console_page(browser, desk, strict=False) as console:
+    async with console_page(desk, strict=False) as console:
         await console.log_in(token)
         for fragment in (
             "/overview",
@@ -115,8 +116,8 @@ async def test_a_reader_sees_no_action_and_is_refused_a_direct_call(browser: Bro
         assert refused.status == 403
 
 
-async def test_the_tail_of_a_live_page_asks_for_nothing_after_the_logout(browser: Browser, desk: Desk) -> None:
-    async with console_page(browser, desk) as console:
+async def test_the_tail_of_a_live_page_asks_for_nothing_after_the_logout(desk: Desk) -> None:
+    async with console_page(desk) as console:
         await console.log_in(mint(), "/ledger")
         await expect(console.page.get_by_text("Live:")).to_be_visible()
         await console.page.get_by_role("button", name="Log out").click()
@@ -127,19 +128,12 @@ async def test_the_tail_of_a_live_page_asks_for_nothing_after_the_logout(browser
         assert console.asked == []
 
 
-async def test_everything_works_under_a_prefix(browser: Browser, desk: Desk) -> None:
-    asked: list[str] = []
-
-    async def without_prefix(route: Route) -> None:
-        asked.append(route.request.url)
-        await route.continue_(url=route.request.url.replace("/api/sync/", "/", 1))
-
-    async with console_page(browser, desk) as console:
-        await console.page.route(re.compile(f"^{re.escape(desk.service.url)}/"), without_prefix)
-        await console.log_in(mint(), "/overview", path="/api/sync/console")
+async def test_everything_works_under_a_prefix(desk: Desk) -> None:
+    async with prefix_proxy(desk.service.port) as proxy, console_page(desk, origin=proxy.url) as console:
+        await console.log_in(mint(), "/overview")
         await expect(console.page.locator(".tiles")).to_be_visible()
         for fragment in ("/ledger", "/set-aside", desk.places["file"], "/alert/SyncEventsSetAside"):
             await console.go(fragment)
         await expect(console.page.get_by_text("Their effect is missing")).to_be_visible()
-    assert all(url.startswith(f"{desk.service.url}/api/sync/") for url in asked)
-    assert f"{desk.service.url}/api/sync/sync-events/set-aside" in asked
+    assert all(path.startswith("/api/sync/") for path in proxy.asked)
+    assert "/api/sync/sync-events/set-aside" in proxy.asked
