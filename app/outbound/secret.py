@@ -16,6 +16,7 @@ from app.auth.local import load_secret
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
 from app.errors import Unavailable
+from app.outbound.client import FRAMING_HEADERS
 
 
 class NoEncryptionKey(Unavailable):
@@ -80,19 +81,7 @@ def _derive(key: str) -> bytes:
     return base64.urlsafe_b64encode(hkdf.derive(key.encode()))
 
 
-OWN_HEADERS = frozenset(
-    {
-        "connection",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
-)
+OWN_HEADERS = FRAMING_HEADERS | {"user-agent"}
 OWN_PREFIXES = ("content-", "proxy-", "webhook-")
 
 PREFIX = "whsec_"
