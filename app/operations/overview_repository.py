@@ -71,7 +71,7 @@ class OverviewRepository:
         return list((await self._connection.scalars(query)).all())
 
 
-def _backlogs() -> Select[str, int, Any, Any, datetime]:
+def _backlogs() -> Select[str, int, int, Any, datetime]:
     behind = case((Subscription.live, 0), else_=greatest_of(head_position() - Subscription.cursor, 0))
     return (
         select(

@@ -89,7 +89,7 @@ class StatusRepository:
             *(_oldest(SyncEvent.retry_state == state) for state in passed),
             _pending_deliveries(),
             _of_active(func.min(oldest_pending_at())),
-            _of_active(func.min(Subscription.failing_since)),  # no failure is null, which min() skips
+            _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
             _disabled_subscriptions(),
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
             oldest_open_finding(),
@@ -171,7 +171,7 @@ def _pending_deliveries() -> ScalarSelect[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _of_active(value: ColumnElement[datetime | None]) -> ScalarSelect[datetime | None]:
+def _of_active(value: ColumnElement[datetime]) -> ScalarSelect[datetime]:
     return select(value).select_from(Subscription).where(_has_status(SubscriptionStatus.ACTIVE)).scalar_subquery()
 
 

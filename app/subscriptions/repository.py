@@ -255,7 +255,7 @@ def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, dat
     ).where(Subscription.status != SubscriptionStatus.DELETED)
 
 
-def oldest_pending_at() -> ColumnElement[datetime | None]:
+def oldest_pending_at() -> ColumnElement[datetime]:
     """Since when the pending delivery of the lowest position of the statement's subscription is pending."""
     pending = aliased(Delivery)
     # By way of the position, which an index has: the oldest is behind all that are settled.
