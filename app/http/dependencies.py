@@ -5,6 +5,7 @@ Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plai
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Self
 from urllib.parse import urlencode
 
@@ -34,10 +35,14 @@ LINK_HEADER = {
 
 
 def from_state(name: str) -> Any:
-    """The dependency on what the lifespan has built for the requests of the process, by its name in their state."""
+    """The dependency on what the lifespan has built for the requests of the process, by its name in their state.
+
+    The name of an attribute may follow, after a dot.
+    """
+    find = attrgetter(name)
 
     async def get(request: Request) -> Any:
-        return getattr(request.state, name)
+        return find(request.state)
 
     return Depends(get)
 
