@@ -83,7 +83,6 @@ class SyncEvent(Base):
         CheckConstraint(one_of("retry_state", RetryState), name="retry_state_known"),
         CheckConstraint("NOT (processed AND retry_state IS NOT NULL)", name="processed_is_settled"),
         Index("ix_sync_events_file_id_position", "file_id", "position"),
-        Index("ix_sync_events_event_type_position", "event_type", "position"),
         Index("ix_sync_events_created_at_position", "created_at", "position"),
         partial_index(
             "uq_sync_events_created_by_idempotency_key",
@@ -111,9 +110,18 @@ class SyncEvent(Base):
         ),
         partial_index("ix_sync_events_retry_at", "retry_at", where="retry_at IS NOT NULL"),
         partial_index("ix_sync_events_retry_file_id_position", "file_id", "position", where="retry_at IS NOT NULL"),
-        partial_index("ix_sync_events_anomaly_position", "position", where="anomaly IS NOT NULL"),
-        # Beside the few others, so that they can be passed over; the sweep of an event changes none of its columns.
-        partial_index("ix_sync_events_plain_position", "position", where="retry_state IS NULL AND anomaly IS NULL"),
+        # The list of a type, and of all that is in no retry, merges these two with the indexes by `retry_state`: so it
+        # passes over any number of other events. The sweep of an event without an anomaly changes none of the columns.
+        partial_index(
+            "ix_sync_events_plain_event_type_position",
+            "event_type",
+            "position",
+            where="retry_state IS NULL AND anomaly IS NULL",
+        ),
+        partial_index(
+            "ix_sync_events_anomaly_event_type_position", "event_type", "position", where="anomaly IS NOT NULL"
+        ),
+        partial_index("ix_sync_events_no_retry_file_id_position", "file_id", "position", where="retry_state IS NULL"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
