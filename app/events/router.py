@@ -74,7 +74,6 @@ class SingleEventRoute(AuthenticatedRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Handle a request from its token to its response."""
         [permission] = self.permissions()
 
         async def handle(received: Request) -> Response:
