@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from demo_process import Service, running_service
 from history import Receiver, write_history
-from playwright.async_api import Browser, Page, Route, async_playwright
+from playwright.async_api import Browser, FloatRect, Page, Route, ViewportSize, async_playwright
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ALL = Path(__file__).resolve().parents[1] / "build" / "console"
@@ -28,7 +28,7 @@ PLAIN = {  # path, and what is there once it is drawn
     "login": ("/console", "form"),
 }
 IN_DOCS = {"overview": "light", "ledger": "dark"}  # what README.md and docs/console.md show, and in which colours
-IN_DOCS_SIZE = {"width": 1280, "height": 820}
+IN_DOCS_SIZE = ViewportSize(width=1280, height=820)
 WIDTHS = (1440, 320)
 HEIGHT = 900
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu")
@@ -72,7 +72,7 @@ async def _shoot(page: Page, name: str) -> None:
         await page.set_viewport_size({"width": width, "height": HEIGHT})
         await page.wait_for_timeout(700)  # what was loaded, charts, and what is drawn at most four times a second
         height = min(3 * HEIGHT, await page.evaluate("document.documentElement.scrollHeight"))
-        clip = {"x": 0, "y": 0, "width": width, "height": height}
+        clip = FloatRect(x=0, y=0, width=width, height=height)
         await page.screenshot(path=ALL / f"{name}-{width}.png", full_page=True, clip=clip)
 
 
