@@ -48,7 +48,7 @@ export function Consistency({ route }) {
 
 /** @param {{sources: any[], action: Actions}} props */
 function Sources({ sources, action }) {
-  const columns = ["Source", "Kind", "Asked", "Grace", { name: "Actions", isHidden: true }];
+  const columns = ["Source", "Kind", "Enabled", "Grace", { name: "Actions", isHidden: true }];
   return html`<section aria-labelledby="sources-title">
     <div class="heading"><h2 id="sources-title">Sources</h2></div>
     <${Table} label="Sources" columns=${columns}>

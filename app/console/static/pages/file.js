@@ -100,7 +100,7 @@ function Owners({ path }) {
   };
   return html`<section aria-labelledby="owners-title">
     <div class="heading">
-      <h2 id="owners-title">What the services say that hold it</h2>
+      <h2 id="owners-title">The services that hold it</h2>
       ${hasScope(ADMIN) && poll.data?.verdicts.length > 0 && html`<button disabled=${isBusy} onClick=${check}>${isBusy ? "Checking…" : "Check now"}</button>`}
     </div>
     <${Problem} error=${error} />

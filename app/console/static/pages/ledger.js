@@ -97,6 +97,6 @@ function NoRows({ filter }) {
   if (Object.values(filter).some(Boolean))
     return html`<${Empty} title="No event matches."><a href=${linkTo("ledger")}>Show all events</a><//>`;
   return html`<${Empty} title="The ledger is empty.">
-    Events appear here as soon as a service records one with <code>POST /sync-events</code>; <code>/docs</code> has an example to send.
+    Events appear here as soon as a service records one with <code>POST /sync-events</code>; <a href="docs">the API documentation</a> has an example to send.
   <//>`;
 }

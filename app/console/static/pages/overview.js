@@ -19,7 +19,7 @@ export function Overview() {
   const poll = usePoll((signal) => getObject("overview", {}, signal), EVERY, []);
   return html`<h1>Overview</h1>
     <${Loaded} poll=${poll} lines=${8}>${(/** @type {any} */ overview) => html`<${Status} overview=${overview} isOld=${poll.error !== null} />`}<//>
-    <${Rate} />
+    ${(poll.data || !poll.error) && html`<${Rate} />`}
     ${poll.data && html`<p class="quiet foot">Version ${visible(poll.data.version)}, replica ${visible(poll.data.replica)}</p>`}`;
 }
 
@@ -56,7 +56,7 @@ function Tiles({ overview }) {
   ];
   return html`<dl class="tiles">
     <${Tile} name="Events per second" value=${showRate(overview.events_per_second)} note="in the last minute" href=${linkTo("ledger")} />
-    <${Tile} name="Ledger" value=${showNumber(overview.head_position)} note="events so far" href=${linkTo("ledger")} />
+    <${Tile} name="Ledger" value=${showNumber(overview.head_position)} note=${overview.head_position ? "events so far" : "no event so far"} href=${linkTo("ledger")} />
     <${Tile}
       name="Backlog"
       value=${showNumber(overview.backlog)}
@@ -94,7 +94,7 @@ function Rate() {
     ${
       poll.data
         ? html`<${RateChart} points=${poll.data} /><${RateTable} points=${poll.data} />`
-        : html`<div class="chart">${!poll.error && html`<${Skeleton} lines=${5} />`}</div>`
+        : !poll.error && html`<div class="chart"><${Skeleton} lines=${5} /></div>`
     }
   </section>`;
 }

@@ -25,7 +25,7 @@ export function SetAside() {
     <${Loaded} poll=${poll} lines=${6}>
       ${(/** @type {any} */ { groups, others, events }) =>
         groups.length === 0
-          ? html`<${Empty} title="No event is set aside.">An event is, once every attempt to process it failed. Nothing is to be done.<//>`
+          ? html`<${Empty} title="No event is set aside.">An event is set aside once every attempt to process it has failed. There is nothing to do.<//>`
           : html`<${Groups} groups=${groups} others=${others} action=${action} /><${Events} events=${events} action=${action} />`}
     <//>`;
 }

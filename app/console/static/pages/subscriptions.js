@@ -48,7 +48,11 @@ export function Subscriptions({ route }) {
       ${(/** @type {any[]} */ subscriptions) =>
         subscriptions.length === 0
           ? html`<${Empty} title=${status ? `No subscription is ${status}.` : "No service subscribes to events."}>
-              A subscription POSTs each event to a URL, signed and in order per file.
+              ${
+                status
+                  ? html`<a href=${linkTo("subscriptions")}>Show all subscriptions</a>`
+                  : "Create one above: each event is POSTed to its URL, signed and in order per file."
+              }
             <//>`
           : html`<${Table} label="Subscriptions" columns=${COLUMNS}>${subscriptions.map((one) => html`<${Row} key=${one.id} subscription=${one} />`)}<//>
               ${subscriptions.length >= 100 && html`<p class="quiet">The oldest ${count(100, "subscription")}.</p>`}`}

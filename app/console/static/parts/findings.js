@@ -82,7 +82,7 @@ function Rows({ findings, names, action, after }) {
           <td class="sentence"><strong>${showWord(finding.kind)}</strong> <${Badge} state=${finding.state} /><br /><span class="quiet">${visible(finding.message)}</span></td>
           <td class="tight"><a class="id" href=${linkTo("file", finding.file_id)} title=${finding.file_id}>${shortId(finding.file_id)}</a></td>
           <td class="name">${visible(names.get(finding.source) ?? finding.source)}</td>
-          <td class="words wrap">
+          <td class="words half wrap">
             <code>${showJson(finding.evidence)}</code>${finding.reason && html`<br /><span class="quiet">Accepted: ${visible(finding.reason)}</span>`}
           </td>
           <td class="tight"><${Time} at=${finding.first_seen_at} /></td>
