@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.shutdown import wait_or_cancel
+from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
@@ -131,7 +131,7 @@ class ConsistencyTasks:
                 renewing.cancel()
                 await asyncio.wait({renewing})
             if looked.is_silent:
-                await self._rest()
+                await wait_for_event(self._stopping, QUIET_SECONDS)
                 return
 
     async def _renew(self, source_id: UUID, file_ids: Sequence[UUID], until: list[datetime]) -> None:
@@ -143,13 +143,6 @@ class ConsistencyTasks:
                     before = [*until]
                     until.append(await self._looker.clock(session) + self._look_lease)
                     await LookRepository(session).renew(source_id, file_ids, before, until[-1])
-
-    async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(QUIET_SECONDS):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""

@@ -179,10 +179,3 @@ def doubt_absence(check: Check, values: Mapping[str, Any]) -> Doubt | None:
         return None
     reason = f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
     return CheckState.SUSPECT, reason
-
-
-async def wait_unless(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until `stopping` is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            await stopping.wait()

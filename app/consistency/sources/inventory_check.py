@@ -8,13 +8,13 @@ from functools import partial
 from itertools import chain
 from uuid import UUID
 
+from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_progress import (
     MAX_DURATION,
     CheckProgress,
     Chunk,
     compare_files,
     doubt_absence,
-    wait_unless,
 )
 from app.consistency.comparison import Facts
 from app.consistency.finding_repository import FindingRepository
@@ -90,7 +90,7 @@ class InventoryCheck:
             started = loop.time()
             through, count = await self._compare_chunk(check, items, page, as_of, asked_at)
             if through is not None and self._files_per_second:
-                await wait_unless(stopping, count / self._files_per_second - (loop.time() - started))
+                await wait_for_event(stopping, count / self._files_per_second - (loop.time() - started))
             if through == page.next:
                 return
             items = [item for item in items if through is None or item[0] > through]
