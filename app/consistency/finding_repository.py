@@ -139,12 +139,14 @@ class FindingRepository:
         if found != expected:
             raise OtherCount(f"{found} suspected or open findings")
         last: UUID | None = UUID(int=0)
-        while last is not None:
-            # One statement for all would meet the limit of a statement's time.
-            some = select(Finding.id).where(Finding.id > last, *acceptable).order_by(Finding.id).limit(ACCEPTED_AT_ONCE)
-            ids = (await self._session.scalars(some)).all()
-            await self._accept([among_ids(Finding.id, ids)], reason)
-            last = ids[-1] if len(ids) == ACCEPTED_AT_ONCE else None
+        while last is not None:  # one statement for all would meet the limit of a statement's time
+            step = (
+                select(Finding.id).where(Finding.id > last).order_by(Finding.id).offset(ACCEPTED_AT_ONCE - 1).limit(1)
+            )
+            until = await self._session.scalar(step)
+            ids = [Finding.id > last] if until is None else [Finding.id > last, Finding.id <= until]
+            await self._accept([*ids, *_conditions(wanted)], reason)
+            last = until
 
     async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
         statement = (

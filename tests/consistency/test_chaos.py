@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from app.consistency.models import Finding
 from app.database.engine import Database
+from app.events.models import SweepCursor
 from tests.consistency.conftest import KEY
 from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply, serving
@@ -179,6 +180,11 @@ async def test_kills_and_a_frail_owner_make_no_false_finding_and_hide_none(
             await asyncio.sleep(0.2)
             return states == {"open": expected.total()}
 
+        async def all_are_processed() -> bool:
+            async with database.read() as session:
+                return bool(await session.scalar(select(SweepCursor.position)) == owner.watermark)
+
+        await until(all_are_processed, 60)
         check = await scene.check(source, owner)
         assert scene.incomplete
         assert check["counts"] == expected

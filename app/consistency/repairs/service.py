@@ -249,7 +249,7 @@ class _Application:
         return _why_not_open(finding.state) or why_not_standing(Kind(finding.kind), self.look_of(finding))
 
     def why_not_compensable(self, finding_id: UUID) -> str | None:
-        """Why no event may say all that the source of the finding holds: another one agrees with the ledger about some."""
+        """Why no event may say all that the source of the finding holds: another agrees with the ledger about some."""
         finding = self.findings[finding_id]
         kind = Kind(finding.kind)
         if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
