@@ -10,8 +10,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
-    ScalarSelect,
-    Select,
     case,
     func,
     literal_column,
@@ -32,7 +30,6 @@ from app.errors import Conflict, NotFound, OtherCount
 MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
 ACCEPTED_AT_ONCE = 10_000
 UNKNOWN_FINDING = "There is no finding with this id."
-_IS_OPEN = Finding.state == literal_column("'open'")
 _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
 
 
@@ -287,28 +284,6 @@ def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: ti
     if seen.differences is None:
         return now + max(grace, MIN_WAIT) if seen.is_visible or suspected else None
     return max(min(suspected) + grace, now + MIN_WAIT) if suspected else None
-
-
-def count_open_findings(most: int) -> ScalarSelect[int]:
-    """How many findings are open, counted up to `most`, as an expression."""
-    rows = select(Finding.id).where(_IS_OPEN, _visible()).limit(most).subquery()
-    return select(func.count()).select_from(rows).scalar_subquery()
-
-
-def select_open_findings(most: int) -> Select[str, str, int]:
-    """Open findings by kind and source, counted up to `most` in all."""
-    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
-    return (
-        select(rows.c.kind, rows.c.source_id, func.count())
-        .join(Source, Source.id == rows.c.source_id)
-        .where(~Source.deleted)
-        .group_by(rows.c.kind, rows.c.source_id)
-    )
-
-
-def oldest_open_finding() -> ScalarSelect[datetime]:
-    """When the first of the open findings was seen: their ids rise with the time."""
-    return select(Finding.first_seen_at).where(_IS_OPEN).order_by(Finding.id).limit(1).scalar_subquery()
 
 
 def _visible() -> ColumnElement[bool]:
