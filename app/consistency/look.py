@@ -142,7 +142,7 @@ class Looker:
                 responses.count += 1
                 return look
         except TimeoutError:
-            return SourceError("has too many questions to respond to at once", unanswered=True)
+            return SourceError("has too many requests under way", unanswered=True)
 
     async def _record(
         self, source_id: UUID, seen: Sequence[Seen], asked_at: datetime, claimed_until: datetime | None
