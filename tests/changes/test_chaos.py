@@ -18,8 +18,8 @@ from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 SECONDS = chaos_seconds(0)
-MIN_KILLS = 6
 REPLICAS = 3
+MIN_KILLS = REPLICAS
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
