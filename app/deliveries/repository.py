@@ -46,11 +46,7 @@ class HistoryRepository:
         self._through = through
 
     async def get(self, delivery_id: int) -> StoredDelivery:
-        """One delivery.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """One delivery; raises `NotFound` when there is none."""
         row = (await self._session.execute(_deliveries().where(Delivery.id == delivery_id))).one_or_none()
         if row is None:
             raise NotFound("There is no delivery with this id.")
@@ -66,7 +62,6 @@ class HistoryRepository:
         limit: int,
         offset: int,
     ) -> Sequence[StoredDelivery]:
-        """Deliveries of a subscription by falling position."""
         query = _deliveries().where(Delivery.subscription_id == subscription_id)
         if before_position is not None:
             query = query.where(Delivery.position < before_position)

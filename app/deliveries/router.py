@@ -32,7 +32,7 @@ from app.http.dependencies import LINK_HEADER, CurrentDatabase, from_state, page
 from app.http.openapi import body_problems, documented
 from app.http.types import RowId, Uuid
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.repository import OverviewRepository
+from app.subscriptions.repository import OverviewRepository, SubscriptionUnknown
 from app.subscriptions.schemas import SUBSCRIPTION_ID
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
@@ -43,7 +43,6 @@ EventId = Annotated[Uuid, Path(description="The `event_id` from the response to 
 Deliveries = Annotated[DeliveryService, from_state("deliveries")]
 
 UNKNOWN = NotFound("There is no delivery with this id.")
-UNKNOWN_SUBSCRIPTION = NotFound("There is no subscription with this id.")
 
 router = APIRouter(route_class=AuthenticatedRoute)
 bulk_router = APIRouter(route_class=LargeBodyRoute)
@@ -54,7 +53,7 @@ bulk_router = APIRouter(route_class=LargeBodyRoute)
     tags=["deliveries"],
     operation_id="listDeliveries",
     summary="List the deliveries of a subscription",
-    responses=documented(200, "A page of deliveries, newest first.", UNKNOWN_SUBSCRIPTION, headers=LINK_HEADER),
+    responses=documented(200, "A page of deliveries, newest first.", SubscriptionUnknown(), headers=LINK_HEADER),
 )
 async def list_deliveries(
     request: Request,
@@ -75,8 +74,8 @@ async def list_deliveries(
         found = await HistoryRepository(session, through).list_newest(
             subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
         )
-        if not found and not await OverviewRepository(session).is_known(subscription_id):
-            raise NotFound("There is no subscription with this id.")
+        if not found:
+            await OverviewRepository(session).check_known(subscription_id)
     following = {"before_position": found[query.limit - 1].position} if len(found) > query.limit else None
     return _page(request, response, found, query, following)
 
@@ -93,7 +92,7 @@ async def list_deliveries(
         **documented(
             202,
             "Without a body: they are pending again.",
-            UNKNOWN_SUBSCRIPTION,
+            SubscriptionUnknown(),
             OtherCount("8 dead deliveries at or below the position"),
             *body_problems(Settings.model_fields["max_batch_bytes"].default),
             TooManyLargeBodies(),
@@ -127,7 +126,7 @@ async def redeliver_dead(
     operation_id="testSubscription",
     summary="Test a subscription",
     responses=documented(
-        200, "The result of the ping, good or bad.", UNKNOWN_SUBSCRIPTION, NoEncryptionKey(), EncryptionKeyMissing()
+        200, "The result of the ping, good or bad.", SubscriptionUnknown(), NoEncryptionKey(), EncryptionKeyMissing()
     ),
 )
 async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries) -> PingResult:

@@ -21,8 +21,6 @@ class _Lookup(NamedTuple):
 
 
 class ReadTooLate(Unavailable):
-    """503."""
-
     detail = "The database took too long to respond; try again."
 
 

@@ -74,7 +74,6 @@ class SingleEventRoute(AuthenticatedRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Handle a request from its token to its response."""
         [permission] = self.permissions()
 
         async def handle(received: Request) -> Response:
@@ -181,8 +180,8 @@ async def list_events(
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
 
-    Filters narrow the list together: an event is listed when it meets all of them. A page of several filters that few
-    events meet can be short or even empty: follow `Link` to the end.
+    Filters narrow the list together: an event is listed when it meets all of them. A page of one file that is
+    also filtered by `event_type` or `anomaly` can be short or even empty: follow `Link` to the end.
     """
     event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset", "before_position"}))
     is_filtered = event_filter != EVERYTHING

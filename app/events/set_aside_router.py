@@ -62,7 +62,6 @@ class SetAsideGroupView(BaseModel):
 
     @classmethod
     def of(cls, group: SetAsideGroup) -> "SetAsideGroupView":
-        """The view of a group."""
         return cls(
             **group._asdict(),
             next=NextRequeue(up_to_position=group.next_position, expected=min(group.events, MAX_NEXT)),

@@ -1,13 +1,10 @@
 """Every page: nothing goes wrong, nothing comes from elsewhere, axe finds nothing, and it fits 320 pixels."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
-from tests.browser.console.desk import Console, Desk, console_page, mint
+from tests.browser.console.desk import Desk, console_page, mint
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 PAGES = (
@@ -112,7 +109,7 @@ async def test_every_alert_of_a_problem_has_its_section(desk: Desk) -> None:
     overview |= {"oldest_unprocessed_age_seconds": 900, "set_aside": 100_000, "open_findings": 3}
     overview |= {"clock_ahead_seconds": 5, "subscriptions": dict.fromkeys(("active", "paused", "disabled"), waiting)}
     async with console_page(desk) as console:
-        await console.page.route("**/overview", answering({"status": 200, "json": overview}))
+        await console.page.route("**/overview", lambda route: route.fulfill(json=overview))
         await console.log_in(mint())
         await console.loaded()
         status = console.page.get_by_role("region", name="Status")
@@ -124,40 +121,3 @@ async def test_every_alert_of_a_problem_has_its_section(desk: Desk) -> None:
             await console.go(link.removeprefix("#"))
             await expect(console.page.locator(".prose")).to_be_visible()
             await expect(console.page.get_by_role("heading", name=link.removeprefix("#/alert/"))).to_be_visible()
-
-
-def answering(response: dict[str, Any]) -> Callable[[Route], Awaitable[None]]:
-    """A response in place of the service's."""
-
-    async def fulfill(route: Route) -> None:
-        await route.fulfill(**response)
-
-    return fulfill
-
-
-async def problem_of(console: Console, fragment: str) -> str:
-    """What a page says that cannot be loaded."""
-    await console.page.evaluate("fragment => { location.hash = fragment; }", fragment)
-    return await console.page.get_by_role("alert").first.inner_text()
-
-
-async def test_a_broken_api_leaves_a_page_that_says_so_and_recovers_by_itself(desk: Desk) -> None:
-    answers: list[dict[str, Any]] = [
-        {"status": 503, "json": {"detail": "<b>The database</b> is away.", "docs": "javascript:alert(1)"}},
-        {"status": 200, "body": "<html>nonsense", "content_type": "text/html"},
-        {"status": 200, "json": {"head_position": 1}},
-    ]
-    sentences = ["<b>The database</b> is away.", "cannot be read", "cannot be shown"]
-    async with console_page(desk, strict=False) as console:
-        await console.log_in(mint(), "/proof")
-        for response, sentence in zip(answers, sentences, strict=True):
-            await console.page.route("**/overview", answering(response))
-            assert sentence in await problem_of(console, "/overview")
-            assert await console.page.locator("a[href^=javascript]").count() == 0
-            await console.page.unroute("**/overview")
-            await console.page.evaluate("location.hash = '/proof'")
-        await console.page.route("**/overview", lambda route: route.abort())
-        assert "cannot be reached" in await problem_of(console, "/overview")
-        await console.page.unroute("**/overview")
-        await expect(console.page.locator(".tiles")).to_be_visible()
-        await expect(console.page.get_by_role("alert")).to_have_count(0)

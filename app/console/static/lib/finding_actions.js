@@ -1,8 +1,8 @@
 // @ts-check
 /** What an operator does about findings: accept them, or plan a repair and apply it. */
 
-import { RepairPlan } from "../parts/repair.js";
-import { send } from "./api.js";
+import { PlannedFindings, RepairResults } from "../parts/repair.js";
+import { send, SLOW } from "./api.js";
 import { count, showNumber, showWord, visible } from "./format.js";
 import { html } from "./html.js";
 
@@ -75,6 +75,30 @@ export const planRepair = (filter, open, after) => ({
   run: async ({ action }) => {
     const body = { filter: chosen(filter), action, dry_run: true };
     const { data } = await send("POST", "consistency/repairs", { body });
-    return html`<${RepairPlan} plan=${data} after=${after} />`;
+    return data.findings.length ? applyPlan(data, after) : html`<p>No open finding matches: there is nothing to repair.</p>`;
+  },
+});
+
+/**
+ * @param {any} plan
+ * @param {() => void} after
+ * @returns {Action}
+ */
+const applyPlan = (plan, after) => ({
+  title: "Apply the plan",
+  text: html`<p>
+      The plan is to ${showWord(plan.action)} ${count(plan.findings.length, "finding")}. Each is looked at again first; a
+      healed one is skipped.
+    </p>
+    <${PlannedFindings} findings=${plan.findings} />`,
+  count: () => plan.findings.length,
+  button: "Apply the plan",
+  run: async () => {
+    const { data } = await send("POST", `consistency/repairs/${plan.id}/apply`, {
+      headers: { "If-Match": `"${plan.digest}"` },
+      timeout: SLOW,
+    });
+    after();
+    return html`<${RepairResults} plan=${plan} results=${data.results} />`;
   },
 });
