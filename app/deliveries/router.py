@@ -11,7 +11,7 @@ from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
 from app.deliveries.fan_out import DeadFilter
 from app.deliveries.policy import classify
-from app.deliveries.repository import HistoryRepository, StoredDelivery
+from app.deliveries.repository import DeliveryUnknown, HistoryRepository, StoredDelivery
 from app.deliveries.schemas import (
     BulkRedelivered,
     BulkRedelivery,
@@ -23,9 +23,9 @@ from app.deliveries.schemas import (
     RedeliveryResult,
 )
 from app.deliveries.service import DeliveryPending, DeliveryService
-from app.errors import NotFound, OtherCount
+from app.errors import OtherCount
 from app.events.listing import check_offset
-from app.events.repository import EventRepository
+from app.events.repository import EventRepository, EventUnknown
 from app.events.schemas import EVENT_ID
 from app.http.body import TooManyLargeBodies
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, from_state, page_links
@@ -42,7 +42,6 @@ EventId = Annotated[Uuid, Path(description="The `event_id` from the response to 
 
 Deliveries = Annotated[DeliveryService, from_state("deliveries")]
 
-UNKNOWN = NotFound("There is no delivery with this id.")
 
 router = APIRouter(route_class=AuthenticatedRoute)
 bulk_router = APIRouter(route_class=LargeBodyRoute)
@@ -150,7 +149,7 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     tags=["deliveries"],
     operation_id="getDelivery",
     summary="Get a delivery with its attempts",
-    responses=documented(200, "The delivery and its attempts.", UNKNOWN),
+    responses=documented(200, "The delivery and its attempts.", DeliveryUnknown()),
 )
 async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: CurrentDatabase) -> DeliveryWithHistory:
     """One delivery by its id, and every attempt: when, how long it took, and what came back."""
@@ -168,7 +167,7 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: C
     operation_id="redeliver",
     summary="Redeliver one delivery",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "It is pending again.", UNKNOWN, DeliveryPending()),
+    responses=documented(202, "It is pending again.", DeliveryUnknown(), DeliveryPending()),
 )
 async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: Deliveries) -> DeliveryView:
     """Send a dead or delivered delivery again, in its order among the pending ones of its file."""
@@ -183,7 +182,7 @@ async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: De
     responses=documented(
         200,
         "A page of deliveries, one for each subscription that matches the event.",
-        NotFound("There is no event with this id."),
+        EventUnknown(),
         headers=LINK_HEADER,
     ),
 )

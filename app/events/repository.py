@@ -26,6 +26,10 @@ _REQUEUED: dict[Any, Any] = {
 _BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
 
 
+class EventUnknown(NotFound):
+    detail = "There is no event with this id."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAsideFilter:
     """Which set-aside events; None means any."""
@@ -47,10 +51,10 @@ class EventRepository:
         self._through = [] if through is None else [SyncEvent.position <= through]
 
     async def get(self, event_id: UUID) -> EventRow:
-        """The event with this id; raises `NotFound` when there is none."""
+        """The event with this id; raises `EventUnknown` when there is none."""
         event: EventRow | None = (await self._session.execute(_BY_ID, {"event_id": event_id})).one_or_none()
         if event is None:
-            raise NotFound("There is no event with this id.")
+            raise EventUnknown
         return event
 
     async def list_by_ids(self, event_ids: Collection[UUID]) -> dict[UUID, EventRow]:
