@@ -167,6 +167,7 @@ async def test_a_cursor_that_becomes_invalid_ends_the_stream(
 
 
 @pytest.mark.slow
+@on_sqlite
 async def test_a_reader_that_does_not_read_is_cut_off_and_delays_no_other(
     start_service: Start, database: Database, outside: httpx.AsyncClient, tokens: TokenFactory
 ) -> None:
