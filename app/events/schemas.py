@@ -1,4 +1,4 @@
-"""What clients send and get: events as JSON."""
+"""Events as JSON, in requests and responses."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast

@@ -1,4 +1,4 @@
-"""What the sweep has set aside: grouped by error, and given back to the sweep, one event or all that match a filter."""
+"""Set-aside events over HTTP: grouped by error, and requeued one by one or all that match a filter."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -45,7 +45,7 @@ bulk_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Larg
 
 
 class NextRequeue(BaseModel):
-    """What to send to `POST /sync-events/requeue` with the group's `last_error` as the filter."""
+    """The body of `POST /sync-events/requeue`, beside the group's `last_error` as the filter."""
 
     up_to_position: int
     expected: int = Field(description="The oldest events of the group, at most 10000.")
