@@ -35,7 +35,7 @@ _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingFilter:
-    """Which findings; None means any."""
+    """A filter of findings; None means any."""
 
     state: str | None = None
     kind: str | None = None
@@ -50,7 +50,7 @@ class NotAcceptable(Conflict):
 
 
 class Seen(NamedTuple):
-    """What a look at one file saw. `differences` and `expected` are None unless the file was compared."""
+    """The result of a look at one file. `differences` and `expected` are None unless the file was compared."""
 
     file_id: UUID
     verdict: Verdict

@@ -40,7 +40,7 @@ class Looked(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a source, asked at `at`, holds of some files, and what is expected of those that it could be asked about."""
+    """The state of some files at a source, asked at `at`, and their expected state where the source responded."""
 
     looks: Mapping[UUID, Look | SourceError]
     files: Mapping[UUID, LedgerFile]
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
 
 
 class Looker:
-    """Looks at files, a few at once for each source."""
+    """Looks at files, a few concurrently for each source."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Looker:
         claimed_until: Collection[datetime] = (),
         part: Part | None = None,
     ) -> Looked:
-        """Look at the files and record what was seen. Once the source does not respond, the rest is not asked.
+        """Look at the files and record the results. Once the source does not respond, the rest is not asked.
 
         Raises:
             NotFound: the source was deleted.
@@ -100,7 +100,7 @@ class Looker:
         part: Part | None = None,
         at_most: int | None = None,
     ) -> Asked:
-        """Ask for the files, and read what is expected of them as of now, or of the position `at_most`."""
+        """Ask for the files, and read their expected state as of now, or of the position `at_most`."""
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
             position, now = await LedgerRepository(session).get_position(durable), await self.clock(session)
@@ -146,7 +146,7 @@ class Looker:
                 responses.count += 1
                 return look
         except TimeoutError:
-            return SourceError("has too many questions to respond to at once", unanswered=True)
+            return SourceError("has too many requests under way", unanswered=True)
 
     @asynccontextmanager
     async def _turn(self, source_id: UUID, patience: Patience, responses: "_Responses") -> AsyncIterator[None]:
@@ -180,7 +180,7 @@ class Looker:
 
 @dataclass
 class _Responses:
-    """How the source behaves during one call: it has `ended` to respond when a look failed while no other succeeded."""
+    """The source during one call: it has `ended` to respond when a look failed while no other succeeded."""
 
     count: int = 0
     ended: bool = False
@@ -193,7 +193,7 @@ _NO_BLOCKS = DeepBlocks(None, ())
 async def _choose_blocks(
     session: AsyncSession, source: Source, file_ids: Sequence[UUID], part: Part | None
 ) -> Mapping[UUID, DeepBlocks]:
-    """Which blocks of each file are read; only kind `cloud` has to be asked for the contents of blocks."""
+    """The blocks to read of each file; only kind `cloud` has to be asked for the contents of blocks."""
     if source.kind != SourceKind.CLOUD:
         return {}
     active = await FindingRepository(session).list_active(source.id, file_ids)

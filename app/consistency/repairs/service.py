@@ -68,7 +68,7 @@ class RepairService:
         self._applications: SingleFlight[UUID, Repair] = SingleFlight("consistency-repair")
 
     def close(self) -> None:
-        """Cancel what is being applied; another call goes on."""
+        """Cancel the running applications; another call continues them."""
         self._applications.close()
 
     async def plan(self, wanted: FindingFilter, action: RepairAction) -> tuple[Repair, list[Finding]]:
@@ -194,7 +194,7 @@ class RepairService:
         return None
 
     async def _why_outdated(self, plan: "_Application", finding: Finding) -> str | None:
-        """What happened since the look, which the compensation would undo."""
+        """Later changes since the look, which the compensation would undo."""
         keys = [_key(one.id) for one in plan.findings.values() if one.file_id == finding.file_id]
         position = plan.look_of(finding).position or 0
         async with self._database.read() as session:
@@ -226,7 +226,7 @@ class RepairService:
 
 
 class _Application:
-    """The state of one application. `reasons` says for each finding why it is skipped, None: it is repaired."""
+    """The state of one application. `reasons` has for each finding why it is skipped, None: it is repaired."""
 
     def __init__(self, repair: Repair, findings: dict[UUID, Finding], sources: dict[UUID, Source]) -> None:
         self.repair = repair
@@ -249,7 +249,7 @@ class _Application:
         return _why_not_open(finding.state) or why_not_standing(Kind(finding.kind), self.look_of(finding))
 
     def why_not_compensable(self, finding_id: UUID) -> str | None:
-        """Why no event may say all that the source of the finding holds: another agrees with the ledger about some."""
+        """Why the finding may not be compensated: another source agrees with the ledger about a value of the event."""
         finding = self.findings[finding_id]
         kind = Kind(finding.kind)
         if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
@@ -267,7 +267,7 @@ class _Application:
         return None
 
     def results(self) -> list[dict[str, Any]]:
-        """What became of each finding of the plan, in its order."""
+        """The outcome for each finding of the plan, in its order."""
         results = []
         for finding_id in map(UUID, self.repair.finding_ids):
             reason = self.reasons.get(finding_id, DELETED)
