@@ -71,7 +71,6 @@ LARGE_BODIES = 4  # of the largest size, that are read and written at once
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """The lifespan of an application with these settings."""
     consistency_metrics = ConsistencyMetrics(metrics.registry)
     database_metrics, webhook_metrics = DatabaseMetrics(metrics.registry), WebhookMetrics(metrics.registry)
 

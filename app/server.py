@@ -34,7 +34,6 @@ class _Server(uvicorn.Server):
     """Logs its address once it serves; uvicorn does not do so for sockets that it is given."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Begin to serve."""
         await super().startup(sockets)
         if self.started:
             _tell_address(self.config)

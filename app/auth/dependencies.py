@@ -141,7 +141,6 @@ class Permission:
         self._always = always
 
     async def __call__(self, request: Request, _scheme: Annotated[object, Depends(_documented_scheme)]) -> Principal:
-        """See `check`."""
         return await self.check(request)
 
     async def check(self, request: Request) -> Principal:

@@ -94,7 +94,6 @@ class KeyStore:
         return self._generation
 
     def ready(self) -> bool:
-        """See `KeySource`."""
         self._drop_aged()
         return bool(self._keys)
 
@@ -124,7 +123,6 @@ class KeyStore:
             await self.refresh()
 
     async def close(self) -> None:
-        """Stop the fetch under way, and close the connections."""
         self._fetches.close()
         await self._fetches.wait_closed()
         await self._client.aclose()

@@ -74,7 +74,6 @@ class AuthenticatedRoute(APIRoute):
             require_json(request)
 
     def permissions(self) -> list[Permission]:
-        """The permissions that a caller needs."""
         return [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
 
     def json_request(self, request: Request) -> JsonRequest:

@@ -57,7 +57,6 @@ class FollowQuery(BaseModel):
     file_id: Uuid | None = Field(None, description="Only changes of this file.")
 
     def change_filter(self) -> ChangeFilter:
-        """The filter."""
         return ChangeFilter(frozenset(self.event_type), self.file_id)
 
 

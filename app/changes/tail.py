@@ -43,7 +43,6 @@ class Ring:
 
     @property
     def end_tag(self) -> bytes | None:
-        """The tag of the event at `end`."""
         return self._tag_at(self.end)
 
     def restart(self, position: int, event_tag: bytes | None) -> None:
@@ -112,12 +111,10 @@ class Tail:
 
     @property
     def end(self) -> int:
-        """The last position in the ring."""
         return self._ring.end
 
     @property
     def end_tag(self) -> bytes | None:
-        """The tag of the event at `end`."""
         return self._ring.end_tag
 
     def list_after(self, ledger_id: UUID, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
@@ -131,7 +128,6 @@ class Tail:
         return [] if position > self._ring.end else self._ring.list_after(position, event_tag)
 
     def start(self) -> None:
-        """Start the task."""
         self._task = asyncio.create_task(self._run(), name="change-reader")
 
     def close(self) -> None:
@@ -142,7 +138,6 @@ class Tail:
         _wake(self._waiting)
 
     async def stop(self) -> None:
-        """Close, and stop the task."""
         self.close()
         if self._task is not None:
             await wait_or_cancel(self._task, CLOSE_SECONDS)
@@ -168,7 +163,6 @@ class Tail:
         return self.up_to_date and self._ring.end > position
 
     async def pause(self, seconds: float) -> None:
-        """Wait for `seconds`, or until closing."""
         await asyncio.wait({self._closed}, timeout=seconds)
 
     async def wait_for(self, task: "asyncio.Task[Any]", deadline: float) -> None:

@@ -33,7 +33,6 @@ class SingleFlight(Generic[Key, Value]):
         return key in self._under_way
 
     def close(self) -> None:
-        """Cancel every call under way."""
         for task in self._under_way.values():
             task.cancel()
 
@@ -61,7 +60,6 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Start the task unless it runs."""
         if self._task is None:
             # A context of its own: it serves many callers, so its log lines must not carry the first caller's ids.
             self._task = asyncio.create_task(self._run(), name=self._name, context=Context())

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -25,6 +25,13 @@ async def wait_or_cancel(task: "asyncio.Task[Any]", timeout_seconds: float) -> b
     task.cancel()
     await asyncio.wait({task}, timeout=CANCEL_SECONDS)
     return False
+
+
+async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> None:
+    """Return once `event` is set, or after `timeout_seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, timeout_seconds)):
+            await event.wait()
 
 
 class StartInterrupted(Exception):

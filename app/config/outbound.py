@@ -84,5 +84,4 @@ class CloudSettings(BaseModel):
 
     @property
     def has_cloud(self) -> bool:
-        """Whether the source `cloud` exists."""
         return bool(self.metadata_service_url)

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.shutdown import wait_or_cancel
+from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
@@ -126,20 +126,13 @@ class ConsistencyTasks:
                 return
             looked = await self._looker.look(source, claimed, BACKGROUND, until)
             if looked.is_silent:
-                await self._rest()
+                await wait_for_event(self._stopping, QUIET_SECONDS)
                 return
 
     def _look_lease(self, source: Source) -> timedelta:
         """Longer than the longest look. The microsecond tells its end from that of a grace period."""
         longest = LOOK_SECONDS if source.kind == SourceKind.CLOUD else BACKGROUND.seconds
         return self._runner.lease + timedelta(seconds=longest, microseconds=1)
-
-    async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(QUIET_SECONDS):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -29,16 +28,14 @@ class Staged(NamedTuple):
     seen_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A block of a file; None: not known."""
 
     size: int | None = None
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What can be compared of a file; None: not known. `blocks` are by id.
 
     `lost_blocks` are those that a source itself names and does not hold.
@@ -51,8 +48,7 @@ class Facts:
     lost_blocks: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """What the ledger says of a file. `position` is that of its last processed event, 0 without one.
 
     A source that gives a position below `required`, that of the last event that is not a compensation, is stale.
@@ -60,12 +56,11 @@ class Expected:
 
     exists: bool = False
     position: int = 0
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = Facts()
     required: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileEvent:
+class FileEvent(NamedTuple):
     """A processed event of a file; `metadata` may hold only the members that are compared."""
 
     position: int
@@ -107,11 +102,13 @@ def expect(events: Iterable[FileEvent]) -> Facts:
         if event.event_type == EventType.DELETE:
             break
         carried = {**event.metadata, **carried}
-    return Facts(
-        size=read_size(carried.get("size")),
-        sha256=read_sha256(carried.get("sha256")),
-        blocks=read_blocks(carried.get("blocks")),
-    )
+    return read_facts(carried)
+
+
+def read_facts(members: Mapping[str, Any], position: int | None = None) -> Facts:
+    """What the members of an event's metadata, or of an item, say of a file."""
+    size, sha256, blocks = members.get("size"), members.get("sha256"), members.get("blocks")
+    return Facts(position, read_size(size), read_sha256(sha256), None if blocks is None else read_blocks(blocks))
 
 
 def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
@@ -121,6 +118,9 @@ def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
             return {}
         kind = Kind.MISSING if expected.exists else Kind.ORPHANED
         return {kind: _evidence({"exists": expected.exists}, {"exists": not expected.exists})}
+    is_stale = found.position is not None and found.position < expected.required
+    if not is_stale and expected.facts[1:] == found[1:]:
+        return {}  # as a rule
     differences: dict[Kind, Evidence] = {}
     if found.position is not None and found.position < expected.required:
         differences[Kind.STALE] = _evidence({"position": expected.required}, {"position": found.position})

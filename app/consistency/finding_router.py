@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -23,7 +23,7 @@ from app.consistency.router import Consistency
 from app.consistency.schemas import Acceptance, Accepted, BulkAcceptance, FileConsistency, FindingQuery, FindingView
 from app.errors import NotFound, OtherCount
 from app.events.listing import check_offset
-from app.http.dependencies import LINK_HEADER, ReadSession, page_links
+from app.http.dependencies import LINK_HEADER, ReadSession, from_state, page_links
 from app.http.openapi import documented
 from app.http.types import QueryBoolean, Uuid
 
@@ -34,13 +34,7 @@ FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FI
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
 
-async def get_file_service(request: Request) -> FileConsistencyService:
-    """The process's service for single files, built by the lifespan."""
-    service: FileConsistencyService = request.state.consistency.files
-    return service
-
-
-Files = Annotated[FileConsistencyService, Depends(get_file_service)]
+Files = Annotated[FileConsistencyService, from_state("consistency.files")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 

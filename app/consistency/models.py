@@ -16,11 +16,10 @@ from sqlalchemy import (
     String,
     Text,
     false,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base, one_of
+from app.database.types import Base, one_of, partial_index
 
 MAX_GRACE = timedelta(days=1)  # that a source may have
 REPAIR_SUBJECT = "sync-service:repairs"  # `created_by` of compensations
@@ -125,12 +124,7 @@ class Check(Base):
 
     __table_args__ = (
         CheckConstraint(one_of("state", CheckState), name="state_known"),
-        Index(
-            "ix_consistency_checks_due_at",
-            "due_at",
-            postgresql_where=text("state = 'running'"),
-            sqlite_where=text("state = 'running'"),
-        ),
+        partial_index("ix_consistency_checks_due_at", "due_at", where="state = 'running'"),
         Index("ix_consistency_checks_source_id_id", "source_id", "id"),
     )
 
@@ -167,13 +161,7 @@ class FileCheck(Base):
 
     __table_args__ = (
         CheckConstraint(one_of("verdict", Verdict), name="verdict_known"),
-        Index(
-            "ix_consistency_file_checks_source_id_due_at",
-            "source_id",
-            "due_at",
-            postgresql_where=text("due_at IS NOT NULL"),
-            sqlite_where=text("due_at IS NOT NULL"),
-        ),
+        partial_index("ix_consistency_file_checks_source_id_due_at", "source_id", "due_at", where="due_at IS NOT NULL"),
     )
 
 
@@ -196,14 +184,8 @@ class Finding(Base):
     __table_args__ = (
         CheckConstraint(one_of("state", FindingState), name="state_known"),
         CheckConstraint(one_of("kind", Kind), name="kind_known"),
-        Index(
-            "uq_consistency_findings_active",
-            "source_id",
-            "file_id",
-            "kind",
-            unique=True,
-            postgresql_where=text("state <> 'resolved'"),
-            sqlite_where=text("state <> 'resolved'"),
+        partial_index(
+            "uq_consistency_findings_active", "source_id", "file_id", "kind", where="state <> 'resolved'", unique=True
         ),
         Index("ix_consistency_findings_file_id", "file_id"),
         Index("ix_consistency_findings_state_id", "state", "id"),

@@ -106,7 +106,6 @@ class ReadConnection(Connection):
     """
 
     def execute(self, *args: Any, **options: Any) -> CursorResult[Any]:
-        """Execute a statement as `Connection.execute` does."""
         try:
             return super().execute(*args, **options)
         except DBAPIError as error:
@@ -119,17 +118,16 @@ class ReadConnection(Connection):
             return super().execute(*args, **options)
 
     def scalar(self, *args: Any, **options: Any) -> Any:
-        """The first column of the first row, as `Connection.scalar` returns it."""
         return self.execute(*args, **options).scalar()
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine that `settings` ask for; no connection is opened yet."""
     target = settings.database
-    connect_args = _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
+    sqlite_args = {"timeout": settings.database_lock_timeout, "isolation_level": None}
     engine = create_async_engine(
         target.url,
-        connect_args=connect_args,
+        connect_args=sqlite_args if target.is_sqlite else _postgresql_arguments(settings),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow,
         pool_timeout=settings.database_pool_timeout,
@@ -144,10 +142,6 @@ def create_engine(settings: Settings) -> AsyncEngine:
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     event.listen(engine.sync_engine, "handle_error", _forget_values)
     return engine
-
-
-def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
-    return {"timeout": settings.database_lock_timeout, "isolation_level": None}
 
 
 def _postgresql_arguments(settings: Settings) -> dict[str, Any]:

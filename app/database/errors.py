@@ -1,4 +1,4 @@
-"""Tells "the database cannot serve this now" from other errors, and remembers why writes are refused."""
+"""Distinguishes "the database cannot serve this now" from other errors, and keeps why writes are refused."""
 
 import sqlite3
 import ssl
@@ -121,7 +121,7 @@ def connection_failed(error: BaseException) -> bool:
 
 
 def found_damage(error: BaseException) -> bool:
-    """Whether the database says in `error` that what it read is damaged, or is no database."""
+    """Whether the database reports in `error` that it is damaged, or no database."""
     if not isinstance(error, DBAPIError):
         return False
     if _sqlstate(error) in _DAMAGED_STATES or _sqlite_code(error) in _SQLITE_DAMAGED:
@@ -232,7 +232,6 @@ class Writability:
         self._reasons[check] = reason
 
     def report_read_only(self) -> None:
-        """Report that the database refuses writes."""
         self.refuse(READ_ONLY, _READ_ONLY_REASON)
 
     def allow(self, check: str) -> None:

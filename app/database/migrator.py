@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.concurrency.shutdown import wait_for_event
 from app.config import Settings
 from app.database.connection import create_engine
 from app.database.errors import waited_for_lock
@@ -148,9 +148,7 @@ async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event)
                     wait.holders, wait.since = holders, wait.since or time.monotonic()
                 else:
                     wait.since = None
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOCK_SECONDS / 4):
-                        await done.wait()
+                await wait_for_event(done, LOCK_SECONDS / 4)
     except (DBAPIError, OSError) as error:
         log.warning("it cannot be seen whose locks the migration waits for", reason=describe(error))
 

@@ -84,7 +84,6 @@ class SqliteFile:
                 self._forget_wal()  # the last connection takes it away, the next one makes another
 
     def check(self) -> None:
-        """Raise `DatabaseDamaged` if a comparison has found a difference."""
         if self._difference is not None:
             raise DatabaseDamaged(self._difference)
 

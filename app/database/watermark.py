@@ -139,7 +139,6 @@ class DurableWatermark:
             raise NotYetDurable from None
 
     async def close(self) -> None:
-        """Close the connection of the looks."""
         if self._look is not None:
             await wait_or_cancel(self._look, 0)
         with suppress(TimeoutError):

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.concurrency.shutdown import wait_for_event
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
 from app.database.sql import write
@@ -146,9 +147,7 @@ class CatchUp:
             return False
         started = self._clock()
         goes_on = await self._advance(subscription_id)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(self._clock() - started, MAX_YIELD_SECONDS)):
-                await stopping.wait()
+        await wait_for_event(stopping, min(self._clock() - started, MAX_YIELD_SECONDS))
         return goes_on
 
     async def _advance(self, subscription_id: UUID) -> bool:

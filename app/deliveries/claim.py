@@ -51,15 +51,12 @@ class LeaseKeeper:
         return self._clock() + self.lease.total_seconds()
 
     def add(self, keys: Iterable[LeaseKey], deadline: float) -> None:
-        """Hold these leases until `deadline`."""
         self._deadlines |= dict.fromkeys(keys, deadline)
 
     def holds(self, key: LeaseKey) -> bool:
-        """Whether the lease has not ended."""
         return self._clock() < self._deadlines[key]
 
     def discard(self, keys: Iterable[LeaseKey]) -> None:
-        """Hold these leases no longer."""
         for key in keys:
             self._deadlines.pop(key, None)
 
@@ -79,7 +76,7 @@ class LeaseKeeper:
 
 
 class Claimer:
-    """Keeps every limit: those of a subscription, over all processes, and those of this process."""
+    """Keeps every limit: of a subscription, over all processes, and of this process."""
 
     def __init__(
         self,

@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Insert,
-    Select,
     Subquery,
     Table,
     bindparam,
@@ -64,7 +63,7 @@ class DeliveryRepository:
     async def add_missed(self, subscription_id: UUID, *, after: int, through: int, file_id: UUID | None = None) -> None:
         """For the processed events after the position `after`, up to and with `through`: to one subscription.
 
-        With `file_id` for those of this file alone.
+        With `file_id`: for the events of this file alone.
         """
         await lock_lanes(self._session)
         of_file = () if file_id is None else (SyncEvent.file_id == file_id,)
@@ -74,16 +73,7 @@ class DeliveryRepository:
         """Add missing deliveries of a range as delivered: a replay then makes them pending with the existing ones."""
         await lock_lanes(self._session)
         new = _new_deliveries(*_processed(subscription_id, after, through))
-        rows = select(
-            new.c.subscription_id,
-            new.c.position,
-            new.c.file_id,
-            literal(DeliveryStatus.DELIVERED.value),
-            null(),
-            statement_now(),
-            statement_now(),
-        )
-        await self._session.execute(_insert(rows))
+        await self._session.execute(_insert(new, DeliveryStatus.DELIVERED, null(), settled_at=statement_now()))
 
     async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
         """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
@@ -153,12 +143,8 @@ class DeliveryRepository:
             .where(Delivery.status != DeliveryStatus.PENDING, *conditions)
             .subquery()
         )
-        again = select(
-            settled.c.id,
-            due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id).label(
-                "due_at"
-            ),
-        ).subquery()
+        due_at = due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id)
+        again = select(settled.c.id, due_at.label("due_at")).subquery()
         statement = (
             update(Delivery)
             .where(Delivery.id == again.c.id)
@@ -179,20 +165,15 @@ class DeliveryRepository:
 def _add_pending(*conditions: ColumnElement[bool]) -> Insert:
     """Of the events and subscriptions that meet the `conditions`, those after the subscription's start."""
     new = _new_deliveries(*conditions, SyncEvent.position > Subscription.start_position)
-    return _insert(
-        select(
-            new.c.subscription_id,
-            new.c.position,
-            new.c.file_id,
-            literal(DeliveryStatus.PENDING.value),
-            due_at_first(new.c.ordering, new.c.rank, new.c.subscription_id, new.c.file_id),
-            statement_now(),
-            null(),
-        )
-    )
+    due_at = due_at_first(new.c.ordering, new.c.rank, new.c.subscription_id, new.c.file_id)
+    return _insert(new, DeliveryStatus.PENDING, due_at, settled_at=null())
 
 
-def _insert(rows: Select[Any]) -> Insert:
+def _insert(
+    new: Subquery, status: DeliveryStatus, due_at: ColumnElement[Any], *, settled_at: ColumnElement[Any]
+) -> Insert:
+    key = (new.c.subscription_id, new.c.position, new.c.file_id)
+    rows = select(*key, literal(status.value), due_at, statement_now(), settled_at)
     columns = ["subscription_id", "position", "file_id", "status", "due_at", "created_at", "settled_at"]
     return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
 
@@ -207,10 +188,7 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
 
 
 def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """The pairs of events and matching subscriptions that have no delivery yet.
-
-    Not those of a full lane after its cursor either.
-    """
+    """The pairs of events and matching subscriptions without a delivery, but none after the cursor of a full lane."""
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (
@@ -252,5 +230,4 @@ class FanOutHandler:
     """The sweep's second handler: turns events into deliveries, in the transaction that processes them."""
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
-        """Add a delivery of each event at `positions` to each live subscription that matches it."""
         await DeliveryRepository(session).add_swept(positions)

@@ -67,7 +67,6 @@ class DeliveryView(BaseModel):
 
     @classmethod
     def of(cls, delivery: StoredDelivery) -> Self:
-        """The view of a stored delivery."""
         return cls.model_validate(delivery._asdict())
 
 
@@ -96,7 +95,6 @@ class DeliveryWithHistory(DeliveryView):
 
     @classmethod
     def with_history(cls, delivery: StoredDelivery, attempts: Sequence[Attempt]) -> Self:
-        """The view of a stored delivery and its attempts."""
         history = [AttemptView.model_validate(attempt) for attempt in attempts]
         return cls.model_validate({**delivery._asdict(), "history": history})
 

@@ -63,8 +63,6 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class IdempotencyKeyReused(Unprocessable):
-    """422."""
-
     code = "idempotency-key-reused"
     detail = "This idempotency key was used before for a different event; use a new key for a new event."
 
@@ -90,12 +88,10 @@ class Append:
         return self.outcome.done()
 
     def resolve(self, receipts: list[Receipt]) -> None:
-        """Give the caller its receipts, unless it has left."""
         if not self.outcome.done():
             self.outcome.set_result(receipts)
 
     def refuse(self, error: Exception) -> None:
-        """Give the caller an error, unless it has left."""
         if not self.outcome.done():
             self.outcome.set_exception(error)
 
@@ -118,7 +114,6 @@ class KnownEvents:
         self.add(records)
 
     def add(self, records: Iterable[EventRecord]) -> None:
-        """Learn of `records`."""
         for record in records:
             self.ids.add(record.id)
             if key := record.scoped_key:

@@ -13,12 +13,13 @@ from app.auth.dependencies import Reader, Writer
 from app.auth.route import AuthenticatedRoute, LargeBodyRoute, check_query, limit_rate
 from app.auth.token import Principal
 from app.config import Settings
-from app.errors import FieldError, NotFound, Unprocessable
+from app.errors import FieldError, Unprocessable
 from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
 from app.events.listing import EventList, check_offset
 from app.events.models import EventType
+from app.events.repository import EventUnknown
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -48,7 +49,6 @@ REPLAYED_HEADER = {
     }
 }
 APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
-UNKNOWN = NotFound("There is no event with this id.")
 
 
 CurrentLedger = Annotated[Ledger, from_state("ledger")]
@@ -74,7 +74,6 @@ class SingleEventRoute(AuthenticatedRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Handle a request from its token to its response."""
         [permission] = self.permissions()
 
         async def handle(received: Request) -> Response:
@@ -204,7 +203,7 @@ async def list_events(
     "/{event_id:uuid}",
     operation_id="getSyncEvent",
     summary="Get an event",
-    responses=documented(200, "The event.", UNKNOWN),
+    responses=documented(200, "The event.", EventUnknown()),
 )
 async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
     """One event by its id: what was recorded, and how its processing stands."""

@@ -4,15 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
@@ -204,7 +196,6 @@ class EventView(BaseModel):
 
     @classmethod
     def of(cls, event: SyncEvent | Row[Any]) -> "EventView":
-        """The view of a stored event."""
         return cls.model_construct(
             event_id=event.id,
             file_id=event.file_id,

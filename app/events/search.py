@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import greatest_of, least_of
-from app.events.models import EventType, RetryState, SweepCursor, SyncEvent, head_position
+from app.events.models import EventType, RetryState, SweepCursor, SyncEvent, head_position, last_position
 from app.http.types import MAX_POSITION
 
 PENDING = "pending"
@@ -184,9 +184,9 @@ def _time_bounds(event_filter: EventFilter) -> tuple[list[Position], list[Positi
     above: list[Position] = []
     through: list[Position] = []
     if event_filter.created_after is not None:
-        above.append(_last_position(SyncEvent.created_at <= event_filter.created_after))
+        above.append(last_position(SyncEvent.created_at <= event_filter.created_after))
     if event_filter.created_before is not None:
-        through.append(_last_position(SyncEvent.created_at < event_filter.created_before))
+        through.append(last_position(SyncEvent.created_at < event_filter.created_before))
     return above, through
 
 
@@ -195,10 +195,3 @@ def _unprocessed_states(event_filter: EventFilter) -> Sequence[str]:
     if event_filter.state not in (None, "processed"):
         return [str(event_filter.state)]
     return [PENDING, *RetryState] if event_filter.processed is False else []
-
-
-def _last_position(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    """The last position where the condition on the time holds, 0 where there is none."""
-    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
-    last = select(SyncEvent.position).where(condition).order_by(*newest_first).limit(1).scalar_subquery()
-    return func.coalesce(last, 0)

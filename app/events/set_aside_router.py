@@ -11,8 +11,8 @@ from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
 from app.errors import Conflict, OtherCount
 from app.events.models import EventType
-from app.events.repository import EventRepository, SetAsideFilter
-from app.events.router import UNKNOWN, EventId
+from app.events.repository import EventRepository, EventUnknown, SetAsideFilter
+from app.events.router import EventId
 from app.events.schemas import EVENT_ID, EventView
 from app.events.set_aside_repository import MAX_NEXT, SetAsideGroup, SetAsideRepository
 from app.http.body import TooManyLargeBodies
@@ -62,7 +62,6 @@ class SetAsideGroupView(BaseModel):
 
     @classmethod
     def of(cls, group: SetAsideGroup) -> "SetAsideGroupView":
-        """The view of a group."""
         return cls(
             **group._asdict(),
             next=NextRequeue(up_to_position=group.next_position, expected=min(group.events, MAX_NEXT)),
@@ -147,7 +146,7 @@ async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteS
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
+    responses=documented(202, "The event waits for the next sweep.", EventUnknown(), NOT_SET_ASIDE),
 )
 async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
     """Give an event that the sweep set aside to the next sweep, with all its attempts again.

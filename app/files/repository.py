@@ -28,8 +28,6 @@ _FOLLOWERS = sorted({event_type for event_type, _ in _ANOMALIES.values()})  # ev
 
 
 class FileRepository:
-    """File states."""
-
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
@@ -91,9 +89,7 @@ class FileRepository:
         )
         followers = (
             select(event.position, event.event_type, func.coalesce(condition_before, _UNKNOWN).label("condition"))
-            .where(
-                among(event.position, positions), event.event_type.in_({of_type for of_type, _ in _ANOMALIES.values()})
-            )
+            .where(among(event.position, positions), event.event_type.in_(_FOLLOWERS))
             .subquery()
         )
         anomaly = case(
@@ -114,7 +110,6 @@ class FileStateHandler:
     """Projects events onto the states of their files."""
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
-        """Update the states of the files of the events at `positions`, and mark the anomalies among them."""
         repository = FileRepository(session)
         await repository.add_events(positions)
         await repository.mark_anomalies(positions)

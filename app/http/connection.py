@@ -20,7 +20,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.config import Settings
-from app.errors import PROBLEM_JSON, phrase, problem_document
+from app.errors import PROBLEM_JSON, PlainProblem, phrase, problem_document
 from app.log.sparing import SparingLog
 
 UNIX = "unix:"
@@ -105,12 +105,11 @@ class Refusal(Exception):
         self.request_id = str(uuid7())
 
     def log(self) -> None:
-        """Write the log line."""
         _access_log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole response as HTTP/1.1, with these `headers` and its own."""
-        body = json.dumps(problem_document(self.status, str(self), request_id=self.request_id)).encode()
+        body = json.dumps(problem_document(PlainProblem(self.status, str(self)), self.request_id)).encode()
         own = {
             "Content-Type": PROBLEM_JSON,
             "Content-Length": str(len(body)),

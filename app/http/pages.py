@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 import structlog
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
 
 from app.errors import ProblemError, describe
-from app.http.middleware import Receive, ResponseCutOff, Scope, Send
+from app.http.middleware import ResponseCutOff
 
 PAGE_BYTES = 2**20  # of the feed
 SLICE_BYTES = 2**17  # of a list; with 1 MiB, 300 slow clients take 560 MiB instead of 210
@@ -33,7 +34,6 @@ class PageMemory:
 
     @contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
-        """Count a slice while it is sent."""
         self._held_bytes += size_bytes
         try:
             yield

@@ -185,7 +185,6 @@ class HealthMonitor:
         return self._database.writability.reason
 
     async def health(self) -> Health:
-        """The response of `GET /health`."""
         return Health.of(
             await self._look(),
             refusal=self.writes_refused_reason,
@@ -194,7 +193,6 @@ class HealthMonitor:
         )
 
     async def readiness(self) -> Readiness:
-        """The response of `GET /health/ready`."""
         look = await self._look()
         silence = self._clock() - max(self._connected_at, self._database.responded_at)
         checks = {

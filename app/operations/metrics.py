@@ -82,7 +82,7 @@ class MetricsExporter:
         self._monitor = monitor
 
     async def render(self) -> bytes:
-        """Every metric; without those of the ledger when the database does not respond within a second."""
+        """Every metric, except the ledger's when the database does not respond within a second."""
         status = await self._monitor.ledger_status()
         refused = self._monitor.writes_refused_reason is not None
         return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status, refused)))
@@ -179,7 +179,7 @@ def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
 
 
 def _process_metrics(metrics: Metrics) -> Collector:
-    """The metrics of this process; with several workers those of all of them."""
+    """The metrics of this process, or of all workers when there are several."""
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     if not directory:
         return metrics.registry

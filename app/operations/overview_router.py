@@ -41,7 +41,6 @@ class BacklogView(BaseModel):
 
     @classmethod
     def of(cls, stored: SubscriptionBacklog) -> Self:
-        """The view of what is stored."""
         age = stored.oldest_pending_age
         return cls(
             count=stored.subscriptions,

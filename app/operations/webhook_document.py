@@ -64,7 +64,6 @@ class PingMessage(_Message):
 
 
 def webhook_schemas() -> dict[str, Any]:
-    """The schemas of the messages, by name."""
     schemas: dict[str, Any] = {}
     for model in (EventMessage, PingMessage):
         schema = model.model_json_schema(ref_template=REFERENCE)

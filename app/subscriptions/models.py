@@ -17,17 +17,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     column,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base, JsonList, json_words, one_of
+from app.database.types import Base, JsonList, json_words, one_of, partial_index
 
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key alone
-
-
-def _partial_index(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
 
 
 class Ordering(StrEnum):
@@ -144,7 +139,7 @@ class Delivery(Base):
     claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending
-    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those of them that count against it
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # attempts that count against it
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]  # when it was delivered or died
 
@@ -152,23 +147,23 @@ class Delivery(Base):
         UniqueConstraint("subscription_id", "position"),
         CheckConstraint(one_of("status", DeliveryStatus), name="status_known"),
         CheckConstraint("status = 'pending' OR (due_at IS NULL AND claimed_by IS NULL)", name="settled_is_not_due"),
-        _partial_index("ix_deliveries_due", "subscription_id", "due_at", "position", where="due_at IS NOT NULL"),
-        _partial_index(
+        partial_index("ix_deliveries_due", "subscription_id", "due_at", "position", where="due_at IS NOT NULL"),
+        partial_index(
             "ix_deliveries_pending_file", "subscription_id", "file_id", "position", where="status = 'pending'"
         ),
-        _partial_index("ix_deliveries_claimed", "subscription_id", "claimed_by", where="claimed_by IS NOT NULL"),
+        partial_index("ix_deliveries_claimed", "subscription_id", "claimed_by", where="claimed_by IS NOT NULL"),
         Index("ix_deliveries_subscription_id_status_position", "subscription_id", "status", "position"),
         Index("ix_deliveries_position", "position"),
-        _partial_index("ix_deliveries_dead_file", "file_id", "subscription_id", where="status = 'dead'"),
+        partial_index("ix_deliveries_dead_file", "file_id", "subscription_id", where="status = 'dead'"),
         Index("ix_deliveries_file_id_position", "file_id", "position"),
-        _partial_index("ix_deliveries_settled_at", "settled_at", where="settled_at IS NOT NULL"),
+        partial_index("ix_deliveries_settled_at", "settled_at", where="settled_at IS NOT NULL"),
     )
 
 
 class FullLane(Base):
     """A file of a subscription with too many pending deliveries: no more are written.
 
-    Those of its events after `cursor` are in the ledger alone; the catch-up writes them once there is room.
+    Its events after `cursor` are in the ledger alone; the catch-up writes their deliveries once there is room.
     """
 
     __tablename__ = "full_lanes"

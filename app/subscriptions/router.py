@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.errors import NotFound
 from app.http.dependencies import (
     ETAG_HEADER,
     LINK_HEADER,
@@ -21,6 +20,7 @@ from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
+from app.subscriptions.repository import Overview, SubscriptionUnknown
 from app.subscriptions.schemas import (
     SUBSCRIPTION_ID,
     CreatedSubscription,
@@ -45,8 +45,6 @@ NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
     "Cache-Control": {"description": "`no-store`: the response contains a secret.", "schema": {"type": "string"}}
 }
-UNKNOWN = NotFound("There is no subscription with this id.")
-
 SubscriptionId = Annotated[
     Uuid, Path(description="The `id` from the response to the `POST`.", examples=[SUBSCRIPTION_ID])
 ]
@@ -114,7 +112,7 @@ async def list_subscriptions(
     "/{subscription_id:uuid}",
     operation_id="getSubscription",
     summary="Get a subscription",
-    responses=documented(200, "The subscription.", UNKNOWN, headers=ETAG_HEADER),
+    responses=documented(200, "The subscription.", SubscriptionUnknown(), headers=ETAG_HEADER),
 )
 async def get_subscription(
     subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
@@ -123,9 +121,7 @@ async def get_subscription(
 
     The `ETag` names the version of what clients can change; it stays the same while deliveries come and go.
     """
-    overview = await subscriptions.get(subscription_id)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.get(subscription_id), subscriptions, response)
 
 
 @router.patch(
@@ -137,7 +133,7 @@ async def get_subscription(
         "The current subscription.",
         UrlRefused(NOT_PUBLIC),
         TooManyHeaders(20),
-        UNKNOWN,
+        SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),
         EncryptionKeyMissing(),
@@ -158,9 +154,7 @@ async def change_subscription(
     or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
     way already still goes where it went.
     """
-    overview = await subscriptions.change(subscription_id, change, condition)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.change(subscription_id, change, condition), subscriptions, response)
 
 
 @router.delete(
@@ -168,7 +162,7 @@ async def change_subscription(
     operation_id="deleteSubscription",
     summary="Delete a subscription",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "Nothing is sent to it any more.", UNKNOWN, PreconditionFailed()),
+    responses=documented(204, "Nothing is sent to it any more.", SubscriptionUnknown(), PreconditionFailed()),
 )
 async def delete_subscription(
     subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
@@ -187,7 +181,7 @@ async def delete_subscription(
     responses=documented(
         200,
         "The new secret: only this response contains it.",
-        UNKNOWN,
+        SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),
         headers=ETAG_HEADER | NO_STORE_HEADER,
@@ -221,7 +215,7 @@ async def rotate_secret(
         ReplayUnderWay(),
         NothingToReplay(),
         BeyondLedger("from_position"),
-        UNKNOWN,
+        SubscriptionUnknown(),
         headers=ETAG_HEADER,
     ),
 )
@@ -236,9 +230,7 @@ async def replay_subscription(
 
     The range may begin before the subscription did. `replay` of the subscription reports its progress.
     """
-    overview = await subscriptions.replay(subscription_id, replay)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.replay(subscription_id, replay), subscriptions, response)
 
 
 @router.delete(
@@ -246,8 +238,13 @@ async def replay_subscription(
     operation_id="endReplay",
     summary="End a replay",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "No replay is under way.", UNKNOWN),
+    responses=documented(204, "No replay is under way.", SubscriptionUnknown()),
 )
 async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
     """Skip the rest of the range. Pending deliveries are still sent; without a replay nothing changes."""
     await subscriptions.end_replay(subscription_id)
+
+
+def _view(overview: Overview, subscriptions: SubscriptionService, response: Response) -> SubscriptionView:
+    response.headers["ETag"] = version_etag(overview.subscription.version)
+    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))

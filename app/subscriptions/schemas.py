@@ -226,7 +226,6 @@ class SubscriptionView(BaseModel):
 
     @classmethod
     def of(cls, overview: Overview, header_names: Sequence[str] | None, **more: Any) -> Self:
-        """The view of a stored subscription."""
         stored, reached = overview.subscription, overview.reached
         is_replaying = stored.replay_cursor is not None and stored.replay_until is not None
         return cls.model_validate(

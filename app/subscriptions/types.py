@@ -141,8 +141,6 @@ class BeyondLedger(Unprocessable):
 
 
 class TooManySubscriptions(Conflict):
-    """409."""
-
     code = "too-many-subscriptions"
 
     def __init__(self, limit: int) -> None:
@@ -150,13 +148,9 @@ class TooManySubscriptions(Conflict):
 
 
 class ReplayUnderWay(Conflict):
-    """409."""
-
     code, detail = "replay-under-way", "A replay is under way; wait until `replay` of the subscription is null."
 
 
 class NothingToReplay(Conflict):
-    """409."""
-
     code = "nothing-to-replay"
     detail = "The range has no event that was delivered to the subscription; later events are sent anyway."

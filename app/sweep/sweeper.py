@@ -56,7 +56,6 @@ class _Outcome:
 
     @property
     def events(self) -> int:
-        """The number of events in the batch."""
         return len(self.processed) + sum(map(len, self.waiting.values())) + len(self.failed)
 
     def hold_back(self, event: SweptEvent) -> bool:
@@ -247,7 +246,6 @@ class Sweeper:
             )
 
     def _report(self, outcome: _Outcome, duration_seconds: float) -> None:
-        """Count and log what is committed."""
         self._metrics.batch_events.observe(outcome.events)
         self._metrics.batch_duration.observe(duration_seconds)
         for failure in outcome.failed:

@@ -1,5 +1,6 @@
 """The suite still runs: real services under a short real load."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -7,14 +8,16 @@ from rich.console import Console
 
 from benchmarks.bench import Bench
 from benchmarks.database import LEDGER, check_answered, check_positions
-from benchmarks.experiments import get, post, webhooks
+from benchmarks.experiments import consistency, get, post, webhooks
 from benchmarks.fill import fill_ledger
 from benchmarks.measure import measure
 from benchmarks.model import Violation
 from benchmarks.plan import Plan
 from benchmarks.side import LoadSide
 
-TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=100)
+TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=100, checked_files=20_000, many_files=2_000)
+
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.long
@@ -28,6 +31,15 @@ def test_experiments_give_their_rows() -> None:
     [figures] = results.rounds["get"]
     assert figures["service"]["failed"] == 0
     assert figures["service"]["p50_ms"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.wrk
+def test_checks_are_measured_to_their_end() -> None:
+    experiments = [replace(one, rounds=1) for one in consistency.EXPERIMENTS]
+    results = measure(experiments, TINY, Console(quiet=True))
+    assert [row.name for row in results.rows] == ["consistency-files", "consistency-memory", "consistency-p99"]
+    assert all(min(*row.ours, *row.baseline) > 0 for row in results.rows)
 
 
 @pytest.mark.long

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Path, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
@@ -11,7 +11,7 @@ from app.consistency.repairs.repository import UNKNOWN_REPAIR
 from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
 from app.consistency.repairs.service import NotCompensable, RepairService
 from app.errors import NotFound, ProblemError
-from app.http.dependencies import ETAG_HEADER, PreconditionFailed
+from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state
 from app.http.openapi import documented
 from app.http.types import Uuid
 
@@ -40,13 +40,7 @@ class OtherPlan(PreconditionFailed):
     detail = "The plan has another digest."
 
 
-async def get_repairs(request: Request) -> RepairService:
-    """The process's repair service, built by the lifespan."""
-    service: RepairService = request.state.consistency.repairs
-    return service
-
-
-Repairs = Annotated[RepairService, Depends(get_repairs)]
+Repairs = Annotated[RepairService, from_state("consistency.repairs")]
 
 router = APIRouter(prefix="/consistency/repairs", tags=["consistency"], route_class=AuthenticatedRoute)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_progress import (
     MAX_DURATION,
     CheckProgress,
@@ -12,7 +13,6 @@ from app.consistency.check_progress import (
     Doubt,
     compare_files,
     doubt_absence,
-    wait_unless,
 )
 from app.consistency.check_repository import CheckRepository
 from app.consistency.finding_repository import FindingRepository
@@ -78,7 +78,7 @@ class CloudCheck:
                 await self._advance_list(check, source, page)
             if self._files_per_second:
                 spent = asyncio.get_running_loop().time() - started
-                await wait_unless(stopping, count / self._files_per_second - spent)
+                await wait_for_event(stopping, count / self._files_per_second - spent)
         if check.state == CheckState.RUNNING:
             await self._progress.apply(check, stopping)
 

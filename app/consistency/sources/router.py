@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Path, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -18,7 +18,7 @@ from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceTest, SourceView
 from app.consistency.sources.service import SourceService
 from app.errors import NotFound
-from app.http.dependencies import ReadSession
+from app.http.dependencies import ReadSession, from_state
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.outbound.address import NOT_PUBLIC
@@ -29,13 +29,7 @@ NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 SourceId = Annotated[Uuid, Path(description="The source's `id`.", examples=[SOURCE_ID])]
 
 
-async def get_service(request: Request) -> SourceService:
-    """The process's service for sources, built by the lifespan."""
-    service: SourceService = request.state.consistency.sources
-    return service
-
-
-Sources = Annotated[SourceService, Depends(get_service)]
+Sources = Annotated[SourceService, from_state("consistency.sources")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 

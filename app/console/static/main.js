@@ -56,7 +56,7 @@ function Console({ failure }) {
 }
 
 function NoPage() {
-  return html`<h1>No such page</h1><${Empty} title="The console has no page at this address.">Choose one above.<//>`;
+  return html`<h1>No such page</h1><${Empty} title="The console has no page at this address.">Choose one in the navigation.<//>`;
 }
 
 async function start() {

@@ -57,6 +57,7 @@ async def test_every_page_is_accessible_and_fits(desk: Desk) -> None:
         await expect(page.get_by_label("Token")).to_be_visible()
         assert await violations(page) == []
         assert await violations_in_the_dark(page) == []
+        assert await fits(page, 320)
         await console.log_in(mint())
         for fragment in fragments(desk):
             await console.go(fragment)

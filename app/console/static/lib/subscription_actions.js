@@ -19,7 +19,8 @@ export const test = (path) => ({
   button: "Send it",
   run: async () => {
     const { data } = await send("POST", `${path}/test`, { timeout: SLOW });
-    return html`<p><${Badge} state=${data.outcome} /> ${data.status_code !== null && `status ${data.status_code}`} after ${showNumber(data.duration_ms)} ms</p>
+    const status = data.status_code !== null && `status ${data.status_code}`;
+    return html`<p><${Badge} state=${data.outcome} /> ${status} after ${showNumber(data.duration_ms)} ms</p>
       ${data.error && html`<p>${visible(data.error)}</p>`}
       <pre tabindex="0">${visible(data.response) || "The response has no body."}</pre>`;
   },

@@ -48,7 +48,7 @@ export function Consistency({ route }) {
 
 /** @param {{sources: any[], action: Actions}} props */
 function Sources({ sources, action }) {
-  const columns = ["Source", "Kind", "Asked", "Grace", { name: "Actions", isHidden: true }];
+  const columns = ["Source", "Kind", "Enabled", "Grace", { name: "Actions", isHidden: true }];
   return html`<section aria-labelledby="sources-title">
     <div class="heading"><h2 id="sources-title">Sources</h2></div>
     <${Table} label="Sources" columns=${columns}>
@@ -80,7 +80,8 @@ const testSource = (source) => ({
   button: "Test",
   run: async () => {
     const { data } = await send("POST", `consistency/sources/${source.id}/test`, { timeout: SLOW });
-    return html`<p><strong>${data.ok ? "The response keeps to the contract." : "The response does not keep to the contract."}</strong> ${visible(data.error)}</p>
+    const sentence = data.ok ? "The response keeps to the contract." : "The response does not keep to the contract.";
+    return html`<p><strong>${sentence}</strong> ${visible(data.error)}</p>
       <pre tabindex="0">${visible(data.response) || "There is no body."}</pre>`;
   },
 });
@@ -136,13 +137,19 @@ function Checks({ checks, names, action }) {
           ${checks.map(
             (check) => html`<tr key=${check.id}>
               <td class="name">${visible(names.get(check.source) ?? check.source)}</td>
-              <td class="words wrap"><${Badge} state=${check.state} /> ${check.reason && html`<span class="quiet">${visible(check.reason)}</span>`}</td>
+              <td class="words wrap">
+                <${Badge} state=${check.state} /> ${check.reason && html`<span class="quiet">${visible(check.reason)}</span>`}
+              </td>
               <td class="tight"><${Progress} check=${check} /></td>
               <td class="tight">${showCounts(check.counts)}</td>
               <td class="number">${showNumber(check.position)}</td>
               <td class="tight"><${Time} at=${check.started_at} /></td>
               <td class="tight">
-                ${check.state === "running" && hasScope(ADMIN) && html`<button class="small" onClick=${() => action.begin(cancelCheck(check))}>Cancel</button>`}
+                ${
+                  check.state === "running" &&
+                  hasScope(ADMIN) &&
+                  html`<button class="small" onClick=${() => action.begin(cancelCheck(check))}>Cancel</button>`
+                }
               </td>
             </tr>`,
           )}

@@ -8,6 +8,7 @@ import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
 import { useAction } from "../parts/action.js";
 import { Badge } from "../parts/badge.js";
+import { Choice, plainOptions } from "../parts/choice.js";
 import { Empty, Loaded } from "../parts/feedback.js";
 import { Secret } from "../parts/secret.js";
 import { Table } from "../parts/table.js";
@@ -30,6 +31,7 @@ export function Subscriptions({ route }) {
   const status = route.query.get("status") ?? "";
   const poll = usePoll((signal) => getList("subscriptions", { status, limit: 100 }, signal), EVERY, [status]);
   const action = useAction(poll.reload);
+  const choose = (/** @type {string} */ one) => goTo(linkTo("subscriptions", "", { status: one }));
   return html`
     <div class="heading title">
       <h1>Subscriptions</h1>
@@ -37,20 +39,21 @@ export function Subscriptions({ route }) {
     </div>
     ${action.view}
     <div class="filters">
-      <label>State
-        <select value=${status} onChange=${(/** @type {any} */ event) => goTo(linkTo("subscriptions", "", { status: event.target.value }))}>
-          <option value="">any</option>
-          ${STATUSES.map((one) => html`<option value=${one}>${one}</option>`)}
-        </select>
-      </label>
+      <${Choice} label="State" value=${status} options=${plainOptions(STATUSES)} onChoose=${choose} />
     </div>
     <${Loaded} poll=${poll} lines=${6}>
       ${(/** @type {any[]} */ subscriptions) =>
         subscriptions.length === 0
           ? html`<${Empty} title=${status ? `No subscription is ${status}.` : "No service subscribes to events."}>
-              A subscription POSTs each event to a URL, signed and in order per file.
+              ${
+                status
+                  ? html`<a href=${linkTo("subscriptions")}>Show all subscriptions</a>`
+                  : "Create one above: each event is POSTed to its URL, signed and in order per file."
+              }
             <//>`
-          : html`<${Table} label="Subscriptions" columns=${COLUMNS}>${subscriptions.map((one) => html`<${Row} key=${one.id} subscription=${one} />`)}<//>
+          : html`<${Table} label="Subscriptions" columns=${COLUMNS}>
+                ${subscriptions.map((one) => html`<${Row} key=${one.id} subscription=${one} />`)}
+              <//>
               ${subscriptions.length >= 100 && html`<p class="quiet">The oldest ${count(100, "subscription")}.</p>`}`}
     <//>
   `;

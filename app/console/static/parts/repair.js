@@ -3,8 +3,8 @@
 
 import { html } from "../lib/html.js";
 import { count, shortId, showNumber, showWord, visible } from "../lib/format.js";
-import { linkTo } from "../lib/route.js";
 import { Badge } from "./badge.js";
+import { IdLink } from "./link.js";
 import { Table } from "./table.js";
 
 const SHOWN = 50;
@@ -14,7 +14,7 @@ export const PlannedFindings = ({ findings }) => html`<${Table} label="Planned" 
     ${findings.slice(0, SHOWN).map(
       (finding) => html`<tr>
         <td>${showWord(finding.kind)}</td>
-        <td class="tight"><a class="id" href=${linkTo("file", finding.file_id)}>${shortId(finding.file_id)}</a></td>
+        <td class="tight"><${IdLink} page="file" id=${finding.file_id} /></td>
       </tr>`,
     )}
   <//>
