@@ -128,23 +128,23 @@ def _show_progress(copied: int, pages: int) -> None:
 @_commands.command("openapi")
 def _openapi() -> None:
     """Print the OpenAPI document as JSON."""
-    from app.main import app  # noqa: PLC0415 - importing builds the application; no other command wants that
+    from app.main import app  # noqa: PLC0415 - importing builds the application; no other command needs it
 
     print(json.dumps(app.openapi(), indent=2))
 
 
 @_commands.command("token")
 @click.option(
-    "--subject", default="developer", show_default=True, callback=_check_subject, help="Whom the token names."
+    "--subject", default="developer", show_default=True, callback=_check_subject, help="Subject of the token."
 )
 @click.option(
     "--scope",
     "scopes",
     type=_Scopes(),
     multiple=True,
-    help=f"What it allows, any of {' '.join(Scope)} (default: everything). May be repeated, or have several words.",
+    help=f"Scopes, any of {' '.join(Scope)} (default: all). Repeat the option, or give several words.",
 )
-@click.option("--minutes", callback=_check_lifetime, help="How long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES).")
+@click.option("--minutes", callback=_check_lifetime, help="Lifetime in minutes (default: ACCESS_TOKEN_EXPIRE_MINUTES).")
 @click.argument("more", type=_Scopes(), nargs=-1, metavar="")
 def _token(subject: str, scopes: Sequence[list[Scope]], minutes: timedelta | None, more: Sequence[list[Scope]]) -> int:
     """Mint a token for local mode (AUTH0_DOMAIN empty)."""

@@ -40,7 +40,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(json_schema_extra={"additionalProperties": True})
 
     type: str = Field(
-        description="A URI reference that names the kind of problem; `about:blank` when the status says all."
+        description="A URI reference that names the kind of problem; `about:blank` when the status explains all."
     )
     title: str
     status: int
@@ -229,9 +229,7 @@ def unknown_parameter(known: Iterable[str]) -> FieldError:
     """A query has parameters beside the `known` ones; the error names the known ones, since the others are input."""
     names = ", ".join(sorted(known))
     there = f"there are: {names}" if names else "there is none here"
-    return FieldError(
-        loc=["query", "(unknown parameter)"], msg=f"There is no such parameter; {there}", type="extra_forbidden"
-    )
+    return FieldError(loc=["query", "(unknown parameter)"], msg=f"Unknown parameter; {there}", type="extra_forbidden")
 
 
 def bug_response(request: Request) -> JSONResponse:

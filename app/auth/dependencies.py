@@ -1,4 +1,4 @@
-"""Who calls and what they may do: the verifier of bearer tokens, and the dependencies that ask it."""
+"""The verifier of bearer tokens, and the dependencies that return the caller and check its scope."""
 
 import hashlib
 import time

@@ -90,7 +90,7 @@ class AuthenticatedRoute(APIRoute):
 
 
 class LargeBodyRoute(AuthenticatedRoute):
-    """A route that takes many events or ids at once."""
+    """A route that takes many events or ids in one request."""
 
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""

@@ -88,7 +88,7 @@ class ChangePage(BaseModel):
         "events after it."
     )
     has_more: bool = Field(
-        description="Whether the ledger continues after `to_position`: request the next page at once."
+        description="Whether the ledger continues after `to_position`: request the next page immediately."
     )
     head_position: int = Field(
         description="The last position of the ledger at the time of the response; 0 while it is empty."

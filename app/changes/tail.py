@@ -131,7 +131,7 @@ class Tail:
         self._task = asyncio.create_task(self._run(), name="change-reader")
 
     def close(self) -> None:
-        """End all waits, and let later ones return at once."""
+        """End all waits, and let later waits return immediately."""
         if not self.closing:
             self._closed.set_result(None)
         self._needed.set()
@@ -222,7 +222,7 @@ class Tail:
         self.version += 1
 
     async def _wake_in_groups(self) -> None:
-        """Wake all waiters, a few at a time: all at once they would delay every other request."""
+        """Wake all waiters, a few at a time: together they would delay every other request."""
         waiting = list(self._waiting)
         for start in range(0, len(waiting), WOKEN_AT_ONCE):
             _wake(waiting[start : start + WOKEN_AT_ONCE])
@@ -236,7 +236,7 @@ class Tail:
                 await self._needed.wait()
             try:
                 await self.run_once()
-            except Exception as error:  # noqa: BLE001 - followers wait for the next attempt, whatever the error
+            except Exception as error:  # noqa: BLE001 - after any error followers wait for the next attempt
                 await self._note_failure(error)
             else:
                 self._note_success()

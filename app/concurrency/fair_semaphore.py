@@ -33,7 +33,7 @@ class _Subject:
 
 
 class FairSemaphore:
-    """A semaphore of `total` units, of which a request acquires several at once.
+    """A semaphore of `total` units, of which a request may acquire several together.
 
     - The share of a subject is an equal part of the total, counting the subjects that hold units or wait for some, and
       at most three quarters. Beyond its share a subject may use free units except the last quarter.

@@ -13,11 +13,11 @@ log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `run` at once, and again `interval_seconds` after each end. A pass that fails is repeated.
+    """Runs `run` immediately, and again `interval_seconds` after each end. A pass that fails is repeated.
 
     The first failure is logged, and while passes go on failing one a minute, with their number.
 
-    Setting `wake` starts the next pass at once, or as soon as the current one has ended.
+    Setting `wake` starts the next pass immediately, or as soon as the current one has ended.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Tasks that serve several callers at once: one call for all that ask the same, one batch for all that wait."""
+"""Tasks that serve several callers together: one call for equal requests, one batch for all waiting callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable

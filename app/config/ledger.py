@@ -69,7 +69,7 @@ class ChangeSettings(BaseModel):
         "or may return",
     )
     max_change_streams: int = Field(
-        2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 429 or 503"
+        2000, ge=0, le=100_000, description="Concurrent streams and long polls per process; more get 429 or 503"
     )
 
 

@@ -49,7 +49,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 async def list_findings(
     request: Request, query: Annotated[FindingQuery, Query()], _reader: Reader, session: ReadSession
 ) -> Response:
-    """How the sources differ from the events, newest first. `Accept: text/csv` gets the page as CSV."""
+    """Differences between the sources and the events, newest first. `Accept: text/csv` gets the page as CSV."""
     check_offset(query.offset)
     found = await FindingRepository(session).list_newest(
         query.wanted(), limit=query.limit + 1, offset=query.offset, before=query.before
@@ -92,7 +92,7 @@ async def accept_findings(
     _operator: Operator,
     consistency: Consistency,
 ) -> Accepted:
-    """Accept every suspected and open finding that matches, if their number is the expected one."""
+    """Accept all matching suspected and open findings, if `expected` is their number."""
     wanted = FindingFilter(**acceptance.filter.model_dump())
     await consistency.accept_all(wanted, acceptance.expected, acceptance.reason)
     return Accepted(accepted=acceptance.expected)
@@ -110,11 +110,11 @@ async def get_file_consistency(
     files: Files,
     refresh: Annotated[QueryBoolean, Query(description="Ask the enabled sources now, within 10 seconds.")] = False,
 ) -> FileConsistency:
-    """Whether the sources hold the file as its events say, by the last look or complete check.
+    """How each source compares with the events of the file, by the last look or complete check.
 
-    `inconsistent`: it differed, also while the finding is suspected or accepted. `consistent`: it agreed, and the file
-    has no later event. `in_flight`: the source need not know the last event yet. `unknown`: never looked at, or the
-    source could not be asked.
+    `inconsistent`: it differed, even if the finding is suspected or accepted. `consistent`: it agreed, and the file
+    has no later event. `in_flight`: the source may not have applied the last event yet. `unknown`: never looked at, or
+    the source could not be asked.
     """
     return await (files.refresh(file_id, reader.subject) if refresh else files.read(file_id))
 

@@ -42,10 +42,10 @@ async def create_check(
     consistency: Consistency,
     response: Response,
 ) -> CheckView:
-    """Compare the whole inventory of a source, or named files, with what the events say.
+    """Compare the whole inventory of a source, or named files, with the events.
 
-    The background runs it, any replica goes on when one ends. A difference is `suspected` until a look at that one
-    file, after the grace period, sees it again.
+    A background task runs it; another replica continues it when one ends. A difference is `suspected` until a look at
+    that file, after the grace period, sees it again.
     """
     check = await consistency.create_check(new)
     response.headers["Location"] = f"/consistency/checks/{check.id}"

@@ -45,7 +45,7 @@ class Scope(Input):
 
     all: Literal[True] | None = Field(None, description="Compare the whole inventory.")
     file_ids: list[Uuid] | None = Field(
-        None, min_length=1, max_length=MAX_FILES, description="Ask for these files alone, at once."
+        None, min_length=1, max_length=MAX_FILES, description="Ask only for these files, immediately."
     )
 
     @model_validator(mode="after")
@@ -90,10 +90,12 @@ class CheckView(BaseModel):
         description="Only a `complete` inventory changes findings."
     )
     reason: str | None = Field(description="Why it is incomplete or suspect.")
-    position: int | None = Field(description="The check is as of this position; null before it has begun.")
+    position: int | None = Field(description="Position at which the check compares; null before it has begun.")
     compared: int
     of: int | None = Field(description="Files of the source, or named files; null when unknown.")
-    in_flight: int = Field(description="Files that were not compared, since the source need not know their last event.")
+    in_flight: int = Field(
+        description="Files that were not compared, because the source may not have applied their last event yet."
+    )
     counts: dict[str, int] = Field(description="Differences by kind.")
     started_at: datetime
     ended_at: datetime | None
@@ -184,8 +186,8 @@ class BulkAcceptance(Input):
         {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "deleted before the ledger began"}
     )
 
-    filter: Filter = Field(description="Of the findings that match, the suspected and open ones are accepted.")
-    expected: BodyInteger = Field(ge=0, le=2**53, description="How many they are; nothing is done for another number.")
+    filter: Filter = Field(description="The matching suspected and open findings are accepted.")
+    expected: BodyInteger = Field(ge=0, le=2**53, description="Number of matches; if it differs, nothing is done.")
     reason: Reason = Field(description="Shown with each finding.")
 
 

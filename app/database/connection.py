@@ -1,8 +1,8 @@
-"""How a connection is opened and set, whatever the server, the database or the role says.
+"""Opens connections with fixed settings, whatever the defaults of the server, the database or the role.
 
 `ALTER SYSTEM` changes the defaults of running sessions, `ALTER DATABASE … SET` and `ALTER ROLE … SET` those of new
-sessions. Left as it is: `default_transaction_read_only`, which an operator means (`/health` reports it), and whatever
-decides on plans, memory and rights.
+sessions. Left alone are `default_transaction_read_only`, which an operator sets on purpose (`/health` reports it), and
+settings of plans, memory and rights.
 """
 
 import socket
@@ -35,7 +35,7 @@ _USED = "sync-service: used"
 # A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
 _KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
 _RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread over the servers again behind one name
-# PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
+# From PostgreSQL 17 and 14; both end connections that our own time-outs leave alone.
 _SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
 # A commit is flushed to disk before it is confirmed; the one value that promises more is kept.
 _SYNCHRONOUS_COMMIT = "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
@@ -82,7 +82,7 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
     """Run the block with its commit, and close the connection rather than send a cancel. SQLite is left alone.
 
     Raises:
-        CommitUncertain: when PostgreSQL warned, as it does when somebody has ended the wait for a standby.
+        CommitUncertain: when PostgreSQL warned, as it does when the wait for a standby was cancelled.
     """
     driver = (await connection.get_raw_connection()).driver_connection
     if not isinstance(driver, ClosableConnection):
@@ -102,7 +102,7 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
 class ReadConnection(Connection):
     """Repeats a statement once when its connection was cut or its plan is out of date.
 
-    Only for reads, of which each is a transaction of its own: of a write nobody knows whether it was committed.
+    Only for reads, each a transaction of its own: a write may already be committed.
     """
 
     def execute(self, *args: Any, **options: Any) -> CursorResult[Any]:

@@ -136,7 +136,7 @@ def ran_out_of_time(error: BaseException) -> bool:
 
 
 def waited_for_lock(error: BaseException) -> bool:
-    """Whether `error` is the time-out of a lock that somebody else has, which says nothing of the statement."""
+    """Whether `error` is the time-out of a lock that another session holds, which is no fault of the statement."""
     return isinstance(error, DBAPIError) and _sqlstate(error) == _LOCK_TIMEOUT
 
 
@@ -217,7 +217,7 @@ class Writability:
 
     @property
     def reason(self) -> str | None:
-        """One sentence for people that says why writes are refused; None while they are accepted."""
+        """One sentence with the reason why writes are refused; None while they are accepted."""
         return next(iter(self._reasons.values()), None)
 
     @property

@@ -1,4 +1,4 @@
-"""Advisory locks of background jobs, and who else holds locks and snapshots that the service waits for."""
+"""Advisory locks of background jobs, and other sessions whose locks and snapshots the service waits for."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -81,7 +81,7 @@ async def job_transaction(database: Database, job: BackgroundJob) -> AsyncIterat
 
 
 class Holder(NamedTuple):
-    """A session that has what others wait for."""
+    """A session whose locks others wait for."""
 
     pid: int
     application: str

@@ -87,7 +87,7 @@ async def _prepare(database: Database, settings: Settings, schema: Schema) -> No
 
 
 async def _wait_until_fit(database: Database, timeout_seconds: float) -> None:
-    """Check the database as soon as it accepts connections; one that may be starting is asked again."""
+    """Check the database as soon as it accepts connections; a database that may be starting is tried again."""
     deadline = time.monotonic() + timeout_seconds
     reported = ""
     while True:

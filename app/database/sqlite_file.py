@@ -114,7 +114,7 @@ class SqliteFile:
 
     def _forget_wal(self) -> None:
         if self._wal is not None:
-            os.close(self._wal)  # nobody locks this one
+            os.close(self._wal)  # no process locks this one
             self._wal = None
 
     def _find_difference(self, descriptor: int) -> str | None:

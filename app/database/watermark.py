@@ -100,7 +100,7 @@ class DurableWatermark:
         self._set_active(bool((await connection.execute(_STANDBYS)).scalar_one()))
 
     def confirm(self, position: int, server: Server | None) -> None:
-        """Note that a commit of the event at `position` on `server` has returned as it should."""
+        """Note that the event at `position` was committed on `server` without a warning."""
         if self.active and server is not None and server == self._server:
             self._position = max(position, self._position or 0)
 
@@ -115,7 +115,7 @@ class DurableWatermark:
         if self.active and (self._position is None or not self._is_overdue()):
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._look_anew()
+                    await self._look_again()
         if not self.active:
             return None
         if self._position is None:
@@ -133,7 +133,7 @@ class DurableWatermark:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 while self._is_beyond(position):
-                    if not await self._look_anew():
+                    if not await self._look_again():
                         await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
             raise NotYetDurable from None
@@ -153,7 +153,7 @@ class DurableWatermark:
             return False
         return asyncio.get_running_loop().time() - self._look_started > PATIENCE_SECONDS
 
-    async def _look_anew(self) -> bool:
+    async def _look_again(self) -> bool:
         """Wait for a look that begins after the call; returns whether it succeeded."""
         if (earlier := self._look) is not None:
             await asyncio.wait({earlier})
@@ -170,7 +170,7 @@ class DurableWatermark:
             with database_errors():
                 while not await self._see():
                     pass
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, readers go on with what is known
+        except Exception as error:  # noqa: BLE001 - after any error readers go on with the known position
             self._log.warning("durability is not confirmed", reason=describe(error.__cause__ or error))
             return False
         return True

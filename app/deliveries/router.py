@@ -64,7 +64,7 @@ async def list_deliveries(
 ) -> list[DeliveryView]:
     """The deliveries of a subscription, newest first. `status=dead` lists those that used up their attempts.
 
-    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`. `offset` is at most 10,000; `Link` leads on at any depth.
+    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`. `offset` is at most 10,000; `Link` continues at any depth.
     """
     check_offset(query.offset)
     wanted = query.model_dump(exclude={"limit", "offset"})
@@ -106,8 +106,8 @@ async def redeliver_dead(
 ) -> Any:
     """Retry deliveries that used up their attempts, with all attempts again.
 
-    With a body: every one that matches, if their number is the expected one: all or none, in one transaction.
-    Without one: every dead delivery of the subscription, at most 50,000 at once.
+    With a body: all matching deliveries, in one transaction, if `expected` is their number; otherwise none. Without a
+    body: every dead delivery of the subscription, at most 50,000 in one request.
     """
     if bulk is None:
         redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
@@ -129,7 +129,7 @@ async def redeliver_dead(
     ),
 )
 async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries) -> PingResult:
-    """Send a ping at once and return the result, within `WEBHOOK_TIMEOUT`.
+    """Send a ping now and return the result, within `WEBHOOK_TIMEOUT`.
 
     The ping is a CloudEvent of the type `sync.ping`, with the headers and signatures of any other message. It is sent
     to paused and disabled subscriptions too, and changes nothing about them.
@@ -152,7 +152,7 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     responses=documented(200, "The delivery and its attempts.", DeliveryUnknown()),
 )
 async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: CurrentDatabase) -> DeliveryWithHistory:
-    """One delivery by its id, and every attempt: when, how long it took, and what came back."""
+    """One delivery by its id, and every attempt with its time, duration and response."""
     async with database.read() as session:
         repository = HistoryRepository(session)
         delivery = await repository.get(delivery_id)

@@ -53,7 +53,7 @@ class DeliveryView(BaseModel):
     event_id: UUID = Field(description="The event; its id is the `webhook-id` of every attempt.")
     event_type: EventType
     file_id: UUID
-    position: int = Field(description="The event's place in the ledger.")
+    position: int = Field(description="The event's position in the ledger.")
     status: DeliveryStatus = Field(description="`dead`: it used up its attempts.")
     attempts: int = Field(description="Attempts since it became pending.")
     last_outcome: Outcome | None = Field(description="How the last attempt ended; null before the first.")
@@ -127,7 +127,7 @@ class BulkRedelivery(BulkRequest):
         }
     )
 
-    filter: RedeliveryFilter = Field(description="Of the deliveries that match, the dead ones are retried.")
+    filter: RedeliveryFilter = Field(description="The matching dead deliveries are retried.")
 
 
 class BulkRedelivered(BaseModel):

@@ -75,7 +75,7 @@ class EventReader:
             raise
         except DatabaseUnavailable as error:
             _refuse(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever the error, every caller gets a result
+        except Exception as error:  # noqa: BLE001 - every caller gets a result after any error
             if len(group) == 1:
                 _refuse(group, error)
             else:

@@ -34,11 +34,11 @@ class EventRecord(NamedTuple):
 
     @property
     def scoped_key(self) -> tuple[str, str] | None:
-        """What makes the event one among its retries: the key, within its sender's own space."""
+        """The identity of the event across its retries: the sender's subject and its key."""
         return None if self.idempotency_key is None else (self.created_by, self.idempotency_key)
 
     def same_content(self, other: "EventRecord") -> bool:
-        """Whether both say the same of the same file; metadata are compared as JSON values, not as texts."""
+        """Whether both record the same event of the same file; metadata are compared as JSON values, not as texts."""
         return (
             self.file_id == other.file_id
             and self.event_type == other.event_type
@@ -98,7 +98,7 @@ class Append:
 
 @dataclass(slots=True)
 class GroupPlan:
-    """What to write, and the receipts to give once it is written."""
+    """The events to write, and the receipts to give once they are written."""
 
     records: list[EventRecord] = field(default_factory=list)
     accepted: list[tuple[Append, list[Receipt]]] = field(default_factory=list)

@@ -33,7 +33,7 @@ class EventType(StrEnum):
 
 
 class Anomaly(StrEnum):
-    """What the order of a file's events makes impossible."""
+    """Why an event does not fit the earlier events of its file."""
 
     UPDATE_OF_UNKNOWN_FILE = "update_of_unknown_file"
     DELETE_OF_UNKNOWN_FILE = "delete_of_unknown_file"
@@ -141,7 +141,7 @@ class LedgerHead(Base):
 def head_position() -> ColumnElement[int]:
     """The position of the newest event, from the index, in which it has one entry.
 
-    The row of `ledger_head` has a version for each append for as long as somebody holds an old snapshot. It is read
+    The row of `ledger_head` has a version for each append for as long as any session holds an old snapshot. It is read
     only while there is no event.
     """
     last = select(LedgerHead.position).where(LedgerHead.id == 1).scalar_subquery()
@@ -170,7 +170,7 @@ class LedgerIdentity(Base):
 
 
 class SweepCursor(Base):
-    """One row: every event up to `position` is processed or has a `retry_state`. Its lock elects who sweeps."""
+    """One row: every event up to `position` is processed or has a `retry_state`. Its lock elects the sweeper."""
 
     __tablename__ = "sweep_cursor"
 

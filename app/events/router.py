@@ -135,7 +135,7 @@ async def create_event(
 @batch_router.post(
     "/batch",
     operation_id="createSyncEvents",
-    summary="Record many events at once",
+    summary="Record many events together",
     status_code=status.HTTP_201_CREATED,
     responses=documented(
         201,
@@ -155,7 +155,7 @@ async def create_events(
 ) -> BatchCreated:
     """Record 1 to 1000 events in one transaction, in the order given: all of them or none.
 
-    Events whose `idempotency_key` is known already are not recorded again; their ids are the first ones.
+    An event with a known `idempotency_key` is not recorded again; the response has its first id.
     """
     bind_request_fields(events=len(batch.events))
     receipts = await ledger.append([_record(event, sender, event.idempotency_key) for event in batch.events])
@@ -206,7 +206,7 @@ async def list_events(
     responses=documented(200, "The event.", EventUnknown()),
 )
 async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
-    """One event by its id: what was recorded, and how its processing stands."""
+    """One event by its id, with the state of its processing."""
     return EventView.of(await events.get(event_id))
 
 

@@ -156,7 +156,7 @@ def search_for(event_filter: EventFilter) -> Search:
 
 
 def _tests(event_filter: EventFilter, *, is_processed: bool) -> list[ColumnElement[bool]]:
-    """What else is asked of the events of one file."""
+    """Further filters on the events of one file."""
     tests = [] if event_filter.event_type is None else [SyncEvent.event_type == event_filter.event_type]
     if event_filter.anomaly is not None and is_processed:
         tests.append(SyncEvent.anomaly.is_not(None) if event_filter.anomaly else SyncEvent.anomaly.is_(None))

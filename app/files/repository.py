@@ -15,9 +15,9 @@ from app.events.repository import unprocessed_count
 from app.files.models import FileState
 
 _UNKNOWN, _DELETED, _PRESENT = "unknown", "deleted", "present"
-# What a file is after an event of these types; after one of another type it is what it was before.
+# The state of a file after an event of these types; other types leave it unchanged.
 _CONDITION_AFTER = {EventType.UPLOAD: _PRESENT, EventType.DELETE: _DELETED}
-# What an anomaly is: an event of this type, of a file in this condition.
+# An anomaly is an event of this type, of a file in this condition.
 _ANOMALIES = {
     Anomaly.UPDATE_OF_UNKNOWN_FILE: (EventType.UPDATE, _UNKNOWN),
     Anomaly.DELETE_OF_UNKNOWN_FILE: (EventType.DELETE, _UNKNOWN),
@@ -116,7 +116,7 @@ class FileStateHandler:
 
 
 def _latest_by_file(positions: Sequence[int]) -> Select[Any]:
-    """For each file: its newest event among `positions`, and how many there are of it."""
+    """For each file: its newest event among `positions`, and the number of its events."""
     ranked = (
         select(
             SyncEvent.file_id,

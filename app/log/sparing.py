@@ -30,7 +30,7 @@ class Sparing:
 
 
 class SparingLog:
-    """A logger of one module that logs the same event at most once a minute; `times` says how often it happened."""
+    """A logger of one module that logs the same event at most once a minute; `times` is the number of occurrences."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = structlog.get_logger(name)

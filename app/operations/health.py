@@ -101,12 +101,14 @@ class Health(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _DEGRADED, _UNHEALTHY]})
 
     status: Literal["healthy", "degraded", "unhealthy"] = Field(
-        description="`degraded`: the service responds, but cannot do everything; `writes` says what."
+        description="`degraded`: the service responds, but does not accept events; see `writes`."
     )
     service: Literal["sync-service"] = "sync-service"
     database: Literal["connected", "disconnected"]
     writes: Literal["accepted", "refused"] = Field(description="Whether events can be recorded now.")
-    writes_refused_reason: str | None = Field(description="Why not, in one sentence; null while they are accepted.")
+    writes_refused_reason: str | None = Field(
+        description="Why events are refused, in one sentence; null while they are accepted."
+    )
     timestamp: datetime
     version: str
     unprocessed_events: int | None = Field(description="Events that wait for the sweep, those being retried included.")

@@ -29,7 +29,7 @@ router = APIRouter(tags=["operations"], route_class=AuthenticatedRoute)
 class BacklogView(BaseModel):
     """The subscriptions of one status, together."""
 
-    count: int = Field(description="How many subscriptions.")
+    count: int = Field(description="Number of subscriptions.")
     backlog: int = Field(
         description="Their pending deliveries, of each subscription at most 100000, and how many positions of the "
         "ledger those that are not live are behind."
@@ -172,9 +172,9 @@ def _durable(position: int, through: int | None) -> int:
     "/overview", operation_id="getOverview", summary="Get the overview", responses=documented(200, "The overview.")
 )
 async def get_overview(request: Request, _reader: Reader, database: CurrentDatabase) -> Overview:
-    """How all stands: the ledger, its sweep, the subscriptions and the findings. Every replica sees the same.
+    """The state of the ledger, its sweep, the subscriptions and the findings, the same on every replica.
 
-    Its cost is bounded: what may be many is counted up to 100000.
+    Its cost is bounded: counts end at 100000.
     """
     settings: Settings = request.state.settings
     through = await database.watermark.bound()
@@ -194,7 +194,7 @@ async def get_overview(request: Request, _reader: Reader, database: CurrentDatab
 async def get_throughput(
     query: Annotated[ThroughputQuery, Query()], _reader: Reader, database: CurrentDatabase
 ) -> Throughput:
-    """How many events were recorded, by all replicas, in each of the equal parts of a time.
+    """Number of events recorded, by all replicas, in each equal part of a period.
 
     Positions have no gaps and `created_at` never falls, so a count is the difference of two positions. A part that is
     over changes only until its last events are committed and, with synchronous standbys, durable.

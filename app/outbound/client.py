@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResponse:
-    """The result of one attempt. Without an HTTP response `status_code` is None and `error` says why in a few words."""
+    """The result of one attempt. Without an HTTP response `status_code` is None and `error` has a short reason."""
 
     duration_seconds: float
     status_code: int | None = None
@@ -145,7 +145,7 @@ class OutboundClient:
             async with asyncio.timeout(attempt.seconds):
                 request = _request(attempt, self._policy.get_target(attempt.url), progress)
                 response = await self._send(request, attempt.read, progress)
-        except Exception as error:  # noqa: BLE001 - whatever the other side does, the caller goes on
+        except Exception as error:  # noqa: BLE001 - the caller goes on after any failure of the other side
             response = self._failure(error, progress, attempt.seconds)
         return replace(response, duration_seconds=time.monotonic() - started)
 
@@ -153,7 +153,7 @@ class OutboundClient:
         try:
             return await self._exchange(request, read)
         except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
-            # A kept connection that the receiver closed just then says nothing of the receiver.
+            # A kept connection that the receiver closed just then is no failure of the receiver.
             if progress.connected or progress.response_started:
                 raise
         # It may have closed the other kept ones too.

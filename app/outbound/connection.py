@@ -110,7 +110,7 @@ class Lookups:
                 await asyncio.wait([found], timeout=LOOKUP_SECONDS)
             return await found
         finally:
-            found.cancel()  # so that the thread does not set a result that nobody reads
+            found.cancel()  # so that the thread does not set a result without a reader
 
 
 def _look_up_for(future: asyncio.Future[Sequence[str]], host: str) -> None:

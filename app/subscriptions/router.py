@@ -76,7 +76,7 @@ async def create_subscription(
     subscriptions: Subscriptions,
     response: Response,
 ) -> CreatedSubscription:
-    """Have events POSTed to a URL: each at least once, signed as Standard Webhooks say, in order per file.
+    """Have events POSTed to a URL: each at least once, signed according to Standard Webhooks, in order per file.
 
     The response contains the secret that verifies signatures. Keep it: only this response contains it.
     """
@@ -150,9 +150,8 @@ async def change_subscription(
 ) -> SubscriptionView:
     """Change the members that the body names, as a merge patch (RFC 7396).
 
-    Send the `ETag` as `If-Match`, and no change that came between is lost. Made active, a subscription that was paused
-    or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
-    way already still goes where it went.
+    Send the `ETag` as `If-Match` to prevent lost updates. Setting `active` sends a paused or disabled subscription its
+    whole backlog, and ends a slow-down. Requests under way still go to the old URL.
     """
     return _view(await subscriptions.change(subscription_id, change, condition), subscriptions, response)
 
@@ -167,9 +166,9 @@ async def change_subscription(
 async def delete_subscription(
     subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
 ) -> None:
-    """Stop sending and forget the secrets. Its deliveries disappear at once.
+    """Stop sending and delete the secrets. The deliveries disappear immediately.
 
-    The response comes at once, however many there are: the background deletes their rows, a thousand at a time.
+    The response does not wait: a background task deletes their rows, a thousand at a time.
     """
     await subscriptions.delete(subscription_id, condition)
 
@@ -194,10 +193,10 @@ async def rotate_secret(
     subscriptions: Subscriptions,
     response: Response,
 ) -> RotatedSecret:
-    """Sign with a new secret from now on, and for 24 hours with the one before it too.
+    """Sign with a new secret from now on, and for 24 hours with the previous secret too.
 
-    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more. A secret that
-    cannot be decrypted with the present keys is replaced at once.
+    The receiver may accept either meanwhile. After a second rotation within that time the oldest secret stops signing.
+    A secret that the present keys cannot decrypt is replaced immediately.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
     response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})

@@ -70,7 +70,7 @@ class _Outcome:
 class Sweeper:
     """Sweeps in batches of one transaction each, so that a crash at any moment leaves either all of a batch or nothing.
 
-    Replicas need no leader: the one that locks the cursor's row sweeps, the others find nothing to do.
+    Replicas need no leader: the replica that locks the cursor's row sweeps, the others find nothing to do.
     """
 
     def __init__(

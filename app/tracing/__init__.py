@@ -30,7 +30,7 @@ _tracer = trace.get_tracer("app")
 
 @asynccontextmanager
 async def exporting_spans(version: str) -> AsyncIterator[None]:
-    """Export the spans of the block, and what is left at its end for 3 seconds more.
+    """Export the spans of the block, and the remaining spans for 3 more seconds at its end.
 
     `version` is that of the service. Neither an absent collector nor invalid variables stop anything else.
     """

@@ -31,7 +31,7 @@ class PreconditionRequired(ProblemError):
     """428."""
 
     status, code = 428, "precondition-required"
-    detail = "Send the plan's digest as If-Match: it says which plan is to be applied."
+    detail = "Send the plan's digest as If-Match: it names the plan to apply."
 
 
 class OtherPlan(PreconditionFailed):
@@ -57,8 +57,8 @@ router = APIRouter(prefix="/consistency/repairs", tags=["consistency"], route_cl
 async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, response: Response) -> RepairPlan:
     """Plan the repair of open findings; nothing is done before the plan is applied.
 
-    `redeliver` delivers the last event of each file again. `compensate` records an event that says what the source
-    holds, where no other enabled source agrees with the events.
+    `redeliver` delivers the last event of each file again. `compensate` records an event with the state of the source,
+    unless another enabled source agrees with the events.
     """
     repair, findings = await repairs.plan(FindingFilter(**new.filter.model_dump()), new.action)
     response.headers["ETag"] = f'"{repair.digest}"'
@@ -79,7 +79,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     openapi_extra={"parameters": [_IF_MATCH]},
 )
 async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repairs, request: Request) -> AppliedRepair:
-    """Look at each finding again, and repair those that still stand. Applied twice, a plan acts once."""
+    """Look at the file of each finding again, and repair the findings that still hold. A plan acts only once."""
     repair = await repairs.get(repair_id)
     tags = ",".join(request.headers.getlist("if-match")).split(",")
     if "if-match" not in request.headers:

@@ -22,7 +22,7 @@ class NewRepair(Input):
         json_schema_extra={"examples": [{"filter": {"kind": "missing"}, "action": "compensate", "dry_run": True}]}
     )
 
-    filter: Filter = Field(description="Of the findings that match, the open ones are planned, the 1000 newest.")
+    filter: Filter = Field(description="The newest 1000 matching open findings are planned.")
     action: RepairAction = Field(
         description="`redeliver`: deliver the last event of each file again. `compensate`: record an event that says "
         "what the sources hold."

@@ -90,7 +90,7 @@ class SourceTest(BaseModel):
     ok: bool = Field(description="Whether the response keeps to the contract.")
     status_code: int | None
     duration_ms: int
-    error: str | None = Field(description="What is wrong.")
+    error: str | None = Field(description="The failure, or the breach of the contract.")
     total: int | None
     watermark: int | None
     response: str = Field(description="The first KiB of the body.")

@@ -6,7 +6,7 @@ import { getObject, send } from "../lib/api.js";
 import { showNumber, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { linkTo } from "../lib/route.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
 import { Badge } from "../parts/badge.js";
 import { NextAttempt } from "../parts/deliveries.js";
 import { Empty, Loaded } from "../parts/feedback.js";

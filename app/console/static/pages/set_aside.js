@@ -5,10 +5,10 @@ import { html } from "../lib/html.js";
 import { getList, getObject } from "../lib/api.js";
 import { count, showNumber, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
-import { requeueEvents, requeueGroup } from "../lib/requeue.js";
+import { requeueEvents, requeueGroup } from "../actions/requeue.js";
 import { linkTo } from "../lib/route.js";
 import { ADMIN, hasScope } from "../lib/session.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
 import { Empty, Loaded } from "../parts/feedback.js";
 import { IdLink } from "../parts/link.js";
 import { useSelection } from "../parts/selection.js";
@@ -45,9 +45,9 @@ async function load(signal) {
 
 /** @typedef {ReturnType<typeof useAction>} Actions */
 
-/** @param {{groups: import("../lib/requeue.js").Group[], others: number, action: Actions}} props */
+/** @param {{groups: import("../actions/requeue.js").Group[], others: number, action: Actions}} props */
 function Groups({ groups, others, action }) {
-  const requeue = (/** @type {import("../lib/requeue.js").Group} */ group) =>
+  const requeue = (/** @type {import("../actions/requeue.js").Group} */ group) =>
     action.begin({
       title: "Requeue all events with this error",
       text: html`<code>${visible(group.last_error)}</code><br />The next sweep processes them again, with all their attempts. Remove the cause

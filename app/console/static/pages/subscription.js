@@ -6,8 +6,8 @@ import { getList, getObject } from "../lib/api.js";
 import { CAPS, count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
-import * as actions from "../lib/subscription_actions.js";
-import { useAction } from "../parts/action.js";
+import * as actions from "../actions/subscription.js";
+import { useAction } from "../actions/dialog.js";
 import { Badge } from "../parts/badge.js";
 import { DeliveryTable } from "../parts/deliveries.js";
 import { Empty, Loaded } from "../parts/feedback.js";
@@ -43,7 +43,7 @@ export function Subscription({ route }) {
 
 /** @param {{path: string, subscription: any, action: Actions}} props */
 function Buttons({ path, subscription, action }) {
-  const begin = (/** @type {import("../parts/action.js").Action} */ next) => () => action.begin(next);
+  const begin = (/** @type {import("../actions/dialog.js").Action} */ next) => () => action.begin(next);
   return html`<div class="actions">
     <button onClick=${begin(actions.test(path))}>Test</button>
     ${

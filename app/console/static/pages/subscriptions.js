@@ -2,15 +2,15 @@
 /** Who gets events, and how far behind each is. */
 
 import { html } from "../lib/html.js";
-import { getList, send } from "../lib/api.js";
+import { getList } from "../lib/api.js";
 import { CAPS, count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
+import { CREATE } from "../actions/subscription.js";
 import { Badge } from "../parts/badge.js";
 import { Choice, plainOptions } from "../parts/choice.js";
 import { Empty, Loaded } from "../parts/feedback.js";
-import { Secret } from "../parts/secret.js";
 import { Table } from "../parts/table.js";
 import { Time } from "../parts/time.js";
 
@@ -90,50 +90,3 @@ function Row({ subscription }) {
     <td class="tight"><${Time} at=${failing_since} /></td>
   </tr>`;
 }
-
-/** @type {import("../parts/action.js").Action} */
-const CREATE = {
-  title: "New subscription",
-  fields: [
-    { name: "url", label: "URL", type: "url", isRequired: true, help: "Events are POSTed there. Use https." },
-    { name: "description", label: "Description", help: "For people." },
-    {
-      name: "types",
-      label: "Events",
-      options: [
-        ["upload update delete", "all"],
-        ["upload", "upload"],
-        ["update", "update"],
-        ["delete", "delete"],
-        ["upload update", "upload and update"],
-        ["upload delete", "upload and delete"],
-        ["update delete", "update and delete"],
-      ],
-      value: "upload update delete",
-    },
-    {
-      name: "start",
-      label: "Beginning",
-      options: [
-        ["latest", "with events from now on"],
-        ["beginning", "with the first event of the ledger"],
-      ],
-      value: "latest",
-    },
-    {
-      name: "ordering",
-      label: "Order",
-      options: [
-        ["per_file", "per file: an event waits for the earlier ones of its file"],
-        ["none", "none: every event at once"],
-      ],
-      value: "per_file",
-    },
-  ],
-  button: "Create",
-  run: async ({ url, description, types, start, ordering }) => {
-    const body = { url, description, event_types: types.split(" "), start, ordering };
-    const { data } = await send("POST", "subscriptions", { body });
-    return html`<${Secret} secret=${data.secret}>The subscription is created.<//>`;
-  },
-};

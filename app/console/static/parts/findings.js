@@ -3,7 +3,7 @@
 
 import { html } from "../lib/html.js";
 import { getList } from "../lib/api.js";
-import { accept, acceptAll, planRepair } from "../lib/finding_actions.js";
+import { accept, acceptAll, planRepair } from "../actions/finding.js";
 import { count, showJson, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";

@@ -4,7 +4,7 @@
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { announce } from "../lib/announce.js";
 import { showNumber } from "../lib/format.js";
-import { Problem } from "./feedback.js";
+import { Problem } from "../parts/feedback.js";
 
 /**
  * @typedef {object} Field

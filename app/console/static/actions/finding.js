@@ -1,17 +1,17 @@
 // @ts-check
 /** What an operator does about findings: accept them, or plan a repair and apply it. */
 
-import { PlannedFindings, RepairResults } from "../parts/repair.js";
-import { send, SLOW } from "./api.js";
-import { count, showNumber, showWord, visible } from "./format.js";
-import { html } from "./html.js";
+import { PlannedFindings, RepairResults } from "./repair.js";
+import { send, SLOW } from "../lib/api.js";
+import { count, showNumber, showWord, visible } from "../lib/format.js";
+import { html } from "../lib/html.js";
 
-/** @typedef {import("../parts/action.js").Action} Action */
+/** @typedef {import("./dialog.js").Action} Action */
 
 /** What of a filter was chosen. @param {Record<string, string>} filter */
 const chosen = (filter) => Object.fromEntries(Object.entries(filter).filter(([, value]) => value));
 
-/** @type {import("../parts/action.js").Field} */
+/** @type {import("./dialog.js").Field} */
 const REASON = { name: "reason", label: "Reason", isRequired: true, help: "Shown with the finding." };
 
 /**

@@ -1,16 +1,62 @@
 // @ts-check
-/** What an operator does with a subscription and its deliveries. */
+/** What an operator does about subscriptions and their deliveries. */
 
 import { Badge } from "../parts/badge.js";
-import { Secret } from "../parts/secret.js";
-import { send, SLOW } from "./api.js";
-import { CAPS, count, showNumber, visible } from "./format.js";
-import { html } from "./html.js";
-import { goTo, linkTo } from "./route.js";
+import { send, SLOW } from "../lib/api.js";
+import { CAPS, count, showNumber, visible } from "../lib/format.js";
+import { html } from "../lib/html.js";
+import { goTo, linkTo } from "../lib/route.js";
 
-/** @typedef {import("../parts/action.js").Action} Action */
+/** @typedef {import("./dialog.js").Action} Action */
 
 const MAX_AT_ONCE = 10_000; // of a request that names the expected count
+
+/** @type {Action} */
+export const CREATE = {
+  title: "New subscription",
+  fields: [
+    { name: "url", label: "URL", type: "url", isRequired: true, help: "Events are POSTed there. Use https." },
+    { name: "description", label: "Description", help: "For people." },
+    {
+      name: "types",
+      label: "Events",
+      options: [
+        ["upload update delete", "all"],
+        ["upload", "upload"],
+        ["update", "update"],
+        ["delete", "delete"],
+        ["upload update", "upload and update"],
+        ["upload delete", "upload and delete"],
+        ["update delete", "update and delete"],
+      ],
+      value: "upload update delete",
+    },
+    {
+      name: "start",
+      label: "Beginning",
+      options: [
+        ["latest", "with events from now on"],
+        ["beginning", "with the first event of the ledger"],
+      ],
+      value: "latest",
+    },
+    {
+      name: "ordering",
+      label: "Order",
+      options: [
+        ["per_file", "per file: an event waits for the earlier ones of its file"],
+        ["none", "none: every event at once"],
+      ],
+      value: "per_file",
+    },
+  ],
+  button: "Create",
+  run: async ({ url, description, types, start, ordering }) => {
+    const body = { url, description, event_types: types.split(" "), start, ordering };
+    const { data } = await send("POST", "subscriptions", { body });
+    return html`<${Secret} secret=${data.secret}>The subscription is created.<//>`;
+  },
+};
 
 /** @param {string} path @returns {Action} */
 export const test = (path) => ({
@@ -171,3 +217,9 @@ export const redeliverAll = (path, subscription, after) => ({
     return `${count(redelivered, "delivery is", "deliveries are")} pending again.`;
   },
 });
+
+/** A secret, which is shown once. @param {{secret: string, children: any}} props */
+const Secret = ({ secret, children }) => html`
+  <p>${children} Its messages are signed with this secret. Give it to the receiver now: it is not shown again.</p>
+  <pre tabindex="0">${visible(secret)}</pre>
+`;

@@ -3,9 +3,9 @@
 
 import { html } from "../lib/html.js";
 import { count, shortId, showNumber, showWord, visible } from "../lib/format.js";
-import { Badge } from "./badge.js";
-import { IdLink } from "./link.js";
-import { Table } from "./table.js";
+import { Badge } from "../parts/badge.js";
+import { IdLink } from "../parts/link.js";
+import { Table } from "../parts/table.js";
 
 const SHOWN = 50;
 
