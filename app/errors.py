@@ -68,7 +68,7 @@ class ProblemError(Exception):
     status: int = 500
     code: ClassVar[str] = ""
     detail: ClassVar[str] = ""
-    reason: str | None = None  # what the log says beyond the code
+    reason: str | None = None  # the log's detail beyond the code
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class ProblemError(Exception):
 
 
 class PlainProblem(ProblemError):
-    """A problem of which the status says all."""
+    """A problem that its status explains."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail, headers=headers)
@@ -129,7 +129,7 @@ class Unavailable(ProblemError):
 
 
 def phrase(status: int) -> str:
-    """What RFC 9110 calls `status`; Python before 3.13 has older names for two of them, and none has nginx's 499."""
+    """The name of `status` in RFC 9110; Python before 3.13 has older names for two, and none has nginx's 499."""
     newer = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
     return newer.get(status) or HTTPStatus(status).phrase
 
@@ -141,7 +141,7 @@ def describe(error: BaseException) -> str:
 
 
 def problem_document(error: ProblemError, request_id: str, root: str = "") -> dict[str, Any]:
-    """Problem details as JSON; without a `code`, the status says all. `root` leads to the root of the service."""
+    """Problem details as JSON; without a `code`, the status explains it. `root` leads to the root of the service."""
     content: dict[str, Any] = {
         "type": TYPE_PREFIX + error.code if error.code else "about:blank",
         "title": phrase(error.status),
@@ -163,7 +163,7 @@ def problem_response(request: Request, error: ProblemError) -> JSONResponse:
 
 
 def _path_to_root(scope: Scope) -> str:
-    """From the URL of the request to the root of the service, whatever prefix a proxy has taken away (RFC 3986, 5.2).
+    """From the URL of the request to the root of the service, whatever prefix a proxy has stripped (RFC 3986, 5.2).
 
     A prefix that is still in the path is `root_path`.
     """
@@ -226,7 +226,7 @@ def is_harmless_name(name: object) -> bool:
 
 
 def unknown_parameter(known: Iterable[str]) -> FieldError:
-    """A query has parameters beside the `known` ones; the error names the known ones, since the others are input."""
+    """A query has parameters beside the `known` ones; the error names only the known ones: others are input."""
     names = ", ".join(sorted(known))
     there = f"there are: {names}" if names else "there is none here"
     return FieldError(loc=["query", "(unknown parameter)"], msg=f"Unknown parameter; {there}", type="extra_forbidden")

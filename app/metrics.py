@@ -37,7 +37,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # event
 
 
 def instruments(registry: CollectorRegistry | None) -> tuple[partial[Counter], partial[Histogram], partial[Gauge]]:
-    """What makes counters, histograms, and gauges that are added up over the workers, each in `registry`."""
+    """Makes counters, histograms, and gauges that are added up over the workers, each in `registry`."""
     live_gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
     return partial(Counter, registry=registry), partial(Histogram, registry=registry), live_gauge
 
@@ -131,7 +131,7 @@ class LedgerMetrics:
 
 
 class ChangeMetrics:
-    """The change feed: who follows it, and how fresh it is."""
+    """The change feed: its followers and its delay."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         counter, histogram, live_gauge = instruments(registry)
@@ -202,7 +202,7 @@ class Metrics:
     """These groups and those of the domains above, in one registry."""
 
     def __init__(self) -> None:
-        # They would put a time stamp beside every counter, which nobody here would read.
+        # They would put a time stamp beside every counter, which has no reader here.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # not typed by prometheus-client
         self.registry = CollectorRegistry()
         self.http = HttpMetrics(self.registry)

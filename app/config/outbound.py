@@ -8,7 +8,7 @@ from app.config.types import BearerToken, Interval, Ports, Seconds, Secrets, Ser
 
 
 class WebhookSettings(BaseModel):
-    """Where webhooks may go, and how often they are tried."""
+    """Addresses and attempts of webhooks."""
 
     webhook_allow_private_addresses: bool = Field(
         False, description="true: subscribers and sources may have private, loopback and other non-public addresses"
@@ -56,7 +56,7 @@ class WebhookSettings(BaseModel):
 
 
 class ConsistencySettings(BaseModel):
-    """How fast sources are compared."""
+    """The pace of consistency checks."""
 
     consistency_files_per_second: int = Field(
         2000, ge=0, le=1_000_000, description="Files that a check of a source compares per second; 0: no limit"

@@ -59,7 +59,7 @@ class OperationSettings(BaseModel):
 
 
 class ApiSettings(BaseModel):
-    """What the API is called, and how much of it one caller gets."""
+    """The name of the API, and the limits of requests."""
 
     api_title: str = Field("Synchronization Service API", description="Title in / and in the API documentation")
     api_version: str = Field("1.0.0", description="Version in / and in the API documentation")

@@ -30,7 +30,7 @@ Doubt = tuple[CheckState, str]  # how a check ends, and the reason
 
 
 class Chunk(NamedTuple):
-    """What the comparison of some files has shown; `tally` is added to the columns of the check."""
+    """The result of comparing some files; `tally` is added to the columns of the check."""
 
     tally: Mapping[str, int]
     staged: Sequence[Staged]
@@ -68,10 +68,10 @@ class CheckProgress:
         chunk: Chunk,
         doubt_all: Callable[[Mapping[str, Any]], Doubt | None] | None = None,
     ) -> None:
-        """Move the cursor to `through` (None: leave it), and count and keep what the chunk has shown.
+        """Move the cursor to `through` (None: leave it), and count and keep the differences of the chunk.
 
-        `doubt_all` says that it was the last one, and why the whole is not to be believed, from the columns of the
-        check. Without a doubt the differences are applied next.
+        `doubt_all` means that it was the last one, and returns from the columns of the check why the whole is in
+        doubt. Without a doubt the differences are applied next.
 
         Raises:
             SourceError: there are too many differences.

@@ -1,4 +1,4 @@
-"""What is expected of a file, and how what a source holds differs from it: pure functions."""
+"""The expected state of a file, and the differences of a source from it: pure functions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ Evidence = dict[str, Any]  # {"expected": …, "found": …}
 
 
 class Staged(NamedTuple):
-    """What an inventory saw of one file; `evidence` None: the source agrees again."""
+    """The result of an inventory for one file; `evidence` None: the source agrees again."""
 
     file_id: UUID
     kind: str
@@ -36,9 +36,9 @@ class Block(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What can be compared of a file; None: not known. `blocks` are by id.
+    """The comparable values of a file; None: not known.
 
-    `lost_blocks` are those that a source itself names and does not hold.
+    `blocks` are by id. `lost_blocks` are blocks that a source itself names and does not hold.
     """
 
     position: int | None = None
@@ -49,7 +49,7 @@ class Facts(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What the ledger says of a file. `position` is that of its last processed event, 0 without one.
+    """The state of a file by the ledger. `position` is that of its last processed event, 0 without one.
 
     A source that gives a position below `required`, that of the last event that is not a compensation, is stale.
     """
@@ -92,7 +92,7 @@ def read_blocks(value: Any) -> dict[str, Block] | None:
 
 
 def expect(events: Iterable[FileEvent]) -> Facts:
-    """What the processed events of one file, in any order, let one expect of it.
+    """The expected state of a file from its processed events, in any order.
 
     Each value is taken from the newest upload or update that carries it and follows the last delete.
     """
@@ -106,13 +106,13 @@ def expect(events: Iterable[FileEvent]) -> Facts:
 
 
 def read_facts(members: Mapping[str, Any], position: int | None = None) -> Facts:
-    """What the members of an event's metadata, or of an item, say of a file."""
+    """The values of a file from an event's metadata, or from an item."""
     size, sha256, blocks = members.get("size"), members.get("sha256"), members.get("blocks")
     return Facts(position, read_size(size), read_sha256(sha256), None if blocks is None else read_blocks(blocks))
 
 
 def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
-    """How `found` (None: the source does not hold the file) differs from `expected`."""
+    """The differences of `found` (None: the source does not hold the file) from `expected`."""
     if found is None or not expected.exists:
         if expected.exists == (found is not None):
             return {}
@@ -145,7 +145,7 @@ def _compare_block_lists(expected: Facts, found: Facts) -> dict[Kind, Evidence]:
 
 
 def _compare_values(expected: Facts, found: Facts, name: str) -> tuple[Evidence, Evidence] | None:
-    """What differs in the value `name` of the file and of its blocks, on both sides; None: nothing."""
+    """The differences in the value `name` of the file and of its blocks, on both sides; None: no difference."""
     read = attrgetter(name)
     sides: tuple[Evidence, Evidence] = {}, {}
     if _differ(read(expected), read(found)):

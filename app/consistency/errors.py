@@ -6,7 +6,7 @@ from app.errors import Conflict, FieldError, ProblemError, Unprocessable
 from app.subscriptions.types import MAX_HEADERS
 
 MAX_SOURCES = 20
-MAX_REFRESHES = 4  # at once for each token subject
+MAX_REFRESHES = 4  # concurrently for each token subject
 
 
 class SourceUrlRefused(Unprocessable):

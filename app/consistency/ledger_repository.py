@@ -1,4 +1,4 @@
-"""Reads what the ledger says of files, as of a position."""
+"""Reads the state of files from the ledger, as of a position."""
 
 import json
 from collections import defaultdict
@@ -36,7 +36,7 @@ class AsOf(NamedTuple):
 
 
 class LedgerFile(NamedTuple):
-    """What the ledger says of one file; nothing is compared while it is `in_flight`."""
+    """The state of one file by the ledger; nothing is compared while it is `in_flight`."""
 
     expected: Expected
     in_flight: bool
@@ -106,7 +106,7 @@ class LedgerRepository:
     async def read(
         self, as_of: AsOf, file_ids: Collection[UUID], found: Mapping[UUID, Facts]
     ) -> dict[UUID, LedgerFile]:
-        """What is expected of each of the files, as far as it can be compared with what the source holds.
+        """The expected state of each file, as far as it can be compared with the source.
 
         The source must have been asked before.
         """
@@ -136,7 +136,7 @@ class LedgerRepository:
         members: Sequence[str],
         rows: Mapping[UUID, FileRow],
     ) -> dict[UUID, LedgerFile]:
-        """What is expected of each of the files, of which `rows` are those that have processed events."""
+        """The expected state of each file; `rows` are the files with processed events."""
         held = {one: rows[one] for one in found if one in rows and rows[one].exists and not rows[one].in_flight}
         facts = await self._read_facts(as_of.position, members, held, found)
         required = await self._read_required(as_of.position, held, found)
@@ -164,10 +164,10 @@ class LedgerRepository:
     async def _read_facts(
         self, position: int, members: Sequence[str], rows: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
     ) -> dict[UUID, Facts]:
-        """What the events of each file let one expect of the members that were found.
+        """The expected values of the members that were found, from the events of each file.
 
-        The last event carries them as a rule. Where it does not, the newest one that does is looked for, and the file's
-        last delete.
+        The last event carries them as a rule. Where it does not, the query looks for the newest event that does, and
+        for the file's last delete.
         """
         columns = [_read_all([row.texts[number] for row in rows.values()]) for number in range(len(members))]
         facts: dict[UUID, Facts] = {}
@@ -262,7 +262,7 @@ class LedgerRepository:
 
 
 def list_members(found: Iterable[Facts]) -> list[str]:
-    """The members of the metadata that are to be compared with what was found."""
+    """The members of the metadata to compare with the found values."""
     kinds = {(facts.size is not None, facts.sha256 is not None, facts.blocks is not None) for facts in found}
     return [name for number, name in enumerate(MEMBERS) if any(kind[number] for kind in kinds)]
 

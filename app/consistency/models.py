@@ -70,7 +70,7 @@ class RepairAction(StrEnum):
     """How findings are repaired."""
 
     REDELIVER = "redeliver"  # deliver the last event of each file again
-    COMPENSATE = "compensate"  # record an event that says what the source holds
+    COMPENSATE = "compensate"  # record an event with the state of the source
 
 
 class Source(Base):
@@ -112,7 +112,7 @@ class Check(Base):
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     position: Mapped[int | None]  # the check is as of this position
     has_watermark: Mapped[bool] = mapped_column(server_default=false())
-    total: Mapped[int | None]  # what the first page says, or the number of named files
+    total: Mapped[int | None]  # from the first page, or the number of named files
     cursor: Mapped[UUID | None]
     is_listed: Mapped[bool] = mapped_column(server_default=false())  # to its end; the differences are being applied
     listed: Mapped[int] = mapped_column(BigInteger, server_default="0")  # files of the listing
@@ -130,7 +130,7 @@ class Check(Base):
 
 
 class Difference(Base):
-    """What an inventory has seen so far; it reaches the findings when the whole inventory is complete.
+    """A difference that an inventory has seen so far; it reaches the findings when the whole inventory is complete.
 
     `evidence` is null where the source agrees again about a finding that is not resolved.
     """

@@ -41,7 +41,7 @@ def _examples(*examples: JsonValue) -> ConfigDict:
 
 
 class Scope(Input):
-    """All files, or those that are named."""
+    """All files, or the named ones."""
 
     all: Literal[True] | None = Field(None, description="Compare the whole inventory.")
     file_ids: list[Uuid] | None = Field(
@@ -64,7 +64,7 @@ def _part_of_all(text: str) -> str:
 
 
 class NewCheck(Input):
-    """What is to be checked."""
+    """A check to begin."""
 
     model_config = _examples(WHOLE, NAMED)
 
@@ -108,7 +108,7 @@ class CheckView(BaseModel):
 
 
 class CheckQuery(BaseModel):
-    """Which checks, newest first."""
+    """A part of the list of checks, newest first."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -145,7 +145,7 @@ class FindingView(BaseModel):
 
 
 class FindingQuery(BaseModel):
-    """Which findings, newest first."""
+    """A part of the list of findings, newest first."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -163,7 +163,7 @@ class FindingQuery(BaseModel):
 
 
 class Filter(Input):
-    """Which findings; a member that is left out matches any."""
+    """A filter of findings; an absent member matches any."""
 
     state: FindingState | None = None
     kind: Kind | None = None
@@ -180,7 +180,7 @@ class Acceptance(Input):
 
 
 class BulkAcceptance(Input):
-    """Which findings to accept, how many they are, and why."""
+    """The findings to accept, their number, and the reason."""
 
     model_config = _examples(
         {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "deleted before the ledger began"}
@@ -192,7 +192,7 @@ class BulkAcceptance(Input):
 
 
 class Accepted(BaseModel):
-    """How many findings were accepted."""
+    """The number of accepted findings."""
 
     model_config = _examples({"accepted": 1200})
 
@@ -200,7 +200,7 @@ class Accepted(BaseModel):
 
 
 class SourceVerdict(BaseModel):
-    """What is known of the file at one source."""
+    """The state of the file at one source."""
 
     source: UUID
     verdict: Verdict

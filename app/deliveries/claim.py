@@ -145,7 +145,7 @@ class Claimer:
         return [Claim(one, signer, leased[one.id]) for one, signer in readable], min(locked_seconds, *again)
 
     def _signer(self, recipient: Recipient) -> MessageSigner | None:
-        """What signs its messages; None when no key decrypts its secrets: its deliveries wait for the operator."""
+        """The signer of its messages; None when no key decrypts its secrets: its deliveries wait for the operator."""
         try:
             return self._messages.signer(recipient, recipient.now)
         except (NoEncryptionKey, EncryptionKeyMissing, json.JSONDecodeError) as error:
@@ -156,14 +156,14 @@ class Claimer:
 
 
 class _Limit(NamedTuple):
-    """How many to claim, and whether the rate limit is what allows no more."""
+    """The number to claim, and whether the rate limit bounds it."""
 
     number: int
     is_rated: bool = False
 
 
 def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
-    """How many to claim beside those of any process."""
+    """The number to claim, given the claims of all processes."""
     if recipient.slow_until is not None and recipient.slow_until > recipient.now:
         return _Limit(0)
     at_once = 1 if recipient.slow_count else recipient.max_concurrency  # a slowed one is probed with one delivery

@@ -126,7 +126,7 @@ class ClaimRepository:
         return claimed
 
     def _due(self, limits: Mapping[UUID, int], now: datetime, through: int | None) -> Iterator[Select[Any]]:
-        """What to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
+        """The deliveries to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
         dialect = self._session.get_bind().dialect
         if dialect.name == "postgresql":
             bound = bound_rows(dialect, _LIMIT, list(limits.items()))
@@ -178,7 +178,7 @@ class ClaimRepository:
         return [(id_, fence) for id_, fence in await self._session.execute(statement)]
 
     async def release(self) -> None:
-        """Make everything due at once that this process has claimed and not settled.
+        """Make everything due now that this process has claimed and not settled.
 
         Waits for a last heartbeat, which would keep the leases otherwise, and locks rows in the common order.
         """

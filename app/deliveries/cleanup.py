@@ -22,14 +22,14 @@ from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Subscrip
 log = structlog.get_logger(__name__)
 
 PRUNE_SECONDS = 3600
-REMOVE_SECONDS = 60  # between two passes that nobody asked for
+REMOVE_SECONDS = 60  # between two scheduled passes
 CHUNK_ROWS = 1000
 
 
 class Pruning:
     """Deletes attempts and delivered deliveries after their retention, one chunk per transaction.
 
-    The last delivered one of each file and subscription stays, so each pass reads most of what is delivered: a replica
+    The last delivered one of each file and subscription stays, so each pass reads most delivered rows: a replica
     that finds another one pruning leaves the pass to that one.
     """
 
@@ -69,7 +69,7 @@ class Pruning:
 class Removal:
     """Deletes the deliveries of deleted subscriptions and then the subscriptions, one chunk per transaction.
 
-    There may be millions of rows. Several replicas may do this at once.
+    There may be millions of rows. Several replicas may do this concurrently.
     """
 
     def __init__(self, database: Database, chunk_rows: int = CHUNK_ROWS) -> None:
@@ -173,7 +173,7 @@ class CleanupRepository:
         return len(ids)
 
     async def delete_subscription(self, subscription_id: UUID) -> bool:
-        """Delete the subscription if it has no deliveries and nobody has locked it, under the lanes' lock.
+        """Delete the subscription if it has no deliveries and is not locked, under the lanes' lock.
 
         Returns whether it was deleted.
         """

@@ -35,7 +35,7 @@ MAX_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadFilter:
-    """Which dead deliveries of a subscription; None means any."""
+    """A filter of a subscription's dead deliveries; None means any."""
 
     delivery_ids: Sequence[int] | None = None
     file_id: UUID | None = None
@@ -45,8 +45,8 @@ class DeliveryRepository:
     """Adds deliveries, at most one per event and subscription, and makes settled ones pending again.
 
     Each call takes the lanes' lock, until the transaction ends. A settled delivery that is made pending gets all its
-    attempts again, in the order of its file. It counts as created now, and its fence leaps, which tells it from a
-    first delivery.
+    attempts again, in the order of its file. It counts as created now. Its fence rises by `FENCE_LEAP`, which
+    distinguishes it from a first delivery.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -86,7 +86,7 @@ class DeliveryRepository:
         return set((await self._session.scalars(select(Delivery.position).where(of_events).distinct())).all())
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
-        """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
+        """Retry the 1000 oldest dead deliveries of the subscription and return their number."""
         await lock_lanes(self._session)
         dead = (
             select(Delivery.id)
@@ -99,7 +99,7 @@ class DeliveryRepository:
     async def mark_matching_pending(
         self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
     ) -> None:
-        """Try the dead ones again that match, at or below the position: `expected` of them.
+        """Retry the `expected` matching dead deliveries at or below the position.
 
         Raises:
             OtherCount: 409; the transaction has to be rolled back.

@@ -1,4 +1,4 @@
-"""What follows from an attempt (outcome, retry decision, subscription health), and who may send now. Pure policy."""
+"""The consequences of an attempt (outcome, retry decision, subscription health), and the shares of slots. Pure."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -93,7 +93,7 @@ class SubscriptionHealth:
 
 
 class Slots:
-    """Shares the deliveries that one process sends at once among its subscriptions. Pure policy.
+    """Shares the concurrent deliveries of one process among its subscriptions. Pure policy.
 
     No subscription holds more than three quarters of them, and one that holds none always gets one, so that a receiver
     that hangs never keeps another one waiting.

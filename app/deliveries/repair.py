@@ -33,7 +33,7 @@ SLACK_SECONDS = 1
 
 
 class StalledLanes:
-    """Makes due what nothing else would, counts it, and logs an error, since there should be none."""
+    """Makes stalled deliveries due, counts them, and logs an error, because there should be none."""
 
     def __init__(self, database: Database, metrics: WebhookMetrics, on_repaired: Callable[[], None]) -> None:
         self._database = database

@@ -71,7 +71,7 @@ class DeliveryView(BaseModel):
 
 
 class AttemptView(BaseModel):
-    """One request to the subscriber and what came of it."""
+    """One request to the subscriber and its result."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_ATTEMPT]})
 
@@ -100,7 +100,7 @@ class DeliveryWithHistory(DeliveryView):
 
 
 class RedeliveryResult(BaseModel):
-    """What is pending again."""
+    """The deliveries that are pending again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7, "has_more": False}]})
 
@@ -109,14 +109,14 @@ class RedeliveryResult(BaseModel):
 
 
 class RedeliveryFilter(Input):
-    """Which dead deliveries; a member that is left out matches any."""
+    """A filter of dead deliveries; an absent member matches any."""
 
     delivery_ids: Annotated[list[BodyRowId], Field(min_length=1, max_length=MAX_AT_ONCE)] | None = None
     file_id: Uuid | None = None
 
 
 class BulkRedelivery(BulkRequest):
-    """Which dead deliveries to retry, and how many they are."""
+    """The dead deliveries to retry, and their number."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -131,7 +131,7 @@ class BulkRedelivery(BulkRequest):
 
 
 class BulkRedelivered(BaseModel):
-    """How many dead deliveries are pending again."""
+    """The number of deliveries that are pending again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7}]})
 
@@ -139,7 +139,7 @@ class BulkRedelivered(BaseModel):
 
 
 class DeliveryPageQuery(BaseModel):
-    """Which part of a list of deliveries."""
+    """A part of a list of deliveries."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -148,7 +148,7 @@ class DeliveryPageQuery(BaseModel):
 
 
 class DeliveryQuery(DeliveryPageQuery):
-    """Which deliveries of a subscription, newest first."""
+    """A part of the list of a subscription's deliveries, newest first."""
 
     before_position: RowId | None = Field(None, description="Only of events below this position, as `Link` has it.")
     status: DeliveryStatus | None = Field(None, description="Only deliveries in this status.")
@@ -156,7 +156,7 @@ class DeliveryQuery(DeliveryPageQuery):
 
 
 class PingResult(BaseModel):
-    """What came back."""
+    """The result of a ping."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PING]})
 

@@ -106,7 +106,7 @@ class DeliveryService:
         self._on_added()
 
     async def ping(self, subscription_id: UUID) -> AttemptResponse:
-        """Send a ping at once, whatever the subscription's status, with no transaction open; it changes nothing.
+        """Send a ping now, whatever the subscription's status, with no transaction open; it changes nothing.
 
         Raises:
             NotFound: 404.
@@ -164,7 +164,7 @@ class DeliveryTasks:
             task.start()
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Claim nothing more, finish what is under way within `timeout_seconds`, and give back the rest."""
+        """Stop claiming, finish the deliveries under way within `timeout_seconds`, and release the rest."""
         await asyncio.gather(
             self._stop_dispatch(timeout_seconds), *(task.stop(timeout_seconds) for task in self._others)
         )

@@ -28,14 +28,14 @@ log = structlog.get_logger(__name__)
 
 GROUP_SIZE = 200
 RETRY_SECONDS = 0.5  # until the next try while the database cannot serve
-LOCKED_SECONDS = 0.05  # until the next try while somebody else has locked the subscription
+LOCKED_SECONDS = 0.05  # until the next try while another transaction has locked the subscription
 
 
 class Settler:
     """Writes results that arrive while a group is being written together with the next group.
 
     A result is kept until it is written, or found too late because the delivery was claimed again. Results of a
-    subscription that somebody else has locked wait alone.
+    subscription that another transaction has locked wait alone.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Settler:
     async def _write_when_possible(self, group: Sequence[Result]) -> list[Result]:
         """Write `group` as soon as the database can serve; after any other error write its results one by one.
 
-        Returns the results of subscriptions that somebody else has locked; they are not written yet.
+        Returns the results of subscriptions that another transaction has locked; they are not written yet.
         """
         while True:
             try:
@@ -145,7 +145,7 @@ class Settler:
     ) -> list[tuple[SubscriptionHealth, str]]:
         """Update the subscriptions' health; returns those to disable, and why.
 
-        A result from an address that the subscription no longer has says nothing about its health.
+        A result from a former address of the subscription does not count for its health.
         """
         by_id = {one.subscription_id: one for one in health}
         gone = set()

@@ -70,7 +70,7 @@ class SettlementRepository:
             .where(
                 Delivery.id == new.c.id,
                 Delivery.fence == new.c.fence,
-                # Not by the index of what is claimed: SQLite would read all of that for each row.
+                # Not by the index of claimed rows: SQLite would read all of it for each row.
                 func.coalesce(Delivery.claimed_by, "") == self._process,
                 Delivery.status == DeliveryStatus.PENDING,
             )

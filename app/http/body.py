@@ -44,7 +44,7 @@ class TooManyLargeBodies(Unavailable):
 
 
 class LargeBodies(FairSemaphore):
-    """Limits the bytes of large bodies that are read, parsed and written at once.
+    """Limits the bytes of large bodies that are read, parsed and written concurrently.
 
     Large bodies are parsed one at a time, under the lock `parsing`: many in one iteration of the event loop, or several
     threads that compute, would delay the rest of the process for seconds.

@@ -1,4 +1,4 @@
-"""Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of what is no request."""
+"""Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of malformed requests."""
 
 import asyncio
 import errno
@@ -84,7 +84,7 @@ def _bind_path(path: Path) -> socket.socket:
             if path.is_socket() and probe.connect_ex(str(path)) == errno.ECONNREFUSED:
                 path.unlink()
         listener.bind(str(path))
-        listener.listen()  # at once, or another process that starts now would take it for one that was left
+        listener.listen()  # immediately, or another process that starts now would take it for a leftover
         path.chmod(0o666)
     except OSError as error:
         listener.close()
@@ -128,7 +128,7 @@ class Refusal(Exception):
 
 
 class Connection(Protocol):
-    """What others need to know of a connection, which its requests have in their state."""
+    """The shared state of a connection, which its requests have in their state."""
 
     transport: asyncio.Transport
 
@@ -145,7 +145,7 @@ class Connection(Protocol):
 class ConnectionLimit:
     """Closes the idlest connections before the process has used up its open files.
 
-    Without files left the kernel's queue fills with connections that nobody accepts, honest ones among them.
+    Without free files the kernel's queue fills with connections that are never accepted, honest ones among them.
     """
 
     def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
@@ -161,7 +161,7 @@ class ConnectionLimit:
         return cls(max(files - others - OTHER_FILES, files // 2), on_close)
 
     def make_room(self, connections: Collection[Connection]) -> None:
-        """Close the idlest of `connections` when they are too many, some at once, and log that once a minute."""
+        """Close the idlest of `connections` when they are too many, several together, and log that once a minute."""
         excess = len(connections) - self._maximum
         if excess < 0:
             return

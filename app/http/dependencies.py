@@ -1,4 +1,4 @@
-"""What routers share: sessions, whose transaction begins and ends here, the condition If-Match, and links to pages.
+"""Shared dependencies: sessions, whose transaction begins and ends here, the condition If-Match, and links to pages.
 
 Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plain functions in a thread each.
 """

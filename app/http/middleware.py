@@ -26,7 +26,7 @@ _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
 CLIENT_LEFT = 499
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-# What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
+# Paths of probes and scrapes: logged only when they fail, and let through whatever the load.
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 
@@ -76,7 +76,7 @@ class OpenRequest:
         return self._connection is not None and self._connection.transport.is_closing()
 
     def belong_to(self, subject: str) -> None:
-        """Count the request as one of `subject`, which must leave room for others.
+        """Count the request as one of `subject`, within its share.
 
         Raises:
             ConcurrencyLimited: 429.
@@ -200,7 +200,7 @@ class RequestMiddleware:
 
 
 def _level(path: str, status: int, bug: Exception | None) -> int:
-    """How bad the end of a request is. `status` 0: it got no response."""
+    """The log level for the end of a request. `status` 0: it got no response."""
     if bug or status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.ERROR
     if not status or status > HTTPStatus.INTERNAL_SERVER_ERROR:

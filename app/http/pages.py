@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 class PageMemory:
     """The memory of what one process is sending. The less is free, the smaller are the slices that are read next.
 
-    So nobody waits for clients that read slowly, however many they are.
+    So no client waits for slow readers, however many they are.
     """
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ async def get_document(request: Request) -> Response:
 
 
 def _prefix(request: Request) -> str:
-    """What a proxy says that it strips, if it is to be believed, else `ROOT_PATH`."""
+    """The prefix that a trusted proxy reports to strip, else `ROOT_PATH`."""
     settings: Settings = request.state.settings
     connection = request.scope["state"].get("connection")
     peer = connection.client if connection else None  # `request.client` is the client of the proxy

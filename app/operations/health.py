@@ -1,4 +1,4 @@
-"""Whether the service can do its job, found out within a second whatever state the database is in."""
+"""The health of the service, known within a second whatever the state of the database."""
 
 import asyncio
 import time
@@ -69,7 +69,7 @@ class Liveness(BaseModel):
 
 
 class Checks(BaseModel):
-    """What must hold for the process to be sent requests."""
+    """The conditions under which the process should get requests."""
 
     database: CheckResult = Field(
         description="The database has responded within the last 10 seconds, and is not damaged or lost."
@@ -122,7 +122,7 @@ class Health(BaseModel):
 
     @classmethod
     def of(cls, look: Look, *, refusal: str | None, version: str, last_sweep_at: datetime | None) -> Self:
-        """The health after a look at the database; `refusal` says why writes fail although it responds."""
+        """The health after a look at the database; `refusal` is why writes fail although it responds."""
         status = look.status
         if not look.connected:
             refusal = refusal or "The database does not respond."
@@ -147,7 +147,7 @@ class Health(BaseModel):
 
 
 class HealthMonitor:
-    """Looks at the database for everybody who asks, one look at a time.
+    """Looks at the database for all callers, one look at a time.
 
     A caller waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
     statement on a connection that hangs would take its own time. A look that was done in time counts, however late we
@@ -209,7 +209,7 @@ class HealthMonitor:
         )
 
     async def ledger_status(self) -> LedgerStatus | None:
-        """How the ledger stands; None when the database does not say so in time."""
+        """The state of the ledger; None when the database does not respond in time."""
         return (await self._look()).status
 
     async def _look(self) -> Look:

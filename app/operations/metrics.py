@@ -75,7 +75,7 @@ def count_alone() -> None:
 
 
 class MetricsExporter:
-    """What `GET /metrics` responds, in Prometheus' text format 0.0.4."""
+    """The body of `GET /metrics`, in Prometheus' text format 0.0.4."""
 
     def __init__(self, metrics: Metrics, monitor: HealthMonitor) -> None:
         self._metrics = metrics
@@ -202,7 +202,7 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's by now
+    except PermissionError:  # another process's by now
         return True
     return True
 

@@ -29,7 +29,7 @@ class SubscriptionBacklog(NamedTuple):
 
 
 class LedgerOverview(NamedTuple):
-    """The state of the ledger, and of what is made of it."""
+    """The state of the ledger and of the data derived from it."""
 
     status: LedgerStatus
     recent_events: int  # of the last `RATE_SECONDS`

@@ -1,4 +1,4 @@
-"""What an operator looks at first, and events over time: the same numbers from every replica."""
+"""The overview for operators, and events over time: the same numbers from every replica."""
 
 import os
 import platform
@@ -101,7 +101,7 @@ class Overview(BaseModel):
 
     @classmethod
     def of(cls, overview: LedgerOverview, version: str, through: int | None) -> Self:
-        """The view of what is stored, by this process; nothing above the position `through` is shown."""
+        """The view of the stored state, by this process; nothing above the position `through` is shown."""
         status = overview.status
         ahead = status.newest_event_ahead.total_seconds()
         is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
@@ -123,7 +123,7 @@ class Overview(BaseModel):
 
 
 class ThroughputQuery(BaseModel):
-    """Which time, in how many equal parts."""
+    """A period, and the number of its equal parts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -145,7 +145,7 @@ class ThroughputQuery(BaseModel):
 
 
 class Bucket(BaseModel):
-    """How many events were recorded in a part of the time; its beginning belongs to it, and its end does not."""
+    """Number of events recorded in a part of the period, from its beginning (included) to its end (not included)."""
 
     from_: datetime = Field(alias="from")
     to: datetime

@@ -65,7 +65,7 @@ def wants_html(accept: str) -> bool:
 
 
 def front_page(settings: Settings) -> HTMLResponse:
-    """What this is, and where to go on."""
+    """The page of `GET /` for browsers, with links."""
     links = [one for one in _FRONT_LINKS if settings.console_enabled or one[0] != "console"]
     items = "\n".join(f'<div><dt><a href="{href}">{name}</a></dt><dd>{text}</dd></div>' for href, name, text in links)
     description, version = html.escape(settings.api_description), html.escape(settings.api_version)

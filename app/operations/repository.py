@@ -54,9 +54,9 @@ class LedgerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the database says. `status` is None while the ledger cannot be read, although the database responds.
+    """The response of the database. `status` is None while the ledger cannot be read, although the database responds.
 
-    Then `damaged` says that a page of it is broken.
+    `damaged`: because a page of it is broken.
     """
 
     connected: bool

@@ -26,7 +26,7 @@ _SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the r
 
 
 class Ordering(StrEnum):
-    """What must be delivered before what."""
+    """The order of deliveries."""
 
     PER_FILE = "per_file"  # an event after the earlier ones of its file
     NONE = "none"
@@ -58,19 +58,19 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"  # no connection
     REFUSED = "refused"  # by us: the address is not allowed
     SLOW_DOWN = "slow_down"  # 429, 502, 504
-    GONE = "gone"  # 410: the subscriber wants no more messages
+    GONE = "gone"  # 410: the subscriber refuses further messages
 
     @property
     def slows(self) -> bool:
-        """Whether the subscriber has too much to do, whatever the event: then others wait too."""
+        """Whether the subscriber is overloaded, whatever the event: then its other deliveries wait too."""
         return self in {Outcome.SLOW_DOWN, Outcome.UNREACHABLE}
 
 
 class Subscription(Base):
-    """Which events go where, and the progress of their delivery.
+    """The URL and the change filter of a subscriber, and the progress of its deliveries.
 
-    While `live`, the sweep writes the deliveries of the events that it processes. Otherwise `cursor` says up to which
-    position deliveries are written, and the catch-up goes on from there once the subscription is active; an event at
+    While `live`, the sweep writes the deliveries of the events that it processes. Otherwise deliveries are written up
+    to position `cursor`, and the catch-up continues from there once the subscription is active; an event at
     or below `cursor` that is processed late still comes from the sweep. A replay runs beside it, from
     `replay_cursor` to `replay_until`.
     """
@@ -123,7 +123,7 @@ class Delivery(Base):
     `due_at` is set on a pending delivery that may be claimed from then on; a claim moves it to the end of its lease,
     so that a lease which ends makes it due again. In a subscription ordered per file it is null on all but one of the
     file's pending deliveries: these wait for that one. `fence` rises with each claim, and a result is taken only with
-    the fence of the last claim. It leaps (`FENCE_LEAP`) when a settled delivery is made pending again.
+    the fence of the last claim. It rises by `FENCE_LEAP` when a settled delivery is made pending again.
     """
 
     __tablename__ = "deliveries"
@@ -163,7 +163,7 @@ class Delivery(Base):
 class FullLane(Base):
     """A file of a subscription with too many pending deliveries: no more are written.
 
-    Its events after `cursor` are in the ledger alone; the catch-up writes their deliveries once there is room.
+    Its events after `cursor` are in the ledger alone; the catch-up writes their deliveries once some have been settled.
     """
 
     __tablename__ = "full_lanes"
@@ -174,7 +174,7 @@ class FullLane(Base):
 
 
 class Attempt(Base):
-    """One request to a subscriber and what came of it. Pruned after `WEBHOOK_RETENTION_DAYS`."""
+    """One request to a subscriber and its result. Pruned after `WEBHOOK_RETENTION_DAYS`."""
 
     __tablename__ = "delivery_attempts"
 

@@ -17,7 +17,7 @@ from app.subscriptions.lane import has_long_lane, is_full, lock_lanes, lock_time
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 ROW_LOCK_MILLISECONDS = 500
-MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again
+MAX_HASTENED = 10_000  # waiting deliveries that become due when a subscription is active again
 
 
 class SubscriptionUnknown(NotFound):
@@ -82,7 +82,7 @@ class SubscriptionRepository:
     async def mark_deleted(self, subscription: Subscription) -> None:
         """Hide it, stop its deliveries, and forget its secrets."""
         await self._mark_inactive(subscription, SubscriptionStatus.DELETED, None)
-        subscription.cursor = 0  # of what is processed late, too
+        subscription.cursor = 0  # of events processed late, too
         subscription.secret = b""
         subscription.old_secret = subscription.old_secret_until = subscription.headers = None
 
@@ -98,13 +98,13 @@ class SubscriptionRepository:
             subscription.cursor = await self.get_sweep_cursor()
 
     async def mark_active(self, subscription: Subscription) -> None:
-        """Send at once, with its failures forgotten, also when it was slowed down; the catch-up makes it live."""
+        """Send again, with its failures forgotten, also when it was slowed down; the catch-up makes it live."""
         subscription.status = SubscriptionStatus.ACTIVE
         subscription.status_reason = None
         await self.mark_fresh(subscription)
 
     async def mark_fresh(self, subscription: Subscription) -> None:
-        """Forget its failures, and make deliveries due at once that wait for their next attempt."""
+        """Forget its failures, and make deliveries due now that wait for their next attempt."""
         subscription.failing_since = subscription.slow_until = None
         subscription.slow_count = 0
         waiting = (
@@ -120,10 +120,10 @@ class SubscriptionRepository:
         )
 
     async def add_replay(self, subscription: Subscription, *, after: int, through: int | None = None) -> bool:
-        """Deliver once more what came after the position `after`, up to and with `through`; None: up to now.
+        """Deliver the events after the position `after` again, up to and including `through`; None: up to now.
 
-        Takes the place of a replay under way. What has not had its first delivery yet is no part of it, since it comes
-        anyway; false when nothing else is there to replay.
+        Takes the place of a replay under way. Events without a first delivery yet are left out, because they come
+        anyway; false when no other event is in the range.
         """
         reached = await self.get_sweep_cursor()
         if not subscription.live:
@@ -135,7 +135,9 @@ class SubscriptionRepository:
         return True
 
     async def list_behind(self, max_pending: int, max_pending_replay: int) -> Sequence[UUID]:
-        """Active subscriptions that are not live or have a replay under way, and have room or can make some."""
+        """Active subscriptions that are not live or have a replay under way, and may get more deliveries, if need be
+        after marking lanes full.
+        """
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
             or_(
@@ -198,7 +200,7 @@ class Overview(NamedTuple):
 
     @property
     def old_secret_until(self) -> datetime | None:
-        """How long the old secret still signs along."""
+        """The end of the time for which the old secret signs too."""
         until = self.subscription.old_secret_until
         return until if until is not None and until > self.now else None
 
@@ -272,7 +274,7 @@ def oldest_pending_at() -> ColumnElement[datetime]:
 
 
 def count_deliveries(status: DeliveryStatus, limit: int) -> ColumnElement[int]:
-    """How many deliveries of the statement's subscription have the status, at most `limit`."""
+    """Number of deliveries of the statement's subscription with the status, at most `limit`."""
     counted = (
         select(literal(1).label("one"))
         .where(Delivery.subscription_id == Subscription.id, Delivery.status == status)

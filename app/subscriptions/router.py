@@ -227,7 +227,7 @@ async def replay_subscription(
 ) -> SubscriptionView:
     """Deliver the matching events of a range again, with the same ids, beside new ones.
 
-    The range may begin before the subscription did. `replay` of the subscription reports its progress.
+    The range may begin before the subscription was created. `replay` of the subscription reports its progress.
     """
     return _view(await subscriptions.replay(subscription_id, replay), subscriptions, response)
 

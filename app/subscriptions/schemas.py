@@ -72,7 +72,7 @@ def _examples(*bodies: dict[str, Any]) -> ConfigDict:
 
 
 class NewSubscription(Input):
-    """A new subscription: which events go where, and how."""
+    """A new subscription: its URL, change filter and settings."""
 
     model_config = _examples(
         {"url": _URL, "description": "metadata service"},
@@ -119,12 +119,12 @@ class NewSubscription(Input):
 
 
 class SubscriptionChange(Input):
-    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is.
+    """A change, as a merge patch (RFC 7396): absent members stay as they are.
 
     Null removes `headers` and `rate_limit_per_second`; the other members are always present and cannot be null.
     """
 
-    # A default that is made is none in the schema; `model_fields_set` says whether a field was sent.
+    # A default that is made is none in the schema; `model_fields_set` has the fields that were sent.
     model_config = _examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
 
     url: SubscriberUrl = Field(
@@ -143,7 +143,7 @@ class SubscriptionChange(Input):
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
     status: Wanted = Field(
         default_factory=lambda: "active",
-        description="`paused`: send nothing, keep the backlog; `active`: send at once, also when it was disabled or "
+        description="`paused`: send nothing, keep the backlog; `active`: send again, also when it was disabled or "
         "is slowed down.",
     )
 
@@ -156,7 +156,7 @@ class SubscriptionChange(Input):
 
 
 class Replay(Input):
-    """Which events are to be delivered once more: by position, or by the time they were recorded."""
+    """The range of events to deliver again: by position, or by the time they were recorded."""
 
     model_config = _examples(
         {"from_position": 1, "until_position": 40},
@@ -184,7 +184,7 @@ class Replay(Input):
 
 
 class Backlog(BaseModel):
-    """How far the ledger has been turned into deliveries of the subscription."""
+    """The progress of writing the subscription's deliveries from the ledger."""
 
     live: bool = Field(description="Whether deliveries are written as events are processed; else they come later.")
     position: int = Field(description="Deliveries are written up to this position.")
@@ -259,7 +259,7 @@ class CreatedSubscription(SubscriptionView):
 
 
 class RotatedSecret(BaseModel):
-    """The new secret, and how long the old one signs along."""
+    """The new secret, and the time until which the old one signs too."""
 
     model_config = _examples({"secret": _SECRET, "old_secret_until": "2026-01-16T10:30:00Z"})
 
@@ -270,7 +270,7 @@ class RotatedSecret(BaseModel):
 
 
 class SubscriptionQuery(BaseModel):
-    """Which subscriptions, the oldest first."""
+    """A part of the list of subscriptions, oldest first."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -259,7 +259,7 @@ async def _mark_changed(session: AsyncSession, stored: Subscription) -> None:
 
 
 def _described(stored: Subscription) -> Sequence[Any]:
-    """What a client can change."""
+    """The settings that a client can change."""
     return (
         stored.url,
         stored.description,

@@ -1,4 +1,4 @@
-"""What clients may say of a subscription, each with one spelling, and the errors of the rest."""
+"""Types of a subscription's settings, each with one canonical form, and the errors of invalid values."""
 
 import re
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def _check_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-# The policy of addresses, which is a matter of settings, says what else is wrong with it.
+# The policy of addresses, which depends on settings, checks the rest.
 SubscriberUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", "format": "uri", "pattern": r"^https?://\S+$", "maxLength": MAX_URL_CHARACTERS}),

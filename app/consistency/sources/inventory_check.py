@@ -25,7 +25,8 @@ from app.consistency.sources.contract import ContractClient
 from app.consistency.sources.question import Page, SourceError
 from app.database.engine import Database
 
-CHUNK_FILES = 1000  # compared at once, as many as a page holds; fewer at a pace, which leaves time for requests between
+# compared together, as many as a page holds; at a limited pace fewer, which leaves time for requests between
+CHUNK_FILES = 1000
 CHUNKS_A_SECOND = 8
 
 
