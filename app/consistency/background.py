@@ -130,7 +130,7 @@ class ConsistencyTasks:
                 return
 
     def _look_lease(self, source: Source) -> timedelta:
-        """Longer than the longest look. The microsecond tells its end from that of a grace period."""
+        """Longer than the longest look. The microsecond distinguishes its end from that of a grace period."""
         longest = LOOK_SECONDS if source.kind == SourceKind.CLOUD else BACKGROUND.seconds
         return self._runner.lease + timedelta(seconds=longest, microseconds=1)
 
