@@ -37,7 +37,7 @@ def fill_ledger(store: PostgresStore, rows: int, *, processed: bool) -> None:
 
 
 def append_backlog(store: PostgresStore, rows: int) -> None:
-    """Append `rows` events that nobody has swept."""
+    """Append `rows` unprocessed events."""
     [first] = store.row("SELECT position FROM ledger_head")
     _append(store, first, rows, processed=False)
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks.owner PORT`: holds as many files as the path says, and keeps to the inventory contract.
 
 `GET /{files}/inventory?after=&limit=` lists the files 1, 2, 3, … of `benchmarks.fill.fill_files`, made when they are
-asked for; any other GET is answered by 200. A bare protocol on uvloop, so that it is not what limits who asks.
+asked for; any other GET gets 200. A bare protocol on uvloop, so that it is not what limits who asks.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Owner(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers are written to."""
+        """Keep the transport that responses are written to."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
 
     def data_received(self, data: bytes) -> None:

@@ -150,7 +150,7 @@ async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event)
                     wait.since = None
                 await wait_for_event(done, LOCK_SECONDS / 4)
     except (DBAPIError, OSError) as error:
-        log.warning("it cannot be seen whose locks the migration waits for", reason=describe(error))
+        log.warning("the sessions that block the migration cannot be listed", reason=describe(error))
 
 
 def build_index(name: str, definition: str, *, unique: bool = False) -> None:

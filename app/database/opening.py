@@ -138,7 +138,7 @@ class WalTruncation:
     """Empties a WAL of more than 16 MiB.
 
     SQLite writes the WAL into the file by itself every 4 MiB, but not beyond the snapshot of the oldest reader, and
-    begins at its front only while nobody reads it: after one long transaction of another process it would stay large.
+    begins at its front only while it has no reader: after one long transaction of another process it would stay large.
     """
 
     def __init__(self, database: Database, metrics: DatabaseMetrics) -> None:
@@ -147,7 +147,7 @@ class WalTruncation:
         self._is_held = False
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Measure the WAL, and empty it if it is large and nobody reads it.
+        """Measure the WAL, and empty it if it is large and has no reader.
 
         Raises:
             DatabaseUnavailable: when the database cannot serve now.

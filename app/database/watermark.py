@@ -31,7 +31,7 @@ _IDENTITY = (
     "ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
 )
 # The WAL is one sequence: once a standby has the commit of this, it has every commit that the statement sees. Without
-# the message the transaction would write nothing and wait for nobody, which is right when there is nothing new.
+# the message the transaction would write nothing and not wait, which is right when there is nothing new.
 _LOOK = text(
     f"SELECT position, {_IDENTITY}, current_setting('synchronous_standby_names') <> '', "  # noqa: S608 - a constant
     "CASE WHEN position > :known THEN pg_logical_emit_message(true, 'sync-service', '')::text END "

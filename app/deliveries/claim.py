@@ -151,7 +151,7 @@ class Claimer:
         except (NoEncryptionKey, EncryptionKeyMissing, json.JSONDecodeError) as error:
             self._metrics.unreadable.inc()
             details = {"subscription_id": str(recipient.id), "reason": describe(error)}
-            self._log.error("subscription is not sent to", **details)
+            self._log.error("subscription skipped", **details)
             return None
 
 

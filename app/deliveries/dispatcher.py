@@ -89,7 +89,7 @@ class Dispatcher:
             async with asyncio.timeout(CLOSE_SECONDS), self._database.transaction(wait_for_standbys=False) as session:
                 await ClaimRepository(session, self._process).release()
         except (DatabaseUnavailable, TimeoutError):
-            log.warning("leases are left to end by themselves", deliveries=len(self.leases))
+            log.warning("leases could not be released and will expire", deliveries=len(self.leases))
 
     def _wake_after(self, seconds: float) -> None:
         """Start the next pass after `seconds`; infinity: something else starts it."""

@@ -58,7 +58,7 @@ class DeliveryRepository:
         if isinstance(positions, range) and positions:
             await self._session.execute(_ADD_SWEPT_RANGE, {"first": positions[0], "last": positions[-1]})
         else:
-            await self._session.execute(_add_pending(among(SyncEvent.position, positions), _TOLD_BY_SWEEP))
+            await self._session.execute(_add_pending(among(SyncEvent.position, positions), _WRITTEN_BY_SWEEP))
 
     async def add_missed(self, subscription_id: UUID, *, after: int, through: int, file_id: UUID | None = None) -> None:
         """For the processed events after the position `after`, up to and with `through`: to one subscription.
@@ -221,9 +221,9 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
 
 
 _DELIVERIES = cast("Table", Delivery.__table__)
-_TOLD_BY_SWEEP = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
+_WRITTEN_BY_SWEEP = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
 # Built once: to build it takes longer than to run it, and every batch of the sweep does.
-_ADD_SWEPT_RANGE = _add_pending(SyncEvent.position.between(bindparam("first"), bindparam("last")), _TOLD_BY_SWEEP)
+_ADD_SWEPT_RANGE = _add_pending(SyncEvent.position.between(bindparam("first"), bindparam("last")), _WRITTEN_BY_SWEEP)
 
 
 class FanOutHandler:

@@ -185,7 +185,7 @@ class OutboundClient:
         for kind, text in _BROKEN:
             if isinstance(error, kind):
                 return result(error=text)
-        log.error("webhook attempt met a bug", reason=describe(error))
+        log.error("webhook attempt failed unexpectedly", reason=describe(error))
         return result(error="an unexpected error")
 
 

@@ -34,7 +34,7 @@ _AS_STORED = (
     *("created_at", "created_by", "updated_at", "start_position", "failing_since", "slow_until"),
 )
 
-Wanted = Literal["active", "paused"]
+SettableStatus = Literal["active", "paused"]
 Status = Literal["active", "paused", "disabled"]
 
 
@@ -112,7 +112,7 @@ class NewSubscription(Input):
         10, ge=1, le=MAX_CONCURRENCY, description="Maximum number of concurrent requests."
     )
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
-    status: Wanted = Field("active", description="`paused`: nothing is sent until it is made active.")
+    status: SettableStatus = Field("active", description="`paused`: nothing is sent until it is made active.")
     secret: Secret | None = Field(
         None, description="Your own secret to sign with: `whsec_` and the base64 of 24 to 64 bytes. Null: a new one."
     )
@@ -141,7 +141,7 @@ class SubscriptionChange(Input):
         default_factory=int, ge=1, le=MAX_CONCURRENCY, description="Requests under way at once."
     )
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
-    status: Wanted = Field(
+    status: SettableStatus = Field(
         default_factory=lambda: "active",
         description="`paused`: send nothing, keep the backlog; `active`: send again, also when it was disabled or "
         "is slowed down.",

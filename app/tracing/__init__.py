@@ -59,7 +59,7 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
         return False
     protocol = first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
     if (exporter, protocol) != ("otlp", "http/protobuf"):
-        log.warning("tracing is off: only OTLP over http/protobuf is spoken", exporter=exporter, protocol=protocol)
+        log.warning("tracing is off: only OTLP over http/protobuf is supported", exporter=exporter, protocol=protocol)
         return False
     # The process may have been started with tracing set up, as `opentelemetry-instrument` does.
     return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

@@ -217,9 +217,9 @@ class RepairService:
                 plan.reasons |= {one: plan.why_not(one) or now.get(one, DELETED) for one in plan.findings}
                 files = {one.file_id for one in plan.findings.values() if plan.reasons[one.id] is None}
                 positions = await LedgerRepository(session).list_last_positions(sorted(files))
-                told = await DeliveryRepository(session).mark_events_pending(sorted(positions.values()))
+                pending = await DeliveryRepository(session).mark_events_pending(sorted(positions.values()))
                 for one in plan.findings.values():
-                    if plan.reasons[one.id] is None and positions.get(one.file_id) not in told:
+                    if plan.reasons[one.id] is None and positions.get(one.file_id) not in pending:
                         plan.reasons[one.id] = "There is no delivery of the file's last event."
             repair.results, repair.due_at = plan.results(), None
         self._on_redelivered()

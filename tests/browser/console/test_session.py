@@ -24,7 +24,7 @@ async def test_before_the_login_there_is_nothing_else(desk: Desk) -> None:
         ]
         await field.fill("no token")
         await console.page.keyboard.press("Enter")
-        await expect(console.page.get_by_role("alert")).to_contain_text("This is no token")
+        await expect(console.page.get_by_role("alert")).to_contain_text("This is not a token")
         assert console.asked == []
         await field.fill(f"Bearer {mint()} ")
         await console.page.keyboard.press("Enter")

@@ -39,7 +39,7 @@ export const accept = (finding, after) => ({
  */
 export const acceptAll = (filter, expected, after) => ({
   title: "Accept all findings that match",
-  text: "Those that are suspected or open. Accepted findings never open again.",
+  text: "All suspected and open ones. Accepted findings never open again.",
   fields: [REASON],
   count: () => expected,
   button: "Accept all",
@@ -59,7 +59,7 @@ export const acceptAll = (filter, expected, after) => ({
  */
 export const planRepair = (filter, open, after) => ({
   title: "Plan a repair",
-  text: `A dry run: it shows what would be done about the open findings that match, ${showNumber(open)} now, and does nothing.`,
+  text: `A dry run: it shows the repair of the matching open findings, ${showNumber(open)} now, and changes nothing.`,
   fields: [
     {
       name: "action",

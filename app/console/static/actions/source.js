@@ -54,7 +54,7 @@ export const checkSource = (source) => ({
 /** @param {any} check @returns {Action} */
 export const cancelCheck = (check) => ({
   title: "Cancel the check",
-  text: `${count(check.compared, "file")} compared so far; an inventory that is not complete changes no finding.`,
+  text: `${count(check.compared, "file")} compared so far; an incomplete inventory changes no finding.`,
   button: "Cancel the check",
   run: async () => {
     await send("POST", `consistency/checks/${check.id}/cancel`);

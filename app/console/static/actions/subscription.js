@@ -61,7 +61,7 @@ export const CREATE = {
 /** @param {string} path @returns {Action} */
 export const test = (path) => ({
   title: "Test the subscription",
-  text: "One signed message of the type ping is sent now. It counts for nothing else.",
+  text: "A signed ping is sent now. It changes nothing else.",
   button: "Send it",
   run: async () => {
     const { data } = await send("POST", `${path}/test`, { timeout: SLOW });
@@ -75,7 +75,7 @@ export const test = (path) => ({
 /** @param {string} path @returns {Action} */
 export const pause = (path) => ({
   title: "Pause the subscription",
-  text: "Nothing is sent until it is made active; what it misses waits in its backlog.",
+  text: "Nothing is sent until it is made active; missed events wait in its backlog.",
   button: "Pause",
   run: async () => {
     await send("PATCH", path, { body: { status: "paused" } });
@@ -86,7 +86,7 @@ export const pause = (path) => ({
 /** @param {string} path @returns {Action} */
 export const activate = (path) => ({
   title: "Make the subscription active",
-  text: "It continues at once where it stopped.",
+  text: "It continues immediately where it stopped.",
   button: "Activate",
   run: async () => {
     await send("PATCH", path, { body: { status: "active" } });
@@ -118,7 +118,7 @@ export function replay(path, subscription) {
   ];
   return {
     title: "Replay events",
-    text: "The events of these positions are delivered once more; the receiver gets them again. The number is that of the positions.",
+    text: "The events of these positions are delivered once more; the receiver gets them again. The number counts positions.",
     fields: [
       { name: "from", label: "From position", type: "number", value: "1", isRequired: true },
       { name: "until", label: "Until position", type: "number", value: String(head), isRequired: true },
@@ -139,7 +139,7 @@ export function replay(path, subscription) {
 /** @param {string} path @returns {Action} */
 export const stopReplay = (path) => ({
   title: "Stop the replay",
-  text: "What is pending already is still delivered.",
+  text: "Pending deliveries are still sent.",
   button: "Stop",
   run: async () => {
     await send("DELETE", `${path}/replay`);
@@ -199,7 +199,7 @@ export const redeliverAll = (path, subscription, after) => ({
   text:
     subscription.dead <= MAX_AT_ONCE
       ? "They are pending again, with all their attempts."
-      : "There are more than 10,000, too many for a request that names their count. All there are, also those that die meanwhile, are pending again, with all their attempts.",
+      : "There are more than 10,000, too many for a request that names their count. All dead deliveries, later ones too, are pending again, with all their attempts.",
   count: () => Math.min(subscription.dead, MAX_AT_ONCE),
   button: "Redeliver all",
   run: async () => {

@@ -74,7 +74,7 @@ function Deliveries({ path }) {
     <${Loaded} poll=${poll} lines=${3}>
       ${(/** @type {any[]} */ deliveries) =>
         deliveries.length === 0
-          ? html`<${Empty} title="No delivery.">No subscription wants this event, or it is not processed yet.<//>`
+          ? html`<${Empty} title="No delivery.">No subscription matches this event, or it is not processed yet.<//>`
           : html`<${DeliveryTable} deliveries=${deliveries} withSubscription />`}
     <//>
   </section>`;

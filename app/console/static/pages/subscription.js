@@ -140,7 +140,7 @@ function Deliveries({ path, route, subscription, action }) {
       ${(/** @type {any[]} */ deliveries) =>
         deliveries.length === 0
           ? html`<${Empty} title="No delivery.">
-              ${status ? `None is ${status}.` : "They appear once an event that this subscription wants is processed."}
+              ${status ? `None is ${status}.` : "They appear once a matching event is processed."}
             <//>`
           : html`<${DeliveryTable} deliveries=${deliveries} box=${selection.box} />`}
     <//>

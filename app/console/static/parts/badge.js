@@ -34,7 +34,7 @@ const LEVELS = {
 /** What the console calls the state of an event. @param {string} state */
 export const nameOfState = (state) => (state === "failed" ? "set aside" : showWord(state));
 
-const ANOMALY = "An anomaly: by its earlier events this was not to be expected";
+const ANOMALY = "An anomaly: it does not fit the earlier events of the file";
 
 /** @param {{state: string}} props */
 export const Badge = ({ state }) => html`<span class=${`badge ${LEVELS[state] ?? ""}`}>${showWord(state)}</span>`;

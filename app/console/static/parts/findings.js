@@ -43,7 +43,7 @@ export function Findings({ route, names, action }) {
       ${(/** @type {any[]} */ findings) =>
         findings.length === 0
           ? html`<${Empty} title="No finding.">
-              ${Object.values(filter).some(Boolean) ? "None matches the filter." : "What was compared agrees with the ledger."}
+              ${Object.values(filter).some(Boolean) ? "None matches the filter." : "All compared files agree with the ledger."}
             <//>`
           : html`<${Rows} findings=${findings} names=${names} action=${action} after=${after} />`}
     <//>
