@@ -77,7 +77,7 @@ async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, mon
     check = await noting.read_check(check_id)
     assert (check.state, check.reason) == (
         CheckState.INCOMPLETE,
-        "1 of 1 files could not be asked about. The source has too many questions to respond to at once.",
+        "1 of 1 files could not be asked about. The source has too many requests under way.",
     )
 
 
