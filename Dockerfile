@@ -41,7 +41,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     SERVER_HOST=0.0.0.0
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Whether the process answers, not whether its database does: a restart would not mend that.
+# Checks the process and not its database: a restart would not fix the database.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=180s --retries=3 \
   CMD ["python", "-I", "-S", "-c", "import os, socket; s = socket.create_connection(('localhost', int(os.environ.get('SERVER_PORT') or 8000)), 2); s.sendall(b'GET /health/live HTTP/1.0\\r\\n\\r\\n'); raise SystemExit(s.recv(12, socket.MSG_WAITALL)[-3:] != b'200')"]
 CMD ["python", "-m", "app", "serve"]

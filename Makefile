@@ -74,7 +74,7 @@ docs: $(VENV)/.runtime ## write the tables of settings into the documentation
 	$(BIN)/python -m docs.generate_settings
 
 CHROMIUM ?= chromium
-screenshots: $(VENV)/.test ## draw every page of the console into build/console, and those of the documentation
+screenshots: $(VENV)/.test ## draw every page, empty, busy and broken, into build/console, and those of the documentation
 	$(BIN)/python examples/console_pictures.py $(CHROMIUM)
 
 format: $(VENV)/.dev ## format the code

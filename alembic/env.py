@@ -47,7 +47,7 @@ def connect_and_run() -> None:
     """Migrate on a connection of our own.
 
     Raises:
-        SystemExit: with one sentence, when the database cannot be used or somebody holds a lock for too long.
+        SystemExit: with one sentence, when the database cannot be used or another session holds a lock for too long.
     """
     try:
         asyncio.run(migrate(settings(), run))

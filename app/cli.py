@@ -1,36 +1,30 @@
 """The command line: `python -m app …`."""
 
-import json
 import os
-import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
+from importlib import import_module
 
 import click
 
-from app.auth.local import LocalSecretError, mint_local_token
-from app.auth.token import Scope, is_subject
-from app.config import Settings, load_settings
-from app.database.sqlite_file import BackupFailed, back_up
-from app.log import configure_logging
-from app.server import serve
-from sync_client.commands.access import TOKEN_VARIABLE, Failure, read_token, run
+from sync_client.commands.access import TOKEN_VARIABLE, read_token, run
 from sync_client.commands.main import SHARED
 
-MAX_MINUTES = 525_600
-OPERATOR_SUBJECT = "operator"
+# The commands of `app.commands`, which load the whole service: that takes seconds, and commands that talk to one over
+# HTTP need none of it.
+OWN = ("backup", "openapi", "serve", "token")
 
 
-class _Scopes(click.ParamType[list[Scope]]):
-    name = "scope"
+class _Commands(click.Group):
+    """Loads the service with the first command that needs it."""
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[Scope]:  # noqa: ARG002
-        try:
-            return [Scope(name) for name in value.split()]
-        except ValueError:
-            raise click.BadParameter(f"must be any of {' '.join(Scope)}", ctx, param_hint="'--scope'") from None
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted((*super().list_commands(ctx), *OWN))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in OWN:
+            commands: dict[str, click.Command] = import_module("app.commands").COMMANDS
+            return commands[cmd_name]
+        return super().get_command(ctx, cmd_name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @click.group(
+    cls=_Commands,
     commands=SHARED,
     epilog="Exit status: 0 done, 1 refused or failed, 2 wrong arguments, 3 the service is unavailable, 4 a check found "
     "differences.",
@@ -57,105 +52,5 @@ def _read_token() -> str | Callable[[], str]:
     """The token of the environment, else one of local mode, minted again whenever it has expired."""
     if os.environ.get(TOKEN_VARIABLE, "").strip():
         return read_token()
-    settings = load_settings()
-    configure_logging(level="WARNING", as_json=settings.log_json)
-    if not settings.local_mode:
-        raise Failure(f"A token is needed: set {TOKEN_VARIABLE} to one from {settings.auth0_domain}.")
-    return partial(_mint, settings, OPERATOR_SUBJECT, list(Scope), None)
-
-
-def _mint(settings: Settings, subject: str, scopes: list[Scope], lifetime: timedelta | None) -> str:
-    try:
-        return mint_local_token(settings, subject, scopes, lifetime, datetime.now(UTC))
-    except LocalSecretError as error:
-        raise Failure(str(error)) from None
-
-
-def _check_subject(_context: click.Context, _option: click.Parameter, text: str) -> str:
-    if not is_subject(text):
-        raise click.BadParameter("must be 1 to 255 printable characters")
-    return text
-
-
-def _check_lifetime(_context: click.Context, _option: click.Parameter, text: str | None) -> timedelta | None:
-    if text is None:
-        return None
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0
-    if not 1 / 60 <= minutes <= MAX_MINUTES:
-        raise click.BadParameter(f"must be a number from a second (0.017) to {MAX_MINUTES} (a year)")
-    return timedelta(minutes=minutes)
-
-
-@_commands.command("serve")
-@click.option("--host", help="Address to listen on (default: SERVER_HOST).")
-@click.option("--port", help="Port to listen on (default: SERVER_PORT).")
-def _serve(host: str | None, port: str | None) -> int:
-    """Run the service."""
-    # Through the environment they reach the workers too, which read the settings again.
-    given = {"SERVER_HOST": host, "SERVER_PORT": port}
-    os.environ.update({name: value for name, value in given.items() if value is not None})
-    settings = load_settings()
-    configure_logging(level=settings.log_level, as_json=settings.log_json)
-    return serve(settings)
-
-
-@_commands.command("backup")
-@click.argument("path", type=click.Path(path_type=Path))
-def _backup(path: Path) -> int:
-    """Copy the SQLite database to PATH, which must not exist yet, while the service runs."""
-    database = load_settings(environment="development").database  # a copy needs none of what production asks for
-    if not database.is_sqlite:
-        raise Failure("DATABASE_URL names PostgreSQL: back it up with pg_dump --format=custom")
-    try:
-        backup = back_up(Path(str(database.url.database)), path, _show_progress)
-    except BackupFailed as error:
-        raise Failure(str(error)) from None
-    print(f"{path}: {backup.events} events, {backup.size} bytes")
-    return 0
-
-
-def _show_progress(copied: int, pages: int) -> None:
-    if sys.stderr.isatty():
-        width = 40
-        done = copied * width // max(1, pages)
-        end = "\n" if copied == pages else ""
-        print(f"\r[{'#' * done}{'.' * (width - done)}] {copied} of {pages} pages", end=end, file=sys.stderr, flush=True)
-
-
-@_commands.command("openapi")
-def _openapi() -> None:
-    """Print the OpenAPI document as JSON."""
-    from app.main import app  # noqa: PLC0415 - importing builds the application; no other command wants that
-
-    print(json.dumps(app.openapi(), indent=2))
-
-
-@_commands.command("token")
-@click.option(
-    "--subject", default="developer", show_default=True, callback=_check_subject, help="Whom the token names."
-)
-@click.option(
-    "--scope",
-    "scopes",
-    type=_Scopes(),
-    multiple=True,
-    help=f"What it allows, any of {' '.join(Scope)} (default: everything). May be repeated, or have several words.",
-)
-@click.option("--minutes", callback=_check_lifetime, help="How long it lives (default: ACCESS_TOKEN_EXPIRE_MINUTES).")
-@click.argument("more", type=_Scopes(), nargs=-1, metavar="")
-def _token(subject: str, scopes: Sequence[list[Scope]], minutes: timedelta | None, more: Sequence[list[Scope]]) -> int:
-    """Mint a token for local mode (AUTH0_DOMAIN empty)."""
-    if more and not scopes:
-        raise click.UsageError("Words without an option: scopes stand after --scope.")
-    settings = load_settings()
-    # Standard output is for the token alone.
-    configure_logging(level=settings.log_level, as_json=settings.log_json)
-    if not settings.local_mode:
-        domain = settings.auth0_domain
-        raise Failure(f"AUTH0_DOMAIN is set, so tokens come from {domain}; leave it empty for local mode.")
-    wanted = [scope for words in (*scopes, *more) for scope in words] if scopes else list(Scope)
-    print(_mint(settings, subject, wanted, minutes))
-    return 0
+    mint: Callable[[], str] = import_module("app.commands").operator_token()
+    return mint

@@ -40,7 +40,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(json_schema_extra={"additionalProperties": True})
 
     type: str = Field(
-        description="A URI reference that names the kind of problem; `about:blank` when the status says all."
+        description="A URI reference that names the kind of problem; `about:blank` when the status explains all."
     )
     title: str
     status: int
@@ -65,10 +65,10 @@ class ValidationProblem(Problem):
 class ProblemError(Exception):
     """An error that knows its HTTP response. Subclasses set the class attributes."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: ClassVar[str] = ""
     detail: ClassVar[str] = ""
-    reason: str | None = None  # what the log says beyond the code
+    reason: str | None = None  # the log's detail beyond the code
 
     def __init__(
         self,
@@ -84,15 +84,19 @@ class ProblemError(Exception):
         self.members = members or {}  # extension members of the document (RFC 9457, section 3.2)
 
 
-class NotFound(ProblemError):
-    """404."""
+class PlainProblem(ProblemError):
+    """A problem that its status explains."""
 
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail, headers=headers)
+        self.status = status
+
+
+class NotFound(ProblemError):
     status, code, detail = 404, "not-found", "There is no such resource."
 
 
 class Conflict(ProblemError):
-    """409."""
-
     status, code, detail = 409, "conflict", "The resource is not in a state that allows this."
 
 
@@ -125,7 +129,7 @@ class Unavailable(ProblemError):
 
 
 def phrase(status: int) -> str:
-    """What RFC 9110 calls `status`; Python before 3.13 has older names for two of them, and none has nginx's 499."""
+    """The name of `status` in RFC 9110; Python before 3.13 has older names for two, and none has nginx's 499."""
     newer = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
     return newer.get(status) or HTTPStatus(status).phrase
 
@@ -136,56 +140,30 @@ def describe(error: BaseException) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:MAX_ERROR_CHARACTERS]
 
 
-def problem_document(
-    status: int,
-    detail: str,
-    *,
-    code: str = "",
-    request_id: str,
-    errors: list[FieldError] | None = None,
-    members: dict[str, Any] | None = None,
-    root: str = "",
-) -> dict[str, Any]:
-    """Problem details as JSON; without a `code`, the status says all. `root` leads to the root of the service."""
+def problem_document(error: ProblemError, request_id: str, root: str = "") -> dict[str, Any]:
+    """Problem details as JSON; without a `code`, the status explains it. `root` leads to the root of the service."""
     content: dict[str, Any] = {
-        "type": TYPE_PREFIX + code if code else "about:blank",
-        "title": phrase(status),
-        "status": status,
-        "detail": detail,
+        "type": TYPE_PREFIX + error.code if error.code else "about:blank",
+        "title": phrase(error.status),
+        "status": error.status,
+        "detail": str(error),
         "instance": f"urn:request:{request_id}",
-        **({"docs": f"{root}problems/{code}"} if code else {}),
-        **(members or {}),
+        **({"docs": f"{root}problems/{error.code}"} if error.code else {}),
+        **error.members,
     }
-    if errors is not None:
-        content["errors"] = [error.model_dump() for error in errors]
+    if error.errors is not None:
+        content["errors"] = [one.model_dump() for one in error.errors]
     return content
 
 
-def problem_response(
-    request: Request,
-    status: int,
-    detail: str,
-    *,
-    code: str = "",
-    headers: dict[str, str] | None = None,
-    errors: list[FieldError] | None = None,
-    members: dict[str, Any] | None = None,
-) -> JSONResponse:
-    """Render problem details for `request`."""
-    content = problem_document(
-        status,
-        detail,
-        code=code,
-        request_id=getattr(request.state, "request_id", "unknown"),
-        errors=errors,
-        members=members,
-        root=_path_to_root(request.scope),
-    )
-    return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
+def problem_response(request: Request, error: ProblemError) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", "unknown")
+    content = problem_document(error, request_id, root=_path_to_root(request.scope))
+    return JSONResponse(content, error.status, error.headers, media_type=PROBLEM_JSON)
 
 
 def _path_to_root(scope: Scope) -> str:
-    """From the URL of the request to the root of the service, whatever prefix a proxy has taken away (RFC 3986, 5.2).
+    """From the URL of the request to the root of the service, whatever prefix a proxy has stripped (RFC 3986, 5.2).
 
     A prefix that is still in the path is `root_path`.
     """
@@ -200,15 +178,7 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
         reason = describe(error.__cause__ or error)
     # For the one log line of the request.
     bind_request_fields(problem=error.code, **({"reason": str(reason)} if reason else {}))
-    return problem_response(
-        request,
-        error.status,
-        str(error),
-        code=error.code,
-        headers=error.headers,
-        errors=error.errors,
-        members=error.members,
-    )
+    return problem_response(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -218,7 +188,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         headers["Allow"] = ", ".join(_allowed_methods(request))
     nothing = error.status_code == HTTPStatus.NOT_FOUND  # our own routes raise `NotFound`
     detail = NOTHING_DETAIL if nothing else error.detail or phrase(error.status_code)
-    return problem_response(request, error.status_code, detail, headers=headers)
+    return problem_response(request, PlainProblem(error.status_code, detail, headers))
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -237,13 +207,8 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     items = error.errors()
     some = "" if len(items) <= MAX_FIELD_ERRORS else f" first, of {len(items)} errors"
     errors = [_field_error(item) for item in items[:MAX_FIELD_ERRORS]]
-    return problem_response(
-        request,
-        422,
-        f"The request is not valid; `errors` says where and why{some}.",
-        code="invalid-request",
-        errors=errors,
-    )
+    detail = f"The request is not valid; `errors` says where and why{some}."
+    return problem_response(request, Unprocessable(detail, errors=errors))
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:
@@ -261,17 +226,14 @@ def is_harmless_name(name: object) -> bool:
 
 
 def unknown_parameter(known: Iterable[str]) -> FieldError:
-    """A query has parameters beside the `known` ones; the error names the known ones, since the others are input."""
+    """A query has parameters beside the `known` ones; the error names only the known ones: others are input."""
     names = ", ".join(sorted(known))
     there = f"there are: {names}" if names else "there is none here"
-    return FieldError(
-        loc=["query", "(unknown parameter)"], msg=f"There is no such parameter; {there}", type="extra_forbidden"
-    )
+    return FieldError(loc=["query", "(unknown parameter)"], msg=f"Unknown parameter; {there}", type="extra_forbidden")
 
 
 def bug_response(request: Request) -> JSONResponse:
-    """The response to a request that met a bug."""
-    return problem_response(request, 500, BUG_DETAIL)
+    return problem_response(request, ProblemError(BUG_DETAIL))
 
 
 async def _on_bug(request: Request, _error: Exception) -> JSONResponse:

@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class State(TypedDict):
-    """What every request finds on `request.state`."""
+    """The state that every request has as `request.state`."""
 
     settings: Settings
     database: Database
@@ -67,11 +67,10 @@ class State(TypedDict):
     consistency: Consistency
 
 
-LARGE_BODIES = 4  # of the largest size, that are read and written at once
+LARGE_BODIES = 4  # of the largest size, that are read and written concurrently
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """The lifespan of an application with these settings."""
     consistency_metrics = ConsistencyMetrics(metrics.registry)
     database_metrics, webhook_metrics = DatabaseMetrics(metrics.registry), WebhookMetrics(metrics.registry)
 

@@ -8,7 +8,7 @@ through files in `PROMETHEUS_MULTIPROC_DIR`, which prometheus-client reads when 
 import platform
 from collections import Counter as TypeCounts
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -36,42 +36,43 @@ LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # events
 
 
+def instruments(registry: CollectorRegistry | None) -> tuple[partial[Counter], partial[Histogram], partial[Gauge]]:
+    """Makes counters, histograms, and gauges that are added up over the workers, each in `registry`."""
+    live_gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+    return partial(Counter, registry=registry), partial(Histogram, registry=registry), live_gauge
+
+
 class HttpMetrics:
     """Requests and their responses, by route template."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._requests = Counter(
+        counter, histogram, live_gauge = instruments(registry)
+        self._requests = counter(
             "sync_http_requests",
             "Requests, by the status of their response: 499 when the client left before there was one, "
             "`aborted` when the process ended before there was a response.",
             ("method", "route", "status"),
-            registry=registry,
         )
-        self._duration = Histogram(
+        self._duration = histogram(
             "sync_http_request_duration_seconds",
             "Time from a request to the end of its response; without streams and long polls.",
             ("method", "route"),
             buckets=LATENCIES,
-            registry=registry,
         )
-        self.in_progress = Gauge(
+        self.in_progress = live_gauge(
             "sync_http_requests_in_progress",
             "Requests whose response is not complete yet; without streams and long polls.",
-            registry=registry,
-            multiprocess_mode="livesum",
         )
-        self._rejected = Counter(
+        self._rejected = counter(
             "sync_http_requests_rejected",
             "Requests refused by a limit: `rate` (429), `concurrency`, `connections`, `followers` "
             "or `large_bodies` (429 or 503), or before they became a request of the application: "
             "`not_http` (400, 501), `slow_headers` (408), `large_headers` (431).",
             ("reason",),
-            registry=registry,
         )
-        self.connections_closed = Counter(
+        self.connections_closed = counter(
             "sync_http_connections_closed",
             "Idle connections closed because there were too many for the limit of open files.",
-            registry=registry,
         )
         for reason in REJECTIONS:
             self._rejected.labels(reason)
@@ -79,7 +80,7 @@ class HttpMetrics:
         self._count = cache(self._requests.labels)
         self._time = cache(self._duration.labels)
 
-    def answered(self, method: str, route: str | None, status: int, duration_seconds: float | None) -> None:
+    def ended(self, method: str, route: str | None, status: int, duration_seconds: float | None) -> None:
         """Count a request that has ended, and time it unless `duration_seconds` is None.
 
         `route` is its template, None when no route took it; status 0: no response.
@@ -90,7 +91,6 @@ class HttpMetrics:
             self._time(*of_route).observe(duration_seconds)
 
     def rejected(self, reason: str) -> None:
-        """Count a request that a limit refused."""
         self._rejected.labels(reason).inc()
 
 
@@ -98,32 +98,24 @@ class LedgerMetrics:
     """Appends and their group commits."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._events_appended = Counter(
-            "sync_ledger_events_appended", "Events committed, by their type.", ("event_type",), registry=registry
+        counter, histogram, live_gauge = instruments(registry)
+        self._events_appended = counter(
+            "sync_ledger_events_appended", "Events committed, by their type.", ("event_type",)
         )
-        self._commit_events = Histogram(
-            "sync_ledger_commit_events", "Events written by one group commit.", buckets=_SIZES, registry=registry
+        self._commit_events = histogram(
+            "sync_ledger_commit_events", "Events written by one group commit.", buckets=_SIZES
         )
-        self._commit_duration = Histogram(
+        self._commit_duration = histogram(
             "sync_ledger_commit_duration_seconds",
             "Time of one group commit, until it is flushed to disk.",
             buckets=LATENCIES,
-            registry=registry,
         )
-        self.commit_failures = Counter(
+        self.commit_failures = counter(
             "sync_ledger_commit_failures",
             "Group commits that the database did not confirm; their callers got an error and may retry.",
-            registry=registry,
         )
-        self.busy = Counter(
-            "sync_ledger_busy", "Appends refused because too many events waited for their commit.", registry=registry
-        )
-        self.queue_events = Gauge(
-            "sync_ledger_queue_events",
-            "Events that wait for their group commit.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self.busy = counter("sync_ledger_busy", "Appends refused because too many events waited for their commit.")
+        self.queue_events = live_gauge("sync_ledger_queue_events", "Events that wait for their group commit.")
 
     def start_at_zero(self, event_types: Iterable[str]) -> None:
         """Expose a count of these types before there is an event of them, so that their rates begin with the first."""
@@ -139,29 +131,25 @@ class LedgerMetrics:
 
 
 class ChangeMetrics:
-    """The change feed: who follows it, and how fresh it is."""
+    """The change feed: its followers and its delay."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        followers = Gauge(
+        counter, histogram, live_gauge = instruments(registry)
+        followers = live_gauge(
             "sync_changes_followers",
             "Followers that are connected: a `stream`, or a `long_poll` that waits.",
             ("kind",),
-            registry=registry,
-            multiprocess_mode="livesum",
         )
         self.followers = {kind: followers.labels(kind) for kind in ("stream", "long_poll")}
-        sent = Counter("sync_changes_sent", "Changes handed out, once for each follower.", ("kind",), registry=registry)
+        sent = counter("sync_changes_sent", "Changes handed out, once for each follower.", ("kind",))
         self.sent = {kind: sent.labels(kind) for kind in ("page", "stream")}
-        self.read_delay = Histogram(
+        self.read_delay = histogram(
             "sync_changes_read_delay_seconds",
             "Time from the commit of an event until this process has read it for its followers.",
             buckets=LATENCIES,
-            registry=registry,
         )
-        self.reader_failures = Counter(
-            "sync_changes_reader_failures",
-            "Attempts to read new events for the followers of this process that failed.",
-            registry=registry,
+        self.reader_failures = counter(
+            "sync_changes_reader_failures", "Attempts to read new events for the followers of this process that failed."
         )
 
 
@@ -169,22 +157,18 @@ class SweepMetrics:
     """Passes of the sweep and their batches."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.batch_events = Histogram(
-            "sync_sweep_batch_events", "Events taken up by one batch.", buckets=_SIZES, registry=registry
-        )
-        self.batch_duration = Histogram(
+        counter, histogram, _ = instruments(registry)
+        self.batch_events = histogram("sync_sweep_batch_events", "Events taken up by one batch.", buckets=_SIZES)
+        self.batch_duration = histogram(
             "sync_sweep_batch_duration_seconds",
             "Time of one batch that took up events, until it is committed.",
             buckets=LATENCIES,
-            registry=registry,
         )
-        self.failures = Counter("sync_sweep_failures", "Passes that ended with an error.", registry=registry)
-        self.attempts_failed = Counter(
-            "sync_sweep_attempts_failed", "Events that a handler refused, once for each attempt.", registry=registry
+        self.failures = counter("sync_sweep_failures", "Passes that ended with an error.")
+        self.attempts_failed = counter(
+            "sync_sweep_attempts_failed", "Events that a handler refused, once for each attempt."
         )
-        self.events_set_aside = Counter(
-            "sync_sweep_events_set_aside", "Events set aside after their last attempt.", registry=registry
-        )
+        self.events_set_aside = counter("sync_sweep_events_set_aside", "Events set aside after their last attempt.")
         self.last_success = Gauge(
             "sync_sweep_last_success_timestamp_seconds",
             "Unix time of the last pass that ended well, whether there was anything to do or not.",
@@ -197,14 +181,14 @@ class AuthMetrics:
     """Tokens refused, and the keys they are judged with."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.rejections = Counter(
+        counter, _, _ = instruments(registry)
+        self.rejections = counter(
             "sync_auth_rejections",
             "Requests refused for their token: by the reason of a 401, or `scope` for a 403.",
             ("reason",),
-            registry=registry,
         )
-        self.key_refreshes = Counter(
-            "sync_auth_key_refreshes", "Fetches of the signing keys, by outcome.", ("outcome",), registry=registry
+        self.key_refreshes = counter(
+            "sync_auth_key_refreshes", "Fetches of the signing keys, by outcome.", ("outcome",)
         )
         self.keys_confirmed = Gauge(
             "sync_auth_keys_confirmed_timestamp_seconds",
@@ -218,7 +202,7 @@ class Metrics:
     """These groups and those of the domains above, in one registry."""
 
     def __init__(self) -> None:
-        # They would put a time stamp beside every counter, which nobody here would read.
+        # They would put a time stamp beside every counter, which has no reader here.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # not typed by prometheus-client
         self.registry = CollectorRegistry()
         self.http = HttpMetrics(self.registry)
@@ -242,5 +226,4 @@ class Metrics:
             collector(registry=self.registry)
 
     def tell_build(self, version: str, database: str) -> None:
-        """Say what runs here."""
         self._build.labels(version, platform.python_version(), database).set(1)

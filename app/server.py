@@ -34,7 +34,6 @@ class _Server(uvicorn.Server):
     """Logs its address once it serves; uvicorn does not do so for sockets that it is given."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Begin to serve."""
         await super().startup(sockets)
         if self.started:
             _tell_address(self.config)
@@ -116,7 +115,7 @@ def _tell_address(config: uvicorn.Config) -> None:
 
 @dataclass
 class Worker:
-    """What the supervisor knows of a worker; `restart_at` is None while it runs."""
+    """A worker as the supervisor sees it; `restart_at` is None while it runs."""
 
     is_asked: bool = False
     has_answered: bool = False
@@ -180,7 +179,7 @@ class _Supervisor(Multiprocess):
         return process.is_alive(self.config.timeout_worker_healthcheck)
 
     def _bury(self, process: Process, worker: Worker) -> None:
-        """Plan the successor: at once, unless the worker ended by itself with an error."""
+        """Plan the successor: immediately, unless the worker ended by itself with an error."""
         is_failure = bool(process.exitcode and process.exitcode > 0)
         if is_failure and not self._has_served:
             log.error("a worker cannot start, the service ends", worker=process.pid)

@@ -18,7 +18,7 @@ from benchmarks.plots import draw
 from benchmarks.profile import PROFILE, measure_profile
 from benchmarks.report import PARTIAL, RESULTS, ROOT, load_results, print_table, save_results
 
-HELP = "report: write the page and the plots anew; profile: see with py-spy where the time of a worker goes"
+HELP = "report: write the page and the plots again; profile: see with py-spy where the time of a worker goes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

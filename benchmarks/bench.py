@@ -60,7 +60,7 @@ class Bench:
             issuer = stack.enter_context(KeyServer(self.folder))
             issuer.serve(key)
             factory = TokenFactory(issuer.issuer, AUDIENCE, key)
-            self.token = factory.token(scope=SCOPE)
+            self.token = factory.token(scope=f"{SCOPE} admin:sync")
             self.tokens = self.folder / "tokens"
             subjects = (factory.token(scope=SCOPE, sub=f"chunker-{number}@clients") for number in range(SUBJECTS))
             self.tokens.write_text("".join(f"{token}\n" for token in subjects))
@@ -139,6 +139,10 @@ class Bench:
     def sink(self, store: Store) -> AbstractContextManager[ServiceProcess]:
         """A receiver of webhooks, see `benchmarks.sink`; it leaves `store` alone."""
         return self._process(("benchmarks.sink", "{port}"), store, {})
+
+    def owner(self, store: Store) -> AbstractContextManager[ServiceProcess]:
+        """A source of the consistency checks, see `benchmarks.owner`; it leaves `store` alone."""
+        return self._process(("benchmarks.owner", "{port}"), store, {})
 
     @contextmanager
     def _process(

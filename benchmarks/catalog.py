@@ -4,6 +4,7 @@ from benchmarks.experiments import (
     append,
     batch,
     catch_up,
+    consistency,
     get,
     growth,
     half_peak,
@@ -31,4 +32,5 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     half_peak.EXPERIMENT,
     memory.EXPERIMENT,
     growth.EXPERIMENT,
+    *consistency.EXPERIMENTS,
 )

@@ -6,7 +6,7 @@ from app.outbound.secret import SecretCipher
 from benchmarks.database import PostgresStore
 
 KEY = "key-of-the-benchmarks-with-32-characters"
-SECRET = "whsec_c2VjcmV0IG9mIHRoZSBiZW5jaG1hcmtz"  # noqa: S105 - nobody else has it
+SECRET = "whsec_c2VjcmV0IG9mIHRoZSBiZW5jaG1hcmtz"  # noqa: S105 - used only here
 SETTINGS = {"WEBHOOK_ENCRYPTION_KEYS": KEY, "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true", "WEBHOOK_PORTS": "0"}
 
 

@@ -37,7 +37,7 @@ def fill_ledger(store: PostgresStore, rows: int, *, processed: bool) -> None:
 
 
 def append_backlog(store: PostgresStore, rows: int) -> None:
-    """Append `rows` events that nobody has swept."""
+    """Append `rows` unprocessed events."""
     [first] = store.row("SELECT position FROM ledger_head")
     _append(store, first, rows, processed=False)
 
@@ -70,3 +70,27 @@ def _events(first: int, rows: int, *, processed: bool) -> list[str]:
     """  # noqa: S608
     cursor = f"UPDATE sweep_cursor SET position = {first + rows}"  # noqa: S608
     return [events, head, *([files, cursor] if processed else [])]
+
+
+def fill_files(store: PostgresStore, files: int) -> None:
+    """Into an empty ledger: the files 1, 2, 3, … were uploaded in random order, each with its number as its size."""
+    file_id = "lpad(to_hex(n), 32, '0')::uuid"
+    indexes = store.rows(_INDEXES)
+    store.execute(
+        *(f"DROP INDEX {name}" for name, _definition in indexes),
+        f"""
+        INSERT INTO sync_events
+               (id, position, file_id, event_type, created_at, metadata, created_by, processed, processed_at)
+        SELECT uuidv7(), row_number() OVER (ORDER BY md5(n::text)), {file_id}, 'upload', now(),
+               json_build_object('path', 'reports/' || n || '.pdf', 'size', n), 'chunker@clients', TRUE, now()
+          FROM generate_series(1, {files}) AS n ORDER BY 2
+        """,  # noqa: S608 - no input
+        f"UPDATE ledger_head SET position = {files}, created_at = now()",  # noqa: S608
+        f"UPDATE sweep_cursor SET position = {files}",  # noqa: S608
+        """
+        INSERT INTO files (file_id, revision, last_event_id, last_event_type, last_position, updated_at)
+        SELECT file_id, 1, id, event_type, position, created_at FROM sync_events
+        """,
+        *(definition for _name, definition in indexes),
+        "VACUUM (ANALYZE)",
+    )

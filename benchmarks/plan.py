@@ -17,6 +17,8 @@ class Plan:
     small_rows: int = 10_000
     feed_rows: int = 100_000
     large_rows: int = 5_000_000
+    checked_files: int = 100_000
+    many_files: int = 1_000_000
     small_offset: int = 9_000
     large_offset: int = 1_000_000
     growth_requests: int = 100
@@ -30,6 +32,8 @@ QUICK = Plan(
     feed_rows=20_000,
     memory_seconds=20,
     large_rows=200_000,
+    checked_files=20_000,
+    many_files=50_000,
     large_offset=100_000,
     growth_requests=50,
     growth_batches=3,

@@ -18,7 +18,8 @@ THOUSAND = 1_000
 class LoadSide:
     """One service under `load`. Each call measures it and checks what it stored; the first one warms it up before.
 
-    `table` is where its events are to be found; None for a service that stores nothing.
+    `table` is where its events are to be found; None for a service that stores nothing. `rows` is how many it
+    must hold: those from before, and one for each answer.
     """
 
     bench: Bench
@@ -26,8 +27,8 @@ class LoadSide:
     store: Store
     load: Load
     table: str | None = LEDGER
+    rows: int = 0
     _warm: bool = False
-    _answered: int = 0
     _under_way: int = field(default=0)
 
     def __call__(self) -> Figures:
@@ -76,9 +77,9 @@ class LoadSide:
                 raise Violation("a service that should store nothing stored something")
             return
         size = self.load.batch or 1
-        self._answered += len(ids)
+        self.rows += len(ids)
         self._under_way += self.load.connections * size
-        rows = range(self._answered, self._answered + self._under_way + 1)
+        rows = range(self.rows, self.rows + self._under_way + 1)
         check_answered(self.store, self.table, ids, rows=rows)
         if self.table == LEDGER:
             check_positions(self.store)

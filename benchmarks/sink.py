@@ -1,7 +1,7 @@
-"""`python -m benchmarks.sink PORT`: takes whatever is POSTed as fast as it can, and tells what came when.
+"""`python -m benchmarks.sink PORT`: accepts POSTs as fast as it can, and reports what came when.
 
 A bare protocol on uvloop, so that it is not what limits who sends. `GET /stats` gives `times`, by the message's
-`webhook-id` if it has one; `GET /reset` forgets them; anything else that is a GET is answered by 200.
+`webhook-id` if it has one; `GET /reset` forgets them; anything else that is a GET gets 200.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Sink(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers are written to."""
+        """Keep the transport that responses are written to."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
 
     def data_received(self, data: bytes) -> None:

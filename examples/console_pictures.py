@@ -1,6 +1,11 @@
-"""Draws every page of the console on a believable history (`make screenshots`), into docs/ and build/console/."""
+"""Draws every page for people (`make screenshots`): of the documentation into docs/, all into build/console/.
+
+The pages of the console are drawn on an empty ledger, on a believable history, and while the API is broken; each light
+and dark, wide and narrow.
+"""
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -9,49 +14,97 @@ from pathlib import Path
 import httpx
 from demo_process import Service, running_service
 from history import Receiver, write_history
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, FloatRect, Page, Route, ViewportSize, async_playwright
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ALL = Path(__file__).resolve().parents[1] / "build" / "console"
 PAGES = ("overview", "ledger", "set-aside", "subscriptions", "consistency", "proof")
+MORE = {"alert": "alert/SyncEventsSetAside", "unknown": "nothing"}
+PLAIN = {  # path, and what is there once it is drawn
+    "root": ("/", "h1"),
+    "docs": ("/docs", ".opblock"),
+    "redoc": ("/redoc", "[id*='operation/'] h2"),
+    "problem": ("/problems/concurrency-limited", "h1"),
+    "login": ("/console", "form"),
+}
 IN_DOCS = {"overview": "light", "ledger": "dark"}  # what README.md and docs/console.md show, and in which colours
-SIZE = {"width": 1280, "height": 820}
+IN_DOCS_SIZE = ViewportSize(width=1280, height=820)
+WIDTHS = (1440, 320)
+HEIGHT = 900
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu")
+API = re.compile(r":\d+/(sync-events|files|changes|overview|throughput|subscriptions|deliveries|consistency)")
 
 
-async def draw(service: Service, opened: dict[str, str], chromium: str) -> None:
-    """Draw all pages, light and dark, wide and narrow."""
-    pages = {page: page for page in PAGES} | opened
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which(chromium), args=ARGUMENTS)
-        for scheme in ("light", "dark"):
-            for width in (SIZE["width"], 320):
-                context = await browser.new_context(
-                    base_url=service.url, viewport={"width": width, "height": SIZE["height"]}, color_scheme=scheme
-                )
-                page = await context.new_page()
-                await _log_in(page, service.token)
-                for name, fragment in pages.items():
-                    await _show(page, fragment)
-                    await page.screenshot(path=ALL / f"{name}-{scheme}-{width}.png")
-                    if width == SIZE["width"] and IN_DOCS.get(name) == scheme:
-                        await page.screenshot(path=DOCS / f"console-{name}.png")
-                await context.close()
-        await browser.close()
+async def draw(browser: Browser, service: Service, state: str, pages: dict[str, str]) -> None:
+    """Draw pages of the console, by name and fragment, in one state."""
+    for scheme in ("light", "dark"):
+        context = await browser.new_context(base_url=service.url, color_scheme=scheme)
+        page = await context.new_page()
+        await _log_in(page, service.token)
+        if state == "broken":
+            await page.route(API, _break)
+        for name, fragment in pages.items():
+            await page.evaluate("fragment => { location.hash = `/${fragment}`; }", fragment)
+            await page.locator("main h1").wait_for()
+            await _shoot(page, f"{state}-{name}-{scheme}")
+            if state == "busy" and IN_DOCS.get(name) == scheme:
+                await page.set_viewport_size(IN_DOCS_SIZE)
+                await page.wait_for_timeout(600)
+                await page.screenshot(path=DOCS / f"console-{name}.png")
+        await context.close()
+
+
+async def draw_plain(browser: Browser, service: Service) -> None:
+    """Draw the pages outside the console, and its login."""
+    for scheme in ("light", "dark"):
+        context = await browser.new_context(base_url=service.url, color_scheme=scheme)
+        page = await context.new_page()
+        for name, (path, drawn) in PLAIN.items():
+            await page.goto(path)
+            await page.locator(drawn).first.wait_for()
+            await _shoot(page, f"plain-{name}-{scheme}")
+        await context.close()
+
+
+async def _shoot(page: Page, name: str) -> None:
+    """One picture of each width."""
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": HEIGHT})
+        await page.wait_for_timeout(700)  # what was loaded, charts, and what is drawn at most four times a second
+        height = min(3 * HEIGHT, await page.evaluate("document.documentElement.scrollHeight"))
+        clip = FloatRect(x=0, y=0, width=width, height=height)
+        await page.screenshot(path=ALL / f"{name}-{width}.png", full_page=True, clip=clip)
 
 
 async def _log_in(page: Page, token: str) -> None:
-    await page.goto("/console")
+    await page.goto("/console#/proof")
     await page.get_by_label("Token").fill(token)
     await page.keyboard.press("Enter")
     await page.get_by_role("navigation").wait_for()
 
 
-async def _show(page: Page, fragment: str) -> None:
-    await page.evaluate("fragment => { location.hash = `/${fragment}`; }", fragment)
-    await page.locator("main h1").wait_for()
-    await page.locator("[aria-busy]").first.wait_for(state="detached")
-    await page.wait_for_timeout(600)  # charts, and what is drawn at most four times a second
+async def _break(route: Route) -> None:
+    """Lists get no response, subscriptions nonsense, all else a problem."""
+    if "/sync-events" in route.request.url:
+        return
+    if "/subscriptions" in route.request.url:
+        await route.fulfill(body="<html>Bad Gateway", content_type="text/html")
+    else:
+        problem = {"detail": "The database cannot be reached.", "docs": "problems/unavailable"}
+        await route.fulfill(status=503, json=problem)
+
+
+async def draw_all(service: Service, api: httpx.Client, database: Path, receiver: Receiver, chromium: str) -> None:
+    """Draw before the history is written, after it, and while the API is broken."""
+    pages = {page: page for page in PAGES}
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which(chromium), args=ARGUMENTS)
+        await draw_plain(browser, service)
+        await draw(browser, service, "empty", pages | MORE)
+        pages |= await asyncio.to_thread(write_history, api, database, receiver)
+        await draw(browser, service, "busy", pages)
+        await draw(browser, service, "broken", pages)
+        await browser.close()
 
 
 def main(chromium: str = "chromium") -> None:
@@ -65,8 +118,7 @@ def main(chromium: str = "chromium") -> None:
         running_service(Path(folder), **settings) as service,
         httpx.Client(base_url=service.url, headers=service.authorization, timeout=60) as api,
     ):
-        opened = write_history(api, Path(folder) / "demo.db", receiver)
-        asyncio.run(draw(service, opened, chromium))
+        asyncio.run(draw_all(service, api, Path(folder) / "demo.db", receiver, chromium))
     print(f"all pages are in {ALL}, those of the documentation in {DOCS}")
 
 

@@ -21,7 +21,7 @@ from demo_report import Event, FileState, event_table, file_table, new_blocks, p
 from rich.console import Console
 from watcher.block import BLOCK_BYTES
 
-ARRIVAL_SECONDS = 15.0
+ARRIVAL_SECONDS = 60.0
 POLL_SECONDS = 0.1
 PLAIN_WIDTH = 118
 

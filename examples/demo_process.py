@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).resolve().parent
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 LISTENING = re.compile(r"Uvicorn running on (http://\S+:\d+) ")
-# A demo must not depend on the settings of whoever runs it, so that little of the environment is handed on.
+# A demo must not depend on the settings of its user, so little of the environment is handed on.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMPDIR", "VIRTUAL_ENV")
 
 

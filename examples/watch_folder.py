@@ -1,4 +1,4 @@
-"""Watches a folder and tells Sync Service of every file that is new, changed or gone: `--help` says how.
+"""Watches a folder and reports every new, changed or removed file to Sync Service; see `--help`.
 
 An example of a careful client: idempotency keys that survive a crash, retries with backoff, and a state file
 that makes a restart post only what is new. Its parts are in `watcher/`.

@@ -1,4 +1,4 @@
-"""The change feed: follow it for ever, or read it up to its end."""
+"""The change feed: follow it without end, or read it up to its end."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -25,15 +25,16 @@ class Changes(Resource[Face_co]):
         event_types: Sequence[EventType] = (),
         file_id: UUID | str | None = None,
     ) -> AsyncGenerator[Change, None]:
-        """Every change after `cursor` (None: from the beginning, `latest`: from now on), in order, for ever.
+        """Every change after `cursor` (None: from the beginning, `latest`: from now on), in order, without end.
 
-        With a `store` it goes on where that says, and at `cursor` only the first time. What is saved is behind what was
-        handed out: a change counts as done once the next one is asked for. So after a crash some changes come again, at
+        With a `store` it continues from the saved cursor, and from `cursor` only the first time. The saved cursor is
+        behind the last change: a change counts as done once the next one is asked for. So after a crash some changes
+        come again, at
         most those of the last second or page, and none is left out. `Change.cursor` is where each ends: kept in one
         transaction with what the change brings about, it makes the effect exactly once.
 
         Outages are waited for without end, `Retry-After` for up to an hour. Close the iterator (`contextlib.aclosing`,
-        or `contextlib.closing` without asyncio) to have the last cursor saved at once.
+        or `contextlib.closing` without asyncio) to save the last cursor immediately.
 
         Raises:
             InvalidCall: `cursor` is none.

@@ -50,7 +50,7 @@ class _Client(Resource[Face_co]):
 
     @operation
     async def health(self) -> Health:
-        """How the service is, also when it is `unhealthy`. Needs no token, and asks once."""
+        """The service's health, also when it is `unhealthy`. Needs no token, and asks once."""
         return await self._connection.ask_once("health", _HEALTH, lambda status: status in {200, 503})
 
     @operation
@@ -60,7 +60,7 @@ class _Client(Resource[Face_co]):
 
     @operation
     async def throughput(self, start: datetime, end: datetime, *, buckets: int = 60) -> Sequence[ThroughputBucket]:
-        """How many events were recorded in each of 1 to 120 equal parts of a time, which may end in the future."""
+        """Number of events recorded in each of 1 to 120 equal parts of a period, which may end in the future."""
         given: dict[str, str | int] = {"from": start.isoformat(), "to": end.isoformat(), "buckets": buckets}
         return (await self._connection.get("throughput", _THROUGHPUT, httpx.QueryParams(given)))[0].buckets
 

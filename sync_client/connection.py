@@ -27,7 +27,8 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 class Exchange:
     """One attempt of a request, for logs. It has neither the token nor the query nor a body.
 
-    `status` is None when there was no response, and then `error` says why; `request_id` is in the service's log too.
+    `status` is None when there was no response, and then `error` has the reason; `request_id` is in the service's log
+    too.
     """
 
     method: str
@@ -108,7 +109,7 @@ class Connection:
     ) -> tuple[Content, httpx.Response]:
         """The same for a request that changes something.
 
-        One that is not `repeatable` is retried only when the service has surely not acted on it.
+        A request that is not `repeatable` is retried only when the service has certainly not acted on it.
         """
         options: dict[str, Any] = {"headers": dict(headers or {})}
         if body is not None:

@@ -13,7 +13,7 @@ from sync_client.connection import Connection, path_id
 from sync_client.consistency_models import AppliedRepair, Check, Finding, RepairPlan, Source, SourceTest
 from sync_client.errors import InvalidCall
 from sync_client.face import Face_co, operation, pages
-from sync_client.models import Answer
+from sync_client.models import ResponseModel
 from sync_client.pagination import Query, list_pages
 from sync_client.resource import Resource
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 class FindingFilter(TypedDict, total=False):
-    """Which findings; what is left out matches any."""
+    """A filter of findings; an absent member matches any."""
 
     state: str
     kind: str
@@ -32,21 +32,21 @@ class FindingFilter(TypedDict, total=False):
 
 
 class SourceOptions(TypedDict, total=False):
-    """What a source can be given, when it is added and later."""
+    """Settings of a source, when it is added and later."""
 
     grace_seconds: int
     enabled: bool
 
 
 class SourceChange(SourceOptions, total=False):
-    """What can be changed besides. A header's None removes it; None instead of the dict removes all."""
+    """Further settings that can be changed. A header's None removes it; None instead of the dict removes all."""
 
     name: str
     url: str
     headers: dict[str, str | None] | None
 
 
-class _Accepted(Answer):
+class _Accepted(ResponseModel):
     accepted: int
 
 
@@ -64,7 +64,7 @@ _NOTHING = TypeAdapter(None)
 
 
 class Consistency(Resource[Face_co]):
-    """Checks of the sources. What is known of one file is `files.consistency`."""
+    """Checks of the sources. For one file see `files.consistency`."""
 
     @operation
     async def add_source(
@@ -86,7 +86,7 @@ class Consistency(Resource[Face_co]):
 
     @operation
     async def change_source(self, source: UUID | str, **changes: Unpack[SourceChange]) -> Source:
-        """Change what is named and leave the rest."""
+        """Change the named settings and leave the rest."""
         return (await self._connection.send("PATCH", _path("sources", source), _SOURCE, changes, repeatable=True))[0]
 
     @operation
@@ -191,8 +191,8 @@ class Consistency(Resource[Face_co]):
     async def plan_repair(self, action: RepairAction, **wanted: Unpack[FindingFilter]) -> RepairPlan:
         """Plan the repair of the open findings that match; nothing is done before `apply_repair`.
 
-        `redeliver` delivers the last event of each file again; `compensate` records an event that says what the
-        sources hold.
+        `redeliver` delivers the last event of each file again; `compensate` records an event with the state of the
+        source.
         """
         body = {"filter": _filter(wanted), "action": action, "dry_run": True}
         return (await self._connection.send("POST", "consistency/repairs", _PLAN, body, repeatable=True))[0]

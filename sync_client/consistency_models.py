@@ -9,10 +9,10 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from sync_client.models import Answer
+from sync_client.models import ResponseModel
 
 
-class Source(Answer):
+class Source(ResponseModel):
     """A service to compare with. `header_names` is None when the service cannot decrypt the headers."""
 
     id: UUID
@@ -25,8 +25,8 @@ class Source(Answer):
     created_at: AwareDatetime
 
 
-class SourceTest(Answer):
-    """What the source responds to the question for one item; `ok` when it keeps to the contract."""
+class SourceTest(ResponseModel):
+    """The source's response to a request for one item; `ok` when it keeps to the contract."""
 
     ok: bool
     status_code: int | None
@@ -37,10 +37,10 @@ class SourceTest(Answer):
     response: str
 
 
-class Check(Answer):
+class Check(ResponseModel):
     """A check and its progress: `compared` files of `of`; `counts` are the differences by kind.
 
-    `state` is `running`, `complete`, `incomplete`, `suspect` or `cancelled`; `reason` says why it is not complete.
+    `state` is `running`, `complete`, `incomplete`, `suspect` or `cancelled`; `reason` is why it is not complete.
     """
 
     id: UUID
@@ -56,8 +56,8 @@ class Check(Answer):
     ended_at: datetime | None
 
 
-class Finding(Answer):
-    """How a source differs from the ledger about one file; `message` is a sentence for people."""
+class Finding(ResponseModel):
+    """How a source differs from the ledger about one file; `message` describes it in a sentence."""
 
     id: UUID
     source: UUID
@@ -72,8 +72,8 @@ class Finding(Answer):
     message: str
 
 
-class RepairPlan(Answer):
-    """What would be repaired; nothing is done before it is applied."""
+class RepairPlan(ResponseModel):
+    """A planned repair; nothing is done before it is applied."""
 
     id: UUID
     digest: str
@@ -81,16 +81,16 @@ class RepairPlan(Answer):
     findings: tuple[Finding, ...]
 
 
-class RepairResult(Answer):
-    """What became of one finding: `applied`, or `skipped` for the `reason`."""
+class RepairResult(ResponseModel):
+    """The outcome for one finding: `applied`, or `skipped` for the `reason`."""
 
     finding: UUID
     outcome: str
     reason: str | None = None
 
 
-class AppliedRepair(Answer):
-    """What was done."""
+class AppliedRepair(ResponseModel):
+    """The results of a repair."""
 
     id: UUID
     digest: str
@@ -98,8 +98,8 @@ class AppliedRepair(Answer):
     results: tuple[RepairResult, ...]
 
 
-class FileVerdict(Answer):
-    """What is known of a file at one source: `consistent`, `inconsistent`, `in_flight` or `unknown`."""
+class FileVerdict(ResponseModel):
+    """The state of a file at one source: `consistent`, `inconsistent`, `in_flight` or `unknown`."""
 
     source: UUID
     verdict: str
@@ -107,7 +107,7 @@ class FileVerdict(Answer):
     evidence: dict[str, Any] | None
 
 
-class FileConsistency(Answer):
+class FileConsistency(ResponseModel):
     """Whether the sources hold a file as its events say."""
 
     file_id: UUID

@@ -1,4 +1,4 @@
-"""Where a follower remembers its cursor: in a file, or wherever two callables put it."""
+"""Stores of a follower's cursor: a file, or two callables."""
 
 import os
 import tempfile
@@ -23,7 +23,7 @@ class CursorStore(Protocol):
 
 
 class CursorCalls:
-    """A store of two callables, plain or async. What they raise reaches the follower's caller."""
+    """A store of two callables, plain or async. Their exceptions reach the follower's caller."""
 
     def __init__(
         self,

@@ -10,14 +10,14 @@ from pydantic import AwareDatetime, TypeAdapter
 from sync_client.connection import bulk_body, path_id
 from sync_client.errors import InvalidCall
 from sync_client.face import Face_co, operation, pages
-from sync_client.models import Answer
+from sync_client.models import ResponseModel
 from sync_client.pagination import list_pages
 from sync_client.resource import Resource
 
 PAGE_DELIVERIES = 100
 
 
-class Delivery(Answer):
+class Delivery(ResponseModel):
     """One event for one subscription; `status` is `pending`, `delivered` or `dead`."""
 
     id: int
@@ -35,8 +35,8 @@ class Delivery(Answer):
     settled_at: datetime | None
 
 
-class Attempt(Answer):
-    """One request to the subscriber and what came of it."""
+class Attempt(ResponseModel):
+    """One request to the subscriber and its result."""
 
     number: int
     started_at: AwareDatetime
@@ -53,14 +53,14 @@ class DeliveryWithHistory(Delivery):
     history: tuple[Attempt, ...]
 
 
-class Redelivered(Answer):
-    """How many are pending again; `has_more` when the call has to be repeated for the rest."""
+class Redelivered(ResponseModel):
+    """Number of deliveries that are pending again; `has_more` when the call has to be repeated for the rest."""
 
     redelivered: int
     has_more: bool
 
 
-class _BulkRedelivered(Answer):
+class _BulkRedelivered(ResponseModel):
     redelivered: int
 
 
@@ -106,7 +106,7 @@ class Deliveries(Resource[Face_co]):
 
     @operation
     async def redeliver(self, delivery_id: int) -> Delivery:
-        """Send a dead or delivered one again, in its order among the pending ones of its file.
+        """Send a dead or delivered delivery again, in its order among the pending ones of its file.
 
         Raises:
             Conflict: it is pending.
@@ -115,7 +115,7 @@ class Deliveries(Resource[Face_co]):
 
     @operation
     async def redeliver_dead(self, subscription_id: UUID | str) -> Redelivered:
-        """Send all dead ones of a subscription again, at most 50,000 in a call."""
+        """Send all dead deliveries of a subscription again, at most 50,000 in a call."""
         path = f"subscriptions/{path_id(subscription_id)}/redeliver"
         return (await self._connection.send("POST", path, _REDELIVERED))[0]
 
@@ -129,13 +129,13 @@ class Deliveries(Resource[Face_co]):
         delivery_ids: Sequence[int] | None = None,
         file_id: UUID | str | None = None,
     ) -> int:
-        """Send all dead ones of a subscription again that match, at or below the position; returns how many.
+        """Send all matching dead deliveries of a subscription again, at or below the position; returns their number.
 
-        `up_to_position` is the highest position that was seen, `expected` how many were: 1 to 10,000. Without a filter
-        all match.
+        `up_to_position` is the highest position that was seen, `expected` the number that was seen: 1 to 10,000.
+        Without a filter all match.
 
         Raises:
-            Conflict: they are not as many; nothing is sent again.
+            Conflict: another number matches; nothing is sent again.
         """
         given = {"delivery_ids": delivery_ids, "file_id": None if file_id is None else path_id(file_id)}
         path, body = f"subscriptions/{path_id(subscription_id)}/redeliver", bulk_body(given, up_to_position, expected)

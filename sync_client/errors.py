@@ -1,4 +1,4 @@
-"""What can go wrong, by what the caller can do about it."""
+"""Errors, by the remedy of the caller."""
 
 from sync_client.models import Problem
 
@@ -18,7 +18,7 @@ class Unavailable(SyncError):
     def __init__(self, message: str, retry_after_seconds: float = 0.0, *, not_acted_on: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        self.not_acted_on = not_acted_on  # the service has surely done nothing: a repetition is safe
+        self.not_acted_on = not_acted_on  # the service has certainly done nothing: a repetition is safe
 
 
 class InvalidCall(SyncError, ValueError):
@@ -42,7 +42,7 @@ class CursorStoreError(SyncError):
 
 
 class Refused(SyncError):
-    """The service refuses this request for good; `problem` says why. Its subclasses are the reasons with names."""
+    """The service refuses this request permanently; `problem` has the reason. Its subclasses are common reasons."""
 
     def __init__(self, status: int, problem: Problem, request_id: str | None = None) -> None:
         super().__init__(_describe(status, problem))
@@ -52,7 +52,7 @@ class Refused(SyncError):
 
 
 class BadRequest(Refused):
-    """400: for the feed, a cursor that is damaged, of other filters, of another ledger, or ahead of it."""
+    """400: for the feed, a cursor that is damaged, of another filter, of another ledger, or ahead of it."""
 
 
 class Unauthorized(Refused):
@@ -72,7 +72,7 @@ class Conflict(Refused):
 
 
 class PreconditionFailed(Refused):
-    """412: it was changed since its `etag` was read."""
+    """412: the resource was changed since its `etag` was read."""
 
 
 class CursorExpired(Refused):
@@ -99,7 +99,7 @@ class EventsLost(CursorExpired):
 
     @classmethod
     def at(cls, position: int) -> "EventsLost":
-        """What the client raises when it finds by itself that another event has this position."""
+        """Raised when the client itself finds that another event has this position."""
         detail = f"position {position} of the feed holds another event than before: the service has lost events"
         lost = cls(410, Problem(type=LOST_EVENT_TYPE, title="Gone", status=410, detail=detail))
         lost.args = (detail,)
@@ -107,7 +107,7 @@ class EventsLost(CursorExpired):
 
 
 class Invalid(Refused):
-    """422: the request makes no sense; `problem.errors` says where, or the idempotency key belongs to another event."""
+    """422: the request is invalid; `problem.errors` has the fields, or the idempotency key belongs to another event."""
 
 
 _BY_STATUS: dict[int, type[Refused]] = {

@@ -13,7 +13,7 @@ from sync_client.batch import split_batches
 from sync_client.connection import Connection, bulk_body, path_id
 from sync_client.errors import InvalidCall, Refused
 from sync_client.face import Face_co, operation, pages
-from sync_client.models import Answer, Created, CreatedBatch, Event, EventType, NewEvent, SetAside
+from sync_client.models import Created, CreatedBatch, Event, EventType, NewEvent, ResponseModel, SetAside
 from sync_client.pagination import list_pages
 from sync_client.resource import Resource
 
@@ -27,7 +27,7 @@ EVENT = TypeAdapter(Event)
 EVENTS = TypeAdapter(tuple[Event, ...])
 
 
-class _Requeued(Answer):
+class _Requeued(ResponseModel):
     requeued: int
 
 
@@ -68,7 +68,7 @@ class Events(Resource[Face_co]):
 
         A request has at most a thousand events and 3 MiB, and is halved when the service accepts less. Each request is
         one transaction. After an error the first batches may be recorded. Repeat the call with the same objects, or
-        with the same keys: what is recorded already gets its first id again.
+        with the same keys: recorded events get their first id again.
         """
         ids: list[UUID] = []
         for batch in split_batches(events):

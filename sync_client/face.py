@@ -23,7 +23,7 @@ Given = TypeVar("Given")
 
 
 class Face(Protocol):
-    """What the core asks of the world."""
+    """The interfaces that the core needs."""
 
     @property
     def http(self) -> httpx.AsyncClient | httpx.Client:
@@ -125,7 +125,7 @@ Face_co = TypeVar("Face_co", bound=AsyncFace | BlockingFace, covariant=True)
 
 
 class HasFace(Protocol[Face_co]):
-    """What operations are methods of."""
+    """The owner of the operations."""
 
     @property
     def face(self) -> Face_co:

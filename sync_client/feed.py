@@ -1,4 +1,4 @@
-"""Follows the feed by long polls, proves that nothing is missing, and remembers how far the consumer is."""
+"""Follows the feed by long polls, proves that nothing is missing, and keeps the consumer's progress."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -19,9 +19,9 @@ from sync_client.retry import RetryPolicy
 
 LATEST = "latest"
 PAGE_CHANGES = 500
-WAIT_SECONDS = 30  # proxies commonly end what is silent for 60 seconds
+WAIT_SECONDS = 30  # proxies commonly end connections that are silent for 60 seconds
 SAVE_SECONDS = 1.0
-IDLE_SECONDS = 0.2  # after a response without news, which a service that is ending gives at once
+IDLE_SECONDS = 0.2  # after an empty response, which a service in shutdown gives immediately
 
 Query = str | int | list[str]
 
@@ -48,7 +48,7 @@ class Feed:
             self._filter["file_id"] = str(file_id)
 
     async def follow(self, start: str | None, store: CursorStore | None) -> AsyncGenerator[Change, None]:
-        """The changes after what `store` remembers, else after `start`, for ever."""
+        """The changes after the cursor in `store`, else after `start`, without end."""
         face = self._connection.face
         saved = None if store is None else _Saved(face, store)
         remembered = await saved.load() if saved else None
@@ -138,7 +138,7 @@ class _Progress:
         await self.save()
 
     async def save(self) -> None:
-        """Save what is not saved yet."""
+        """Save the progress unless it is saved already."""
         if self._store is None or self._taken is None or self._taken == self._saved:
             return
         taken = self._taken

@@ -1,4 +1,4 @@
-"""What the client sends and gets, as types. Unknown members of responses are left out, as newer services add some."""
+"""Requests and responses as types. Unknown members of responses are left out, as newer services add some."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ class NewEvent:
         return event if self.metadata is None else event | {"metadata": dict(self.metadata)}
 
 
-class Answer(BaseModel):
-    """What the service sends. Immutable; unknown members are left out."""
+class ResponseModel(BaseModel):
+    """A response of the service. Immutable; unknown members are left out."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Event(Answer):
+class Event(ResponseModel):
     """One event of the ledger, and its processing at the time of the response.
 
     `event_type`, `anomaly` and `state` are plain texts, because a newer service may have more of them.
@@ -59,20 +59,20 @@ class Change(Event):
     cursor: str = ""
 
 
-class Created(Answer):
-    """The event is committed and flushed to disk; `replayed` says that an earlier attempt had done it."""
+class Created(ResponseModel):
+    """The event is committed and flushed to disk; `replayed`: by an earlier attempt."""
 
     event_id: UUID
     replayed: bool = False
 
 
-class CreatedBatch(Answer):
+class CreatedBatch(ResponseModel):
     """The response to a batch: ids in the order of the events."""
 
     event_ids: tuple[UUID, ...]
 
 
-class ChangePage(Answer):
+class ChangePage(ResponseModel):
     """A page of the feed, which covers the positions `from_position` to `to_position`; `cursor` leads on from there."""
 
     changes: tuple[Change, ...]
@@ -83,8 +83,8 @@ class ChangePage(Answer):
     to_position: int
 
 
-class FileSubscription(Answer):
-    """How far a subscription is with a file."""
+class FileSubscription(ResponseModel):
+    """The progress of a subscription with a file."""
 
     subscription_id: UUID
     status: str
@@ -94,7 +94,7 @@ class FileSubscription(Answer):
     behind: bool
 
 
-class FileState(Answer):
+class FileState(ResponseModel):
     """A file's state: `present`, `deleted`, or `unknown` while its first event is unprocessed."""
 
     file_id: UUID
@@ -108,8 +108,8 @@ class FileState(Answer):
     subscriptions: tuple[FileSubscription, ...] = ()
 
 
-class Health(Answer):
-    """How the service is: `healthy`, `degraded` while it refuses events, or `unhealthy` without its database."""
+class Health(ResponseModel):
+    """The service's health: `healthy`, `degraded` while it refuses events, or `unhealthy` without its database."""
 
     status: str
     service: Literal["sync-service"]
@@ -124,14 +124,14 @@ class Health(Answer):
     last_sweep_at: datetime | None = None
 
 
-class NextRequeue(Answer):
-    """What requeues a group of set-aside events, or its oldest 10,000."""
+class NextRequeue(ResponseModel):
+    """The parameters that requeue a group of set-aside events, or its oldest 10,000."""
 
     up_to_position: int
     expected: int
 
 
-class SetAsideGroup(Answer):
+class SetAsideGroup(ResponseModel):
     """Set-aside events with the same error."""
 
     last_error: str | None
@@ -141,14 +141,14 @@ class SetAsideGroup(Answer):
     next: NextRequeue
 
 
-class SetAside(Answer):
+class SetAside(ResponseModel):
     """The 100 largest groups, the largest first, and how many events are in others."""
 
     groups: tuple[SetAsideGroup, ...]
     others: int
 
 
-class StatusBacklog(Answer):
+class StatusBacklog(ResponseModel):
     """The subscriptions of one status together.
 
     Of each, the pending delivery at the lowest position counts for `oldest_pending_age_seconds`; None: none is pending.
@@ -159,7 +159,7 @@ class StatusBacklog(Answer):
     oldest_pending_age_seconds: float | None
 
 
-class Overview(Answer):
+class Overview(ResponseModel):
     """The state of the whole service, the same on every replica; `subscriptions` by status.
 
     `events_per_second` is None while the newest event is 1 s or more ahead of the clock, by `clock_ahead_seconds`.
@@ -177,8 +177,8 @@ class Overview(Answer):
     replica: str
 
 
-class ThroughputBucket(Answer):
-    """How many events were recorded from `start` (included) to `end` (not included)."""
+class ThroughputBucket(ResponseModel):
+    """Number of events recorded from `start` (included) to `end` (not included)."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True)
 
@@ -187,13 +187,13 @@ class ThroughputBucket(Answer):
     events: int
 
 
-class Throughput(Answer):
+class Throughput(ResponseModel):
     """Equal parts of a time, in order."""
 
     buckets: tuple[ThroughputBucket, ...]
 
 
-class FieldError(Answer):
+class FieldError(ResponseModel):
     """One thing wrong with a request: where, what, and its kind."""
 
     loc: tuple[str | int, ...]
@@ -201,8 +201,8 @@ class FieldError(Answer):
     type: str
 
 
-class Problem(Answer):
-    """Problem details (RFC 9457). What a kind of problem adds of its own is in `model_extra`."""
+class Problem(ResponseModel):
+    """Problem details (RFC 9457). Further members of a kind of problem are in `model_extra`."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -30,7 +30,7 @@ async def list_pages(
 ) -> AsyncGenerator[Content, None]:
     """The items of all pages, each of them once; a page may be empty and others follow. `rank` rises along the list.
 
-    What is recorded between two requests pushes items to the next page, which then has some of the last one again.
+    New items between two requests push items to the next page, which then repeats some of the last page.
     """
     given: httpx.QueryParams | None = httpx.QueryParams({k: v for k, v in query.items() if v is not None})
     reached: Any = None

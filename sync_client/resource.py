@@ -1,4 +1,4 @@
-"""What the groups of operations have in common."""
+"""The base of the groups of operations."""
 
 from typing import Generic
 

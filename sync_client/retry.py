@@ -13,8 +13,8 @@ _SERVER_ERRORS = 500
 class RetryPolicy:
     """Exponential backoff: `attempts` in all, unless `endless`, waits doubling from `base_seconds` to `cap_seconds`.
 
-    `patience_seconds` is the longest wait that the service may ask for: one that asks for more is taken to be down, or,
-    when `endless`, asked again after that time.
+    `patience_seconds` is the longest wait that the service may ask for: if it asks for more it counts as down, or,
+    when `endless`, is asked again after that time.
     """
 
     attempts: int = 6
@@ -38,12 +38,12 @@ class RetryPolicy:
 
 
 def is_temporary(status: int) -> bool:
-    """Whether the same request may succeed later, going by the HTTP status of its answer."""
+    """Whether the same request may succeed later, judging by the HTTP status of the response."""
     return status in _LATER or status >= _SERVER_ERRORS
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float:
-    """What `Retry-After` (RFC 9110 section 10.2.3: seconds or a date) asks for; 0 if nothing."""
+    """The seconds of `Retry-After` (RFC 9110 section 10.2.3: seconds or a date); 0 without one."""
     if not header:
         return 0.0
     if header.strip().isdecimal():

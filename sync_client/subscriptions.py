@@ -9,14 +9,14 @@ from pydantic import AwareDatetime, TypeAdapter
 
 from sync_client.connection import Connection, path_id
 from sync_client.face import Face_co, operation, pages
-from sync_client.models import Answer, EventType
+from sync_client.models import EventType, ResponseModel
 from sync_client.pagination import list_pages
 from sync_client.resource import Resource
 
 PAGE_SUBSCRIPTIONS = 100
 
 
-class Backlog(Answer):
+class Backlog(ResponseModel):
     """How far the ledger has been turned into deliveries of the subscription; `behind` counts positions after that."""
 
     live: bool
@@ -24,14 +24,14 @@ class Backlog(Answer):
     behind: int
 
 
-class ReplayProgress(Answer):
+class ReplayProgress(ResponseModel):
     """A replay under way: up to `position` events are pending again, `until` is the last one of its range."""
 
     position: int
     until: int
 
 
-class Subscription(Answer):
+class Subscription(ResponseModel):
     """A subscription with its state and backlog; `etag` makes a change conditional."""
 
     id: UUID
@@ -65,15 +65,15 @@ class CreatedSubscription(Subscription):
     secret: str
 
 
-class RotatedSecret(Answer):
+class RotatedSecret(ResponseModel):
     """The new secret, and until when the one before it signs too."""
 
     secret: str
     old_secret_until: datetime | None
 
 
-class PingResult(Answer):
-    """What came of a ping: `outcome` is `delivered` when the receiver took it."""
+class PingResult(ResponseModel):
+    """The result of a ping: `outcome` is `delivered` when the receiver accepted it."""
 
     outcome: str
     status_code: int | None
@@ -83,7 +83,7 @@ class PingResult(Answer):
 
 
 class SubscriptionOptions(TypedDict, total=False):
-    """What a subscription can be given, when it is made and later."""
+    """Settings of a subscription, when it is created and later."""
 
     description: str
     event_types: list[EventType]
@@ -93,7 +93,7 @@ class SubscriptionOptions(TypedDict, total=False):
 
 
 class NewSubscription(SubscriptionOptions, total=False):
-    """What only a new one can be given besides. `start` is `latest`, `beginning` or a position."""
+    """Further settings of a new subscription. `start` is `latest`, `beginning` or a position."""
 
     headers: dict[str, str]
     start: str | int
@@ -102,7 +102,7 @@ class NewSubscription(SubscriptionOptions, total=False):
 
 
 class SubscriptionChange(SubscriptionOptions, total=False):
-    """What can be changed besides. A header's None removes it; None instead of the dict removes all."""
+    """Further settings that can be changed. A header's None removes it; None instead of the dict removes all."""
 
     url: str
     headers: dict[str, str | None] | None
@@ -147,7 +147,7 @@ class Subscriptions(Resource[Face_co]):
     async def change(
         self, subscription_id: UUID | str, *, if_match: str | None = None, **changes: Unpack[SubscriptionChange]
     ) -> Subscription:
-        """Change what is named and leave the rest. `if_match` is the `etag` that the change is based on.
+        """Change the named settings and leave the rest. `if_match` is the `etag` that the change is based on.
 
         Raises:
             PreconditionFailed: it was changed since.
@@ -161,7 +161,7 @@ class Subscriptions(Resource[Face_co]):
 
     @operation
     async def resume(self, subscription_id: UUID | str) -> Subscription:
-        """Send at once, also when the service has disabled it or slowed it down."""
+        """Make it active again, also when the service has disabled it or slowed it down."""
         return await _patch(self._connection, subscription_id, {"status": "active"})
 
     @operation
@@ -177,7 +177,7 @@ class Subscriptions(Resource[Face_co]):
 
     @operation
     async def test(self, subscription_id: UUID | str) -> PingResult:
-        """Send a ping at once. A bad result is a result, and no error."""
+        """Send a ping now. A failed ping is a result and raises no error."""
         return (await self._connection.send("POST", f"{_path(subscription_id)}/test", _PING))[0]
 
     @operation

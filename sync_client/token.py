@@ -30,7 +30,7 @@ class TokenSource:
         """The token to send.
 
         Raises:
-            InvalidCall: the callable gave no token. What it raises itself is passed on.
+            InvalidCall: the callable gave no token. Its own exceptions are passed on.
         """
         async with self._asking:
             if self._token is None:

@@ -1,3 +1,3 @@
-"""The version of this package; CHANGELOG.md says what each one changed."""
+"""The version of this package; CHANGELOG.md lists the changes."""
 
 __version__ = "1.2.0"

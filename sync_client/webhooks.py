@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from sync_client.errors import SignatureRefused
-from sync_client.models import Answer
+from sync_client.models import ResponseModel
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the form of secrets
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
@@ -26,7 +26,7 @@ class Headers(Protocol):
         """Names and values."""
 
 
-class WebhookMessage(Answer):
+class WebhookMessage(ResponseModel):
     """A CloudEvent. `type` is `sync.file.upload`, `…update`, `…delete` or `sync.ping`; a newer service may have more.
 
     `id` is the same in every attempt: keep it, and drop what you have seen. `data` is the event, with its `position`.

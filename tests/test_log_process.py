@@ -39,17 +39,6 @@ def records(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_everything_a_service_says_is_in_one_shape(start_service: Start, tokens: TokenFactory) -> None:
-    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
-    httpx.get(service.url)
-    service.send(signal.SIGTERM)
-    service.wait()
-    events = [record["event"] for record in records(service.output())]
-    assert events[0].startswith("Started server process")
-    assert events[-1].startswith("Finished server process")
-    assert "request" in events
-
-
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_text_is_in_one_shape_too(start_service: Start) -> None:
     service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="text")
@@ -75,20 +64,12 @@ def test_a_log_that_cannot_be_written_is_counted_and_stops_nothing(stderr: str) 
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_several_workers_write_the_same_shape(start_service: Start) -> None:
-    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json", WEB_CONCURRENCY="2")
-    service.send(signal.SIGTERM)
-    service.wait()
-    lines = records(service.output())
-    assert sum(line["event"].startswith("Started server process") for line in lines) == 2
-    assert any(line["event"].startswith("Started parent process") for line in lines)
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_workers_that_uvicorn_starts_write_the_same_shape(database_url: str, issuer: KeyServer, tmp_path: Path) -> None:
+def test_workers_that_uvicorn_starts_write_the_same_shape(
+    database_url: str, issuer: KeyServer, fork_server: ForkServer, tmp_path: Path
+) -> None:
     environment = {"DATABASE_URL": database_url, "AUTH0_DOMAIN": issuer.domain, "LOG_FORMAT": "json"}
     command = ("uvicorn", "app.main:app", "--workers", "2", "--port", "{port}")
-    service = ServiceProcess(environment, tmp_path / "log", command)
+    service = ServiceProcess(environment, tmp_path / "log", command, fork_server)
     try:
         service.wait_until_healthy()
         service.send(signal.SIGTERM)
@@ -135,17 +116,20 @@ def test_what_nobody_catches_is_in_the_same_shape(code: str, as_json: bool) -> N
         assert all(continuation.startswith("    | ") for continuation in more)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_line_of_a_request_names_its_event(start_service: Start, tokens: TokenFactory) -> None:
+def test_everything_is_in_one_shape_and_the_line_of_a_request_names_its_event(
+    start_service: Start, tokens: TokenFactory
+) -> None:
     service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
     event = {"file_id": str(uuid4()), "event_type": "upload"}
     headers = {"Authorization": f"Bearer {tokens.token(sub='me')}"}
     with httpx.Client(base_url=service.url, headers=headers) as client:
         created = client.post("/sync-events", json=event).json()["event_id"]
         client.post("/sync-events/batch", json={"events": [event, event]})
-    service.send(signal.SIGTERM)
-    service.wait()
-    posted = [line for line in records(service.output()) if line.get("method") == "POST"]
+    service.end()
+    lines = records(service.output())
+    assert lines[0]["event"].startswith("Started server process")
+    assert lines[-1]["event"].startswith("Finished server process")
+    posted = [line for line in lines if line.get("method") == "POST"]
     assert [(line["subject"], line.get("event_id"), line.get("events")) for line in posted] == [
         ("me", created, None),
         ("me", None, 2),

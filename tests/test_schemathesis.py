@@ -21,10 +21,23 @@ include-operation-id = "applyConsistencyRepair"
 checks.missing_required_header.expected-statuses = ["400", "401", "403", "406", "415", "422", "428"]
 """
 HOOKS = "tests.support.schemathesis_hooks"
+EXAMPLES = os.environ.get("SYNC_TEST_EXAMPLES", "4")  # for each operation; more where time does not matter
+PATIENCE = {  # nothing is timed: others may have the machine
+    f"{name}_TIMEOUT": "60"
+    for name in (
+        "BODY",
+        "DATABASE_LOCK",
+        "DATABASE_POOL",
+        "DATABASE_STATEMENT",
+        "HEADER",
+        "KEEP_ALIVE",
+        "LEDGER_APPEND",
+    )
+}
 
 
-@pytest.mark.load
-@pytest.mark.timeout(480)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:
     service = start_service(
@@ -32,17 +45,18 @@ def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: 
         WEBHOOK_ENCRYPTION_KEYS="k" * 32,
         WEBHOOK_MAX_SUBSCRIPTIONS="10000",
         WEBHOOK_TIMEOUT="1",
+        **PATIENCE,
     )
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--no-color", "run", f"{service.url}/openapi.json"),
             *("--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing,stateful"),
-            *("--generation-deterministic", "--max-examples", "10", "--continue-on-failure"),
+            *("--generation-deterministic", "--max-examples", EXAMPLES, "--continue-on-failure"),
             # A stream has no end to wait for; tests/changes/test_stream.py sends it what is wrong.
             *("--exclude-operation-id", "streamChanges"),
             # Strings with NUL are refused by contract, which a schema cannot say; other tests send them.
-            *("--generation-allow-x00", "false", "--request-timeout", "10"),
+            *("--generation-allow-x00", "false", "--request-timeout", "100"),
         ],
         env={
             **os.environ,

@@ -4,7 +4,6 @@ import asyncio
 import re
 import signal
 import socket
-import time
 from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -14,11 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from app.database.engine import Database
-from tests.conftest import Alembic
-from tests.events.support import read_ledger
 from tests.support.fork_server import ForkServer
-from tests.support.load import Load, run_load
 from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -42,13 +37,21 @@ def test_the_command_of_the_original_works(start_service: Start, tokens: TokenFa
 
 
 @on_sqlite
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_an_orderly_end_is_no_failure(start_service: Start, ending: signal.Signals) -> None:
-    service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="json")
+@pytest.mark.parametrize(
+    ("host", "ending"), [("127.0.0.1", signal.SIGTERM), ("::", signal.SIGINT), ("localhost", signal.SIGTERM)]
+)
+def test_it_tells_where_it_listens_and_an_orderly_end_is_no_failure(
+    start_service: Start, host: str, ending: signal.Signals
+) -> None:
+    command = ("app", "serve", "--host", host, "--port", "{port}")
+    service = start_service(*command, LOG_LEVEL="INFO", LOG_FORMAT="json")
+    if host != "127.0.0.1":  # of both families of addresses
+        assert httpx.get(f"http://[::1]:{service.port}/health/live").status_code == 200
     service.send(ending)
     assert service.wait() == 0
     lines = service.output().splitlines()
     assert all(line.startswith('{"') for line in lines), "every line is ours, from the first to the last"
+    assert f'"url": "http://{"[::]" if host == "::" else host}:{service.port}"' in service.output()
     assert '"Application shutdown complete."' in service.output()
 
 
@@ -71,30 +74,18 @@ def _catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(mask, 16) & 1 << (number - 1))
 
 
-@on_sqlite
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
-    start_service: Start, fork_server: ForkServer, workers: str, tmp_path: Path
+    local_service: ServiceProcess, fork_server: ForkServer, workers: str, tmp_path: Path
 ) -> None:
-    service = start_service()
     other = {"DATABASE_URL": f"sqlite:///{tmp_path}/other.db", "SECRET_KEY": "k" * 40, "WEB_CONCURRENCY": workers}
-    command = ("app", "serve", "--port", str(service.port))
+    command = ("app", "serve", "--port", str(local_service.port))
     second = ServiceProcess(other, tmp_path / "second.log", command, fork_server)
     assert second.wait() == STARTUP_FAILED
     [line] = second.output().splitlines()
-    assert f"SERVER_PORT: cannot listen on 127.0.0.1:{service.port}: Address already in use" in line
+    assert f"SERVER_PORT: cannot listen on 127.0.0.1:{local_service.port}: Address already in use" in line
     assert not (tmp_path / "other.db").exists()
-    assert httpx.get(f"{service.url}/health").status_code == 200
-
-
-@on_sqlite
-@pytest.mark.parametrize("host", ["127.0.0.1", "::", "localhost"])
-def test_it_tells_where_it_listens(start_service: Start, host: str) -> None:
-    command = ("app", "serve", "--host", host, "--port", "{port}")
-    service = start_service(*command, LOG_LEVEL="INFO", LOG_FORMAT="json")
-    if host != "127.0.0.1":  # of both families of addresses
-        assert httpx.get(f"http://[::1]:{service.port}/health/live").status_code == 200
-    assert f'"url": "http://{"[::]" if host == "::" else host}:{service.port}"' in service.output()
+    assert httpx.get(f"{local_service.url}/health").status_code == 200
 
 
 @on_sqlite
@@ -137,11 +128,11 @@ async def test_a_database_that_hangs_does_not_hold_up_the_end(
         answers = await asyncio.gather(*(client.get("/sync-events") for _ in range(8)))
         assert {answer.status_code for answer in answers} == {200}
     with frail_postgres.suspended():
-        started = time.monotonic()
-        assert await asyncio.to_thread(service.end) == 0
+        service.send(signal.SIGTERM)
         # 1 for requests, 1 each for the sweep and commits and 2 to give each up, 1 for the look at the database, 2 for
-        # the reader of the feed, 2 to close its connections; and some to spare.
-        assert time.monotonic() - started < 15
+        # the reader of the feed, 2 to close its connections; and the rest for a busy machine. What waits for an answer
+        # of the database waits for ever.
+        assert await asyncio.to_thread(service.wait, 60) == 0
 
 
 def _other_packages() -> list[str]:
@@ -159,65 +150,6 @@ async def test_an_idle_process_takes_little_memory(start_service: Start, tmp_pat
     assert psutil.Process(service.pid).memory_info().rss < 128_000_000
 
 
-@on_postgresql
-async def test_several_workers_end_in_order_under_load(
-    start_service: Start, database: Database, tokens: TokenFactory
-) -> None:
-    service, load, stop = start_service(WEB_CONCURRENCY="2", LOG_LEVEL="INFO"), Load(), asyncio.Event()
-    task = asyncio.create_task(run_load(load, service.url, tokens.token(), clients=16, until=stop))
-    await until(lambda: service.output().count("service started") == 2 and len(load.answered) >= 100)
-    assert await asyncio.to_thread(service.end) == 0
-    stop.set()
-    await task
-    events = await read_ledger(database)
-    assert set(load.answered) == {event.id for event in events}, "an event was written whose request was not answered"
-    assert not load.refused
-    assert service.output().count("Application shutdown complete") == 2
-
-
-def workers(service: ServiceProcess) -> list[psutil.Process]:
-    """The worker processes that live."""
-    children = psutil.Process(service.pid).children()
-    return [one for one in children if "spawn_main" in str(one.as_dict(["cmdline"], ad_value="a zombie")["cmdline"])]
-
-
-@on_postgresql
-async def test_a_worker_that_dies_is_replaced(start_service: Start) -> None:
-    service = start_service(WEB_CONCURRENCY="2")
-    first, second = workers(service)
-    async with httpx.AsyncClient() as client:
-
-        async def gauge(name: str) -> str | None:
-            body = (await client.get(f"{service.url}/metrics", headers={"Connection": "close"})).text
-            found = re.search(rf"^sync_{name} (.*)$", body, re.MULTILINE)
-            return found and found[1]
-
-        async def both_count() -> bool:
-            return await gauge("database_connections_limit") == "40.0"
-
-        await until(both_count)
-        first.kill()
-
-        async def is_replaced() -> bool:
-            return len(workers(service)) == 2 and first not in workers(service) and await both_count()
-
-        await until(is_replaced)
-        assert second in workers(service)
-        # The dead worker counts no more, and the new one is not counted on top of it.
-        assert await gauge("database_connections_limit") == "40.0"
-    assert await asyncio.to_thread(service.end) == 0
-
-
-@on_postgresql
-async def test_several_workers_find_a_database_that_their_parent_has_migrated_once(
-    start_service: Start, database_url: str, alembic: Alembic
-) -> None:
-    alembic(database_url, "downgrade", "base")
-    service = start_service(WEB_CONCURRENCY="2", LOG_LEVEL="INFO")
-    await until(lambda: service.output().count("service started") == 2)
-    assert service.output().count("Running upgrade  -> 0001") == 1
-
-
 @on_sqlite
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_start_that_waits_for_its_database_ends_at_a_signal(
@@ -227,5 +159,5 @@ async def test_a_start_that_waits_for_its_database_ends_at_a_signal(
     service = begin_service(DATABASE_URL=f"postgresql://127.0.0.1:{port.number}/db", WEB_CONCURRENCY=workers)
     await until(lambda: "waiting for the database" in service.output())
     service.send(signal.SIGTERM)
-    assert await asyncio.to_thread(service.wait, 5) == 0
+    assert await asyncio.to_thread(service.wait) == 0
     assert "Traceback" not in service.output()

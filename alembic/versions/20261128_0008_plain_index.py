@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from alembic import op
 from app.database.migrator import build_index
-from app.database.migrator import build_index
 
 revision: str = "0008"
 down_revision: str | None = "0007"

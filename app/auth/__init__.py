@@ -1,1 +1,1 @@
-"""Who is calling: JSON Web Tokens from Auth0 or from this machine."""
+"""Authentication by JSON Web Tokens, from Auth0 or from this machine."""

@@ -1,4 +1,4 @@
-"""Who calls and what they may do: the verifier of bearer tokens, and the dependencies that ask it."""
+"""The verifier of bearer tokens, and the dependencies that return the caller and check its scope."""
 
 import hashlib
 import time
@@ -141,7 +141,6 @@ class Permission:
         self._always = always
 
     async def __call__(self, request: Request, _scheme: Annotated[object, Depends(_documented_scheme)]) -> Principal:
-        """See `check`."""
         return await self.check(request)
 
     async def check(self, request: Request) -> Principal:

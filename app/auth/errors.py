@@ -9,7 +9,7 @@ _CHALLENGE = 'Bearer realm="sync-service"'
 
 
 class Reason(StrEnum):
-    """Why a token was rejected. The value is a metrics label, `description` is what the caller reads.
+    """Why a token was rejected. The value is a metrics label, `description` the text for the caller.
 
     A description is fixed text of the characters that RFC 6750 allows in `error_description`; it never contains
     anything from the token.

@@ -1,4 +1,4 @@
-"""Where the verifier finds signing keys; those of the issuer are fetched, cached and refreshed."""
+"""Sources of signing keys for the verifier; the issuer's keys are fetched, cached and refreshed."""
 
 import asyncio
 import math
@@ -54,7 +54,7 @@ class KeyFetchError(Exception):
 class KeyStore:
     """The keys of one JSON Web Key Set, found by key id.
 
-    Each fetched document replaces all keys at once. `refresh` fetches one. An unknown key id also causes a fetch, but
+    Each fetched document replaces all keys together. `refresh` fetches one. An unknown key id also causes a fetch, but
     at most once per `JWKS_COOLDOWN_SECONDS` unless that fetch finds the key. Callers share the fetch under way. A
     failed fetch changes nothing. Keys that no fetch confirmed for `JWKS_MAX_AGE_SECONDS` are dropped.
     """
@@ -94,7 +94,6 @@ class KeyStore:
         return self._generation
 
     def ready(self) -> bool:
-        """See `KeySource`."""
         self._drop_aged()
         return bool(self._keys)
 
@@ -124,7 +123,6 @@ class KeyStore:
             await self.refresh()
 
     async def close(self) -> None:
-        """Stop the fetch under way, and close the connections."""
         self._fetches.close()
         await self._fetches.wait_closed()
         await self._client.aclose()
@@ -147,7 +145,7 @@ class KeyStore:
             keys = parse_key_set(document, self._algorithms)
         except asyncio.CancelledError:
             return False  # the store is closed; callers that share the fetch must not be cancelled with it
-        except Exception as error:  # noqa: BLE001 - whatever the key server sent, good keys stay
+        except Exception as error:  # noqa: BLE001 - after any response of the key server, good keys stay
             self._retry_at = self._clock() + self._retry
             self._metrics.key_refreshes.labels("failure").inc()
             self._log.warning("fetching the signing keys failed", url=self._url, error=repr(error)[:200])
@@ -184,7 +182,7 @@ def _public(keys: dict[tuple[str, str], Key]) -> dict[tuple[str, str], object]:
 
 @asynccontextmanager
 async def open_keys(settings: Settings, metrics: AuthMetrics) -> AsyncIterator[KeySource]:
-    """The keys that verify tokens, by the mode that is on; in Auth0 mode fetched at once and then refreshed.
+    """The keys that verify tokens, by the mode that is on; in Auth0 mode fetched immediately and then refreshed.
 
     Raises:
         LocalSecretError: the key of local mode cannot be read or created.

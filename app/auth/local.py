@@ -39,15 +39,12 @@ class LocalKey:
         self._key = _construct(load_secret(settings))
 
     def generation(self) -> int:
-        """See `KeySource`; the key never changes."""
         return 0
 
     def ready(self) -> bool:
-        """See `KeySource`; there is always a key."""
         return True
 
     async def find(self, key_id: str, algorithm: str) -> Key | None:  # noqa: ARG002 - there is only one key
-        """See `KeySource`."""
         return self._key if algorithm == LOCAL_ALGORITHM else None
 
 

@@ -74,7 +74,6 @@ class AuthenticatedRoute(APIRoute):
             require_json(request)
 
     def permissions(self) -> list[Permission]:
-        """The permissions that a caller needs."""
         return [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
 
     def json_request(self, request: Request) -> JsonRequest:
@@ -91,7 +90,7 @@ class AuthenticatedRoute(APIRoute):
 
 
 class LargeBodyRoute(AuthenticatedRoute):
-    """A route that takes many events or ids at once."""
+    """A route that takes many events or ids in one request."""
 
     def max_body_bytes(self, settings: Settings) -> int:
         """The largest body that the route reads."""

@@ -63,31 +63,34 @@ class CursorAhead(ProblemError):
     )
 
 
-class CursorGone(ProblemError):
-    """410: events after the cursor were deleted; `cursor` continues with the oldest event that is kept."""
+class _EventsGone(ProblemError):
+    """410; `cursor` continues with the oldest event that is kept."""
 
-    status, code = 410, "cursor-gone"
+    status = 410
+
+    def __init__(self, oldest_position: int, cursor: str) -> None:
+        super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
+
+
+class CursorGone(_EventsGone):
+    """Events after the cursor were deleted."""
+
+    code = "cursor-gone"
     detail = (
         "Events after this cursor were deleted; the oldest event that is kept is at `oldest_position`. "
         "Take a snapshot of the files, then continue from the `cursor` in this response."
     )
 
-    def __init__(self, oldest_position: int, cursor: str) -> None:
-        super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
 
+class CursorOfLostEvent(_EventsGone):
+    """The ledger has lost events that the follower has seen, and other events have their positions now."""
 
-class CursorOfLostEvent(ProblemError):
-    """410: the ledger has lost events that the follower has seen, and other events have their positions now."""
-
-    status, code = 410, "cursor-of-lost-event"
+    code = "cursor-of-lost-event"
     detail = (
         "The ledger has another event at the position of this cursor: a failover or a restore has lost events that "
         "you have read, and other events have their positions now. Compare your data with the ledger by `event_id`: "
         "the `cursor` in this response continues with the oldest event that is kept, at `oldest_position`."
     )
-
-    def __init__(self, oldest_position: int, cursor: str) -> None:
-        super().__init__(members={"oldest_position": oldest_position, "cursor": cursor})
 
 
 class Change(NamedTuple):
@@ -113,7 +116,6 @@ class ChangeFilter:
         return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
     def matches(self, change: Change) -> bool:
-        """Whether `change` passes the filter."""
         of_type = not self.event_types or change.event_type in self.event_types
         return of_type and self.file_id in (None, change.file_id)
 
@@ -137,7 +139,7 @@ class CursorMaker:
     def __init__(self, change_filter: ChangeFilter, ledger_id: UUID, version: int = WITH_EVENT) -> None:
         self.ledger_id = ledger_id
         self._filter_digest = change_filter.digest()
-        self._ledger_digest = _digest_ledger(ledger_id)
+        self._ledger_digest = blake2b(ledger_id.bytes, digest_size=DIGEST_BYTES).digest()
         self._version = version
 
     def encode(self, position: int, event_tag: bytes | None) -> str:
@@ -204,16 +206,11 @@ class FeedPosition:
     cursors: CursorMaker
 
     def cursor(self) -> str:
-        """The cursor for this feed position."""
         return self.cursors.encode(self.position, self.event_tag)
 
     def moved_to(self, position: int, event_id: UUID | None) -> "FeedPosition":
         """The feed position at `position`, where the event with this id is."""
         return replace(self, position=position, event_tag=tag_of(event_id))
-
-
-def _digest_ledger(ledger_id: UUID) -> bytes:
-    return blake2b(ledger_id.bytes, digest_size=DIGEST_BYTES).digest()
 
 
 def _check(fields: bytes) -> bytes:

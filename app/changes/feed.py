@@ -39,12 +39,9 @@ class Page:
         """Whether the ledger continues after this page."""
         return self.end.position < self.head
 
-    def encode(self) -> bytes:
-        """The page as JSON (`ChangePage`); encoded once for all requests that share the page."""
-        return self._encoded
-
     @cached_property
-    def _encoded(self) -> bytes:
+    def encoded(self) -> bytes:
+        """The page as JSON (`ChangePage`); encoded once for all requests that share the page."""
         changes = ",".join([change.json for change in self.changes])
         text = (
             f'{{"changes":[{changes}],"cursor":"{self.end.cursor()}",'
@@ -90,11 +87,7 @@ class ChangeFeed:
             return start
 
     async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
-        """The page of at most `limit` changes after `cursor`.
-
-        Raises:
-            CursorInvalid, CursorOfOtherFilter: 400.
-        """
+        """The page of at most `limit` changes after `cursor`; raises `CursorInvalid` or `CursorOfOtherFilter` (400)."""
         parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:

@@ -105,7 +105,7 @@ async def list_changes(
             request.state.open_request.become_long_lived()
             waiting = changes.wait_for_page(page, change_filter, limit=query.limit, wait_seconds=query.wait)
             page = await cancel_on_disconnect(request, waiting)
-    return PageResponse(memory, page.encode())
+    return PageResponse(memory, page.encoded)
 
 
 @router.get(

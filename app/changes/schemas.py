@@ -57,7 +57,6 @@ class FollowQuery(BaseModel):
     file_id: Uuid | None = Field(None, description="Only changes of this file.")
 
     def change_filter(self) -> ChangeFilter:
-        """The filter."""
         return ChangeFilter(frozenset(self.event_type), self.file_id)
 
 
@@ -89,7 +88,7 @@ class ChangePage(BaseModel):
         "events after it."
     )
     has_more: bool = Field(
-        description="Whether the ledger continues after `to_position`: request the next page at once."
+        description="Whether the ledger continues after `to_position`: request the next page immediately."
     )
     head_position: int = Field(
         description="The last position of the ledger at the time of the response; 0 while it is empty."

@@ -69,7 +69,6 @@ class ChangeService:
                 self._metrics.followers[kind].dec()
 
     async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
-        """The page after `cursor`; see `ChangeFeed.read_page`."""
         return self._count(await self._feed.read_page(cursor, change_filter, limit=limit))
 
     async def wait_for_page(self, first: Page, change_filter: ChangeFilter, *, limit: int, wait_seconds: float) -> Page:

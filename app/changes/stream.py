@@ -25,14 +25,14 @@ from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 
-CHUNK_BYTES = 32_768  # most bytes handed to a stream at once, so that a slow reader buffers little
+CHUNK_BYTES = 32_768  # most bytes handed to a stream in one piece, so that a slow reader buffers little
 CACHED_CHUNKS = 64
 CACHED_PAGES = 8  # each of about 1 MiB at most
 CHANGE_EVENT = "change"
 FIRST_CHANGES = 10  # in the first read of a stream that is behind the ring, when their size is unknown
 MAX_CHANGES = 100  # in a later read, when they are small
 OUTAGE_PAUSE_SECONDS = 1.0
-RETRY_MILLISECONDS = (500, 1500)  # random, so that clients do not all reconnect at once
+RETRY_MILLISECONDS = (500, 1500)  # random, so that clients do not all reconnect together
 RECONNECT_EVENT = "reconnect"
 KEEP_ALIVE = "keep-alive"
 

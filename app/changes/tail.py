@@ -43,7 +43,6 @@ class Ring:
 
     @property
     def end_tag(self) -> bytes | None:
-        """The tag of the event at `end`."""
         return self._tag_at(self.end)
 
     def restart(self, position: int, event_tag: bytes | None) -> None:
@@ -112,12 +111,10 @@ class Tail:
 
     @property
     def end(self) -> int:
-        """The last position in the ring."""
         return self._ring.end
 
     @property
     def end_tag(self) -> bytes | None:
-        """The tag of the event at `end`."""
         return self._ring.end_tag
 
     def list_after(self, ledger_id: UUID, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
@@ -131,18 +128,16 @@ class Tail:
         return [] if position > self._ring.end else self._ring.list_after(position, event_tag)
 
     def start(self) -> None:
-        """Start the task."""
         self._task = asyncio.create_task(self._run(), name="change-reader")
 
     def close(self) -> None:
-        """End all waits, and let later ones return at once."""
+        """End all waits, and let later waits return immediately."""
         if not self.closing:
             self._closed.set_result(None)
         self._needed.set()
         _wake(self._waiting)
 
     async def stop(self) -> None:
-        """Close, and stop the task."""
         self.close()
         if self._task is not None:
             await wait_or_cancel(self._task, CLOSE_SECONDS)
@@ -168,7 +163,6 @@ class Tail:
         return self.up_to_date and self._ring.end > position
 
     async def pause(self, seconds: float) -> None:
-        """Wait for `seconds`, or until closing."""
         await asyncio.wait({self._closed}, timeout=seconds)
 
     async def wait_for(self, task: "asyncio.Task[Any]", deadline: float) -> None:
@@ -228,7 +222,7 @@ class Tail:
         self.version += 1
 
     async def _wake_in_groups(self) -> None:
-        """Wake all waiters, a few at a time: all at once they would delay every other request."""
+        """Wake all waiters, a few at a time: together they would delay every other request."""
         waiting = list(self._waiting)
         for start in range(0, len(waiting), WOKEN_AT_ONCE):
             _wake(waiting[start : start + WOKEN_AT_ONCE])
@@ -242,7 +236,7 @@ class Tail:
                 await self._needed.wait()
             try:
                 await self.run_once()
-            except Exception as error:  # noqa: BLE001 - followers wait for the next attempt, whatever the error
+            except Exception as error:  # noqa: BLE001 - after any error followers wait for the next attempt
                 await self._note_failure(error)
             else:
                 self._note_success()

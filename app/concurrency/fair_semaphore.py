@@ -33,10 +33,10 @@ class _Subject:
 
 
 class FairSemaphore:
-    """A semaphore of `total` units, of which a request acquires several at once.
+    """A semaphore of `total` units, of which a request may acquire several together.
 
     - The share of a subject is an equal part of the total, counting the subjects that hold units or wait for some, and
-      at most three quarters. Beyond its share a subject may use what is free except the last quarter.
+      at most three quarters. Beyond its share a subject may use free units except the last quarter.
     - A request for more than the share is granted to a subject that holds nothing, and one for more than the total is
       granted the total.
     - Requests that wait are served round robin over subjects. The next subject within its share is never overtaken.
@@ -174,7 +174,6 @@ class Permit:
         self._amount = amount
 
     def release(self) -> None:
-        """Return the units."""
         amount, self._amount = self._amount, 0
         if amount:
             self._semaphore.release(self._subject, amount)

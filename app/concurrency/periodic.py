@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from app.concurrency.shutdown import wait_or_cancel
+from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.errors import Unavailable, describe
 from app.log.sparing import SparingLog
 
@@ -13,11 +13,11 @@ log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `run` at once, and again `interval_seconds` after each end. A pass that fails is repeated.
+    """Runs `run` immediately, and again `interval_seconds` after each end. A pass that fails is repeated.
 
     The first failure is logged, and while passes go on failing one a minute, with their number.
 
-    Setting `wake` starts the next pass at once, or as soon as the current one has ended.
+    Setting `wake` starts the next pass immediately, or as soon as the current one has ended.
     """
 
     def __init__(
@@ -36,7 +36,6 @@ class PeriodicTask:
         self._log = SparingLog(__name__)
 
     def start(self) -> None:
-        """Start repeating."""
         self._task = asyncio.create_task(self._repeat(), name=self._name)
 
     async def stop(self, timeout_seconds: float) -> None:
@@ -55,8 +54,4 @@ class PeriodicTask:
                 self._log.warning("pass postponed", task=self._name, reason=describe(error.__cause__ or error))
             except Exception as error:  # noqa: BLE001 - the next pass may succeed
                 self._log.error("pass failed", task=self._name, exc_info=error)
-            try:
-                async with asyncio.timeout(self._interval_seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await wait_for_event(self._wake, self._interval_seconds)

@@ -22,7 +22,7 @@ def allow(even_time: int | None, now: int, step: int, burst: int, at_most: int =
 
 
 class RateLimiter:
-    """Lets a subject send `burst` requests at once, and `rate_per_second` from then on.
+    """Lets a subject send `burst` requests together, and `rate_per_second` from then on.
 
     Times are whole nanoseconds, so that a burst is exact. A subject is kept until it has its whole burst again. Beyond
     `MAX_SUBJECTS` the one that was idle for the longest is dropped and has its whole burst again. `clock` returns

@@ -1,4 +1,4 @@
-"""Tasks that serve several callers at once: one call for all that ask the same, one batch for all that wait."""
+"""Tasks that serve several callers together: one call for equal requests, one batch for all waiting callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
@@ -33,7 +33,6 @@ class SingleFlight(Generic[Key, Value]):
         return key in self._under_way
 
     def close(self) -> None:
-        """Cancel every call under way."""
         for task in self._under_way.values():
             task.cancel()
 
@@ -61,7 +60,6 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Start the task unless it runs."""
         if self._task is None:
             # A context of its own: it serves many callers, so its log lines must not carry the first caller's ids.
             self._task = asyncio.create_task(self._run(), name=self._name, context=Context())

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -27,6 +27,13 @@ async def wait_or_cancel(task: "asyncio.Task[Any]", timeout_seconds: float) -> b
     return False
 
 
+async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> None:
+    """Return once `event` is set, or after `timeout_seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, timeout_seconds)):
+            await event.wait()
+
+
 class StartInterrupted(Exception):
     """A signal ended the service before it could serve."""
 
@@ -34,8 +41,8 @@ class StartInterrupted(Exception):
 class Drain:
     """`begun` once SIGTERM came: readiness is red then, while the server still responds.
 
-    The server's own handler, which ends the listening, runs `delay_seconds` later, or at once at a second signal or at
-    SIGINT. Just before it, what was given to `before_stop` is called.
+    The server's own handler, which ends the listening, runs `delay_seconds` later, or immediately at a second signal
+    or at SIGINT. Just before it, the callbacks of `before_stop` are called.
     """
 
     def __init__(self, delay_seconds: float) -> None:
@@ -45,12 +52,12 @@ class Drain:
         self._starting: asyncio.Task[Any] | None = None
 
     def before_stop(self, callback: Callable[[], None]) -> None:
-        """Call `callback` in the event loop when the server stops to listen: it waits for every open request then."""
+        """Call `callback` in the event loop when the server stops listening and begins to wait for open requests."""
         self._before_stop.append(callback)
 
     @contextmanager
     def ending_start(self) -> Iterator[None]:
-        """Cancel the block at a signal, which may wait for a database for long; nobody is served yet.
+        """Cancel the block at a signal, which may wait for a database for long; no request is served yet.
 
         Raises:
             StartInterrupted: instead of the cancellation.

@@ -64,7 +64,6 @@ class Settings(
 
     @property
     def database(self) -> DatabaseUrl:
-        """The parsed `DATABASE_URL`."""
         return parse_database_url(self.database_url)
 
     @property
@@ -74,7 +73,6 @@ class Settings(
 
     @property
     def log_json(self) -> bool:
-        """Whether log lines are JSON objects."""
         return self.log_format == "json" or (self.log_format == "auto" and self.environment == "production")
 
 

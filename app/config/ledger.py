@@ -8,7 +8,7 @@ from app.config.types import Database, Delay, Seconds
 
 
 class DatabaseSettings(BaseModel):
-    """How the database is reached, and how long it is waited for."""
+    """The connection to the database, and its time-outs."""
 
     database_url: Database = Field(
         "sqlite:///./sync.db", repr=False, description="SQLite or PostgreSQL, in any usual form"
@@ -43,7 +43,7 @@ class DatabaseSettings(BaseModel):
 
 
 class LedgerSettings(BaseModel):
-    """How events are appended."""
+    """Appends of events."""
 
     ledger_group_size: int = Field(500, ge=1, le=10_000, description="Maximum number of events in one group commit")
     ledger_queue_size: int = Field(
@@ -53,7 +53,7 @@ class LedgerSettings(BaseModel):
 
 
 class ChangeSettings(BaseModel):
-    """How the feed is followed."""
+    """The change feed."""
 
     changes_poll_interval: Seconds = Field(
         0.2, description="Seconds between checks for new events while streams or long polls wait"
@@ -69,12 +69,12 @@ class ChangeSettings(BaseModel):
         "or may return",
     )
     max_change_streams: int = Field(
-        2000, ge=0, le=100_000, description="Streams and long polls open at once per process; more get 429 or 503"
+        2000, ge=0, le=100_000, description="Concurrent streams and long polls per process; more get 429 or 503"
     )
 
 
 class SweepSettings(BaseModel):
-    """How pending events are processed."""
+    """The sweep."""
 
     sync_event_process_interval: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(
         5, description="How often pending events are processed, in seconds; fractions are fine"

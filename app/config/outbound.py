@@ -8,7 +8,7 @@ from app.config.types import BearerToken, Interval, Ports, Seconds, Secrets, Ser
 
 
 class WebhookSettings(BaseModel):
-    """Where webhooks may go, and how often they are tried."""
+    """Addresses and attempts of webhooks."""
 
     webhook_allow_private_addresses: bool = Field(
         False, description="true: subscribers and sources may have private, loopback and other non-public addresses"
@@ -30,8 +30,8 @@ class WebhookSettings(BaseModel):
         100,
         ge=1,
         le=10_000,
-        description="Deliveries under way at once per process, of all subscriptions together; one subscription gets at "
-        "most three quarters; one without a delivery under way always gets one, even beyond this number",
+        description="Concurrent deliveries per process, of all subscriptions together; one subscription gets at "
+        "most three quarters; a subscription without a delivery under way gets one even beyond this number",
     )
     webhook_poll_interval: Seconds = Field(
         1, description="Seconds between checks for due deliveries; a sweep in the same process triggers a check too"
@@ -56,12 +56,14 @@ class WebhookSettings(BaseModel):
 
 
 class ConsistencySettings(BaseModel):
-    """How fast sources are compared."""
+    """The pace of consistency checks."""
 
     consistency_files_per_second: int = Field(
         2000, ge=0, le=1_000_000, description="Files that a check of a source compares per second; 0: no limit"
     )
-    consistency_concurrency: int = Field(8, ge=1, le=1000, description="Looks at files of a source at once per process")
+    consistency_concurrency: int = Field(
+        8, ge=1, le=1000, description="Concurrent looks at files of a source per process"
+    )
     consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
     consistency_full_interval: Interval = Field(0, description="Seconds between checks of a whole source; 0: none")
 
@@ -74,15 +76,16 @@ class CloudSettings(BaseModel):
     )
     block_storage_service_url: ServiceUrl = Field("", description="Base URL of the block store")
     consistency_token: BearerToken = Field(
-        "", repr=False, description="Bearer token for both; empty: one that Auth0 issues for AUTH0_CLIENT_ID"
+        "",
+        repr=False,
+        description="Bearer token for both services; empty: a token that Auth0 issues for AUTH0_CLIENT_ID",
     )
     consistency_token_sees_all: bool = Field(
         False, description="true: the token sees the files of all users, so that a 404 means that there is no file"
     )
     auth0_client_id: str = Field("", description="Client id for tokens for both services (client credentials)")
-    auth0_client_secret: str = Field("", repr=False, description="Its secret")
+    auth0_client_secret: str = Field("", repr=False, description="Secret of AUTH0_CLIENT_ID")
 
     @property
     def has_cloud(self) -> bool:
-        """Whether the source `cloud` exists."""
         return bool(self.metadata_service_url)

@@ -59,7 +59,7 @@ class OperationSettings(BaseModel):
 
 
 class ApiSettings(BaseModel):
-    """What the API is called, and how much of it one caller gets."""
+    """The name of the API, and the limits of requests."""
 
     api_title: str = Field("Synchronization Service API", description="Title in / and in the API documentation")
     api_version: str = Field("1.0.0", description="Version in / and in the API documentation")
@@ -74,14 +74,14 @@ class ApiSettings(BaseModel):
     )
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
     max_concurrent_requests: int = Field(
-        400, ge=1, le=100_000, description="Requests under way at once per process; more get 429 or 503"
+        400, ge=1, le=100_000, description="Concurrent requests per process; more get 429 or 503"
     )
     rate_limit_per_second: Rate = Field(
         2000,
         description="Requests per second that one token subject may send to one process; more get 429; 0: no limit",
     )
     rate_limit_burst: int = Field(
-        10_000, ge=1, le=1_000_000, description="Requests that a token subject may send at once after a pause"
+        10_000, ge=1, le=1_000_000, description="Requests that a token subject may send in a burst after a pause"
     )
     cors_allow_origins: Origins = Field(
         (), description="Origins whose pages may call the API from a browser, comma-separated, or `*`; empty: none"

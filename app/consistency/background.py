@@ -1,4 +1,4 @@
-"""The background of the consistency checks: runs checks and due looks, schedules full checks, removes what is left."""
+"""The background of the consistency checks: runs checks and due looks, schedules full checks, removes leftovers."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from app.concurrency.periodic import PeriodicTask
-from app.concurrency.shutdown import wait_or_cancel
+from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
@@ -24,7 +24,7 @@ from app.database.engine import Database
 from app.errors import NotFound, Unavailable, describe
 
 POLL_SECONDS = 1.0
-MAX_CHECKS = 8  # at once in one process
+MAX_CHECKS = 8  # concurrently in one process
 QUIET_SECONDS = 30.0  # after a batch of looks without a response
 
 log = structlog.get_logger(__name__)
@@ -59,14 +59,14 @@ class ConsistencyTasks:
         self._pass.start()
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Claim nothing more, and give back what is not finished within `timeout_seconds`."""
+        """Stop claiming, and release the work that is not finished within `timeout_seconds`."""
         self._stopping.set()
         await self._pass.stop(timeout_seconds)
         tasks = [*self._checks.values(), *self._looks.values()]
         await asyncio.gather(*(wait_or_cancel(task, timeout_seconds) for task in tasks), return_exceptions=True)
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Begin what is due, and remove some of what is left over.
+        """Begin due work, and remove some leftover rows.
 
         Raises:
             DatabaseUnavailable: the database cannot serve now.
@@ -126,20 +126,13 @@ class ConsistencyTasks:
                 return
             looked = await self._looker.look(source, claimed, BACKGROUND, until)
             if looked.is_silent:
-                await self._rest()
+                await wait_for_event(self._stopping, QUIET_SECONDS)
                 return
 
     def _look_lease(self, source: Source) -> timedelta:
-        """Longer than the longest look. The microsecond tells its end from that of a grace period."""
+        """Longer than the longest look. The microsecond distinguishes its end from that of a grace period."""
         longest = LOOK_SECONDS if source.kind == SourceKind.CLOUD else BACKGROUND.seconds
         return self._runner.lease + timedelta(seconds=longest, microseconds=1)
-
-    async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(QUIET_SECONDS):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""

@@ -30,7 +30,7 @@ Doubt = tuple[CheckState, str]  # how a check ends, and the reason
 
 
 class Chunk(NamedTuple):
-    """What the comparison of some files has shown; `tally` is added to the columns of the check."""
+    """The result of comparing some files; `tally` is added to the columns of the check."""
 
     tally: Mapping[str, int]
     staged: Sequence[Staged]
@@ -68,10 +68,10 @@ class CheckProgress:
         chunk: Chunk,
         doubt_all: Callable[[Mapping[str, Any]], Doubt | None] | None = None,
     ) -> None:
-        """Move the cursor to `through` (None: leave it), and count and keep what the chunk has shown.
+        """Move the cursor to `through` (None: leave it), and count and keep the differences of the chunk.
 
-        `doubt_all` says that it was the last one, and why the whole is not to be believed, from the columns of the
-        check. Without a doubt the differences are applied next.
+        `doubt_all` means that it was the last one, and returns from the columns of the check why the whole is in
+        doubt. Without a doubt the differences are applied next.
 
         Raises:
             SourceError: there are too many differences.
@@ -160,9 +160,10 @@ def compare_files(
     staged: list[Staged] = []
     for file_id, expected in compared.items():
         differences = compare(expected, found.get(file_id))
-        healed = [kind for kind in sorted(active.get(file_id, {})) if kind not in differences]
         staged += [Staged(file_id, kind, evidence, seen_at) for kind, evidence in differences.items()]
-        staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
+        if file_id in active:
+            healed = [kind for kind in sorted(active[file_id]) if kind not in differences]
+            staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
     tally = {
         "compared": sum(expected.exists or one in found for one, expected in compared.items()),
         "in_flight": len(files) - len(compared),
@@ -178,10 +179,3 @@ def doubt_absence(check: Check, values: Mapping[str, Any]) -> Doubt | None:
         return None
     reason = f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
     return CheckState.SUSPECT, reason
-
-
-async def wait_unless(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until `stopping` is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            await stopping.wait()

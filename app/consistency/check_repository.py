@@ -172,7 +172,7 @@ class CheckRepository:
         return set((await self._session.scalars(query)).all())
 
     async def take_staged(self, check_id: UUID, limit: int) -> list[Staged]:
-        """Remove and return some of what was kept, by file."""
+        """Remove and return some of the kept differences, by file."""
         query = (
             select(Difference.file_id, Difference.kind, Difference.evidence, Difference.seen_at)
             .where(Difference.check_id == check_id)
@@ -199,7 +199,7 @@ class CheckRepository:
         return bool(cast("CursorResult[Any]", await self._session.execute(statement)).rowcount)
 
 
-# What is due later than anything can be was noted by a clock that was ahead: it is due now.
+# A due time too far in the future was set by a clock that was ahead: it is due now.
 def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:
     is_running = Check.state == literal_column("'running'")  # as in the partial index
     return and_(is_running, or_(Check.due_at <= now, Check.due_at > now + lease))

@@ -39,7 +39,7 @@ class CheckRunner:
         self.lease = progress.lease
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
-        """Run the check to its end, or until `stopping` is set; then another process goes on at once.
+        """Run the check to its end, or until `stopping` is set; then another process continues immediately.
 
         Raises:
             DatabaseUnavailable: the database cannot serve; the check goes on when its lease has ended.

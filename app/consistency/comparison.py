@@ -1,8 +1,7 @@
-"""What is expected of a file, and how what a source holds differs from it: pure functions."""
+"""The expected state of a file, and the differences of a source from it: pure functions."""
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +20,7 @@ Evidence = dict[str, Any]  # {"expected": …, "found": …}
 
 
 class Staged(NamedTuple):
-    """What an inventory saw of one file; `evidence` None: the source agrees again."""
+    """The result of an inventory for one file; `evidence` None: the source agrees again."""
 
     file_id: UUID
     kind: str
@@ -29,19 +28,17 @@ class Staged(NamedTuple):
     seen_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A block of a file; None: not known."""
 
     size: int | None = None
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What can be compared of a file; None: not known. `blocks` are by id.
+class Facts(NamedTuple):
+    """The comparable values of a file; None: not known.
 
-    `lost_blocks` are those that a source itself names and does not hold.
+    `blocks` are by id. `lost_blocks` are blocks that a source itself names and does not hold.
     """
 
     position: int | None = None
@@ -51,21 +48,19 @@ class Facts:
     lost_blocks: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the ledger says of a file. `position` is that of its last processed event, 0 without one.
+class Expected(NamedTuple):
+    """The state of a file by the ledger. `position` is that of its last processed event, 0 without one.
 
     A source that gives a position below `required`, that of the last event that is not a compensation, is stale.
     """
 
     exists: bool = False
     position: int = 0
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = Facts()
     required: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileEvent:
+class FileEvent(NamedTuple):
     """A processed event of a file; `metadata` may hold only the members that are compared."""
 
     position: int
@@ -97,7 +92,7 @@ def read_blocks(value: Any) -> dict[str, Block] | None:
 
 
 def expect(events: Iterable[FileEvent]) -> Facts:
-    """What the processed events of one file, in any order, let one expect of it.
+    """The expected state of a file from its processed events, in any order.
 
     Each value is taken from the newest upload or update that carries it and follows the last delete.
     """
@@ -107,20 +102,25 @@ def expect(events: Iterable[FileEvent]) -> Facts:
         if event.event_type == EventType.DELETE:
             break
         carried = {**event.metadata, **carried}
-    return Facts(
-        size=read_size(carried.get("size")),
-        sha256=read_sha256(carried.get("sha256")),
-        blocks=read_blocks(carried.get("blocks")),
-    )
+    return read_facts(carried)
+
+
+def read_facts(members: Mapping[str, Any], position: int | None = None) -> Facts:
+    """The values of a file from an event's metadata, or from an item."""
+    size, sha256, blocks = members.get("size"), members.get("sha256"), members.get("blocks")
+    return Facts(position, read_size(size), read_sha256(sha256), None if blocks is None else read_blocks(blocks))
 
 
 def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
-    """How `found` (None: the source does not hold the file) differs from `expected`."""
+    """The differences of `found` (None: the source does not hold the file) from `expected`."""
     if found is None or not expected.exists:
         if expected.exists == (found is not None):
             return {}
         kind = Kind.MISSING if expected.exists else Kind.ORPHANED
         return {kind: _evidence({"exists": expected.exists}, {"exists": not expected.exists})}
+    is_stale = found.position is not None and found.position < expected.required
+    if not is_stale and expected.facts[1:] == found[1:]:
+        return {}  # as a rule
     differences: dict[Kind, Evidence] = {}
     if found.position is not None and found.position < expected.required:
         differences[Kind.STALE] = _evidence({"position": expected.required}, {"position": found.position})
@@ -145,7 +145,7 @@ def _compare_block_lists(expected: Facts, found: Facts) -> dict[Kind, Evidence]:
 
 
 def _compare_values(expected: Facts, found: Facts, name: str) -> tuple[Evidence, Evidence] | None:
-    """What differs in the value `name` of the file and of its blocks, on both sides; None: nothing."""
+    """The differences in the value `name` of the file and of its blocks, on both sides; None: no difference."""
     read = attrgetter(name)
     sides: tuple[Evidence, Evidence] = {}, {}
     if _differ(read(expected), read(found)):

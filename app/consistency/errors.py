@@ -6,7 +6,7 @@ from app.errors import Conflict, FieldError, ProblemError, Unprocessable
 from app.subscriptions.types import MAX_HEADERS
 
 MAX_SOURCES = 20
-MAX_REFRESHES = 4  # at once for each token subject
+MAX_REFRESHES = 4  # concurrently for each token subject
 
 
 class SourceUrlRefused(Unprocessable):
@@ -51,7 +51,7 @@ class SourceOfEnvironment(Conflict):
     """409."""
 
     code = "source-of-environment"
-    detail = "The source exists since METADATA_SERVICE_URL is set; it can only be disabled."
+    detail = "The source exists because METADATA_SERVICE_URL is set; it can only be disabled."
 
 
 class NotDeep(Unprocessable):
@@ -66,7 +66,7 @@ class TooManyRefreshes(ProblemError):
     """429."""
 
     status, code = 429, "too-many-refreshes"
-    detail = f"Tokens of this subject have {MAX_REFRESHES} refreshes under way; wait for one to end."
+    detail = f"Tokens of this subject have {MAX_REFRESHES} refreshes under way; wait until one ends."
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "1"})

@@ -1,4 +1,4 @@
-"""What is known of one file at each source, and asking the sources for it now."""
+"""The state of one file at each source, from the database or by asking the sources now."""
 
 import asyncio
 from collections import Counter
@@ -38,7 +38,7 @@ class FileConsistencyService:
         self._refreshes: Counter[str] = Counter()  # under way, by token subject
 
     async def read(self, file_id: UUID) -> FileConsistency:
-        """What is known of the file at each source.
+        """The stored state of the file at each source.
 
         Raises:
             NotFound: 404.

@@ -26,7 +26,7 @@ _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingFilter:
-    """Which findings; None means any."""
+    """A filter of findings; None means any."""
 
     state: str | None = None
     kind: str | None = None
@@ -41,7 +41,7 @@ class NotAcceptable(Conflict):
 
 
 class Seen(NamedTuple):
-    """What a look at one file saw. `differences` and `expected` are None unless the file was compared."""
+    """The result of a look at one file. `differences` and `expected` are None unless the file was compared."""
 
     file_id: UUID
     verdict: Verdict
@@ -269,7 +269,7 @@ def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: ti
 
 
 def count_open_findings(most: int) -> ScalarSelect[int]:
-    """How many findings are open, counted up to `most`, as an expression."""
+    """Number of open findings, counted up to `most`, as an expression."""
     rows = select(Finding.id).where(_IS_OPEN, _visible()).limit(most).subquery()
     return select(func.count()).select_from(rows).scalar_subquery()
 

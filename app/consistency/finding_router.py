@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -23,7 +23,7 @@ from app.consistency.router import Consistency
 from app.consistency.schemas import Acceptance, Accepted, BulkAcceptance, FileConsistency, FindingQuery, FindingView
 from app.errors import NotFound, OtherCount
 from app.events.listing import check_offset
-from app.http.dependencies import LINK_HEADER, ReadSession, page_links
+from app.http.dependencies import LINK_HEADER, ReadSession, from_state, page_links
 from app.http.openapi import documented
 from app.http.types import QueryBoolean, Uuid
 
@@ -34,13 +34,7 @@ FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FI
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
 
-async def get_file_service(request: Request) -> FileConsistencyService:
-    """The process's service for single files, built by the lifespan."""
-    service: FileConsistencyService = request.state.consistency.files
-    return service
-
-
-Files = Annotated[FileConsistencyService, Depends(get_file_service)]
+Files = Annotated[FileConsistencyService, from_state("consistency.files")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 
@@ -55,7 +49,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 async def list_findings(
     request: Request, query: Annotated[FindingQuery, Query()], _reader: Reader, session: ReadSession
 ) -> Response:
-    """How the sources differ from the events, newest first. `Accept: text/csv` gets the page as CSV."""
+    """Differences between the sources and the events, newest first. `Accept: text/csv` gets the page as CSV."""
     check_offset(query.offset)
     found = await FindingRepository(session).list_newest(
         query.wanted(), limit=query.limit + 1, offset=query.offset, before=query.before
@@ -98,7 +92,7 @@ async def accept_findings(
     _operator: Operator,
     consistency: Consistency,
 ) -> Accepted:
-    """Accept every suspected and open finding that matches, if their number is the expected one."""
+    """Accept all matching suspected and open findings, if `expected` is their number."""
     wanted = FindingFilter(**acceptance.filter.model_dump())
     await consistency.accept_all(wanted, acceptance.expected, acceptance.reason)
     return Accepted(accepted=acceptance.expected)
@@ -116,11 +110,11 @@ async def get_file_consistency(
     files: Files,
     refresh: Annotated[QueryBoolean, Query(description="Ask the enabled sources now, within 10 seconds.")] = False,
 ) -> FileConsistency:
-    """Whether the sources hold the file as its events say, by the last look or complete check.
+    """How each source compares with the events of the file, by the last look or complete check.
 
-    `inconsistent`: it differed, also while the finding is suspected or accepted. `consistent`: it agreed, and the file
-    has no later event. `in_flight`: the source need not know the last event yet. `unknown`: never looked at, or the
-    source could not be asked.
+    `inconsistent`: it differed, even if the finding is suspected or accepted. `consistent`: it agreed, and the file
+    has no later event. `in_flight`: the source may not have applied the last event yet. `unknown`: never looked at, or
+    the source could not be asked.
     """
     return await (files.refresh(file_id, reader.subject) if refresh else files.read(file_id))
 

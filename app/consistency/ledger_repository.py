@@ -1,4 +1,4 @@
-"""Reads what the ledger says of files, as of a position."""
+"""Reads the state of files from the ledger, as of a position."""
 
 import json
 from collections import defaultdict
@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Text, cast, exists, false, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Text, cast, exists, false, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from app.consistency.comparison import Expected, Facts, FileEvent, expect
+from app.consistency.comparison import Expected, Facts, FileEvent, expect, read_facts
 from app.consistency.models import REPAIR_SUBJECT
 from app.database.types import among, among_ids, among_pairs, database_now
 from app.events.models import EventType, SweepCursor, SyncEvent
@@ -35,10 +36,23 @@ class AsOf(NamedTuple):
 
 
 class LedgerFile(NamedTuple):
-    """What the ledger says of one file; nothing is compared while it is `in_flight`."""
+    """The state of one file by the ledger; nothing is compared while it is `in_flight`."""
 
     expected: Expected
     in_flight: bool
+
+
+class FileRow(NamedTuple):
+    """The state of a file after its last processed event; `texts` are members of that event's metadata, as JSON."""
+
+    exists: bool
+    position: int
+    in_flight: bool
+    texts: Sequence[str | None]
+
+
+_NO_FACTS = Facts()
+_NOTHING, _UNPROCESSED = LedgerFile(Expected(), in_flight=False), LedgerFile(Expected(), in_flight=True)
 
 
 class LedgerRepository:
@@ -92,68 +106,96 @@ class LedgerRepository:
     async def read(
         self, as_of: AsOf, file_ids: Collection[UUID], found: Mapping[UUID, Facts]
     ) -> dict[UUID, LedgerFile]:
-        """What is expected of each of the files, as far as it can be compared with what the source holds.
+        """The expected state of each file, as far as it can be compared with the source.
 
-        Events in retry are looked for first, and events after the position last: an event that is processed between the
-        statements is met by one of them. The source must have been asked before.
+        The source must have been asked before.
         """
-        in_flight = await self._list_retried(file_ids)
-        states = await self._list_states(file_ids)
-        present = {one for one, state in states.items() if state.last_event_type != EventType.DELETE}
-        held = {one: facts for one, facts in found.items() if one in present}
-        facts = await self._read_facts(as_of.position, held)
-        required = await self._read_required(as_of.position, held, states)
-        in_flight |= await self._list_later(file_ids, as_of)
+        members = list_members(found.values())
+        rows = await self._list_rows(_select_rows(as_of, members).where(among_ids(FileState.file_id, file_ids)))
+        return await self.expect(as_of, file_ids, found, members, rows)
+
+    async def list_rows(
+        self, as_of: AsOf, after: UUID | None, through: UUID | None, limit: int, members: Sequence[str]
+    ) -> dict[UUID, FileRow]:
+        """Files with processed events, by rising id, after `after` and up to `through`.
+
+        One statement, hence one snapshot: an event that is processed later makes its file one in flight.
+        """
+        query = _select_rows(as_of, members).order_by(FileState.file_id).limit(limit)
+        if after is not None:
+            query = query.where(FileState.file_id > after)
+        if through is not None:
+            query = query.where(FileState.file_id <= through)
+        return await self._list_rows(query)
+
+    async def expect(
+        self,
+        as_of: AsOf,
+        file_ids: Collection[UUID],
+        found: Mapping[UUID, Facts],
+        members: Sequence[str],
+        rows: Mapping[UUID, FileRow],
+    ) -> dict[UUID, LedgerFile]:
+        """The expected state of each file; `rows` are the files with processed events."""
+        held = {one: rows[one] for one in found if one in rows and rows[one].exists and not rows[one].in_flight}
+        facts = await self._read_facts(as_of.position, members, held, found)
+        required = await self._read_required(as_of.position, held, found)
+        unprocessed = await self._list_with_events([one for one in file_ids if one not in rows])
         files: dict[UUID, LedgerFile] = {}
-        for file_id in file_ids:
-            state = states.get(file_id)
-            if state is None:
-                files[file_id] = LedgerFile(Expected(), file_id in in_flight)
-                continue
-            exists_ = state.last_event_type != EventType.DELETE
-            expected = Expected(exists_, state.last_position, expect(facts.get(file_id, ())), required.get(file_id, 0))
-            young = as_of.settled_before is not None and state.updated_at > as_of.settled_before
-            files[file_id] = LedgerFile(expected, young or file_id in in_flight)
+        for one in file_ids:
+            row = rows.get(one)
+            if row is None:
+                files[one] = _UNPROCESSED if one in unprocessed else _NOTHING
+            else:
+                expected = Expected(row.exists, row.position, facts.get(one, _NO_FACTS), required.get(one, 0))
+                files[one] = LedgerFile(expected, row.in_flight)
         return files
 
-    async def _list_states(self, file_ids: Collection[UUID]) -> dict[UUID, FileState]:
-        rows = await self._session.scalars(select(FileState).where(among_ids(FileState.file_id, file_ids)))
-        return {state.file_id: state for state in rows}
+    async def _list_rows(self, query: Select[*tuple[Any, ...]]) -> dict[UUID, FileRow]:
+        rows = await self._session.execute(query)
+        return {file_id: FileRow(exists_, at, in_flight, texts) for file_id, exists_, at, in_flight, *texts in rows}
 
-    async def _list_retried(self, file_ids: Collection[UUID]) -> set[UUID]:
-        query = select(SyncEvent.file_id).where(
-            among_ids(SyncEvent.file_id, file_ids), SyncEvent.retry_state.is_not(None)
-        )
-        return set((await self._session.scalars(query.distinct())).all())
+    async def _list_with_events(self, file_ids: Collection[UUID]) -> set[UUID]:
+        if not file_ids:
+            return set()
+        query = select(SyncEvent.file_id).where(among_ids(SyncEvent.file_id, file_ids)).distinct()
+        return set((await self._session.scalars(query)).all())
 
-    async def _list_later(self, file_ids: Collection[UUID], as_of: AsOf) -> set[UUID]:
-        query = select(SyncEvent.file_id).where(
-            among_ids(SyncEvent.file_id, file_ids), SyncEvent.position > as_of.position
-        )
-        return set((await self._session.scalars(query.distinct())).all())
+    async def _read_facts(
+        self, position: int, members: Sequence[str], rows: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
+    ) -> dict[UUID, Facts]:
+        """The expected values of the members that were found, from the events of each file.
 
-    async def _read_facts(self, position: int, found: Mapping[UUID, Facts]) -> Mapping[UUID, Iterable[FileEvent]]:
-        """The newest processed event of each file that carries each member that was found, and its last delete."""
-        events: defaultdict[UUID, list[FileEvent]] = defaultdict(list)
-        for member in MEMBERS:
-            file_ids = [one for one, facts in found.items() if getattr(facts, member) is not None]
-            if file_ids:
-                for file_id, event in await self._list_carriers(position, file_ids, member):
-                    events[file_id].append(event)
+        The last event carries them as a rule. Where it does not, the query looks for the newest event that does, and
+        for the file's last delete.
+        """
+        columns = [_read_all([row.texts[number] for row in rows.values()]) for number in range(len(members))]
+        facts: dict[UUID, Facts] = {}
+        events: dict[UUID, list[FileEvent]] = {}  # of files whose last one does not carry everything
+        lacking: defaultdict[str, list[UUID]] = defaultdict(list)
+        for (file_id, row), *values in zip(rows.items(), *columns, strict=True):
+            carried = dict(zip(members, values, strict=True))
+            facts[file_id] = read_facts(carried)
+            if None not in row.texts:
+                continue
+            there = {one for one, text in zip(members, row.texts, strict=True) if text is not None}
+            for member in [one for one in members if one not in there and getattr(found[file_id], one) is not None]:
+                lacking[member].append(file_id)
+                of_last = {one: carried[one] for one in there}
+                events[file_id] = [FileEvent(row.position, EventType.UPDATE, of_last)]
+        for member, file_ids in lacking.items():
+            for file_id, event in await self._list_carriers(position, file_ids, member):
+                events[file_id].append(event)
         if events:
-            for file_id, last in await self._list_deletes(position, events.keys()):
+            for file_id, last in await self._list_deletes(position, events):
                 events[file_id].append(FileEvent(last, EventType.DELETE, {}))
-        return events
+        return facts | {file_id: expect(each) for file_id, each in events.items()}
 
     async def _read_required(
-        self, position: int, found: Mapping[UUID, Facts], states: Mapping[UUID, FileState]
+        self, position: int, rows: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
     ) -> Mapping[UUID, int]:
         """Of the files whose source is behind their last event: the last one that is not a compensation."""
-        behind = [
-            one
-            for one, facts in found.items()
-            if facts.position is not None and facts.position < states[one].last_position
-        ]
+        behind = [one for one, row in rows.items() if (at := found[one].position) is not None and at < row.position]
         if not behind:
             return {}
         query = (
@@ -182,13 +224,13 @@ class LedgerRepository:
 
     async def list_last_positions(self, file_ids: Collection[UUID]) -> dict[UUID, int]:
         """The position of the last processed event of each of the files that has one."""
-        return {one: state.last_position for one, state in (await self._list_states(file_ids)).items()}
+        query = select(FileState.file_id, FileState.last_position).where(among_ids(FileState.file_id, file_ids))
+        return {file_id: last for file_id, last in await self._session.execute(query)}  # noqa: C416
 
     async def _list_carriers(
         self, position: int, file_ids: Collection[UUID], member: str
     ) -> list[tuple[UUID, FileEvent]]:
-        # The operator is the same on both databases; only this member of the metadata leaves the database.
-        value = cast(SyncEvent.event_metadata.op("->")(literal_column(f"'{member}'")), Text)
+        value = _member(member)
         newest = (
             select(func.max(SyncEvent.position))
             .where(
@@ -217,3 +259,35 @@ class LedgerRepository:
             .group_by(SyncEvent.file_id)
         )
         return [(file_id, last) for file_id, last in await self._session.execute(query)]
+
+
+def list_members(found: Iterable[Facts]) -> list[str]:
+    """The members of the metadata to compare with the found values."""
+    kinds = {(facts.size is not None, facts.sha256 is not None, facts.blocks is not None) for facts in found}
+    return [name for number, name in enumerate(MEMBERS) if any(kind[number] for kind in kinds)]
+
+
+def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[*tuple[Any, ...]]:
+    event = aliased(SyncEvent)
+    in_flight: list[ColumnElement[bool]] = [
+        exists().where(event.file_id == FileState.file_id, event.position > as_of.position),
+        exists().where(event.file_id == FileState.file_id, event.retry_state.is_not(None)),
+    ]
+    if as_of.settled_before is not None:
+        in_flight.append(FileState.updated_at > as_of.settled_before)
+    is_present = FileState.last_event_type != EventType.DELETE
+    columns = FileState.file_id, is_present, FileState.last_position, or_(*in_flight)
+    query = select(*columns, *(_member(one) for one in members))
+    return query.join(SyncEvent, SyncEvent.position == FileState.last_position) if members else query
+
+
+def _read_all(texts: Sequence[str | None]) -> list[Any]:
+    """The values of JSON texts, null for None; one call for all costs a fraction."""
+    values: list[Any] = json.loads(f"[{','.join('null' if text is None else text for text in texts)}]")
+    return values
+
+
+def _member(name: str) -> ColumnElement[str | None]:
+    """One member of an event's metadata as JSON, so that only this leaves the database."""
+    # The operator is the same on both databases.
+    return cast(SyncEvent.event_metadata.op("->")(literal_column(f"'{name}'")), Text)

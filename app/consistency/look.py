@@ -39,7 +39,7 @@ class Looked(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a source, asked at `at`, holds of some files, and what is expected of those that it could be asked about."""
+    """The state of some files at a source, asked at `at`, and their expected state where the source responded."""
 
     looks: Mapping[UUID, Look | SourceError]
     files: Mapping[UUID, LedgerFile]
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 
 class Looker:
-    """Looks at files, a few at once for each source."""
+    """Looks at files, a few concurrently for each source."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Looker:
         claimed_until: datetime | None = None,
         part: Part | None = None,
     ) -> Looked:
-        """Look at the files and record what was seen. Once the source does not respond, the rest is not asked.
+        """Look at the files and record the results. Once the source does not respond, the rest is not asked.
 
         Raises:
             NotFound: the source was deleted.
@@ -99,7 +99,7 @@ class Looker:
         part: Part | None = None,
         at_most: int | None = None,
     ) -> Asked:
-        """Ask for the files, and read what is expected of them as of now, or of the position `at_most`."""
+        """Ask for the files, and read their expected state as of now, or of the position `at_most`."""
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
             position, now = await LedgerRepository(session).get_position(durable), await self.clock(session)
@@ -142,7 +142,7 @@ class Looker:
                 responses.count += 1
                 return look
         except TimeoutError:
-            return SourceError("has too many questions to respond to at once", unanswered=True)
+            return SourceError("has too many requests under way", unanswered=True)
 
     async def _record(
         self, source_id: UUID, seen: Sequence[Seen], asked_at: datetime, claimed_until: datetime | None
@@ -154,7 +154,7 @@ class Looker:
 
 @dataclass
 class _Responses:
-    """How the source behaves during one call: it has `ended` to respond when a look failed while no other succeeded."""
+    """The source during one call: it has `ended` to respond when a look failed while no other succeeded."""
 
     count: int = 0
     ended: bool = False
@@ -166,7 +166,7 @@ _NO_BLOCKS = DeepBlocks(None, ())
 async def _choose_blocks(
     session: AsyncSession, source: Source, file_ids: Sequence[UUID], part: Part | None
 ) -> Mapping[UUID, DeepBlocks]:
-    """Which blocks of each file are read; only kind `cloud` has to be asked for the contents of blocks."""
+    """The blocks to read of each file; only kind `cloud` has to be asked for the contents of blocks."""
     if source.kind != SourceKind.CLOUD:
         return {}
     active = await FindingRepository(session).list_active(source.id, file_ids)

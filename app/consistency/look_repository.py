@@ -30,7 +30,7 @@ class LookRepository:
     async def add_events(self, positions: Sequence[int], now: datetime) -> None:
         """Make a look due for the file of each event and each enabled source, a grace period after `now`."""
         wait_seconds = greatest_of(Source.grace_seconds, int(MIN_WAIT.total_seconds()))
-        # In the order of those that record looks: transactions that lock the same rows wait for each other in turn.
+        # In the order in which looks are recorded: transactions that lock the same rows wait for each other in turn.
         looks = (
             select(Source.id, SyncEvent.file_id, after_seconds(literal(now, UtcDateTime()), wait_seconds))
             .join(Source, Source.enabled & ~Source.deleted)
@@ -87,7 +87,7 @@ def count_due_looks(most: int) -> ScalarSelect[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-# What is due later than anything can be was noted by a clock that was ahead: it is due now.
+# A due time too far in the future was set by a clock that was ahead: it is due now.
 def _look_is_due(now: datetime) -> ColumnElement[bool]:
     return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + MAX_LEASE)
 

@@ -16,11 +16,10 @@ from sqlalchemy import (
     String,
     Text,
     false,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base, one_of
+from app.database.types import Base, one_of, partial_index
 
 MAX_GRACE = timedelta(days=1)  # that a source may have
 REPAIR_SUBJECT = "sync-service:repairs"  # `created_by` of compensations
@@ -71,7 +70,7 @@ class RepairAction(StrEnum):
     """How findings are repaired."""
 
     REDELIVER = "redeliver"  # deliver the last event of each file again
-    COMPENSATE = "compensate"  # record an event that says what the source holds
+    COMPENSATE = "compensate"  # record an event with the state of the source
 
 
 class Source(Base):
@@ -113,7 +112,7 @@ class Check(Base):
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     position: Mapped[int | None]  # the check is as of this position
     has_watermark: Mapped[bool] = mapped_column(server_default=false())
-    total: Mapped[int | None]  # what the first page says, or the number of named files
+    total: Mapped[int | None]  # from the first page, or the number of named files
     cursor: Mapped[UUID | None]
     is_listed: Mapped[bool] = mapped_column(server_default=false())  # to its end; the differences are being applied
     listed: Mapped[int] = mapped_column(BigInteger, server_default="0")  # files of the listing
@@ -125,18 +124,13 @@ class Check(Base):
 
     __table_args__ = (
         CheckConstraint(one_of("state", CheckState), name="state_known"),
-        Index(
-            "ix_consistency_checks_due_at",
-            "due_at",
-            postgresql_where=text("state = 'running'"),
-            sqlite_where=text("state = 'running'"),
-        ),
+        partial_index("ix_consistency_checks_due_at", "due_at", where="state = 'running'"),
         Index("ix_consistency_checks_source_id_id", "source_id", "id"),
     )
 
 
 class Difference(Base):
-    """What an inventory has seen so far; it reaches the findings when the whole inventory is complete.
+    """A difference that an inventory has seen so far; it reaches the findings when the whole inventory is complete.
 
     `evidence` is null where the source agrees again about a finding that is not resolved.
     """
@@ -167,13 +161,7 @@ class FileCheck(Base):
 
     __table_args__ = (
         CheckConstraint(one_of("verdict", Verdict), name="verdict_known"),
-        Index(
-            "ix_consistency_file_checks_source_id_due_at",
-            "source_id",
-            "due_at",
-            postgresql_where=text("due_at IS NOT NULL"),
-            sqlite_where=text("due_at IS NOT NULL"),
-        ),
+        partial_index("ix_consistency_file_checks_source_id_due_at", "source_id", "due_at", where="due_at IS NOT NULL"),
     )
 
 
@@ -196,14 +184,8 @@ class Finding(Base):
     __table_args__ = (
         CheckConstraint(one_of("state", FindingState), name="state_known"),
         CheckConstraint(one_of("kind", Kind), name="kind_known"),
-        Index(
-            "uq_consistency_findings_active",
-            "source_id",
-            "file_id",
-            "kind",
-            unique=True,
-            postgresql_where=text("state <> 'resolved'"),
-            sqlite_where=text("state <> 'resolved'"),
+        partial_index(
+            "uq_consistency_findings_active", "source_id", "file_id", "kind", where="state <> 'resolved'", unique=True
         ),
         Index("ix_consistency_findings_file_id", "file_id"),
         Index("ix_consistency_findings_state_id", "state", "id"),

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -13,7 +13,7 @@ from app.consistency.schemas import CheckQuery, CheckView, NewCheck
 from app.consistency.service import ConsistencyService
 from app.consistency.sources.repository import UNKNOWN_SOURCE
 from app.errors import NotFound
-from app.http.dependencies import LINK_HEADER, ReadSession, page_links
+from app.http.dependencies import LINK_HEADER, ReadSession, from_state, page_links
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 
@@ -22,13 +22,7 @@ NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 CheckId = Annotated[Uuid, Path(description="The check's `id`.", examples=[CHECK_ID])]
 
 
-async def get_service(request: Request) -> ConsistencyService:
-    """The process's consistency service, built by the lifespan."""
-    service: ConsistencyService = request.state.consistency.service
-    return service
-
-
-Consistency = Annotated[ConsistencyService, Depends(get_service)]
+Consistency = Annotated[ConsistencyService, from_state("consistency.service")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 
@@ -48,10 +42,10 @@ async def create_check(
     consistency: Consistency,
     response: Response,
 ) -> CheckView:
-    """Compare the whole inventory of a source, or named files, with what the events say.
+    """Compare the whole inventory of a source, or named files, with the events.
 
-    The background runs it, any replica goes on when one ends. A difference is `suspected` until a look at that one
-    file, after the grace period, sees it again.
+    A background task runs it; another replica continues it when one ends. A difference is `suspected` until a look at
+    that file, after the grace period, sees it again.
     """
     check = await consistency.create_check(new)
     response.headers["Location"] = f"/consistency/checks/{check.id}"

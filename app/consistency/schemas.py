@@ -41,11 +41,11 @@ def _examples(*examples: JsonValue) -> ConfigDict:
 
 
 class Scope(Input):
-    """All files, or those that are named."""
+    """All files, or the named ones."""
 
     all: Literal[True] | None = Field(None, description="Compare the whole inventory.")
     file_ids: list[Uuid] | None = Field(
-        None, min_length=1, max_length=MAX_FILES, description="Ask for these files alone, at once."
+        None, min_length=1, max_length=MAX_FILES, description="Ask only for these files, immediately."
     )
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ def _part_of_all(text: str) -> str:
 
 
 class NewCheck(Input):
-    """What is to be checked."""
+    """A check to begin."""
 
     model_config = _examples(WHOLE, NAMED)
 
@@ -90,10 +90,12 @@ class CheckView(BaseModel):
         description="Only a `complete` inventory changes findings."
     )
     reason: str | None = Field(description="Why it is incomplete or suspect.")
-    position: int | None = Field(description="The check is as of this position; null before it has begun.")
+    position: int | None = Field(description="Position at which the check compares; null before it has begun.")
     compared: int
     of: int | None = Field(description="Files of the source, or named files; null when unknown.")
-    in_flight: int = Field(description="Files that were not compared, since the source need not know their last event.")
+    in_flight: int = Field(
+        description="Files that were not compared, because the source may not have applied their last event yet."
+    )
     counts: dict[str, int] = Field(description="Differences by kind.")
     started_at: datetime
     ended_at: datetime | None
@@ -106,7 +108,7 @@ class CheckView(BaseModel):
 
 
 class CheckQuery(BaseModel):
-    """Which checks, newest first."""
+    """A part of the list of checks, newest first."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -143,7 +145,7 @@ class FindingView(BaseModel):
 
 
 class FindingQuery(BaseModel):
-    """Which findings, newest first."""
+    """A part of the list of findings, newest first."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -161,7 +163,7 @@ class FindingQuery(BaseModel):
 
 
 class Filter(Input):
-    """Which findings; a member that is left out matches any."""
+    """A filter of findings; an absent member matches any."""
 
     state: FindingState | None = None
     kind: Kind | None = None
@@ -178,19 +180,19 @@ class Acceptance(Input):
 
 
 class BulkAcceptance(Input):
-    """Which findings to accept, how many they are, and why."""
+    """The findings to accept, their number, and the reason."""
 
     model_config = _examples(
         {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "deleted before the ledger began"}
     )
 
-    filter: Filter = Field(description="Of the findings that match, the suspected and open ones are accepted.")
-    expected: BodyInteger = Field(ge=0, le=2**53, description="How many they are; nothing is done for another number.")
+    filter: Filter = Field(description="The matching suspected and open findings are accepted.")
+    expected: BodyInteger = Field(ge=0, le=2**53, description="Number of matches; if it differs, nothing is done.")
     reason: Reason = Field(description="Shown with each finding.")
 
 
 class Accepted(BaseModel):
-    """How many findings were accepted."""
+    """The number of accepted findings."""
 
     model_config = _examples({"accepted": 1200})
 
@@ -198,7 +200,7 @@ class Accepted(BaseModel):
 
 
 class SourceVerdict(BaseModel):
-    """What is known of the file at one source."""
+    """The state of the file at one source."""
 
     source: UUID
     verdict: Verdict

@@ -1,8 +1,8 @@
-"""How a connection is opened and set, whatever the server, the database or the role says.
+"""Opens connections with fixed settings, whatever the defaults of the server, the database or the role.
 
 `ALTER SYSTEM` changes the defaults of running sessions, `ALTER DATABASE … SET` and `ALTER ROLE … SET` those of new
-sessions. Left as it is: `default_transaction_read_only`, which an operator means (`/health` reports it), and whatever
-decides on plans, memory and rights.
+sessions. Left alone are `default_transaction_read_only`, which an operator sets on purpose (`/health` reports it), and
+settings of plans, memory and rights.
 """
 
 import socket
@@ -35,7 +35,7 @@ _USED = "sync-service: used"
 # A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
 _KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
 _RECYCLE_SECONDS = 1800  # new connections have new plans, and are spread over the servers again behind one name
-# PostgreSQL 17 and 14 have brought these; both end connections that our own time-outs leave alone.
+# From PostgreSQL 17 and 14; both end connections that our own time-outs leave alone.
 _SWITCHED_OFF = ("transaction_timeout", "idle_session_timeout")
 # A commit is flushed to disk before it is confirmed; the one value that promises more is kept.
 _SYNCHRONOUS_COMMIT = "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
@@ -82,7 +82,7 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
     """Run the block with its commit, and close the connection rather than send a cancel. SQLite is left alone.
 
     Raises:
-        CommitUncertain: when PostgreSQL warned, as it does when somebody has ended the wait for a standby.
+        CommitUncertain: when PostgreSQL warned, as it does when the wait for a standby was cancelled.
     """
     driver = (await connection.get_raw_connection()).driver_connection
     if not isinstance(driver, ClosableConnection):
@@ -102,11 +102,10 @@ async def never_cancelled(connection: AsyncConnection) -> AsyncIterator[None]:
 class ReadConnection(Connection):
     """Repeats a statement once when its connection was cut or its plan is out of date.
 
-    Only for reads, of which each is a transaction of its own: of a write nobody knows whether it was committed.
+    Only for reads, each a transaction of its own: a write may already be committed.
     """
 
     def execute(self, *args: Any, **options: Any) -> CursorResult[Any]:
-        """Execute a statement as `Connection.execute` does."""
         try:
             return super().execute(*args, **options)
         except DBAPIError as error:
@@ -119,17 +118,16 @@ class ReadConnection(Connection):
             return super().execute(*args, **options)
 
     def scalar(self, *args: Any, **options: Any) -> Any:
-        """The first column of the first row, as `Connection.scalar` returns it."""
         return self.execute(*args, **options).scalar()
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine that `settings` ask for; no connection is opened yet."""
     target = settings.database
-    connect_args = _sqlite_arguments(settings) if target.is_sqlite else _postgresql_arguments(settings)
+    sqlite_args = {"timeout": settings.database_lock_timeout, "isolation_level": None}
     engine = create_async_engine(
         target.url,
-        connect_args=connect_args,
+        connect_args=sqlite_args if target.is_sqlite else _postgresql_arguments(settings),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow,
         pool_timeout=settings.database_pool_timeout,
@@ -144,10 +142,6 @@ def create_engine(settings: Settings) -> AsyncEngine:
     event.listen(engine.sync_engine, "handle_error", _treat_read_only_as_lost)
     event.listen(engine.sync_engine, "handle_error", _forget_values)
     return engine
-
-
-def _sqlite_arguments(settings: Settings) -> dict[str, Any]:
-    return {"timeout": settings.database_lock_timeout, "isolation_level": None}
 
 
 def _postgresql_arguments(settings: Settings) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Database:
         )
         self.writability = Writability()
         self._log = SparingLog(__name__)
-        self.responded_at = time.monotonic()  # when a connection of the pool last did what it was asked to
+        self.responded_at = time.monotonic()  # when a connection of the pool last succeeded
         self.is_sqlite = settings.database.is_sqlite
         self._file = SqliteFile(str(settings.database.url.database), self.writability) if self.is_sqlite else None
         if self._file is not None:
@@ -132,7 +132,7 @@ class Database:
         return Path(f"{Path(str(self.engine.url.database)).resolve()}-wal")
 
     async def truncate_wal(self) -> bool:
-        """SQLite: write the WAL into the file and empty it. False when a reader still needs it, at once."""
+        """SQLite: write the WAL into the file and empty it. Returns False immediately when a reader still needs it."""
         with self._errors():
             async with self._writing(), self._outside.connect() as connection:
                 before = (await connection.exec_driver_sql("PRAGMA busy_timeout")).scalar_one()

@@ -1,4 +1,4 @@
-"""Tells "the database cannot serve this now" from other errors, and remembers why writes are refused."""
+"""Distinguishes "the database cannot serve this now" from other errors, and keeps why writes are refused."""
 
 import sqlite3
 import ssl
@@ -121,7 +121,7 @@ def connection_failed(error: BaseException) -> bool:
 
 
 def found_damage(error: BaseException) -> bool:
-    """Whether the database says in `error` that what it read is damaged, or is no database."""
+    """Whether the database reports in `error` that it is damaged, or no database."""
     if not isinstance(error, DBAPIError):
         return False
     if _sqlstate(error) in _DAMAGED_STATES or _sqlite_code(error) in _SQLITE_DAMAGED:
@@ -136,7 +136,7 @@ def ran_out_of_time(error: BaseException) -> bool:
 
 
 def waited_for_lock(error: BaseException) -> bool:
-    """Whether `error` is the time-out of a lock that somebody else has, which says nothing of the statement."""
+    """Whether `error` is the time-out of a lock that another session holds, which is no fault of the statement."""
     return isinstance(error, DBAPIError) and _sqlstate(error) == _LOCK_TIMEOUT
 
 
@@ -217,7 +217,7 @@ class Writability:
 
     @property
     def reason(self) -> str | None:
-        """One sentence for people that says why writes are refused; None while they are accepted."""
+        """One sentence with the reason why writes are refused; None while they are accepted."""
         return next(iter(self._reasons.values()), None)
 
     @property
@@ -232,7 +232,6 @@ class Writability:
         self._reasons[check] = reason
 
     def report_read_only(self) -> None:
-        """Report that the database refuses writes."""
         self.refuse(READ_ONLY, _READ_ONLY_REASON)
 
     def allow(self, check: str) -> None:

@@ -1,4 +1,4 @@
-"""Advisory locks of background jobs, and who else holds locks and snapshots that the service waits for."""
+"""Advisory locks of background jobs, and other sessions whose locks and snapshots the service waits for."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -81,7 +81,7 @@ async def job_transaction(database: Database, job: BackgroundJob) -> AsyncIterat
 
 
 class Holder(NamedTuple):
-    """A session that has what others wait for."""
+    """A session whose locks others wait for."""
 
     pid: int
     application: str
@@ -93,12 +93,12 @@ class Holder(NamedTuple):
 
 
 async def list_blockers(connection: AsyncConnection, pid: int) -> list[Holder]:
-    """Those for whose locks the session `pid` waits at this moment. PostgreSQL only."""
+    """The sessions for whose locks the session `pid` waits at this moment. PostgreSQL only."""
     return [Holder(*row) for row in await connection.execute(_BLOCKERS, {"pid": pid})]
 
 
 async def list_advisory_holders(connection: AsyncConnection, key: int) -> list[Holder]:
-    """Those that hold the advisory lock `key` (64 bits). PostgreSQL only."""
+    """The sessions that hold the advisory lock `key` (64 bits). PostgreSQL only."""
     return [Holder(*row) for row in await connection.execute(_ADVISORY, {"key": key})]
 
 
@@ -112,11 +112,7 @@ class LockWatch:
         self._logged: set[tuple[int, str]] = set()
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Look once. PostgreSQL only.
-
-        Raises:
-            DatabaseUnavailable: when the database cannot serve now.
-        """
+        """Look once. PostgreSQL only. Raises `DatabaseUnavailable` when the database cannot serve now."""
         async with self._database.connection() as connection:
             holders = (await connection.execute(_HOLDERS)).all()
             self._metrics.oldest_snapshot.set(await connection.scalar(_OLDEST_SNAPSHOT))

@@ -1,5 +1,7 @@
 """The instruments of the database, and the count of its connections."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -7,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
+from app.metrics import instruments
 
 _TAKEN = "sync-service: taken"
 
@@ -15,32 +18,18 @@ class DatabaseMetrics:
     """The connection pool, SQLite's write-ahead log, and the oldest snapshot on PostgreSQL."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        connections = Gauge(
-            "sync_database_connections",
-            "Connections of the pool, by state.",
-            ("state",),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.wal_bytes = Gauge(
-            "sync_sqlite_wal_bytes",
-            "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self.oldest_snapshot = Gauge(
-            "sync_database_oldest_snapshot_age_seconds",
-            "Age of the oldest transaction that keeps PostgreSQL from removing dead rows; 0 on SQLite.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
+        _, _, live_gauge = instruments(registry)
+        most_of_workers = partial(Gauge, registry=registry, multiprocess_mode="livemax")
+        connections = live_gauge("sync_database_connections", "Connections of the pool, by state.", ("state",))
         self.idle = connections.labels("idle")
         self.in_use = connections.labels("in_use")
-        self.limit = Gauge(
-            "sync_database_connections_limit",
-            "Connections that the pool may open: its size and its overflow.",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.limit = live_gauge(
+            "sync_database_connections_limit", "Connections that the pool may open: its size and its overflow."
+        )
+        self.wal_bytes = most_of_workers("sync_sqlite_wal_bytes", "Size of SQLite's write-ahead log; 0 on PostgreSQL.")
+        self.oldest_snapshot = most_of_workers(
+            "sync_database_oldest_snapshot_age_seconds",
+            "Age of the oldest transaction that keeps PostgreSQL from removing dead rows; 0 on SQLite.",
         )
 
 

@@ -52,7 +52,7 @@ class Schema:
         return revision == self.head or self.is_newer(revision)
 
     def explain(self, revision: str | None) -> str:
-        """What is wrong with a revision that this release cannot work at, and the command that helps."""
+        """The fault of a revision that this release cannot work at, and the command that helps."""
         found = revision or "nothing"
         return f"the schema is at {found} and this release needs {self.head}: run `alembic upgrade head`"
 
@@ -62,7 +62,7 @@ async def prepare_schema(database: Database, settings: Settings, schema: Schema)
 
     Raises:
         NotMigrated: the schema is behind and stays so, with what to do; it is another program's.
-        MigrationBlocked: somebody holds a lock that the migration needs, and has done so for 30 seconds.
+        MigrationBlocked: another session has held a lock that the migration needs for 30 seconds.
         DatabaseUnavailable: when the database cannot be reached.
     """
     current = await _current_revision(database)

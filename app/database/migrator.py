@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.concurrency.shutdown import wait_for_event
 from app.config import Settings
 from app.database.connection import create_engine
 from app.database.errors import waited_for_lock
@@ -34,7 +34,7 @@ _IS_INVALID = "SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('{na
 
 
 class MigrationBlocked(Exception):
-    """Somebody has held a lock that a migration needs for too long; what was migrated before it stays."""
+    """Another session has held a lock that a migration needs for too long; earlier migrations stay."""
 
 
 async def migrate(
@@ -70,7 +70,7 @@ async def migrate(
 async def _take_lock(connection: AsyncConnection) -> None:
     """Hold the lock of migrations until `connection` is closed.
 
-    It is polled: who waits for a lock has a snapshot, and CREATE INDEX CONCURRENTLY waits for all of those.
+    It is polled: a session that waits for a lock has a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
     """
     statement = text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
     reported_at = -math.inf
@@ -138,7 +138,7 @@ def _read_revisions(connection: Connection) -> tuple[str, ...]:
 
 
 async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event) -> None:
-    """Keep in `wait` for whom the session `pid` waits, until `done`; a migration needs no observer to succeed."""
+    """Keep in `wait` the sessions that block the session `pid`, until `done`; a migration succeeds without it."""
     try:
         async with engine.connect() as connection:
             while not done.is_set():
@@ -148,11 +148,9 @@ async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event)
                     wait.holders, wait.since = holders, wait.since or time.monotonic()
                 else:
                     wait.since = None
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOCK_SECONDS / 4):
-                        await done.wait()
+                await wait_for_event(done, LOCK_SECONDS / 4)
     except (DBAPIError, OSError) as error:
-        log.warning("it cannot be seen whose locks the migration waits for", reason=describe(error))
+        log.warning("the sessions that block the migration cannot be listed", reason=describe(error))
 
 
 def build_index(name: str, definition: str, *, unique: bool = False) -> None:

@@ -87,7 +87,7 @@ async def _prepare(database: Database, settings: Settings, schema: Schema) -> No
 
 
 async def _wait_until_fit(database: Database, timeout_seconds: float) -> None:
-    """Check the database as soon as it accepts connections; one that may be starting is asked again."""
+    """Check the database as soon as it accepts connections; a database that may be starting is tried again."""
     deadline = time.monotonic() + timeout_seconds
     reported = ""
     while True:
@@ -138,7 +138,7 @@ class WalTruncation:
     """Empties a WAL of more than 16 MiB.
 
     SQLite writes the WAL into the file by itself every 4 MiB, but not beyond the snapshot of the oldest reader, and
-    begins at its front only while nobody reads it: after one long transaction of another process it would stay large.
+    begins at its front only while it has no reader: after one long transaction of another process it would stay large.
     """
 
     def __init__(self, database: Database, metrics: DatabaseMetrics) -> None:
@@ -147,7 +147,7 @@ class WalTruncation:
         self._is_held = False
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Measure the WAL, and empty it if it is large and nobody reads it.
+        """Measure the WAL, and empty it if it is large and has no reader.
 
         Raises:
             DatabaseUnavailable: when the database cannot serve now.

@@ -14,8 +14,8 @@ from app.config import Settings
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 
-# What the statements of this release need, each right as PostgreSQL calls it. More rights do no harm; an operator who
-# wants the ledger to be append-only for the service grants no more.
+# The rights that the statements of this release need, by PostgreSQL's names. Further rights do no harm; without them
+# the ledger is append-only for the service.
 _EVERYTHING = ("SELECT", "INSERT", "UPDATE", "DELETE")
 NEEDED_RIGHTS: dict[str, tuple[str, ...]] = {
     "alembic_version": ("SELECT",),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -28,7 +29,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeEngine
 
-from app.database.types import UtcDateTime
+from app.database.types import UtcDateTime, database_now
 
 _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # first character and length in the hexadecimal digits
 
@@ -66,6 +67,11 @@ def _from_json(dialect: Dialect, columns: Mapping[str, TypeEngine[Any]], rows: S
             for place, (name, type_) in enumerate(columns.items())
         )
     ).subquery("bound")
+
+
+async def read_now(session: AsyncSession) -> datetime:
+    """The database's time."""
+    return (await session.scalars(select(database_now()))).one()
 
 
 async def write(session: AsyncSession, statement: UpdateBase) -> int:

@@ -84,7 +84,6 @@ class SqliteFile:
                 self._forget_wal()  # the last connection takes it away, the next one makes another
 
     def check(self) -> None:
-        """Raise `DatabaseDamaged` if a comparison has found a difference."""
         if self._difference is not None:
             raise DatabaseDamaged(self._difference)
 
@@ -115,7 +114,7 @@ class SqliteFile:
 
     def _forget_wal(self) -> None:
         if self._wal is not None:
-            os.close(self._wal)  # nobody locks this one
+            os.close(self._wal)  # no process locks this one
             self._wal = None
 
     def _find_difference(self, descriptor: int) -> str | None:

@@ -1,10 +1,10 @@
 """Base of the models, and column types and SQL constructs that mean the same on SQLite and PostgreSQL."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -14,11 +14,13 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Dialect,
+    Index,
     MetaData,
     Text,
     TypeDecorator,
     Uuid,
     bindparam,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
@@ -46,7 +48,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Attach or convert to UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -63,7 +64,6 @@ class _ValueSet(TypeDecorator[Sequence[Any]]):
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """The type that the driver sees."""
         return dialect.type_descriptor(ARRAY(self.item()) if dialect.name == "postgresql" else Text())
 
     def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
@@ -93,127 +93,115 @@ def one_of(column: str, choices: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(choice.value) for choice in choices)})"
 
 
-class database_now(GenericFunction[datetime]):  # noqa: N801 - named as the SQL function that it is
-    """The database's clock at the moment of evaluation (not of the transaction's start)."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-class statement_now(GenericFunction[datetime]):  # noqa: N801
-    """The database's clock at the start of the statement, the same in all of it: it may bound a range of an index."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-class octets_of(GenericFunction[int]):  # noqa: N801
-    """The length of a text in bytes."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-class most_octets_of(GenericFunction[int]):  # noqa: N801
-    """The length of a JSON text of up to 16 KiB in bytes. PostgreSQL expands nothing: it says 16 KiB if compressed."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-class least_of(GenericFunction[int]):  # noqa: N801
-    """The least of two integers."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-class greatest_of(GenericFunction[int]):  # noqa: N801
-    """The greatest of two integers."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-class latest(GenericFunction[datetime]):  # noqa: N801
-    """The later of two instants."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-class after_seconds(GenericFunction[datetime]):  # noqa: N801
-    """An instant so many whole seconds after another one."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-class json_words(GenericFunction[Any]):  # noqa: N801
-    """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
-
-    type = JsonList
-    inherit_cache = True
-
-
-class _Condition(GenericFunction[Any]):
-    type = NullType()  # of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve
-
-
-class _among(_Condition):  # noqa: N801
-    inherit_cache = True
-
-
-class _among_pairs(_Condition):  # noqa: N801
-    inherit_cache = True
-
-
-class _json_has(_Condition):  # noqa: N801
-    inherit_cache = True
-
-
-def _spell(function: type[GenericFunction[Any]], *, postgresql: str, sqlite: str) -> None:
-    """Give `function` its SQL in each dialect; `{0}`, `{1}`, … stand for its arguments."""
-    for dialect, template in (("postgresql", postgresql), ("sqlite", sqlite)):
-
-        def spelt(element: GenericFunction[Any], compiler: SQLCompiler, *, _sql: str = template, **kw: Any) -> str:
-            return _sql.format(*(compiler.process(clause, **kw) for clause in element.clauses))
-
-        compiles(function, dialect)(spelt)
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of the rows that meet the condition `where`, on both databases."""
+    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
 
 
 # Milliseconds are all that SQLite's clock gives; the zeros keep the width of SQLAlchemy's own format.
 _SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 _SQLITE_PAIRS = "SELECT l.value, r.value FROM json_each({2}) AS l JOIN json_each({3}) AS r USING (key)"
 
-_spell(database_now, postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
-_spell(statement_now, postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
-_spell(latest, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
-_spell(octets_of, postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
-_spell(
-    most_octets_of,
-    postgresql="CASE WHEN pg_column_compression({0}) IS NULL THEN pg_column_size({0}) ELSE 16384 END",
-    sqlite="length(CAST({0} AS BLOB))",
-)
-_spell(least_of, postgresql="least({0}, {1})", sqlite="min({0}, {1})")
-_spell(greatest_of, postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
-_spell(
-    after_seconds,
+_Function = TypeVar("_Function", bound=type[GenericFunction[Any]])
+
+
+def _in_sql(*, postgresql: str, sqlite: str) -> Callable[[_Function], _Function]:
+    """Give a function its SQL in each dialect; `{0}`, `{1}`, … stand for its arguments."""
+
+    def decorate(function: _Function) -> _Function:
+        function.inherit_cache = True
+        for dialect, template in (("postgresql", postgresql), ("sqlite", sqlite)):
+
+            def render(element: GenericFunction[Any], compiler: SQLCompiler, *, _sql: str = template, **kw: Any) -> str:
+                return _sql.format(*(compiler.process(clause, **kw) for clause in element.clauses))
+
+            compiles(function, dialect)(render)
+        return function
+
+    return decorate
+
+
+class _Instant(GenericFunction[datetime]):
+    type = UtcDateTime()
+
+
+class _Integer(GenericFunction[int]):
+    type = BigInteger()
+
+
+class _Condition(GenericFunction[Any]):
+    type = NullType()  # of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve
+
+
+@_in_sql(postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
+class database_now(_Instant):  # noqa: N801 - these are named as the SQL functions that they are
+    """The database's clock at the moment of evaluation (not of the transaction's start)."""
+
+
+@_in_sql(postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
+class statement_now(_Instant):  # noqa: N801
+    """The database's clock at the start of the statement, the same in all of it: it may bound a range of an index."""
+
+
+@_in_sql(postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+class latest(_Instant):  # noqa: N801
+    """The later of two instants."""
+
+
+@_in_sql(
     postgresql="({0} + make_interval(secs => {1}))",
     sqlite="strftime('%Y-%m-%d %H:%M:%f000', {0}, ({1}) || ' seconds')",
 )
-_spell(
-    json_words,
+class after_seconds(_Instant):  # noqa: N801
+    """An instant so many whole seconds after another one."""
+
+
+@_in_sql(postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
+class octets_of(_Integer):  # noqa: N801
+    """The length of a text in bytes."""
+
+
+@_in_sql(
+    postgresql="CASE WHEN pg_column_compression({0}) IS NULL THEN pg_column_size({0}) ELSE 16384 END",
+    sqlite="length(CAST({0} AS BLOB))",
+)
+class most_octets_of(_Integer):  # noqa: N801
+    """The length of a JSON text of up to 16 KiB in bytes. PostgreSQL expands nothing: it says 16 KiB if compressed."""
+
+
+@_in_sql(postgresql="least({0}, {1})", sqlite="min({0}, {1})")
+class least_of(_Integer):  # noqa: N801
+    """The least of two integers."""
+
+
+@_in_sql(postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
+class greatest_of(_Integer):  # noqa: N801
+    """The greatest of two integers."""
+
+
+@_in_sql(
     postgresql="""((('["'::text || replace(({0})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb""",
     sqlite="""'["' || replace({0}, ' ', '","') || '"]'""",
 )
-_spell(_among, postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT value FROM json_each({1}))")
-_spell(
-    _among_pairs,
-    postgresql="({0}, {1}) IN (SELECT * FROM unnest({2}, {3}))",
-    sqlite=f"({{0}}, {{1}}) IN ({_SQLITE_PAIRS})",
-)
-_spell(_json_has, postgresql="{0} ? {1}", sqlite="{1} IN (SELECT value FROM json_each({0}))")
+class json_words(GenericFunction[Any]):  # noqa: N801
+    """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
+
+    type = JsonList
+
+
+@_in_sql(postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT value FROM json_each({1}))")
+class _among(_Condition):  # noqa: N801
+    pass
+
+
+@_in_sql(postgresql="({0}, {1}) IN (SELECT * FROM unnest({2}, {3}))", sqlite=f"({{0}}, {{1}}) IN ({_SQLITE_PAIRS})")
+class _among_pairs(_Condition):  # noqa: N801
+    pass
+
+
+@_in_sql(postgresql="{0} ? {1}", sqlite="{1} IN (SELECT value FROM json_each({0}))")
+class _json_has(_Condition):  # noqa: N801
+    pass
 
 
 def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:

@@ -76,7 +76,6 @@ class DatabaseUrl:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether this is SQLite; else it is PostgreSQL."""
         return self.url.get_backend_name() == "sqlite"
 
 

@@ -31,7 +31,7 @@ _IDENTITY = (
     "ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
 )
 # The WAL is one sequence: once a standby has the commit of this, it has every commit that the statement sees. Without
-# the message the transaction would write nothing and wait for nobody, which is right when there is nothing new.
+# the message the transaction would write nothing and not wait, which is right when there is nothing new.
 _LOOK = text(
     f"SELECT position, {_IDENTITY}, current_setting('synchronous_standby_names') <> '', "  # noqa: S608 - a constant
     "CASE WHEN position > :known THEN pg_logical_emit_message(true, 'sync-service', '')::text END "
@@ -100,7 +100,7 @@ class DurableWatermark:
         self._set_active(bool((await connection.execute(_STANDBYS)).scalar_one()))
 
     def confirm(self, position: int, server: Server | None) -> None:
-        """Note that a commit of the event at `position` on `server` has returned as it should."""
+        """Note that the event at `position` was committed on `server` without a warning."""
         if self.active and server is not None and server == self._server:
             self._position = max(position, self._position or 0)
 
@@ -115,7 +115,7 @@ class DurableWatermark:
         if self.active and (self._position is None or not self._is_overdue()):
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._look_anew()
+                    await self._look_again()
         if not self.active:
             return None
         if self._position is None:
@@ -133,13 +133,12 @@ class DurableWatermark:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 while self._is_beyond(position):
-                    if not await self._look_anew():
+                    if not await self._look_again():
                         await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
             raise NotYetDurable from None
 
     async def close(self) -> None:
-        """Close the connection of the looks."""
         if self._look is not None:
             await wait_or_cancel(self._look, 0)
         with suppress(TimeoutError):
@@ -154,7 +153,7 @@ class DurableWatermark:
             return False
         return asyncio.get_running_loop().time() - self._look_started > PATIENCE_SECONDS
 
-    async def _look_anew(self) -> bool:
+    async def _look_again(self) -> bool:
         """Wait for a look that begins after the call; returns whether it succeeded."""
         if (earlier := self._look) is not None:
             await asyncio.wait({earlier})
@@ -171,7 +170,7 @@ class DurableWatermark:
             with database_errors():
                 while not await self._see():
                     pass
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, readers go on with what is known
+        except Exception as error:  # noqa: BLE001 - after any error readers go on with the known position
             self._log.warning("durability is not confirmed", reason=describe(error.__cause__ or error))
             return False
         return True

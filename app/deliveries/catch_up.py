@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.concurrency.shutdown import wait_for_event
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
 from app.database.sql import write
@@ -33,9 +34,9 @@ MAX_LANES = 100  # marked in one transaction
 
 
 class FullLaneRepository:
-    """A full lane has a cursor of its own: its file's events after it are in the ledger alone.
+    """A full lane has a cursor of its own: its file's events after it are only in the ledger.
 
-    What the methods change they do on what `SubscriptionRepository.get_for_change` gave, alone with the lanes.
+    The methods change subscriptions from `SubscriptionRepository.get_for_change`, under the lanes' lock.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -49,14 +50,14 @@ class FullLaneRepository:
             nth = select(Delivery.position).where(*lane).order_by(Delivery.position).offset(LANE_ROWS - 1).limit(1)
             cursor = (await self._session.scalars(nth)).one()
             self._session.add(FullLane(subscription_id=subscription.id, file_id=file_id, cursor=cursor))
-            # What was claimed once has a history, and before the start there are only replays.
+            # A delivery that was claimed has a history, and before the start there are only replays.
             untouched = Delivery.due_at.is_(None), Delivery.fence == 0, Delivery.position > subscription.start_position
             await write(self._session, delete(Delivery).where(*lane, *untouched, Delivery.position > cursor))
         await self._session.flush()
         return len(files)
 
     async def list_drained(self) -> Sequence[FullLane]:
-        """Full lanes of active subscriptions that have room again."""
+        """Full lanes of active subscriptions with few enough pending deliveries to write more."""
         nth = (
             select(literal(1))
             .where(Delivery.subscription_id == FullLane.subscription_id, Delivery.file_id == FullLane.file_id)
@@ -96,8 +97,8 @@ class CatchUp:
 
     Replicas need no leader: each chunk is one transaction under the lanes' lock, and begins where the last one ended.
     Files that fail wait in the ledger, so that they never delay the others (`FullLaneRepository`). A replica that
-    finds another one at work leaves the rest of its pass to that one, so that no two wait for the lanes. A subscription
-    that somebody else has locked is left for the next pass.
+    finds another one at work leaves the rest of its pass to that one, so that no two wait for the lanes. A
+    subscription that another transaction has locked is left for the next pass.
     """
 
     def __init__(
@@ -146,9 +147,7 @@ class CatchUp:
             return False
         started = self._clock()
         goes_on = await self._advance(subscription_id)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(self._clock() - started, MAX_YIELD_SECONDS)):
-                await stopping.wait()
+        await wait_for_event(stopping, min(self._clock() - started, MAX_YIELD_SECONDS))
         return goes_on
 
     async def _advance(self, subscription_id: UUID) -> bool:

@@ -51,15 +51,12 @@ class LeaseKeeper:
         return self._clock() + self.lease.total_seconds()
 
     def add(self, keys: Iterable[LeaseKey], deadline: float) -> None:
-        """Hold these leases until `deadline`."""
         self._deadlines |= dict.fromkeys(keys, deadline)
 
     def holds(self, key: LeaseKey) -> bool:
-        """Whether the lease has not ended."""
         return self._clock() < self._deadlines[key]
 
     def discard(self, keys: Iterable[LeaseKey]) -> None:
-        """Hold these leases no longer."""
         for key in keys:
             self._deadlines.pop(key, None)
 
@@ -79,7 +76,7 @@ class LeaseKeeper:
 
 
 class Claimer:
-    """Keeps every limit: those of a subscription, over all processes, and those of this process."""
+    """Keeps every limit: of a subscription, over all processes, and of this process."""
 
     def __init__(
         self,
@@ -148,25 +145,25 @@ class Claimer:
         return [Claim(one, signer, leased[one.id]) for one, signer in readable], min(locked_seconds, *again)
 
     def _signer(self, recipient: Recipient) -> MessageSigner | None:
-        """What signs its messages; None when no key decrypts its secrets: its deliveries wait for the operator."""
+        """The signer of its messages; None when no key decrypts its secrets: its deliveries wait for the operator."""
         try:
             return self._messages.signer(recipient, recipient.now)
         except (NoEncryptionKey, EncryptionKeyMissing, json.JSONDecodeError) as error:
             self._metrics.unreadable.inc()
             details = {"subscription_id": str(recipient.id), "reason": describe(error)}
-            self._log.error("subscription is not sent to", **details)
+            self._log.error("subscription skipped", **details)
             return None
 
 
 class _Limit(NamedTuple):
-    """How many to claim, and whether the rate limit is what allows no more."""
+    """The number to claim, and whether the rate limit bounds it."""
 
     number: int
     is_rated: bool = False
 
 
 def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
-    """How many to claim beside those of any process."""
+    """The number to claim, given the claims of all processes."""
     if recipient.slow_until is not None and recipient.slow_until > recipient.now:
         return _Limit(0)
     at_once = 1 if recipient.slow_count else recipient.max_concurrency  # a slowed one is probed with one delivery

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Integer, Select, UpdateBase, Uuid, exists,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.database.sql import bound_rows, write
+from app.database.sql import bound_rows, read_now, write
 from app.database.types import among, among_ids, database_now, statement_now
 from app.events.repository import EventRepository, EventRow
 from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
@@ -41,8 +41,6 @@ class Recipient(NamedTuple):
 
 
 class DueSubscription(NamedTuple):
-    """A subscription with due deliveries."""
-
     id: UUID
     max_concurrency: int
 
@@ -118,7 +116,9 @@ class ClaimRepository:
             for due in self._due(limits, now, through)
             for row in await self._session.execute(self._lease(due, now + lease))
         ]
-        events = {event.position: event for event in await self._list_events({row.position for row in rows})}
+        positions = sorted({row.position for row in rows})
+        found = await EventRepository(self._session).list_at(positions) if positions else ()
+        events = {event.position: event for event in found}
         claimed: defaultdict[UUID, list[LeasedDelivery]] = defaultdict(list)
         for row in sorted(rows, key=attrgetter("position")):
             delivery = LeasedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
@@ -126,7 +126,7 @@ class ClaimRepository:
         return claimed
 
     def _due(self, limits: Mapping[UUID, int], now: datetime, through: int | None) -> Iterator[Select[Any]]:
-        """What to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
+        """The deliveries to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
         dialect = self._session.get_bind().dialect
         if dialect.name == "postgresql":
             bound = bound_rows(dialect, _LIMIT, list(limits.items()))
@@ -153,9 +153,6 @@ class ClaimRepository:
             .execution_options(synchronize_session=False)
         )
 
-    async def _list_events(self, positions: Collection[int]) -> Sequence[EventRow]:
-        return await EventRepository(self._session).list_at(sorted(positions)) if positions else []
-
     async def mark_next_sends(self, times: Mapping[UUID, datetime]) -> None:
         """Note the theoretical arrival time of each subscription's next delivery under its rate limit."""
         for subscription_id, at in times.items():
@@ -163,11 +160,11 @@ class ClaimRepository:
             await write(self._session, statement)
 
     async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
-        """Extend these leases from now on; returns those that had not ended.
+        """Extend these leases from now on; returns the ones that had not ended.
 
         Deliveries that a settlement is writing are skipped, so that the two never wait for each other.
         """
-        now = (await self._session.scalars(select(database_now()))).one()
+        now = await read_now(self._session)
         running = among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now
         held = select(Delivery.id).where(*running).order_by(Delivery.id)
         ids = held.with_for_update(skip_locked=True, key_share=True).cte("held")
@@ -181,7 +178,7 @@ class ClaimRepository:
         return [(id_, fence) for id_, fence in await self._session.execute(statement)]
 
     async def release(self) -> None:
-        """Make everything due at once that this process has claimed and not settled.
+        """Make everything due now that this process has claimed and not settled.
 
         Waits for a last heartbeat, which would keep the leases otherwise, and locks rows in the common order.
         """

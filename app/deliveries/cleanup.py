@@ -1,4 +1,4 @@
-"""Deletes what is not needed any more: old history, and the rows of deleted subscriptions."""
+"""Deletes old history, and the rows of deleted subscriptions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,35 +8,28 @@ from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import (
-    ColumnElement,
-    delete,
-    exists,
-    or_,
-    select,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
-from app.database.sql import write
-from app.database.types import among, database_now, statement_now
+from app.database.sql import read_now, write
+from app.database.types import among, statement_now
 from app.subscriptions.lane import lock_lanes, share_lanes
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 log = structlog.get_logger(__name__)
 
 PRUNE_SECONDS = 3600
-REMOVE_SECONDS = 60  # between two passes that nobody asked for
+REMOVE_SECONDS = 60  # between two scheduled passes
 CHUNK_ROWS = 1000
 
 
 class Pruning:
     """Deletes attempts and delivered deliveries after their retention, one chunk per transaction.
 
-    The last delivered one of each file and subscription stays, so each pass reads most of what is delivered: a replica
+    The last delivered one of each file and subscription stays, so each pass reads most delivered rows: a replica
     that finds another one pruning leaves the pass to that one.
     """
 
@@ -48,7 +41,7 @@ class Pruning:
     async def run_once(self, stopping: asyncio.Event | None = None) -> None:
         """Delete everything that is too old; ends between chunks once `stopping` is set or another replica prunes."""
         async with self._database.read() as session:
-            before = await CleanupRepository(session).get_now() - self._retention
+            before = await read_now(session) - self._retention
         stopping = stopping or asyncio.Event()
         with suppress(OtherReplicaWorks):
             await self._delete_attempts(before, stopping)
@@ -76,7 +69,7 @@ class Pruning:
 class Removal:
     """Deletes the deliveries of deleted subscriptions and then the subscriptions, one chunk per transaction.
 
-    There may be millions of rows. Several replicas may do this at once.
+    There may be millions of rows. Several replicas may do this concurrently.
     """
 
     def __init__(self, database: Database, chunk_rows: int = CHUNK_ROWS) -> None:
@@ -127,10 +120,6 @@ class CleanupRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-
-    async def get_now(self) -> datetime:
-        """The database's time."""
-        return (await self._session.scalars(select(database_now()))).one()
 
     async def delete_attempts(self, before: datetime, limit: int) -> int:
         """Delete the oldest attempts that started before `before`; returns how many were deleted."""
@@ -184,7 +173,7 @@ class CleanupRepository:
         return len(ids)
 
     async def delete_subscription(self, subscription_id: UUID) -> bool:
-        """Delete the subscription if it has no deliveries and nobody has locked it, under the lanes' lock.
+        """Delete the subscription if it has no deliveries and is not locked, under the lanes' lock.
 
         Returns whether it was deleted.
         """
@@ -193,10 +182,8 @@ class CleanupRepository:
         if await self._session.scalar(query.order_by(Delivery.position).limit(1)) is not None:
             return False
         deleted = Subscription.id == subscription_id, Subscription.status == SubscriptionStatus.DELETED
-        if (
-            await self._session.scalar(select(Subscription.id).where(*deleted).with_for_update(skip_locked=True))
-            is None
-        ):
+        free = select(Subscription.id).where(*deleted).with_for_update(skip_locked=True)
+        if await self._session.scalar(free) is None:
             return False
         return await write(self._session, delete(Subscription).where(*deleted)) > 0
 

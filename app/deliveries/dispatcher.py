@@ -75,7 +75,7 @@ class Dispatcher:
         return total
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Finish what is being sent, and settle it, within `timeout_seconds`; the rest is due at once for others.
+        """Finish what is being sent, and settle it, within `timeout_seconds`; the rest becomes due for other replicas.
 
         Nothing claims any more: the pass that called `run_once` has ended before.
         """
@@ -89,7 +89,7 @@ class Dispatcher:
             async with asyncio.timeout(CLOSE_SECONDS), self._database.transaction(wait_for_standbys=False) as session:
                 await ClaimRepository(session, self._process).release()
         except (DatabaseUnavailable, TimeoutError):
-            log.warning("leases are left to end by themselves", deliveries=len(self.leases))
+            log.warning("leases could not be released and will expire", deliveries=len(self.leases))
 
     def _wake_after(self, seconds: float) -> None:
         """Start the next pass after `seconds`; infinity: something else starts it."""
@@ -117,7 +117,9 @@ class Dispatcher:
         try:
             message = claim.signer.event(delivery.event, started_at)
             response = await self._client.send(recipient.url, message.headers, message.body)
-        except Exception:  # the delivery is settled in any case: nobody else can claim it while its lease is extended
+        except (
+            Exception
+        ):  # the delivery is settled in any case: no other process can claim it while its lease is extended
             log.exception("delivery could not be sent", delivery_id=delivery.id)
             response = AttemptResponse(
                 duration_seconds=0, error="an unexpected error; the log has it under the delivery's id"

@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Insert,
-    Select,
     Subquery,
     Table,
     bindparam,
@@ -36,7 +35,7 @@ MAX_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadFilter:
-    """Which dead deliveries of a subscription; None means any."""
+    """A filter of a subscription's dead deliveries; None means any."""
 
     delivery_ids: Sequence[int] | None = None
     file_id: UUID | None = None
@@ -46,8 +45,8 @@ class DeliveryRepository:
     """Adds deliveries, at most one per event and subscription, and makes settled ones pending again.
 
     Each call takes the lanes' lock, until the transaction ends. A settled delivery that is made pending gets all its
-    attempts again, in the order of its file. It counts as created now, and its fence leaps, which tells it from a
-    first delivery.
+    attempts again, in the order of its file. It counts as created now. Its fence rises by `FENCE_LEAP`, which
+    distinguishes it from a first delivery.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -59,12 +58,12 @@ class DeliveryRepository:
         if isinstance(positions, range) and positions:
             await self._session.execute(_ADD_SWEPT_RANGE, {"first": positions[0], "last": positions[-1]})
         else:
-            await self._session.execute(_add_pending(among(SyncEvent.position, positions), _TOLD_BY_SWEEP))
+            await self._session.execute(_add_pending(among(SyncEvent.position, positions), _WRITTEN_BY_SWEEP))
 
     async def add_missed(self, subscription_id: UUID, *, after: int, through: int, file_id: UUID | None = None) -> None:
         """For the processed events after the position `after`, up to and with `through`: to one subscription.
 
-        With `file_id` for those of this file alone.
+        With `file_id`: for the events of this file alone.
         """
         await lock_lanes(self._session)
         of_file = () if file_id is None else (SyncEvent.file_id == file_id,)
@@ -74,16 +73,7 @@ class DeliveryRepository:
         """Add missing deliveries of a range as delivered: a replay then makes them pending with the existing ones."""
         await lock_lanes(self._session)
         new = _new_deliveries(*_processed(subscription_id, after, through))
-        rows = select(
-            new.c.subscription_id,
-            new.c.position,
-            new.c.file_id,
-            literal(DeliveryStatus.DELIVERED.value),
-            null(),
-            statement_now(),
-            statement_now(),
-        )
-        await self._session.execute(_insert(rows))
+        await self._session.execute(_insert(new, DeliveryStatus.DELIVERED, null(), settled_at=statement_now()))
 
     async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
         """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
@@ -96,7 +86,7 @@ class DeliveryRepository:
         return set((await self._session.scalars(select(Delivery.position).where(of_events).distinct())).all())
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
-        """Try the 1000 oldest dead ones of the subscription again and return how many they are; 0: there are none."""
+        """Retry the 1000 oldest dead deliveries of the subscription and return their number."""
         await lock_lanes(self._session)
         dead = (
             select(Delivery.id)
@@ -109,7 +99,7 @@ class DeliveryRepository:
     async def mark_matching_pending(
         self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
     ) -> None:
-        """Try the dead ones again that match, at or below the position: `expected` of them.
+        """Retry the `expected` matching dead deliveries at or below the position.
 
         Raises:
             OtherCount: 409; the transaction has to be rolled back.
@@ -153,12 +143,8 @@ class DeliveryRepository:
             .where(Delivery.status != DeliveryStatus.PENDING, *conditions)
             .subquery()
         )
-        again = select(
-            settled.c.id,
-            due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id).label(
-                "due_at"
-            ),
-        ).subquery()
+        due_at = due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id)
+        again = select(settled.c.id, due_at.label("due_at")).subquery()
         statement = (
             update(Delivery)
             .where(Delivery.id == again.c.id)
@@ -179,20 +165,15 @@ class DeliveryRepository:
 def _add_pending(*conditions: ColumnElement[bool]) -> Insert:
     """Of the events and subscriptions that meet the `conditions`, those after the subscription's start."""
     new = _new_deliveries(*conditions, SyncEvent.position > Subscription.start_position)
-    return _insert(
-        select(
-            new.c.subscription_id,
-            new.c.position,
-            new.c.file_id,
-            literal(DeliveryStatus.PENDING.value),
-            due_at_first(new.c.ordering, new.c.rank, new.c.subscription_id, new.c.file_id),
-            statement_now(),
-            null(),
-        )
-    )
+    due_at = due_at_first(new.c.ordering, new.c.rank, new.c.subscription_id, new.c.file_id)
+    return _insert(new, DeliveryStatus.PENDING, due_at, settled_at=null())
 
 
-def _insert(rows: Select[Any]) -> Insert:
+def _insert(
+    new: Subquery, status: DeliveryStatus, due_at: ColumnElement[Any], *, settled_at: ColumnElement[Any]
+) -> Insert:
+    key = (new.c.subscription_id, new.c.position, new.c.file_id)
+    rows = select(*key, literal(status.value), due_at, statement_now(), settled_at)
     columns = ["subscription_id", "position", "file_id", "status", "due_at", "created_at", "settled_at"]
     return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
 
@@ -207,10 +188,7 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
 
 
 def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """The pairs of events and matching subscriptions that have no delivery yet.
-
-    Not those of a full lane after its cursor either.
-    """
+    """The pairs of events and matching subscriptions without a delivery, but none after the cursor of a full lane."""
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (
@@ -243,14 +221,13 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
 
 
 _DELIVERIES = cast("Table", Delivery.__table__)
-_TOLD_BY_SWEEP = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
+_WRITTEN_BY_SWEEP = or_(Subscription.live, SyncEvent.position <= Subscription.cursor)
 # Built once: to build it takes longer than to run it, and every batch of the sweep does.
-_ADD_SWEPT_RANGE = _add_pending(SyncEvent.position.between(bindparam("first"), bindparam("last")), _TOLD_BY_SWEEP)
+_ADD_SWEPT_RANGE = _add_pending(SyncEvent.position.between(bindparam("first"), bindparam("last")), _WRITTEN_BY_SWEEP)
 
 
 class FanOutHandler:
     """The sweep's second handler: turns events into deliveries, in the transaction that processes them."""
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
-        """Add a delivery of each event at `positions` to each live subscription that matches it."""
         await DeliveryRepository(session).add_swept(positions)

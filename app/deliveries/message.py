@@ -21,8 +21,6 @@ _CACHED_SECRETS = 256
 
 
 class Message(NamedTuple):
-    """One request to a subscriber."""
-
     headers: Mapping[str, str]
     body: bytes
 
@@ -36,7 +34,6 @@ class MessageSigner(NamedTuple):
     user_agent: str
 
     def event(self, event: EventRow, at: datetime) -> Message:
-        """The message about `event`, sent at `at`."""
         return self._sign(str(event.id), event_body(event, self.ledger_id), at)
 
     def ping(self, message_id: UUID, subscription_id: UUID, at: datetime) -> Message:
@@ -103,7 +100,6 @@ def event_body(event: Any, ledger_id: UUID) -> bytes:
 
 
 def ping_body(message_id: UUID, ledger_id: UUID, subscription_id: UUID, at: datetime) -> bytes:
-    """A document without an event."""
     return to_json(
         {
             **_attributes(message_id, ledger_id, "sync.ping", at),

@@ -1,4 +1,4 @@
-"""What follows from an attempt (outcome, retry decision, subscription health), and who may send now. Pure policy."""
+"""The consequences of an attempt (outcome, retry decision, subscription health), and the shares of slots. Pure."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -35,7 +35,6 @@ class RetryPolicy(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The policy that the settings ask for."""
         interval = timedelta(seconds=settings.webhook_retry_interval)
         failures = max_attempts(interval, timedelta(hours=settings.webhook_retry_hours))
         return cls(interval, failures, timedelta(days=settings.webhook_disable_days))
@@ -50,7 +49,6 @@ class RetryDecision(NamedTuple):
 
     @property
     def is_dead(self) -> bool:
-        """Whether this was the last attempt."""
         return self.status is DeliveryStatus.DEAD
 
 
@@ -95,7 +93,7 @@ class SubscriptionHealth:
 
 
 class Slots:
-    """Shares the deliveries that one process sends at once among its subscriptions. Pure policy.
+    """Shares the concurrent deliveries of one process among its subscriptions. Pure policy.
 
     No subscription holds more than three quarters of them, and one that holds none always gets one, so that a receiver
     that hangs never keeps another one waiting.
@@ -108,7 +106,6 @@ class Slots:
 
     @property
     def held(self) -> int:
-        """How many are in use."""
         return self._held.total()
 
     def take(self, subscription_id: UUID, wanted: int, *, contested: bool) -> int:
@@ -124,7 +121,6 @@ class Slots:
         return taken
 
     def give_back(self, subscription_id: UUID, number: int = 1) -> None:
-        """Free `number` slots of the subscription."""
         self._held[subscription_id] -= number
         if not self._held[subscription_id]:
             del self._held[subscription_id]
@@ -135,14 +131,19 @@ class Slots:
 
 
 def classify(response: AttemptResponse) -> Outcome:
-    """The outcome of an attempt."""
-    if response.status_code is not None:
-        return _classify_status(response.status_code)
-    if response.refused:
-        return Outcome.REFUSED
-    if response.timed_out:
-        return Outcome.TIMEOUT
-    return Outcome.UNREACHABLE if response.unreachable else Outcome.FAILED
+    match response.status_code:
+        case None if response.refused:
+            return Outcome.REFUSED
+        case None if response.timed_out:
+            return Outcome.TIMEOUT
+        case None:
+            return Outcome.UNREACHABLE if response.unreachable else Outcome.FAILED
+        case HTTPStatus.GONE:
+            return Outcome.GONE
+        case status if 200 <= status < 300:
+            return Outcome.DELIVERED
+        case status:
+            return Outcome.SLOW_DOWN if status in _SLOW_DOWN else Outcome.FAILED
 
 
 def decide(
@@ -207,14 +208,6 @@ def allowed(next_send_at: datetime | None, now: datetime, rate_per_second: float
     even_time = None if next_send_at is None else (next_send_at - now) // timedelta.resolution
     count, even_time = allow(even_time, 0, step, max(1_000_000, step), at_most)
     return count, now + even_time * timedelta.resolution
-
-
-def _classify_status(status: int) -> Outcome:
-    if 200 <= status < 300:
-        return Outcome.DELIVERED
-    if status == HTTPStatus.GONE:
-        return Outcome.GONE
-    return Outcome.SLOW_DOWN if status in _SLOW_DOWN else Outcome.FAILED
 
 
 def _jitter(random: Random) -> float:

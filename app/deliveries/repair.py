@@ -9,18 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    ScalarSelect,
-    Select,
-    Update,
-    case,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, Update, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -44,7 +33,7 @@ SLACK_SECONDS = 1
 
 
 class StalledLanes:
-    """Makes due what nothing else would, counts it, and logs an error, since there should be none."""
+    """Makes stalled deliveries due, counts them, and logs an error, because there should be none."""
 
     def __init__(self, database: Database, metrics: WebhookMetrics, on_repaired: Callable[[], None]) -> None:
         self._database = database
@@ -91,11 +80,7 @@ class ClockRepair:
         self._on_repaired = on_repaired
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Look at every due time that is ahead.
-
-        Raises:
-            DatabaseUnavailable: the database cannot serve.
-        """
+        """Look at every due time that is ahead; raises `DatabaseUnavailable` when the database cannot serve."""
         async with self._database.read() as session:
             if not await ClockRepository(session).is_any_too_far(self._lease_seconds):
                 return
@@ -168,7 +153,6 @@ class StalledRepository:
         self._session = session
 
     async def list_orderings(self) -> dict[UUID, str]:
-        """The ordering of each subscription."""
         rows = await self._session.execute(select(Subscription.id, Subscription.ordering))
         return {row.id: row.ordering for row in rows}
 

@@ -17,6 +17,10 @@ from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, FullLane
 MAX_ATTEMPTS = 1000  # shown of one delivery
 
 
+class DeliveryUnknown(NotFound):
+    detail = "There is no delivery with this id."
+
+
 class StoredDelivery(NamedTuple):
     """A delivery and its event. `next_attempt_at` is None when it is settled, being sent, or waits for another one."""
 
@@ -46,14 +50,10 @@ class HistoryRepository:
         self._through = through
 
     async def get(self, delivery_id: int) -> StoredDelivery:
-        """One delivery.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """One delivery; raises `DeliveryUnknown` when there is none."""
         row = (await self._session.execute(_deliveries().where(Delivery.id == delivery_id))).one_or_none()
         if row is None:
-            raise NotFound("There is no delivery with this id.")
+            raise DeliveryUnknown
         return StoredDelivery._make(row)
 
     async def list_newest(
@@ -66,7 +66,6 @@ class HistoryRepository:
         limit: int,
         offset: int,
     ) -> Sequence[StoredDelivery]:
-        """Deliveries of a subscription by falling position."""
         query = _deliveries().where(Delivery.subscription_id == subscription_id)
         if before_position is not None:
             query = query.where(Delivery.position < before_position)

@@ -11,7 +11,7 @@ from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
 from app.deliveries.fan_out import DeadFilter
 from app.deliveries.policy import classify
-from app.deliveries.repository import HistoryRepository, StoredDelivery
+from app.deliveries.repository import DeliveryUnknown, HistoryRepository, StoredDelivery
 from app.deliveries.schemas import (
     BulkRedelivered,
     BulkRedelivery,
@@ -23,16 +23,16 @@ from app.deliveries.schemas import (
     RedeliveryResult,
 )
 from app.deliveries.service import DeliveryPending, DeliveryService
-from app.errors import NotFound, OtherCount
+from app.errors import OtherCount
 from app.events.listing import check_offset
-from app.events.repository import EventRepository
+from app.events.repository import EventRepository, EventUnknown
 from app.events.schemas import EVENT_ID
 from app.http.body import TooManyLargeBodies
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, from_state, page_links
 from app.http.openapi import body_problems, documented
 from app.http.types import RowId, Uuid
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.repository import OverviewRepository
+from app.subscriptions.repository import OverviewRepository, SubscriptionUnknown
 from app.subscriptions.schemas import SUBSCRIPTION_ID
 
 SubscriptionId = Annotated[Uuid, Path(description="The subscription's `id`.", examples=[SUBSCRIPTION_ID])]
@@ -42,8 +42,6 @@ EventId = Annotated[Uuid, Path(description="The `event_id` from the response to 
 
 Deliveries = Annotated[DeliveryService, from_state("deliveries")]
 
-UNKNOWN = NotFound("There is no delivery with this id.")
-UNKNOWN_SUBSCRIPTION = NotFound("There is no subscription with this id.")
 
 router = APIRouter(route_class=AuthenticatedRoute)
 bulk_router = APIRouter(route_class=LargeBodyRoute)
@@ -54,7 +52,7 @@ bulk_router = APIRouter(route_class=LargeBodyRoute)
     tags=["deliveries"],
     operation_id="listDeliveries",
     summary="List the deliveries of a subscription",
-    responses=documented(200, "A page of deliveries, newest first.", UNKNOWN_SUBSCRIPTION, headers=LINK_HEADER),
+    responses=documented(200, "A page of deliveries, newest first.", SubscriptionUnknown(), headers=LINK_HEADER),
 )
 async def list_deliveries(
     request: Request,
@@ -66,7 +64,7 @@ async def list_deliveries(
 ) -> list[DeliveryView]:
     """The deliveries of a subscription, newest first. `status=dead` lists those that used up their attempts.
 
-    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`. `offset` is at most 10,000; `Link` leads on at any depth.
+    Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`. `offset` is at most 10,000; `Link` continues at any depth.
     """
     check_offset(query.offset)
     wanted = query.model_dump(exclude={"limit", "offset"})
@@ -75,8 +73,8 @@ async def list_deliveries(
         found = await HistoryRepository(session, through).list_newest(
             subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
         )
-        if not found and not await OverviewRepository(session).is_known(subscription_id):
-            raise NotFound("There is no subscription with this id.")
+        if not found:
+            await OverviewRepository(session).check_known(subscription_id)
     following = {"before_position": found[query.limit - 1].position} if len(found) > query.limit else None
     return _page(request, response, found, query, following)
 
@@ -93,7 +91,7 @@ async def list_deliveries(
         **documented(
             202,
             "Without a body: they are pending again.",
-            UNKNOWN_SUBSCRIPTION,
+            SubscriptionUnknown(),
             OtherCount("8 dead deliveries at or below the position"),
             *body_problems(Settings.model_fields["max_batch_bytes"].default),
             TooManyLargeBodies(),
@@ -108,8 +106,8 @@ async def redeliver_dead(
 ) -> Any:
     """Retry deliveries that used up their attempts, with all attempts again.
 
-    With a body: every one that matches, if their number is the expected one: all or none, in one transaction.
-    Without one: every dead delivery of the subscription, at most 50,000 at once.
+    With a body: all matching deliveries, in one transaction, if `expected` is their number; otherwise none. Without a
+    body: every dead delivery of the subscription, at most 50,000 in one request.
     """
     if bulk is None:
         redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
@@ -127,11 +125,11 @@ async def redeliver_dead(
     operation_id="testSubscription",
     summary="Test a subscription",
     responses=documented(
-        200, "The result of the ping, good or bad.", UNKNOWN_SUBSCRIPTION, NoEncryptionKey(), EncryptionKeyMissing()
+        200, "The result of the ping, good or bad.", SubscriptionUnknown(), NoEncryptionKey(), EncryptionKeyMissing()
     ),
 )
 async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator, deliveries: Deliveries) -> PingResult:
-    """Send a ping at once and return the result, within `WEBHOOK_TIMEOUT`.
+    """Send a ping now and return the result, within `WEBHOOK_TIMEOUT`.
 
     The ping is a CloudEvent of the type `sync.ping`, with the headers and signatures of any other message. It is sent
     to paused and disabled subscriptions too, and changes nothing about them.
@@ -151,10 +149,10 @@ async def ping_subscription(subscription_id: SubscriptionId, _operator: Operator
     tags=["deliveries"],
     operation_id="getDelivery",
     summary="Get a delivery with its attempts",
-    responses=documented(200, "The delivery and its attempts.", UNKNOWN),
+    responses=documented(200, "The delivery and its attempts.", DeliveryUnknown()),
 )
 async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: CurrentDatabase) -> DeliveryWithHistory:
-    """One delivery by its id, and every attempt: when, how long it took, and what came back."""
+    """One delivery by its id, and every attempt with its time, duration and response."""
     async with database.read() as session:
         repository = HistoryRepository(session)
         delivery = await repository.get(delivery_id)
@@ -169,7 +167,7 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: C
     operation_id="redeliver",
     summary="Redeliver one delivery",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "It is pending again.", UNKNOWN, DeliveryPending()),
+    responses=documented(202, "It is pending again.", DeliveryUnknown(), DeliveryPending()),
 )
 async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: Deliveries) -> DeliveryView:
     """Send a dead or delivered delivery again, in its order among the pending ones of its file."""
@@ -184,7 +182,7 @@ async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: De
     responses=documented(
         200,
         "A page of deliveries, one for each subscription that matches the event.",
-        NotFound("There is no event with this id."),
+        EventUnknown(),
         headers=LINK_HEADER,
     ),
 )

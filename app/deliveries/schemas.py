@@ -53,7 +53,7 @@ class DeliveryView(BaseModel):
     event_id: UUID = Field(description="The event; its id is the `webhook-id` of every attempt.")
     event_type: EventType
     file_id: UUID
-    position: int = Field(description="The event's place in the ledger.")
+    position: int = Field(description="The event's position in the ledger.")
     status: DeliveryStatus = Field(description="`dead`: it used up its attempts.")
     attempts: int = Field(description="Attempts since it became pending.")
     last_outcome: Outcome | None = Field(description="How the last attempt ended; null before the first.")
@@ -67,12 +67,11 @@ class DeliveryView(BaseModel):
 
     @classmethod
     def of(cls, delivery: StoredDelivery) -> Self:
-        """The view of a stored delivery."""
         return cls.model_validate(delivery._asdict())
 
 
 class AttemptView(BaseModel):
-    """One request to the subscriber and what came of it."""
+    """One request to the subscriber and its result."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_ATTEMPT]})
 
@@ -96,13 +95,12 @@ class DeliveryWithHistory(DeliveryView):
 
     @classmethod
     def with_history(cls, delivery: StoredDelivery, attempts: Sequence[Attempt]) -> Self:
-        """The view of a stored delivery and its attempts."""
         history = [AttemptView.model_validate(attempt) for attempt in attempts]
         return cls.model_validate({**delivery._asdict(), "history": history})
 
 
 class RedeliveryResult(BaseModel):
-    """What is pending again."""
+    """The deliveries that are pending again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7, "has_more": False}]})
 
@@ -111,14 +109,14 @@ class RedeliveryResult(BaseModel):
 
 
 class RedeliveryFilter(Input):
-    """Which dead deliveries; a member that is left out matches any."""
+    """A filter of dead deliveries; an absent member matches any."""
 
     delivery_ids: Annotated[list[BodyRowId], Field(min_length=1, max_length=MAX_AT_ONCE)] | None = None
     file_id: Uuid | None = None
 
 
 class BulkRedelivery(BulkRequest):
-    """Which dead deliveries to retry, and how many they are."""
+    """The dead deliveries to retry, and their number."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -129,11 +127,11 @@ class BulkRedelivery(BulkRequest):
         }
     )
 
-    filter: RedeliveryFilter = Field(description="Of the deliveries that match, the dead ones are retried.")
+    filter: RedeliveryFilter = Field(description="The matching dead deliveries are retried.")
 
 
 class BulkRedelivered(BaseModel):
-    """How many dead deliveries are pending again."""
+    """The number of deliveries that are pending again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7}]})
 
@@ -141,7 +139,7 @@ class BulkRedelivered(BaseModel):
 
 
 class DeliveryPageQuery(BaseModel):
-    """Which part of a list of deliveries."""
+    """A part of a list of deliveries."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -150,7 +148,7 @@ class DeliveryPageQuery(BaseModel):
 
 
 class DeliveryQuery(DeliveryPageQuery):
-    """Which deliveries of a subscription, newest first."""
+    """A part of the list of a subscription's deliveries, newest first."""
 
     before_position: RowId | None = Field(None, description="Only of events below this position, as `Link` has it.")
     status: DeliveryStatus | None = Field(None, description="Only deliveries in this status.")
@@ -158,7 +156,7 @@ class DeliveryQuery(DeliveryPageQuery):
 
 
 class PingResult(BaseModel):
-    """What came back."""
+    """The result of a ping."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PING]})
 

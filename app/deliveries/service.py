@@ -22,7 +22,7 @@ from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
 from app.deliveries.repair import CHECK_SECONDS, CLOCK_SECONDS, ClockRepair, StalledLanes
 from app.deliveries.repository import HistoryRepository, StoredDelivery
-from app.errors import Conflict, NotFound
+from app.errors import Conflict
 from app.events.repository import EventRepository
 from app.outbound.address import AddressPolicy
 from app.outbound.client import AttemptResponse, OutboundClient
@@ -34,16 +34,7 @@ MAX_CHUNKS = 50
 
 
 class DeliveryPending(Conflict):
-    """409."""
-
     code, detail = "delivery-pending", "The delivery is pending, so there is nothing to redeliver."
-
-
-class Redelivered(NamedTuple):
-    """How many dead deliveries are pending again, and whether there are more."""
-
-    redelivered: int
-    has_more: bool
 
 
 class DeliveryService:
@@ -79,8 +70,10 @@ class DeliveryService:
         self._on_added()
         return delivery
 
-    async def redeliver_dead(self, subscription_id: UUID) -> Redelivered:
-        """Make all dead deliveries of a subscription pending again, at most 50,000, one transaction per 1000.
+    async def redeliver_dead(self, subscription_id: UUID) -> tuple[int, bool]:
+        """Make dead deliveries of a subscription pending again, at most 50,000, one transaction per 1000.
+
+        Returns how many they are, and whether there may be more.
 
         Raises:
             NotFound: 404.
@@ -88,14 +81,13 @@ class DeliveryService:
         total = 0
         for _ in range(MAX_CHUNKS):
             async with self._database.transaction() as session:
-                if not await OverviewRepository(session).is_known(subscription_id):
-                    raise NotFound("There is no subscription with this id.")
+                await OverviewRepository(session).check_known(subscription_id)
                 count = await DeliveryRepository(session).mark_dead_pending(subscription_id)
             self._on_added()
             total += count
             if count < MAX_AT_ONCE:
-                return Redelivered(total, has_more=False)
-        return Redelivered(total, has_more=True)
+                return total, False
+        return total, True
 
     async def redeliver_matching(
         self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
@@ -107,15 +99,14 @@ class DeliveryService:
             OtherCount: 409.
         """
         async with self._database.transaction() as session:
-            if not await OverviewRepository(session).is_known(subscription_id):
-                raise NotFound("There is no subscription with this id.")
+            await OverviewRepository(session).check_known(subscription_id)
             await DeliveryRepository(session).mark_matching_pending(
                 subscription_id, wanted, up_to_position=up_to_position, expected=expected
             )
         self._on_added()
 
     async def ping(self, subscription_id: UUID) -> AttemptResponse:
-        """Send a ping at once, whatever the subscription's status, with no transaction open; it changes nothing.
+        """Send a ping now, whatever the subscription's status, with no transaction open; it changes nothing.
 
         Raises:
             NotFound: 404.
@@ -129,8 +120,6 @@ class DeliveryService:
 
 
 class DeliveryTasks:
-    """Starts and stops all of them together."""
-
     def __init__(
         self,
         settings: Settings,
@@ -171,12 +160,11 @@ class DeliveryTasks:
         )
 
     def start(self) -> None:
-        """Start all tasks."""
         for task in (self._heartbeat, self._dispatch, *self._others):
             task.start()
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Claim nothing more, finish what is under way within `timeout_seconds`, and give back the rest."""
+        """Stop claiming, finish the deliveries under way within `timeout_seconds`, and release the rest."""
         await asyncio.gather(
             self._stop_dispatch(timeout_seconds), *(task.stop(timeout_seconds) for task in self._others)
         )
@@ -190,8 +178,6 @@ class DeliveryTasks:
 
 
 class Webhooks(NamedTuple):
-    """The parts of the webhooks in one process."""
-
     subscriptions: SubscriptionService
     deliveries: DeliveryService
     tasks: DeliveryTasks

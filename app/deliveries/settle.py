@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from app.concurrency.shared_task import Batcher
+from app.concurrency.shutdown import wait_for_event
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.deliveries.claim_repository import LeaseKey
@@ -19,6 +20,7 @@ from app.deliveries.policy import RetryDecision, RetryPolicy, SubscriptionHealth
 from app.deliveries.settlement_repository import Result, SettlementRepository
 from app.errors import NotFound, describe
 from app.log.sparing import SparingLog
+from app.subscriptions.lane import share_lanes
 from app.subscriptions.models import DeliveryStatus, Outcome, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 
@@ -26,14 +28,14 @@ log = structlog.get_logger(__name__)
 
 GROUP_SIZE = 200
 RETRY_SECONDS = 0.5  # until the next try while the database cannot serve
-LOCKED_SECONDS = 0.05  # until the next try while somebody else has locked the subscription
+LOCKED_SECONDS = 0.05  # until the next try while another transaction has locked the subscription
 
 
 class Settler:
     """Writes results that arrive while a group is being written together with the next group.
 
     A result is kept until it is written, or found too late because the delivery was claimed again. Results of a
-    subscription that somebody else has locked wait alone.
+    subscription that another transaction has locked wait alone.
     """
 
     def __init__(
@@ -58,12 +60,11 @@ class Settler:
         self._log = SparingLog(__name__)
 
     def submit(self, result: Result) -> None:
-        """Write `result` soon."""
         self._queue.append(result)
         self._batcher.wake()
 
     async def close(self, timeout_seconds: float) -> None:
-        """Write what is waiting; what is not written in time is claimed again after its lease."""
+        """Write the waiting results; the rest is claimed again after its lease."""
         self._stopping.set()
         if not await self._batcher.close(timeout_seconds):
             log.error("settler closed before every result was written")
@@ -87,7 +88,7 @@ class Settler:
     async def _write_when_possible(self, group: Sequence[Result]) -> list[Result]:
         """Write `group` as soon as the database can serve; after any other error write its results one by one.
 
-        Returns those of subscriptions that somebody else has locked, which are not written yet.
+        Returns the results of subscriptions that another transaction has locked; they are not written yet.
         """
         while True:
             try:
@@ -102,19 +103,12 @@ class Settler:
                 if len(group) == 1:
                     return []
                 return [one for result in group for one in await self._write_when_possible([result])]
-            await self._pause()
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(RETRY_SECONDS):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+            await wait_for_event(self._stopping, RETRY_SECONDS)
 
     async def _write(self, group: Sequence[Result]) -> list[Result]:
         async with self._database.transaction(wait_for_standbys=False) as session:
             repository = SettlementRepository(session, self._process)
-            now = await repository.share_lanes()
+            now = await share_lanes(session)
             health, locked = await repository.lock_health(*_by_success(group))
             free = [result for result in group if result.subscription_id not in locked]
             decisions = {result.delivery.key: self._decide(result, now) for result in free}
@@ -151,7 +145,7 @@ class Settler:
     ) -> list[tuple[SubscriptionHealth, str]]:
         """Update the subscriptions' health; returns those to disable, and why.
 
-        A result from an address that the subscription no longer has says nothing about its health.
+        A result from a former address of the subscription does not count for its health.
         """
         by_id = {one.subscription_id: one for one in health}
         gone = set()
@@ -206,7 +200,6 @@ class Settler:
         decisions: dict[LeaseKey, RetryDecision],
         now: datetime,
     ) -> None:
-        """Count and log what is committed."""
         if len(written) < len(group):
             self._metrics.late.inc(len(group) - len(written))
             log.warning("results came too late", results=len(group) - len(written))

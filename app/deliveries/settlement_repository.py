@@ -17,7 +17,7 @@ from app.database.types import UtcDateTime, among_ids, statement_now
 from app.deliveries.claim_repository import LeasedDelivery, LeaseKey
 from app.deliveries.policy import RetryDecision, SubscriptionHealth
 from app.outbound.client import AttemptResponse
-from app.subscriptions.lane import is_pending, share_lanes
+from app.subscriptions.lane import is_pending
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Outcome, Subscription
 
 _SETTLED: dict[str, TypeEngine[Any]] = {
@@ -49,15 +49,14 @@ class Result(NamedTuple):
 
 
 class SettlementRepository:
-    """The statements of a settlement, in the order of the methods; `process` is the process that claimed."""
+    """The statements of a settlement, in the order of the methods, with the lanes shared.
+
+    `process` is the process that claimed.
+    """
 
     def __init__(self, session: AsyncSession, process: str) -> None:
         self._session = session
         self._process = process
-
-    async def share_lanes(self) -> datetime:
-        """Lock the lanes, shared, until the transaction ends; returns the database's time."""
-        return await share_lanes(self._session)
 
     async def mark_attempted(
         self, decided: Iterable[tuple[Result, RetryDecision]], now: datetime
@@ -71,7 +70,7 @@ class SettlementRepository:
             .where(
                 Delivery.id == new.c.id,
                 Delivery.fence == new.c.fence,
-                # Not by the index of what is claimed: SQLite would read all of that for each row.
+                # Not by the index of claimed rows: SQLite would read all of it for each row.
                 func.coalesce(Delivery.claimed_by, "") == self._process,
                 Delivery.status == DeliveryStatus.PENDING,
             )
@@ -91,7 +90,6 @@ class SettlementRepository:
         return {(row.id, row.fence): (row.subscription_id, row.file_id) for row in written}
 
     async def add_attempts(self, results: Sequence[Result]) -> None:
-        """Add these attempts to the history."""
         if results:
             await self._session.execute(insert(_ATTEMPTS), [_attempt(result) for result in results])
 
@@ -140,12 +138,10 @@ class SettlementRepository:
         return health, ids - {one.subscription_id for one in health}
 
     async def has_pending(self, subscription_id: UUID) -> bool:
-        """Whether anything is still to be delivered to it."""
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
         return (await self._session.scalar(query)) is not None
 
     async def mark_health(self, health: Iterable[SubscriptionHealth], now: datetime) -> None:
-        """Write their health."""
         for one in health:
             statement = (
                 update(Subscription)

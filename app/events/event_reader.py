@@ -9,8 +9,8 @@ from app.concurrency.shared_task import Batcher
 from app.concurrency.shutdown import CANCEL_SECONDS
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.errors import NotFound, Unavailable
-from app.events.repository import EventRepository, EventRow
+from app.errors import Unavailable
+from app.events.repository import EventRepository, EventRow, EventUnknown
 
 GROUP_SIZE = 500
 
@@ -21,8 +21,6 @@ class _Lookup(NamedTuple):
 
 
 class ReadTooLate(Unavailable):
-    """503."""
-
     detail = "The database took too long to respond; try again."
 
 
@@ -43,7 +41,7 @@ class EventReader:
         """The event with this id.
 
         Raises:
-            NotFound: when there is none.
+            EventUnknown: when there is none.
             DatabaseUnavailable: the database cannot serve now, or its standbys have not confirmed the event.
             ReadTooLate: it took too long, the wait for an earlier statement included.
         """
@@ -77,7 +75,7 @@ class EventReader:
             raise
         except DatabaseUnavailable as error:
             _refuse(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever the error, every caller gets a result
+        except Exception as error:  # noqa: BLE001 - every caller gets a result after any error
             if len(group) == 1:
                 _refuse(group, error)
             else:
@@ -94,7 +92,7 @@ class EventReader:
                 continue
             event = events.get(event_id)
             if event is None:
-                result.set_exception(NotFound("There is no event with this id."))
+                result.set_exception(EventUnknown())
             else:
                 result.set_result(event)
 

@@ -34,11 +34,11 @@ class EventRecord(NamedTuple):
 
     @property
     def scoped_key(self) -> tuple[str, str] | None:
-        """What makes the event one among its retries: the key, within its sender's own space."""
+        """The identity of the event across its retries: the sender's subject and its key."""
         return None if self.idempotency_key is None else (self.created_by, self.idempotency_key)
 
     def same_content(self, other: "EventRecord") -> bool:
-        """Whether both say the same of the same file; metadata are compared as JSON values, not as texts."""
+        """Whether both record the same event of the same file; metadata are compared as JSON values, not as texts."""
         return (
             self.file_id == other.file_id
             and self.event_type == other.event_type
@@ -63,8 +63,6 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class IdempotencyKeyReused(Unprocessable):
-    """422."""
-
     code = "idempotency-key-reused"
     detail = "This idempotency key was used before for a different event; use a new key for a new event."
 
@@ -90,19 +88,17 @@ class Append:
         return self.outcome.done()
 
     def resolve(self, receipts: list[Receipt]) -> None:
-        """Give the caller its receipts, unless it has left."""
         if not self.outcome.done():
             self.outcome.set_result(receipts)
 
     def refuse(self, error: Exception) -> None:
-        """Give the caller an error, unless it has left."""
         if not self.outcome.done():
             self.outcome.set_exception(error)
 
 
 @dataclass(slots=True)
 class GroupPlan:
-    """What to write, and the receipts to give once it is written."""
+    """The events to write, and the receipts to give once they are written."""
 
     records: list[EventRecord] = field(default_factory=list)
     accepted: list[tuple[Append, list[Receipt]]] = field(default_factory=list)
@@ -118,7 +114,6 @@ class KnownEvents:
         self.add(records)
 
     def add(self, records: Iterable[EventRecord]) -> None:
-        """Learn of `records`."""
         for record in records:
             self.ids.add(record.id)
             if key := record.scoped_key:

@@ -39,7 +39,7 @@ class Ledger:
     """Appends events durably and in order.
 
     Callers that arrive while a commit is under way are written together by the next one. A task writes the groups and
-    lives only while somebody waits; callers only await their outcomes, so a cancelled caller affects no other.
+    lives only while callers wait; callers only await their outcomes, so a cancelled caller affects no other.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Ledger:
         except asyncio.CancelledError:
             _refuse(group, CommitTooLate())
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the error, every caller gets an outcome
+        except Exception as error:  # noqa: BLE001 - every caller gets an outcome after any error
             _refuse(group, error)
 
     async def _write_or_split(self, group: list[Append]) -> None:

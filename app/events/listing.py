@@ -54,11 +54,7 @@ class Continuation(NamedTuple):
 
 
 def check_offset(offset: int) -> None:
-    """Refuse to skip many events of a filtered list.
-
-    Raises:
-        Unprocessable: 422.
-    """
+    """Refuse to skip many events of a filtered list; raises `Unprocessable` (422)."""
     if offset > MAX_FILTERED_OFFSET:
         error = FieldError(
             loc=["query", "offset"], msg="Input should be less than or equal to 10000", type="less_than_equal"

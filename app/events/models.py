@@ -18,11 +18,10 @@ from sqlalchemy import (
     false,
     func,
     select,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base, one_of
+from app.database.types import Base, one_of, partial_index
 
 
 class EventType(StrEnum):
@@ -34,7 +33,7 @@ class EventType(StrEnum):
 
 
 class Anomaly(StrEnum):
-    """What the order of a file's events makes impossible."""
+    """Why an event does not fit the earlier events of its file."""
 
     UPDATE_OF_UNKNOWN_FILE = "update_of_unknown_file"
     DELETE_OF_UNKNOWN_FILE = "delete_of_unknown_file"
@@ -84,65 +83,45 @@ class SyncEvent(Base):
         CheckConstraint(one_of("retry_state", RetryState), name="retry_state_known"),
         CheckConstraint("NOT (processed AND retry_state IS NOT NULL)", name="processed_is_settled"),
         Index("ix_sync_events_file_id_position", "file_id", "position"),
-        Index("ix_sync_events_event_type_position", "event_type", "position"),
         Index("ix_sync_events_created_at_position", "created_at", "position"),
-        Index(
+        partial_index(
             "uq_sync_events_created_by_idempotency_key",
             "created_by",
             "idempotency_key",
+            where="idempotency_key IS NOT NULL",
             unique=True,
-            postgresql_where=text("idempotency_key IS NOT NULL"),
-            sqlite_where=text("idempotency_key IS NOT NULL"),
         ),
-        Index(
-            "ix_sync_events_retry_state_position",
-            "retry_state",
-            "position",
-            postgresql_where=text("retry_state IS NOT NULL"),
-            sqlite_where=text("retry_state IS NOT NULL"),
+        partial_index(
+            "ix_sync_events_retry_state_position", "retry_state", "position", where="retry_state IS NOT NULL"
         ),
-        Index(
+        partial_index(
             "ix_sync_events_retry_state_event_type_position",
             "retry_state",
             "event_type",
             "position",
-            postgresql_where=text("retry_state IS NOT NULL"),
-            sqlite_where=text("retry_state IS NOT NULL"),
+            where="retry_state IS NOT NULL",
         ),
-        Index(
+        partial_index(
             "ix_sync_events_retry_state_file_id_position",
             "retry_state",
             "file_id",
             "position",
-            postgresql_where=text("retry_state IS NOT NULL"),
-            sqlite_where=text("retry_state IS NOT NULL"),
+            where="retry_state IS NOT NULL",
         ),
-        Index(
-            "ix_sync_events_retry_at",
-            "retry_at",
-            postgresql_where=text("retry_at IS NOT NULL"),
-            sqlite_where=text("retry_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_sync_events_retry_file_id_position",
-            "file_id",
+        partial_index("ix_sync_events_retry_at", "retry_at", where="retry_at IS NOT NULL"),
+        partial_index("ix_sync_events_retry_file_id_position", "file_id", "position", where="retry_at IS NOT NULL"),
+        # The list of a type, and of all that is in no retry, merges these two with the indexes by `retry_state`: so it
+        # passes over any number of other events. The sweep of an event without an anomaly changes none of the columns.
+        partial_index(
+            "ix_sync_events_plain_event_type_position",
+            "event_type",
             "position",
-            postgresql_where=text("retry_at IS NOT NULL"),
-            sqlite_where=text("retry_at IS NOT NULL"),
+            where="retry_state IS NULL AND anomaly IS NULL",
         ),
-        Index(
-            "ix_sync_events_anomaly_position",
-            "position",
-            postgresql_where=text("anomaly IS NOT NULL"),
-            sqlite_where=text("anomaly IS NOT NULL"),
+        partial_index(
+            "ix_sync_events_anomaly_event_type_position", "event_type", "position", where="anomaly IS NOT NULL"
         ),
-        # Beside the few others, so that they can be passed over; the sweep of an event changes none of its columns.
-        Index(
-            "ix_sync_events_plain_position",
-            "position",
-            postgresql_where=text("retry_state IS NULL AND anomaly IS NULL"),
-            sqlite_where=text("retry_state IS NULL AND anomaly IS NULL"),
-        ),
+        partial_index("ix_sync_events_no_retry_file_id_position", "file_id", "position", where="retry_state IS NULL"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
@@ -162,11 +141,21 @@ class LedgerHead(Base):
 def head_position() -> ColumnElement[int]:
     """The position of the newest event, from the index, in which it has one entry.
 
-    The row of `ledger_head` has a version for each append for as long as somebody holds an old snapshot. It is read
+    The row of `ledger_head` has a version for each append for as long as any session holds an old snapshot. It is read
     only while there is no event.
     """
     last = select(LedgerHead.position).where(LedgerHead.id == 1).scalar_subquery()
     return select(func.coalesce(func.max(SyncEvent.position), last)).scalar_subquery()
+
+
+def last_position(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """The last position where a condition on `created_at` holds, 0 where there is none.
+
+    `created_at` never falls while the position rises, so this is one probe of their index.
+    """
+    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
+    last = select(SyncEvent.position).where(condition).order_by(*newest_first).limit(1)
+    return func.coalesce(last.correlate_except(SyncEvent).scalar_subquery(), 0)
 
 
 class LedgerIdentity(Base):
@@ -181,7 +170,7 @@ class LedgerIdentity(Base):
 
 
 class SweepCursor(Base):
-    """One row: every event up to `position` is processed or has a `retry_state`. Its lock elects who sweeps."""
+    """One row: every event up to `position` is processed or has a `retry_state`. Its lock elects the sweeper."""
 
     __tablename__ = "sweep_cursor"
 

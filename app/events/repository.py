@@ -5,18 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    func,
-    inspect,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, inspect, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.types import among, among_ids
@@ -35,6 +24,10 @@ _REQUEUED: dict[Any, Any] = {
     SyncEvent.attempts: 0,
 }
 _BY_ID = _EVENTS.where(SyncEvent.id == bindparam("event_id"))
+
+
+class EventUnknown(NotFound):
+    detail = "There is no event with this id."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +51,14 @@ class EventRepository:
         self._through = [] if through is None else [SyncEvent.position <= through]
 
     async def get(self, event_id: UUID) -> EventRow:
-        """The event with this id.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """The event with this id; raises `EventUnknown` when there is none."""
         event: EventRow | None = (await self._session.execute(_BY_ID, {"event_id": event_id})).one_or_none()
         if event is None:
-            raise NotFound("There is no event with this id.")
+            raise EventUnknown
         return event
 
     async def list_by_ids(self, event_ids: Collection[UUID]) -> dict[UUID, EventRow]:
-        """Those of the events with these ids that there are, by their ids."""
+        """The events with these ids, as far as there are any, by id."""
         rows = await self._session.execute(_EVENTS.where(among_ids(SyncEvent.id, event_ids)))
         return {row.id: row for row in rows}
 
@@ -80,7 +69,6 @@ class EventRepository:
         return rows
 
     async def file_is_known(self, file_id: UUID) -> bool:
-        """Whether any event names the file."""
         query = select(SyncEvent.position).where(SyncEvent.file_id == file_id, *self._through).limit(1)
         return (await self._session.scalar(query)) is not None
 
@@ -90,7 +78,6 @@ class EventRepository:
         return (await self._session.scalar(query)) or 0
 
     async def get_ledger_id(self) -> UUID:
-        """The id of this ledger."""
         return (await self._session.execute(select(LedgerIdentity.ledger_id))).scalar_one()
 
     async def requeue(self, event_id: UUID) -> bool:
@@ -124,7 +111,7 @@ class EventRepository:
 
 
 def _set_aside(wanted: SetAsideFilter, up_to_position: int, limit: int) -> Select[Any, Any]:
-    """The positions of the first `limit` events that match; of those that are named by their ids all."""
+    """The positions of the first `limit` events that match, or of all that match when ids name them."""
     query: Select[Any, Any] = select(SyncEvent.position, SyncEvent.id)
     columns = (
         (SyncEvent.file_id, wanted.file_id),

@@ -13,12 +13,13 @@ from app.auth.dependencies import Reader, Writer
 from app.auth.route import AuthenticatedRoute, LargeBodyRoute, check_query, limit_rate
 from app.auth.token import Principal
 from app.config import Settings
-from app.errors import FieldError, NotFound, Unprocessable
+from app.errors import FieldError, Unprocessable
 from app.events.event_reader import EventReader
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import CommitTooLate, Ledger, LedgerBusy
 from app.events.listing import EventList, check_offset
 from app.events.models import EventType
+from app.events.repository import EventUnknown
 from app.events.schemas import (
     BATCH_BODIES,
     CREATED_MESSAGE,
@@ -48,7 +49,6 @@ REPLAYED_HEADER = {
     }
 }
 APPEND_ERRORS = (IdempotencyKeyReused(), LedgerBusy(), CommitTooLate())
-UNKNOWN = NotFound("There is no event with this id.")
 
 
 CurrentLedger = Annotated[Ledger, from_state("ledger")]
@@ -74,7 +74,6 @@ class SingleEventRoute(AuthenticatedRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Handle a request from its token to its response."""
         [permission] = self.permissions()
 
         async def handle(received: Request) -> Response:
@@ -136,7 +135,7 @@ async def create_event(
 @batch_router.post(
     "/batch",
     operation_id="createSyncEvents",
-    summary="Record many events at once",
+    summary="Record many events together",
     status_code=status.HTTP_201_CREATED,
     responses=documented(
         201,
@@ -156,7 +155,7 @@ async def create_events(
 ) -> BatchCreated:
     """Record 1 to 1000 events in one transaction, in the order given: all of them or none.
 
-    Events whose `idempotency_key` is known already are not recorded again; their ids are the first ones.
+    An event with a known `idempotency_key` is not recorded again; the response has its first id.
     """
     bind_request_fields(events=len(batch.events))
     receipts = await ledger.append([_record(event, sender, event.idempotency_key) for event in batch.events])
@@ -181,8 +180,8 @@ async def list_events(
 ) -> Response:
     """Events, newest first. The `Link` header leads to the next and the previous page.
 
-    Filters narrow the list together: an event is listed when it meets all of them. A page of several filters that few
-    events meet can be short or even empty: follow `Link` to the end.
+    Filters narrow the list together: an event is listed when it meets all of them. A page of one file that is
+    also filtered by `event_type` or `anomaly` can be short or even empty: follow `Link` to the end.
     """
     event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset", "before_position"}))
     is_filtered = event_filter != EVERYTHING
@@ -204,10 +203,10 @@ async def list_events(
     "/{event_id:uuid}",
     operation_id="getSyncEvent",
     summary="Get an event",
-    responses=documented(200, "The event.", UNKNOWN),
+    responses=documented(200, "The event.", EventUnknown()),
 )
 async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
-    """One event by its id: what was recorded, and how its processing stands."""
+    """One event by its id, with the state of its processing."""
     return EventView.of(await events.get(event_id))
 
 

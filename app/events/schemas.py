@@ -1,18 +1,10 @@
-"""What clients send and get: events as JSON."""
+"""Events as JSON, in requests and responses."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
@@ -119,7 +111,7 @@ class NewEvent(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [UPLOAD]})
 
-    file_id: Uuid = Field(description="The file that the event is about.")
+    file_id: Uuid = Field(description="The file of the event.")
     event_type: EventType = Field(
         description="`upload`: upload completed; `update`: content or metadata changed; `delete`: deletion requested."
     )
@@ -133,7 +125,7 @@ class NewBatchEvent(NewEvent):
 
     idempotency_key: IdempotencyKeyText | None = Field(
         None,
-        description="As the header `Idempotency-Key` of a single event: 1 to 255 visible ASCII characters.",
+        description="Like the header `Idempotency-Key` of a single event: 1 to 255 visible ASCII characters.",
     )
 
 
@@ -186,14 +178,14 @@ class EventView(BaseModel):
     event_id: UUID
     file_id: UUID
     event_type: EventType
-    created_at: datetime = Field(description="Never earlier than that of a lower position.")
+    created_at: datetime = Field(description="Never earlier than `created_at` of a lower position.")
     processed: bool
     processed_at: datetime | None
     metadata: dict[str, Any] | None
     position: int = Field(description="Position in the ledger: 1, 2, 3, … without a gap.")
     created_by: str = Field(description="Subject of the token that posted the event.")
     anomaly: Anomaly | None = Field(
-        description="What the order of events makes impossible. Known once the event is processed."
+        description="Why the event does not fit the earlier events of its file. Set once the event is processed."
     )
     state: ProcessingState = Field(
         description="`pending`: not yet swept; `processed`; `retrying`: failed, gets another attempt; `waiting`: for "
@@ -204,7 +196,6 @@ class EventView(BaseModel):
 
     @classmethod
     def of(cls, event: SyncEvent | Row[Any]) -> "EventView":
-        """The view of a stored event."""
         return cls.model_construct(
             event_id=event.id,
             file_id=event.file_id,

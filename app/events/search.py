@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import greatest_of, least_of
-from app.events.models import RetryState, SweepCursor, SyncEvent, head_position
+from app.events.models import EventType, RetryState, SweepCursor, SyncEvent, head_position, last_position
 from app.http.types import MAX_POSITION
 
 PENDING = "pending"
@@ -60,12 +60,11 @@ class Range(NamedTuple):
     condition: ColumnElement[bool] = true()
     above: Sequence[Position] = ()
 
-    def test(self) -> ColumnElement[bool]:
-        """Whether an event that is visited otherwise belongs to the range."""
-        return and_(self.condition, *(column == value for column, value in self.keys))
 
-
-_ANOMALIES = Range(condition=SyncEvent.anomaly.is_not(None))
+# Every event is in one of three parts, each with indexes of its own: it is in retry or set aside, an anomaly, or plain.
+_NOT_IN_RETRY = SyncEvent.retry_state.is_(None)
+_PLAIN = and_(_NOT_IN_RETRY, SyncEvent.anomaly.is_(None))
+_ANOMALOUS = and_(SyncEvent.anomaly.is_not(None), _NOT_IN_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,10 @@ def _integer(value: Position) -> ColumnElement[int]:
 
 
 def search_for(event_filter: EventFilter) -> Search:
-    """How events are found that meet all the filters."""
+    """How events are found that meet all the filters.
+
+    Only what else is asked of the events of one file is tested event by event.
+    """
     is_processed = event_filter.processed or event_filter.state == "processed"
     states = _unprocessed_states(event_filter)
     if states and (is_processed or event_filter.anomaly):  # an anomaly is known once its event is processed
@@ -136,45 +138,44 @@ def search_for(event_filter: EventFilter) -> Search:
     above, through = _time_bounds(event_filter)
     if is_processed:
         through.append(CURSOR)
-    selective = _ranges(event_filter)
-    if not selective and not states and (is_processed or event_filter.anomaly is False):
-        return Search([one._replace(above=above) for one in _not_in_retry(event_filter, is_processed)], (), through)
-    indexed, *others = selective or [Range()]
-    tests = [other.test() for other in others]
-    if event_filter.anomaly is False and not states:
-        tests.append(SyncEvent.anomaly.is_(None))
-    if is_processed:
-        tests.append(SyncEvent.processed.is_(True))
-    ranges = [_in_state(state, indexed.keys)._replace(above=above) for state in states if state != PENDING]
-    if PENDING in states:
-        ranges.append(indexed._replace(above=[*above, CURSOR]))
-    return Search(ranges or [indexed._replace(above=above)], tests, through)
+    tests: list[ColumnElement[bool]] = []
+    part = Range()
+    if event_filter.file_id is not None:
+        part = Range([(SyncEvent.file_id, event_filter.file_id)], _NOT_IN_RETRY if is_processed else true())
+        tests = _tests(event_filter, is_processed=not states)
+    elif event_filter.event_type is not None:
+        part = Range([(SyncEvent.event_type, event_filter.event_type)], _PLAIN)
+    if states:
+        ranges = [_in_state(state, part.keys) for state in states if state != PENDING]
+        ranges += [part._replace(above=[CURSOR])] if PENDING in states else []
+    elif event_filter.file_id is None and (is_processed or event_filter.anomaly is not None or part.keys):
+        ranges = _of_types(event_filter, part, is_processed=is_processed)
+    else:
+        ranges = [part]
+    return Search([one._replace(above=[*above, *one.above]) for one in ranges], tests, through)
 
 
-def _not_in_retry(event_filter: EventFilter, is_processed: bool) -> list[Range]:
-    """The events up to the sweep's cursor that are processed, those that are no anomalies, or those that are both."""
-    ranges = [Range(condition=and_(SyncEvent.retry_state.is_(None), SyncEvent.anomaly.is_(None)))]
-    if event_filter.anomaly is None:
-        ranges.append(_ANOMALIES)
-    elif not is_processed:
-        ranges += [_in_state(state) for state in RetryState]
-    return ranges
+def _tests(event_filter: EventFilter, *, is_processed: bool) -> list[ColumnElement[bool]]:
+    """Further filters on the events of one file."""
+    tests = [] if event_filter.event_type is None else [SyncEvent.event_type == event_filter.event_type]
+    if event_filter.anomaly is not None and is_processed:
+        tests.append(SyncEvent.anomaly.is_not(None) if event_filter.anomaly else SyncEvent.anomaly.is_(None))
+    return tests
 
 
-def _in_state(state: str, keys: Sequence[tuple[InstrumentedAttribute[Any], Any]] = ()) -> Range:
+def _in_state(state: str, keys: Sequence[tuple[InstrumentedAttribute[Any], Any]]) -> Range:
     """Events in a retry state, with the condition of the indexes that begin with it."""
     return Range([(SyncEvent.retry_state, state), *keys], SyncEvent.retry_state.is_not(None))
 
 
-def _ranges(event_filter: EventFilter) -> list[Range]:
-    """What an index can serve, the most selective first."""
-    ranges: list[Range] = []
-    if event_filter.file_id is not None:
-        ranges.append(Range([(SyncEvent.file_id, event_filter.file_id)]))
-    if event_filter.anomaly:
-        ranges.append(_ANOMALIES)
-    if event_filter.event_type is not None:
-        ranges.append(Range([(SyncEvent.event_type, event_filter.event_type)]))
+def _of_types(event_filter: EventFilter, of_type: Range, *, is_processed: bool) -> list[Range]:
+    """Events of the type, or of each type, in the parts of the ledger that the other filters leave."""
+    keys = [of_type.keys] if of_type.keys else [[(SyncEvent.event_type, one)] for one in EventType]
+    ranges = [] if event_filter.anomaly else [Range(one, _PLAIN) for one in keys]
+    if event_filter.anomaly is not False:
+        ranges += [Range(one, _ANOMALOUS) for one in keys]
+    if not is_processed and not event_filter.anomaly:
+        ranges += [_in_state(state, of_type.keys) for state in RetryState]
     return ranges
 
 
@@ -183,9 +184,9 @@ def _time_bounds(event_filter: EventFilter) -> tuple[list[Position], list[Positi
     above: list[Position] = []
     through: list[Position] = []
     if event_filter.created_after is not None:
-        above.append(_last_position(SyncEvent.created_at <= event_filter.created_after))
+        above.append(last_position(SyncEvent.created_at <= event_filter.created_after))
     if event_filter.created_before is not None:
-        through.append(_last_position(SyncEvent.created_at < event_filter.created_before))
+        through.append(last_position(SyncEvent.created_at < event_filter.created_before))
     return above, through
 
 
@@ -194,10 +195,3 @@ def _unprocessed_states(event_filter: EventFilter) -> Sequence[str]:
     if event_filter.state not in (None, "processed"):
         return [str(event_filter.state)]
     return [PENDING, *RetryState] if event_filter.processed is False else []
-
-
-def _last_position(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    """The last position where the condition on the time holds, 0 where there is none."""
-    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
-    last = select(SyncEvent.position).where(condition).order_by(*newest_first).limit(1).scalar_subquery()
-    return func.coalesce(last, 0)

@@ -26,7 +26,7 @@ class SetAsideGroup(NamedTuple):
 
 
 class SetAsideRepository:
-    """Reads what is set aside, up to the position `through` if there is one (`DurableWatermark`)."""
+    """Reads set-aside events, up to the position `through` if there is one (`DurableWatermark`)."""
 
     def __init__(self, connection: AsyncConnection, through: int | None = None) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""What the sweep has set aside: grouped by error, and given back to the sweep, one event or all that match a filter."""
+"""Set-aside events over HTTP: grouped by error, and requeued one by one or all that match a filter."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,8 +11,8 @@ from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
 from app.errors import Conflict, OtherCount
 from app.events.models import EventType
-from app.events.repository import EventRepository, SetAsideFilter
-from app.events.router import UNKNOWN, EventId
+from app.events.repository import EventRepository, EventUnknown, SetAsideFilter
+from app.events.router import EventId
 from app.events.schemas import EVENT_ID, EventView
 from app.events.set_aside_repository import MAX_NEXT, SetAsideGroup, SetAsideRepository
 from app.http.body import TooManyLargeBodies
@@ -45,7 +45,7 @@ bulk_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=Larg
 
 
 class NextRequeue(BaseModel):
-    """What to send to `POST /sync-events/requeue` with the group's `last_error` as the filter."""
+    """The body of `POST /sync-events/requeue`, beside the group's `last_error` as the filter."""
 
     up_to_position: int
     expected: int = Field(description="The oldest events of the group, at most 10000.")
@@ -62,7 +62,6 @@ class SetAsideGroupView(BaseModel):
 
     @classmethod
     def of(cls, group: SetAsideGroup) -> "SetAsideGroupView":
-        """The view of a group."""
         return cls(
             **group._asdict(),
             next=NextRequeue(up_to_position=group.next_position, expected=min(group.events, MAX_NEXT)),
@@ -75,7 +74,7 @@ class SetAside(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_GROUPS]})
 
     groups: list[SetAsideGroupView] = Field(description="The 100 largest groups, the largest first.")
-    others: int = Field(description="How many events are in other groups.")
+    others: int = Field(description="Number of events in other groups.")
 
 
 @router.get(
@@ -85,9 +84,9 @@ class SetAside(BaseModel):
     responses=documented(200, "The largest groups."),
 )
 async def list_set_aside_groups(_reader: Reader, database: CurrentDatabase) -> SetAside:
-    """The events that the sweep has set aside, in groups of one `last_error` each. The oldest 100000 are looked at.
+    """The events that the sweep has set aside, grouped by `last_error`. Only the oldest 100000 are counted.
 
-    `next` is what `POST /sync-events/requeue` takes beside the filter, to requeue the group or its oldest 10000.
+    Send `next` with the filter to `POST /sync-events/requeue` to requeue the group or its oldest 10000.
     """
     through = await database.watermark.bound()
     async with database.connection() as connection:
@@ -133,9 +132,9 @@ class Requeued(BaseModel):
     ),
 )
 async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteSession) -> Requeued:
-    """Give every set-aside event that matches to the next sweep, if their number is the expected one: all or none.
+    """Return all matching set-aside events to the next sweep if `expected` is their number; otherwise none.
 
-    Events above `up_to_position` stay as they are, so that what was set aside later and nobody saw is left alone.
+    Events above `up_to_position` stay as they are, because they were set aside after the caller looked.
     """
     wanted = SetAsideFilter(**bulk.filter.model_dump())
     await EventRepository(session).requeue_all(wanted, up_to_position=bulk.up_to_position, expected=bulk.expected)
@@ -147,12 +146,13 @@ async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteS
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "The event waits for the next sweep.", UNKNOWN, NOT_SET_ASIDE),
+    responses=documented(202, "The event waits for the next sweep.", EventUnknown(), NOT_SET_ASIDE),
 )
 async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
-    """Give an event that the sweep set aside to the next sweep, with all its attempts again.
+    """Return a set-aside event to the next sweep, with all its attempts again.
 
-    It is processed then, after later events of its file if there are any; the file's state stays that of the latest.
+    It is then processed after later events of its file, if there are any; the latest event still determines the file's
+    state.
     """
     repository = EventRepository(session)
     requeued = await repository.requeue(event_id)

@@ -15,9 +15,9 @@ from app.events.repository import unprocessed_count
 from app.files.models import FileState
 
 _UNKNOWN, _DELETED, _PRESENT = "unknown", "deleted", "present"
-# What a file is after an event of these types; after one of another type it is what it was before.
+# The state of a file after an event of these types; other types leave it unchanged.
 _CONDITION_AFTER = {EventType.UPLOAD: _PRESENT, EventType.DELETE: _DELETED}
-# What an anomaly is: an event of this type, of a file in this condition.
+# An anomaly is an event of this type, of a file in this condition.
 _ANOMALIES = {
     Anomaly.UPDATE_OF_UNKNOWN_FILE: (EventType.UPDATE, _UNKNOWN),
     Anomaly.DELETE_OF_UNKNOWN_FILE: (EventType.DELETE, _UNKNOWN),
@@ -28,8 +28,6 @@ _FOLLOWERS = sorted({event_type for event_type, _ in _ANOMALIES.values()})  # ev
 
 
 class FileRepository:
-    """File states."""
-
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
@@ -91,9 +89,7 @@ class FileRepository:
         )
         followers = (
             select(event.position, event.event_type, func.coalesce(condition_before, _UNKNOWN).label("condition"))
-            .where(
-                among(event.position, positions), event.event_type.in_({of_type for of_type, _ in _ANOMALIES.values()})
-            )
+            .where(among(event.position, positions), event.event_type.in_(_FOLLOWERS))
             .subquery()
         )
         anomaly = case(
@@ -114,14 +110,13 @@ class FileStateHandler:
     """Projects events onto the states of their files."""
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
-        """Update the states of the files of the events at `positions`, and mark the anomalies among them."""
         repository = FileRepository(session)
         await repository.add_events(positions)
         await repository.mark_anomalies(positions)
 
 
 def _latest_by_file(positions: Sequence[int]) -> Select[Any]:
-    """For each file: its newest event among `positions`, and how many there are of it."""
+    """For each file: its newest event among `positions`, and the number of its events."""
     ranked = (
         select(
             SyncEvent.file_id,

@@ -18,9 +18,13 @@ from app.http.openapi import documented
 from app.http.pages import PageResponse
 from app.http.types import Uuid
 
+
+class FileUnknown(NotFound):
+    detail = "No event names this file."
+
+
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
 
-UNKNOWN = NotFound("No event names this file.")
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
 
@@ -28,7 +32,7 @@ FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", exa
     "/{file_id:uuid}",
     operation_id="getFile",
     summary="Get the state of a file",
-    responses=documented(200, "The file.", UNKNOWN),
+    responses=documented(200, "The file.", FileUnknown()),
 )
 async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase) -> FileView:
     """The file's state, derived from its processed events, what is pending, and each subscription's progress."""
@@ -36,7 +40,7 @@ async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase) 
     async with database.read() as session:
         state, pending = await FileRepository(session).find(file_id)
         if state is None and not pending:
-            raise NotFound("No event names this file.")
+            raise FileUnknown
         view = FileView.of(file_id, state, pending, await ProgressRepository(session).list_of_file(file_id))
         if watermark.active:
             last_position = await EventRepository(session).get_last_position(file_id)
@@ -49,7 +53,7 @@ async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase) 
     operation_id="listFileEvents",
     summary="List the history of a file",
     response_model=list[EventView],
-    responses=documented(200, "A page of the file's events, oldest first.", UNKNOWN, headers=LINK_HEADER),
+    responses=documented(200, "A page of the file's events, oldest first.", FileUnknown(), headers=LINK_HEADER),
 )
 async def list_file_events(
     request: Request,
@@ -67,7 +71,7 @@ async def list_file_events(
             file_id, limit=query.limit, offset=query.offset, after=query.after_position, memory=memory
         )
         if not page.events and not await EventRepository(connection, through).file_is_known(file_id):
-            raise NotFound("No event names this file.")
+            raise FileUnknown
     following = page.following.query("after_position") if page.following else None
     links = page_links(
         request, limit=query.limit, offset=query.offset, has_next=following is not None, following=following

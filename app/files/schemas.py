@@ -43,10 +43,10 @@ class FileSubscription(BaseModel):
     delivered_position: int | None = Field(
         description="Position of the last event of the file that was delivered, before the first that is pending."
     )
-    pending: int = Field(description="Deliveries that wait or are under way: at most 1001, for so many or more.")
-    dead: int = Field(description="Deliveries that used up their attempts: at most 1001, for so many or more.")
+    pending: int = Field(description="Deliveries that wait or are under way, counted up to 1001.")
+    dead: int = Field(description="Deliveries that used up their attempts, counted up to 1001.")
     behind: bool = Field(
-        description="Whether the file has events that are no deliveries yet: the subscription is not active, or is "
+        description="Whether the file has events without a delivery yet: the subscription is not active, or is "
         "catching up, or so many deliveries of the file wait that the rest is left in the ledger."
     )
 
@@ -65,7 +65,7 @@ class FileView(BaseModel):
     last_event_type: EventType | None
     last_position: int | None
     pending_events: int = Field(
-        description="Events of the file that are not processed yet, or set aside: at most 10000, for so many or more."
+        description="Events of the file that are not processed yet, or set aside, counted up to 10000."
     )
     updated_at: datetime | None = Field(description="When the last processed event was recorded.")
     subscriptions: list[FileSubscription] = Field(

@@ -13,7 +13,7 @@ from app.errors import ProblemError, Unavailable
 from app.http.middleware import ClientDisconnected
 from app.http.strict_json import parse_json
 
-# From this size on a body is parsed in a thread, so that it does not hold up other requests.
+# From this size on a body is parsed in a thread, so that it delays no other request.
 THREAD_FROM_BYTES = 262_144
 # So much of a body is read before it waits for a permit, so that a mere announcement holds none.
 FREE_BYTES = 32_768
@@ -23,22 +23,16 @@ _JSON_IN_UTF8 = re.compile(
 
 
 class UnsupportedMediaType(ProblemError):
-    """415."""
-
     status, code = 415, "unsupported-media-type"
     detail = "Send JSON in UTF-8, not compressed, with one header `Content-Type: application/json`."
 
 
 class ContentTooLarge(HTTPException):
-    """413."""
-
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(413, f"The body is larger than {limit_bytes} bytes.", {"Connection": "close"})
 
 
 class BodyTooSlow(HTTPException):
-    """408."""
-
     def __init__(self, limit_seconds: float) -> None:
         super().__init__(408, f"The body did not come within {limit_seconds:g} seconds.", {"Connection": "close"})
 
@@ -50,7 +44,7 @@ class TooManyLargeBodies(Unavailable):
 
 
 class LargeBodies(FairSemaphore):
-    """Limits the bytes of large bodies that are read, parsed and written at once.
+    """Limits the bytes of large bodies that are read, parsed and written concurrently.
 
     Large bodies are parsed one at a time, under the lock `parsing`: many in one iteration of the event loop, or several
     threads that compute, would delay the rest of the process for seconds.

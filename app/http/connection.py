@@ -1,4 +1,4 @@
-"""Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of what is no request."""
+"""Connections below HTTP: the sockets that listen, the watch on slow readers, the refusal of malformed requests."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.config import Settings
-from app.errors import PROBLEM_JSON, phrase, problem_document
+from app.errors import PROBLEM_JSON, PlainProblem, phrase, problem_document
 from app.log.sparing import SparingLog
 
 UNIX = "unix:"
@@ -84,7 +84,7 @@ def _bind_path(path: Path) -> socket.socket:
             if path.is_socket() and probe.connect_ex(str(path)) == errno.ECONNREFUSED:
                 path.unlink()
         listener.bind(str(path))
-        listener.listen()  # at once, or another process that starts now would take it for one that was left
+        listener.listen()  # immediately, or another process that starts now would take it for a leftover
         path.chmod(0o666)
     except OSError as error:
         listener.close()
@@ -105,12 +105,11 @@ class Refusal(Exception):
         self.request_id = str(uuid7())
 
     def log(self) -> None:
-        """Write the log line."""
         _access_log.info("request refused", status=self.status, reason=str(self), request_id=self.request_id)
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The whole response as HTTP/1.1, with these `headers` and its own."""
-        body = json.dumps(problem_document(self.status, str(self), request_id=self.request_id)).encode()
+        body = json.dumps(problem_document(PlainProblem(self.status, str(self)), self.request_id)).encode()
         own = {
             "Content-Type": PROBLEM_JSON,
             "Content-Length": str(len(body)),
@@ -129,7 +128,7 @@ class Refusal(Exception):
 
 
 class Connection(Protocol):
-    """What others need to know of a connection, which its requests have in their state."""
+    """The shared state of a connection, which its requests have in their state."""
 
     transport: asyncio.Transport
 
@@ -146,7 +145,7 @@ class Connection(Protocol):
 class ConnectionLimit:
     """Closes the idlest connections before the process has used up its open files.
 
-    Without files left the kernel's queue fills with connections that nobody accepts, honest ones among them.
+    Without free files the kernel's queue fills with connections that are never accepted, honest ones among them.
     """
 
     def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
@@ -162,7 +161,7 @@ class ConnectionLimit:
         return cls(max(files - others - OTHER_FILES, files // 2), on_close)
 
     def make_room(self, connections: Collection[Connection]) -> None:
-        """Close the idlest of `connections` when they are too many, some at once, and log that once a minute."""
+        """Close the idlest of `connections` when they are too many, several together, and log that once a minute."""
         excess = len(connections) - self._maximum
         if excess < 0:
             return

@@ -1,10 +1,11 @@
-"""What routers share: sessions, whose transaction begins and ends here, the condition If-Match, and links to pages.
+"""Shared dependencies: sessions, whose transaction begins and ends here, the condition If-Match, and links to pages.
 
 Every dependency is a coroutine, also where it awaits nothing: FastAPI runs plain functions in a thread each.
 """
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Self
 from urllib.parse import urlencode
 
@@ -34,10 +35,14 @@ LINK_HEADER = {
 
 
 def from_state(name: str) -> Any:
-    """The dependency on what the lifespan has built for the requests of the process, by its name in their state."""
+    """The dependency on what the lifespan has built for the requests of the process, by its name in their state.
+
+    The name of an attribute may follow, after a dot.
+    """
+    find = attrgetter(name)
 
     async def get(request: Request) -> Any:
-        return getattr(request.state, name)
+        return find(request.state)
 
     return Depends(get)
 
@@ -47,7 +52,6 @@ CurrentPageMemory = Annotated[PageMemory, from_state("page_memory")]
 
 
 async def read_session(database: CurrentDatabase) -> AsyncIterator[AsyncSession]:
-    """A session for reading objects."""
     async with database.read() as session:
         yield session
 
@@ -106,11 +110,7 @@ class IfMatch:
         return cls(frozenset(tags))
 
     def check(self, version: int) -> None:
-        """Check the condition against the current `version`.
-
-        Raises:
-            PreconditionFailed: 412.
-        """
+        """Check the condition against the current `version`; raises `PreconditionFailed` (412)."""
         if self._tags is not None and version_etag(version) not in self._tags:
             raise PreconditionFailed
 

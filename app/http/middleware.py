@@ -4,11 +4,12 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.concurrency.fair_semaphore import ConcurrencyLimited, caller
@@ -18,19 +19,14 @@ from app.log import LOGGED
 from app.log.request_line import begin_request, bind_request_fields, log_request
 from app.metrics import HttpMetrics
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
 CLIENT_LEFT = 499
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-# What probes and scrapes ask for: logged only when it fails, and let through whatever the load.
+# Paths of probes and scrapes: logged only when they fail, and let through whatever the load.
 PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 
@@ -80,7 +76,7 @@ class OpenRequest:
         return self._connection is not None and self._connection.transport.is_closing()
 
     def belong_to(self, subject: str) -> None:
-        """Count the request as one of `subject`, which must leave room for others.
+        """Count the request as one of `subject`, within its share.
 
         Raises:
             ConcurrencyLimited: 429.
@@ -130,7 +126,7 @@ class RequestMiddleware:
     `request.state.open_request`.
     """
 
-    def __init__(self, app: App, limit: int, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, limit: int, metrics: HttpMetrics) -> None:
         self._app = app
         self._limit = limit
         self._metrics = metrics
@@ -139,7 +135,6 @@ class RequestMiddleware:
         self._of_subjects: dict[str, int] = {}  # the requests under way of each subject that has some
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -147,7 +142,7 @@ class RequestMiddleware:
         scope.setdefault("state", {}).update(request_id=request.id, open_request=request)
         begin_request(request.id)
         caller.set("")
-        app = self._enter(request) or _rejection(scope)
+        app = self._enter(request) or problem_response(Request(scope), TooManyUnderWay())
         bug: Exception | None = None
         try:
             await app(scope, receive, request.send)
@@ -164,7 +159,7 @@ class RequestMiddleware:
         finally:
             self._end(request, scope, bug)
 
-    def _enter(self, request: OpenRequest) -> App | None:
+    def _enter(self, request: OpenRequest) -> ASGIApp | None:
         """The application if the request may go on to it."""
         is_refused = request.permits and self._under_way >= self._limit
         if is_refused:
@@ -186,7 +181,6 @@ class RequestMiddleware:
         request.subject = subject
 
     def leave(self, request: OpenRequest) -> None:
-        """Count `request` no more."""
         self._under_way -= request.permits
         self._metrics.in_progress.dec()
         if request.subject is not None:
@@ -200,18 +194,13 @@ class RequestMiddleware:
             self.leave(request)
         template = getattr(scope.get("route"), "path_format", None)
         duration_seconds = None if request.is_long_lived else seconds
-        self._metrics.answered(scope["method"], template, request.status, duration_seconds)
+        self._metrics.ended(scope["method"], template, request.status, duration_seconds)
         level = _level(scope["path"], request.status, bug)
         log_request(level, scope["method"], scope["path"], status=request.status, seconds=seconds, bug=bug)
 
 
-def _rejection(scope: Scope) -> App:
-    error = TooManyUnderWay()
-    return problem_response(Request(scope), error.status, str(error), code=error.code, headers=error.headers)
-
-
 def _level(path: str, status: int, bug: Exception | None) -> int:
-    """How bad the end of a request is. `status` 0: it got no response."""
+    """The log level for the end of a request. `status` 0: it got no response."""
     if bug or status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return logging.ERROR
     if not status or status > HTTPStatus.INTERNAL_SERVER_ERROR:

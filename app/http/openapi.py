@@ -8,7 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from app.config import Settings
-from app.errors import PROBLEM_JSON, FieldError, ProblemError, Unprocessable, phrase, problem_document
+from app.errors import PROBLEM_JSON, FieldError, PlainProblem, ProblemError, Unprocessable, phrase, problem_document
 from app.http.body import BodyTooSlow, ContentTooLarge, UnsupportedMediaType
 
 Responses = dict[int | str, dict[str, Any]]
@@ -66,9 +66,8 @@ def add_problems(responses: Responses, errors: Iterable[ProblemError | HTTPExcep
         document = _document(error)
         status: int = document["status"]
         key = next((known for known in responses if str(known) == str(status)), status)
-        examples = responses.setdefault(key, _response(status, error.headers or {}))["content"][PROBLEM_JSON][
-            "examples"
-        ]
+        response = responses.setdefault(key, _response(status, error.headers or {}))
+        examples = response["content"][PROBLEM_JSON]["examples"]
         example = {"summary": document["detail"].replace("`", ""), "value": document}
         if example not in examples.values():
             examples[_free_name(document, examples)] = example
@@ -124,13 +123,5 @@ def _response(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _document(error: ProblemError | HTTPException) -> dict[str, Any]:
-    if isinstance(error, HTTPException):
-        return problem_document(error.status_code, error.detail, request_id=REQUEST_ID_EXAMPLE)
-    return problem_document(
-        error.status,
-        str(error),
-        code=error.code,
-        request_id=REQUEST_ID_EXAMPLE,
-        errors=error.errors,
-        members=error.members,
-    )
+    problem = PlainProblem(error.status_code, error.detail) if isinstance(error, HTTPException) else error
+    return problem_document(problem, REQUEST_ID_EXAMPLE)

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 import structlog
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
 
 from app.errors import ProblemError, describe
-from app.http.middleware import Receive, ResponseCutOff, Scope, Send
+from app.http.middleware import ResponseCutOff
 
 PAGE_BYTES = 2**20  # of the feed
 SLICE_BYTES = 2**17  # of a list; with 1 MiB, 300 slow clients take 560 MiB instead of 210
@@ -21,7 +22,7 @@ log = structlog.get_logger(__name__)
 class PageMemory:
     """The memory of what one process is sending. The less is free, the smaller are the slices that are read next.
 
-    So nobody waits for clients that read slowly, however many they are.
+    So no client waits for slow readers, however many they are.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,6 @@ class PageMemory:
 
     @contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
-        """Count a slice while it is sent."""
         self._held_bytes += size_bytes
         try:
             yield

@@ -97,7 +97,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def idle_since(self) -> float | None:
-        """See `Connection`."""
         if self._without_response or self.transport.is_closing() or self.transport.get_write_buffer_size():
             return None
         if self.timeout_keep_alive_task is not None:
@@ -105,7 +104,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return None if self._deadline is None else self._deadline - self._header_timeout_seconds
 
     def end_at_eof(self) -> None:
-        """See `Connection`."""
         self._ends_at_eof = True
         if self._has_eof:
             self.transport.close()
@@ -135,7 +133,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._expect_within(self._header_timeout_seconds)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
         if len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
             raise Refusal(400, f"More than {MAX_PIPELINED_REQUESTS} requests were sent before their responses.")
         super().on_message_begin()
@@ -168,7 +165,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body has come."""
         self._has_progressed = True
         super().on_body(body)
 
@@ -180,13 +176,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._expect_within(self.timeout_keep_alive)
 
     def on_response_complete(self) -> None:
-        """The response to a request is complete."""
         super().on_response_complete()
         self._without_response -= 1
         self._send_refusal()
 
     def pause_writing(self) -> None:
-        """The client is slow to read."""
         super().pause_writing()
         self._reader_watch.begin()
 

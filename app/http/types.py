@@ -122,8 +122,8 @@ class BulkRequest(Input):
     """A change of all that a filter matches, on the condition that it is what the caller saw."""
 
     up_to_position: BodyRowId = Field(
-        description="The highest position that was shown; what is above it stays as it is."
+        description="The highest position that was shown; items above it stay as they are."
     )
     expected: Annotated[int, Field(ge=1, le=MAX_AT_ONCE), BeforeValidator(number_not_text)] = Field(
-        description="How many match at or below the position; for another number nothing is done."
+        description="Number of matches at or below the position; if it differs, nothing is done."
     )

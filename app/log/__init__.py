@@ -35,9 +35,9 @@ _log = structlog.get_logger(__name__)
 
 
 def configure_logging(*, level: str, as_json: bool) -> None:
-    """Send every log line of the process to stderr, one record each: whatever a value holds, it is quoted.
+    """Send every log line of the process to stderr, one record each; values are quoted.
 
-    Warnings become log lines too, and exceptions that nobody catches in a thread or in a task. May be called
+    Warnings become log lines too, and uncaught exceptions in a thread or in a task. May be called
     again, e.g. in a worker process.
     """
     shared: list[Processor] = [

@@ -48,12 +48,12 @@ def bind_request_fields(**fields: Any) -> None:
 
 
 def add_request_fields(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
-    """Add what is bound to the request, if there is one; a processor of structlog."""
+    """Add the fields bound to the request, if there is one; a processor of structlog."""
     return {**(_request_fields.get() or {}), **fields}
 
 
 def log_request(level: int, method: str, path: str, *, status: int, seconds: float, bug: Exception | None) -> None:
-    """Log how a request ended, with what is bound to it. `status` 0: it got no response."""
+    """Log the end of a request, with the fields bound to it. `status` 0: it got no response."""
     if not _access.isEnabledFor(level):
         return
     fields: dict[str, Any] = {
@@ -67,7 +67,7 @@ def log_request(level: int, method: str, path: str, *, status: int, seconds: flo
         return
     bound = _request_fields.get() or {}
     fields |= bound
-    for name in ("request_id", "subject"):  # who comes last, as in every line
+    for name in ("request_id", "subject"):  # the caller comes last, as in every line
         if name in bound:
             fields[name] = fields.pop(name)
     add_trace(None, "", fields)

@@ -30,25 +30,21 @@ class Sparing:
 
 
 class SparingLog:
-    """A logger of one module that logs the same event at most once a minute; `times` says how often it happened."""
+    """A logger of one module that logs the same event at most once a minute; `times` is the number of occurrences."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = structlog.get_logger(name)
         self._sparing = Sparing(clock)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log a warning, or count it."""
-        if times := self._sparing.take(event):
-            self._log.warning(event, **_counted(fields, times))
+        self._write(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Log an error, or count it."""
+        self._write(logging.ERROR, event, fields)
+
+    def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
         if times := self._sparing.take(event):
-            self._log.error(event, **_counted(fields, times))
-
-
-def _counted(fields: dict[str, Any], times: int) -> dict[str, Any]:
-    return fields if times == 1 else {**fields, "times": times}
+            self._log.log(level, event, **fields, **({} if times == 1 else {"times": times}))
 
 
 class SparingFilter(logging.Filter):

@@ -1,4 +1,4 @@
-"""Writes log lines to standard error without ever waiting for who reads it."""
+"""Writes log lines to standard error without ever waiting for its reader."""
 
 import errno
 import fcntl
@@ -23,8 +23,8 @@ _log = structlog.get_logger(__name__)
 class StderrHandler(logging.Handler):
     """Writes to the current stderr. It reports that a record cannot be rendered, and nothing of its content.
 
-    What the reader of a pipe, a socket or a terminal does not take at once is dropped, as is what a full disk refuses:
-    `on_drop` is called for each line, and the next line that is written follows one that says how many are missing.
+    A line that a pipe, a socket, a terminal or a full disk does not take immediately is dropped. `on_drop` is called
+    for each dropped line, and before the next written line comes a line with the number of dropped ones.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class StderrHandler(logging.Handler):
                 sys.stderr.flush()
             else:
                 self._send(self._write, line.encode(errors="backslashreplace"))
-        except (OSError, ValueError, AttributeError):  # nobody can read it any more
+        except (OSError, ValueError, AttributeError):  # it has no reader any more
             self._drop()
 
     def _send(self, write: Write, line: bytes) -> None:
@@ -81,7 +81,7 @@ def count_dropped_lines(count: Callable[[], object]) -> None:
 
 
 def _open_without_waiting() -> Write:
-    """What writes to stderr without waiting.
+    """A function that writes to stderr without waiting.
 
     The mode of an open file is shared with every process that has inherited it, such as a shell's other commands. So a
     pipe or a terminal is opened once more; a user who may not do that gets the mode of the inherited one changed.

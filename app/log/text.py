@@ -9,7 +9,7 @@ from uuid import UUID
 CONTINUATION = "    | "
 LEVEL_WIDTH = 8
 
-# Who and where come last, so that what happened is found at the same place in every line.
+# Caller and logger come last, so that the event is at the same place in every line.
 _CONTEXT = ("request_id", "subject", "trace_id", "span_id")
 _SCALAR = (str, int, float, UUID, type(None))
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")

@@ -1,1 +1,1 @@
-"""What operators look at."""
+"""Health, metrics, the overview and the documentation, for operators."""

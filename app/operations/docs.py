@@ -61,7 +61,7 @@ async def get_document(request: Request) -> Response:
 
 
 def _prefix(request: Request) -> str:
-    """What a proxy says that it strips, if it is to be believed, else `ROOT_PATH`."""
+    """The prefix that a trusted proxy reports to strip, else `ROOT_PATH`."""
     settings: Settings = request.state.settings
     connection = request.scope["state"].get("connection")
     peer = connection.client if connection else None  # `request.client` is the client of the proxy
@@ -79,7 +79,6 @@ def _is_proxy(address: str | None, networks: tuple[str, ...]) -> bool:
 
 
 async def get_swagger_page(request: Request) -> Response:
-    """Swagger UI, to try the API out."""
     page = get_swagger_ui_html(
         openapi_url=DOCUMENT_URL,
         title=html.escape(request.app.title),
@@ -94,7 +93,6 @@ async def get_swagger_page(request: Request) -> Response:
 
 
 async def get_redoc_page(request: Request) -> Response:
-    """Redoc, to read about the API."""
     page = get_redoc_html(
         openapi_url=DOCUMENT_URL,
         title=html.escape(request.app.title),
@@ -106,7 +104,6 @@ async def get_redoc_page(request: Request) -> Response:
 
 
 async def get_asset(request: Request) -> Response:
-    """A script, style or image of the pages."""
     response = await _files.get_response(request.path_params["name"], request.scope)
     response.headers.update({"Cache-Control": CACHE_FOR_GOOD})
     return response

@@ -123,7 +123,7 @@ def _common_responses() -> dict[str, Any]:
 
 
 def _add_common_problems(operation: dict[str, Any]) -> None:
-    """What any route can raise that has a body or needs a token, after what this one raises itself."""
+    """The errors of every route with a body or a token, after the route's own errors."""
     responses = operation["responses"]
     if PROBLEM_JSON not in responses.get("422", {}).get("content", {}):
         responses.pop("422", None)  # FastAPI's own form of it
@@ -172,7 +172,7 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of what may be null: of a parameter that says that it may be left out, since none can be sent."""
+    """The schema without null: a parameter cannot be sent as null, only left out."""
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     if len(options) != 1:
         return schema

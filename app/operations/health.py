@@ -1,4 +1,4 @@
-"""Whether the service can do its job, found out within a second whatever state the database is in."""
+"""The health of the service, known within a second whatever the state of the database."""
 
 import asyncio
 import time
@@ -69,7 +69,7 @@ class Liveness(BaseModel):
 
 
 class Checks(BaseModel):
-    """What must hold for the process to be sent requests."""
+    """The conditions under which the process should get requests."""
 
     database: CheckResult = Field(
         description="The database has responded within the last 10 seconds, and is not damaged or lost."
@@ -101,12 +101,14 @@ class Health(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _DEGRADED, _UNHEALTHY]})
 
     status: Literal["healthy", "degraded", "unhealthy"] = Field(
-        description="`degraded`: the service responds, but cannot do everything; `writes` says what."
+        description="`degraded`: the service responds, but does not accept events; see `writes`."
     )
     service: Literal["sync-service"] = "sync-service"
     database: Literal["connected", "disconnected"]
     writes: Literal["accepted", "refused"] = Field(description="Whether events can be recorded now.")
-    writes_refused_reason: str | None = Field(description="Why not, in one sentence; null while they are accepted.")
+    writes_refused_reason: str | None = Field(
+        description="Why events are refused, in one sentence; null while they are accepted."
+    )
     timestamp: datetime
     version: str
     unprocessed_events: int | None = Field(description="Events that wait for the sweep, those being retried included.")
@@ -120,7 +122,7 @@ class Health(BaseModel):
 
     @classmethod
     def of(cls, look: Look, *, refusal: str | None, version: str, last_sweep_at: datetime | None) -> Self:
-        """The health after a look at the database; `refusal` says why writes fail although it responds."""
+        """The health after a look at the database; `refusal` is why writes fail although it responds."""
         status = look.status
         if not look.connected:
             refusal = refusal or "The database does not respond."
@@ -145,7 +147,7 @@ class Health(BaseModel):
 
 
 class HealthMonitor:
-    """Looks at the database for everybody who asks, one look at a time.
+    """Looks at the database for all callers, one look at a time.
 
     A caller waits 0.8 seconds at most, and leaves a look that takes longer to end by itself: cancelling a
     statement on a connection that hangs would take its own time. A look that was done in time counts, however late we
@@ -185,7 +187,6 @@ class HealthMonitor:
         return self._database.writability.reason
 
     async def health(self) -> Health:
-        """The response of `GET /health`."""
         return Health.of(
             await self._look(),
             refusal=self.writes_refused_reason,
@@ -194,7 +195,6 @@ class HealthMonitor:
         )
 
     async def readiness(self) -> Readiness:
-        """The response of `GET /health/ready`."""
         look = await self._look()
         silence = self._clock() - max(self._connected_at, self._database.responded_at)
         checks = {
@@ -209,7 +209,7 @@ class HealthMonitor:
         )
 
     async def ledger_status(self) -> LedgerStatus | None:
-        """How the ledger stands; None when the database does not say so in time."""
+        """The state of the ledger; None when the database does not respond in time."""
         return (await self._look()).status
 
     async def _look(self) -> Look:

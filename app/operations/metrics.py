@@ -75,14 +75,14 @@ def count_alone() -> None:
 
 
 class MetricsExporter:
-    """What `GET /metrics` responds, in Prometheus' text format 0.0.4."""
+    """The body of `GET /metrics`, in Prometheus' text format 0.0.4."""
 
     def __init__(self, metrics: Metrics, monitor: HealthMonitor) -> None:
         self._metrics = metrics
         self._monitor = monitor
 
     async def render(self) -> bytes:
-        """Every metric; without those of the ledger when the database does not respond within a second."""
+        """Every metric, except the ledger's when the database does not respond within a second."""
         status = await self._monitor.ledger_status()
         refused = self._monitor.writes_refused_reason is not None
         return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status, refused)))
@@ -179,7 +179,7 @@ def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
 
 
 def _process_metrics(metrics: Metrics) -> Collector:
-    """The metrics of this process; with several workers those of all of them."""
+    """The metrics of this process, or of all workers when there are several."""
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     if not directory:
         return metrics.registry
@@ -202,7 +202,7 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's by now
+    except PermissionError:  # another process's by now
         return True
     return True
 

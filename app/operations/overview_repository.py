@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
 
 from app.consistency.finding_repository import count_open_findings
 from app.database.sql import bound_rows
 from app.database.types import UtcDateTime, after_seconds, database_now, greatest_of, statement_now
-from app.events.models import SyncEvent, head_position
+from app.events.models import SyncEvent, head_position, last_position
 from app.operations.repository import MAX_COUNTED, LedgerStatus, StatusRepository
-from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from app.subscriptions.models import DeliveryStatus, Subscription, SubscriptionStatus
+from app.subscriptions.repository import count_deliveries, oldest_pending_at
 
 RATE_SECONDS = 60
 SHOWN = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED, SubscriptionStatus.DISABLED)
@@ -29,7 +29,7 @@ class SubscriptionBacklog(NamedTuple):
 
 
 class LedgerOverview(NamedTuple):
-    """The state of the ledger, and of what is made of it."""
+    """The state of the ledger and of the data derived from it."""
 
     status: LedgerStatus
     recent_events: int  # of the last `RATE_SECONDS`
@@ -44,14 +44,14 @@ class OverviewRepository:
         self._connection = connection
 
     async def get(self) -> LedgerOverview:
-        """The overview now, by the database's clock.
-
-        Raises:
-            Unavailable: when the tables are not whole.
-        """
+        """The overview now, by the database's clock; raises `Unavailable` when the tables are not whole."""
         status = await StatusRepository(self._connection).get_status()
         since = after_seconds(statement_now(), -RATE_SECONDS)
-        numbers = select(head_position() - _last_before(since), count_open_findings(MAX_COUNTED), database_now())
+        numbers = select(
+            head_position() - last_position(SyncEvent.created_at < since),
+            count_open_findings(MAX_COUNTED),
+            database_now(),
+        )
         recent, findings, now = (await self._connection.execute(numbers)).one()
         return LedgerOverview(status, recent, await self.read_backlogs(now), findings)
 
@@ -67,38 +67,19 @@ class OverviewRepository:
         """The position of the last event before each of the rising `times`; 0 where there is none."""
         rows = [(at,) for at in times]
         bound = bound_rows(self._connection.dialect, {"at": UtcDateTime()}, rows)
-        query = select(_last_before(bound.c.at)).select_from(bound).order_by(bound.c.at)
+        query = select(last_position(SyncEvent.created_at < bound.c.at)).select_from(bound).order_by(bound.c.at)
         return list((await self._connection.scalars(query)).all())
 
 
-def _last_before(at: ColumnElement[datetime]) -> ColumnElement[int]:
-    """`created_at` never falls while the position rises, so this is one probe of their index."""
-    newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
-    last = select(SyncEvent.position).where(SyncEvent.created_at < at).order_by(*newest_first).limit(1)
-    return func.coalesce(last.correlate_except(SyncEvent).scalar_subquery(), 0)
-
-
-def _backlogs() -> Select[str, int, Any, Any, datetime]:
-    pending = aliased(Delivery)
-    is_pending = (pending.subscription_id == Subscription.id, pending.status == DeliveryStatus.PENDING)
-    # In the order of an index, or PostgreSQL might read all deliveries.
-    positions = select(pending.position).where(*is_pending).order_by(pending.position).correlate(Subscription)
-    counted = select(func.count()).select_from(positions.limit(MAX_COUNTED).subquery()).scalar_subquery()
-    oldest = (
-        select(Delivery.created_at)
-        .where(Delivery.subscription_id == Subscription.id)
-        .where(Delivery.position == positions.limit(1).scalar_subquery())
-        .correlate(Subscription)
-        .scalar_subquery()
-    )
+def _backlogs() -> Select[str, int, int, Any, datetime]:
     behind = case((Subscription.live, 0), else_=greatest_of(head_position() - Subscription.cursor, 0))
     return (
         select(
             Subscription.status,
             func.count(),
-            func.sum(counted),
+            func.sum(count_deliveries(DeliveryStatus.PENDING, MAX_COUNTED)),
             func.sum(behind),
-            func.min(oldest),
+            func.min(oldest_pending_at()),
         )
         .where(Subscription.status.in_(SHOWN))
         .group_by(Subscription.status)

@@ -1,4 +1,4 @@
-"""What an operator looks at first, and events over time: the same numbers from every replica."""
+"""The overview for operators, and events over time: the same numbers from every replica."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ router = APIRouter(tags=["operations"], route_class=AuthenticatedRoute)
 class BacklogView(BaseModel):
     """The subscriptions of one status, together."""
 
-    count: int = Field(description="How many subscriptions.")
+    count: int = Field(description="Number of subscriptions.")
     backlog: int = Field(
         description="Their pending deliveries, of each subscription at most 100000, and how many positions of the "
         "ledger those that are not live are behind."
@@ -41,7 +41,6 @@ class BacklogView(BaseModel):
 
     @classmethod
     def of(cls, stored: SubscriptionBacklog) -> Self:
-        """The view of what is stored."""
         age = stored.oldest_pending_age
         return cls(
             count=stored.subscriptions,
@@ -102,7 +101,7 @@ class Overview(BaseModel):
 
     @classmethod
     def of(cls, overview: LedgerOverview, version: str, through: int | None) -> Self:
-        """The view of what is stored, by this process; nothing above the position `through` is shown."""
+        """The view of the stored state, by this process; nothing above the position `through` is shown."""
         status = overview.status
         ahead = status.newest_event_ahead.total_seconds()
         is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
@@ -124,7 +123,7 @@ class Overview(BaseModel):
 
 
 class ThroughputQuery(BaseModel):
-    """Which time, in how many equal parts."""
+    """A period, and the number of its equal parts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -146,7 +145,7 @@ class ThroughputQuery(BaseModel):
 
 
 class Bucket(BaseModel):
-    """How many events were recorded in a part of the time; its beginning belongs to it, and its end does not."""
+    """Number of events recorded in a part of the period, from its beginning (included) to its end (not included)."""
 
     from_: datetime = Field(alias="from")
     to: datetime
@@ -173,9 +172,9 @@ def _durable(position: int, through: int | None) -> int:
     "/overview", operation_id="getOverview", summary="Get the overview", responses=documented(200, "The overview.")
 )
 async def get_overview(request: Request, _reader: Reader, database: CurrentDatabase) -> Overview:
-    """How all stands: the ledger, its sweep, the subscriptions and the findings. Every replica sees the same.
+    """The state of the ledger, its sweep, the subscriptions and the findings, the same on every replica.
 
-    Its cost is bounded: what may be many is counted up to 100000.
+    Its cost is bounded: counts end at 100000.
     """
     settings: Settings = request.state.settings
     through = await database.watermark.bound()
@@ -195,7 +194,7 @@ async def get_overview(request: Request, _reader: Reader, database: CurrentDatab
 async def get_throughput(
     query: Annotated[ThroughputQuery, Query()], _reader: Reader, database: CurrentDatabase
 ) -> Throughput:
-    """How many events were recorded, by all replicas, in each of the equal parts of a time.
+    """Number of events recorded, by all replicas, in each equal part of a period.
 
     Positions have no gaps and `created_at` never falls, so a count is the difference of two positions. A part that is
     over changes only until its last events are committed and, with synchronous standbys, durable.

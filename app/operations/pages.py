@@ -65,7 +65,7 @@ def wants_html(accept: str) -> bool:
 
 
 def front_page(settings: Settings) -> HTMLResponse:
-    """What this is, and where to go on."""
+    """The page of `GET /` for browsers, with links."""
     links = [one for one in _FRONT_LINKS if settings.console_enabled or one[0] != "console"]
     items = "\n".join(f'<div><dt><a href="{href}">{name}</a></dt><dd>{text}</dd></div>' for href, name, text in links)
     description, version = html.escape(settings.api_description), html.escape(settings.api_version)
@@ -81,7 +81,6 @@ def read_problems(text: str) -> dict[str, list[str]]:
 
 
 async def get_problem(request: Request) -> Response:
-    """What a problem means, and what to do."""
     problems = await _problems()
     name: str = request.path_params["name"]
     if name not in problems:
@@ -91,12 +90,10 @@ async def get_problem(request: Request) -> Response:
 
 
 async def list_problems(_request: Request) -> Response:
-    """Every problem that has a page."""
     return _page("Problems", _list(await _problems()))
 
 
 async def get_file(request: Request) -> Response:
-    """An icon, a style or a script."""
     name = request.url.path.rpartition("/")[2]
     return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
 

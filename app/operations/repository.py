@@ -18,7 +18,8 @@ from app.database.types import database_now
 from app.errors import Unavailable, describe
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent, head_position
 from app.subscriptions.lane import is_pending
-from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
+from app.subscriptions.repository import oldest_pending_at
 
 MAX_COUNTED = 100_000
 _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own
@@ -53,9 +54,9 @@ class LedgerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the database says. `status` is None while the ledger cannot be read, although the database responds.
+    """The response of the database. `status` is None while the ledger cannot be read, although the database responds.
 
-    Then `damaged` says that a page of it is broken.
+    `damaged`: because a page of it is broken.
     """
 
     connected: bool
@@ -67,18 +68,6 @@ class Look:
 NO_RESPONSE = Look(connected=False)
 
 
-class SchemaRepository:
-    """Reads which revision the schema is of, whatever else is missing."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def find_revision(self) -> str | None:
-        """The revision; None when there is none."""
-        revision: str | None = await self._connection.scalar(select(_SCHEMA_VERSION.c.version_num))
-        return revision
-
-
 class StatusRepository:
     """Reads the state of the whole ledger."""
 
@@ -86,11 +75,7 @@ class StatusRepository:
         self._connection = connection
 
     async def get_status(self) -> LedgerStatus:
-        """The state now, by the database's clock.
-
-        Raises:
-            Unavailable: when the tables are not whole.
-        """
+        """The state now, by the database's clock; raises `Unavailable` when the tables are not whole."""
         cursor = select(SweepCursor.position).scalar_subquery()
         head = head_position()
         passed = (RetryState.RETRYING, RetryState.WAITING)
@@ -103,7 +88,7 @@ class StatusRepository:
             _oldest(SyncEvent.position > cursor),
             *(_oldest(SyncEvent.retry_state == state) for state in passed),
             _pending_deliveries(),
-            _oldest_pending_delivery(),
+            _of_active(func.min(oldest_pending_at())),
             _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
             _disabled_subscriptions(),
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
@@ -159,7 +144,7 @@ async def _look_once(prober: Prober) -> Look:
         log.debug("the ledger cannot be read", reason=describe(error.__cause__ or error))
     try:
         async with prober.connection() as connection:
-            revision = await SchemaRepository(connection).find_revision()
+            revision = await connection.scalar(select(_SCHEMA_VERSION.c.version_num))
             return Look(connected=True, revision=revision, damaged=damaged)
     except SchemaBehind:
         return Look(connected=True)
@@ -184,18 +169,6 @@ def _pending_deliveries() -> ScalarSelect[int]:
         .subquery()
     )
     return select(func.count()).select_from(rows).scalar_subquery()
-
-
-def _oldest_pending_delivery() -> ScalarSelect[datetime]:
-    first = (
-        select(Delivery.created_at)
-        .where(Delivery.subscription_id == Subscription.id, Delivery.status == DeliveryStatus.PENDING)
-        .order_by(Delivery.position)
-        .limit(1)
-        .correlate(Subscription)
-        .scalar_subquery()
-    )
-    return _of_active(func.min(first))
 
 
 def _of_active(value: ColumnElement[datetime]) -> ScalarSelect[datetime]:

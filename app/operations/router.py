@@ -53,7 +53,7 @@ class ApiInformation(BaseModel):
 )
 @router.head("/", include_in_schema=False)
 async def get_information(request: Request, response: Response) -> Any:
-    """Title, version and description of this API, and where to go on.
+    """Title, version and description of this API, with links.
 
     A request whose `Accept` names `text/html` gets a page for people.
     """
@@ -112,7 +112,7 @@ async def get_liveness() -> Liveness:
 async def get_readiness(request: Request, response: Response) -> Readiness:
     """Whether the process should be sent requests: it has a database, its migrations, and a key to verify tokens.
 
-    A database that refuses events leaves it ready, since reads work; so do failures of less than 10 seconds.
+    A database that refuses events leaves it ready, because reads work; so do failures of less than 10 seconds.
 
     Responds within a second. Once shutdown has begun it responds with 503, before it stops listening.
     """

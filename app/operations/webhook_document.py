@@ -1,4 +1,4 @@
-"""What subscribers get, as the `webhooks` of the OpenAPI document."""
+"""The messages to subscribers, as the `webhooks` of the OpenAPI document."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -50,7 +50,7 @@ class EventMessage(_Message):
 
 
 class PingData(BaseModel):
-    """Which subscription is tested."""
+    """The subscription that is tested."""
 
     subscription_id: UUID
 
@@ -64,7 +64,6 @@ class PingMessage(_Message):
 
 
 def webhook_schemas() -> dict[str, Any]:
-    """The schemas of the messages, by name."""
     schemas: dict[str, Any] = {}
     for model in (EventMessage, PingMessage):
         schema = model.model_json_schema(ref_template=REFERENCE)

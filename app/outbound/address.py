@@ -1,4 +1,4 @@
-"""Decides which addresses requests may go to, by the URL as written and by what its host resolves to."""
+"""Decides which addresses requests may go to, by the URL as written and by the addresses of its host."""
 
 import re
 from collections.abc import Collection
@@ -61,7 +61,7 @@ _NOT_PUBLIC_6 = tuple(
 
 
 class AddressRefused(ValueError):
-    """The address is not allowed; the message says why and does not repeat the input."""
+    """The address is not allowed; the message has the reason and does not repeat the input."""
 
 
 class Target(NamedTuple):

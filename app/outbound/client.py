@@ -33,7 +33,7 @@ MAX_CONNECTION_SECONDS = 60.0  # until a host's address is looked up and checked
 MAX_IDLE_CONNECTIONS = 200
 SHOWN_BYTES = 1024  # of a response's body
 TOO_LARGE = "the response is too large"
-LONGEST_SECONDS = 1e9  # of a Retry-After, which those that use it limit further
+LONGEST_SECONDS = 1e9  # of a Retry-After, which its users limit further
 
 # Headers that frame the message or belong to the connection, which this client sets itself.
 FRAMING_HEADERS = frozenset(
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResponse:
-    """The result of one attempt. Without an HTTP response `status_code` is None and `error` says why in a few words."""
+    """The result of one attempt. Without an HTTP response `status_code` is None and `error` has a short reason."""
 
     duration_seconds: float
     status_code: int | None = None
@@ -71,7 +71,8 @@ class AttemptResponse:
 class OutboundClient:
     """Sends requests over connections that are kept for the next request to the same origin.
 
-    It follows no redirects, uses no proxy and no cookies, and verifies TLS. An attempt takes at most `timeout_seconds`.
+    It follows no redirects, uses no proxy and no cookies, and verifies TLS. An attempt takes at most `timeout_seconds`,
+    and a failure is a result too.
     """
 
     def __init__(
@@ -97,24 +98,23 @@ class OutboundClient:
         )
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
-        """POST `body` and return the result with the first KiB of its `content`; a failure is a result too."""
+        """POST `body`; the result has the first KiB of its `content`."""
         return await self._attempt(_Attempt("POST", url, headers, _read_start, self._timeout, body))
 
     async def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float | None = None) -> AttemptResponse:
-        """GET `url` in `timeout_seconds` and return the result with its whole `content`; a failure is a result too."""
+        """GET `url` in `timeout_seconds`; the result has its whole `content`."""
         seconds = min(self._timeout, timeout_seconds or self._timeout)
         return await self._attempt(_Attempt("GET", url, headers, httpcore.Response.aread, seconds))
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
-        """POST `body` and return the result with its whole `content`; a failure is a result too."""
+        """POST `body`; the result has its whole `content`."""
         return await self._attempt(_Attempt("POST", url, headers, httpcore.Response.aread, self._timeout, body))
 
     async def head(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
-        """HEAD `url` and return the result; a failure is a result too."""
         return await self._attempt(_Attempt("HEAD", url, headers, httpcore.Response.aread, self._timeout))
 
     async def get_status(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
-        """GET `url`, but close the connection after the headers of the response; a failure is a result too."""
+        """GET `url`, but close the connection after the headers of the response."""
         return await self._attempt(_Attempt("GET", url, headers, _read_nothing, self._timeout))
 
     async def stream(
@@ -122,8 +122,8 @@ class OutboundClient:
     ) -> AttemptResponse:
         """GET `url` and give each part of the body of a response with status 200 to `consume`.
 
-        The time-out of the client is that of each part, and the whole takes at most `max_seconds`. A failure is a
-        result too; `consume` may have had parts by then.
+        The time-out of the client is that of each part, and the whole takes at most `max_seconds`. After a failure
+        `consume` may have had parts.
         """
 
         async def read(response: httpcore.Response) -> bytes:
@@ -135,7 +135,6 @@ class OutboundClient:
         return await self._attempt(_Attempt("GET", url, headers, read, max_seconds, part_seconds=self._timeout))
 
     async def close(self) -> None:
-        """Close all connections."""
         self._connector.close()
         await self._pool.aclose()
 
@@ -146,7 +145,7 @@ class OutboundClient:
             async with asyncio.timeout(attempt.seconds):
                 request = _request(attempt, self._policy.get_target(attempt.url), progress)
                 response = await self._send(request, attempt.read, progress)
-        except Exception as error:  # noqa: BLE001 - whatever the other side does, the caller goes on
+        except Exception as error:  # noqa: BLE001 - the caller goes on after any failure of the other side
             response = self._failure(error, progress, attempt.seconds)
         return replace(response, duration_seconds=time.monotonic() - started)
 
@@ -154,7 +153,7 @@ class OutboundClient:
         try:
             return await self._exchange(request, read)
         except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
-            # A kept connection that the receiver closed just then says nothing of the receiver.
+            # A kept connection that the receiver closed just then is no failure of the receiver.
             if progress.connected or progress.response_started:
                 raise
         # It may have closed the other kept ones too.
@@ -186,7 +185,7 @@ class OutboundClient:
         for kind, text in _BROKEN:
             if isinstance(error, kind):
                 return result(error=text)
-        log.error("webhook attempt met a bug", reason=describe(error))
+        log.error("webhook attempt failed unexpectedly", reason=describe(error))
         return result(error="an unexpected error")
 
 

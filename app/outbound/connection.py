@@ -77,7 +77,6 @@ class Connector(httpcore.AsyncNetworkBackend):
         raise failure
 
     def close(self) -> None:
-        """Cancel every lookup."""
         self._lookups.close()
 
 
@@ -93,11 +92,7 @@ class Lookups:
         self._flights: SingleFlight[str, Sequence[str]] = SingleFlight("webhook-dns")
 
     async def resolve(self, host: str) -> Sequence[str]:
-        """The addresses of `host`, in the order of preference (RFC 6724).
-
-        Raises:
-            NameUnknown: there is none.
-        """
+        """The addresses of `host`, in the order of preference (RFC 6724); raises `NameUnknown` when there is none."""
         try:
             return await self._flights.run(host, partial(self._look_up, host))
         except OSError as error:
@@ -115,7 +110,7 @@ class Lookups:
                 await asyncio.wait([found], timeout=LOOKUP_SECONDS)
             return await found
         finally:
-            found.cancel()  # so that the thread does not set a result that nobody reads
+            found.cancel()  # so that the thread does not set a result without a reader
 
 
 def _look_up_for(future: asyncio.Future[Sequence[str]], host: str) -> None:
@@ -166,7 +161,6 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        """See httpcore."""
         await self._stream.aclose()
 
     async def start_tls(
@@ -175,12 +169,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        """See httpcore."""
         stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         return BoundedStream(stream, self._limit)
 
     def get_extra_info(self, info: str) -> Any:
-        """See httpcore."""
         return self._stream.get_extra_info(info)
 
 
@@ -241,7 +233,6 @@ class ConnectionPool:
             await self._put_back(key, connection)
 
     async def aclose(self) -> None:
-        """Close the idle connections."""
         while self._oldest:
             await self._close_oldest()
 

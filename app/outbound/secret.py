@@ -16,6 +16,7 @@ from app.auth.local import load_secret
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
 from app.errors import Unavailable
+from app.outbound.client import FRAMING_HEADERS
 
 
 class NoEncryptionKey(Unavailable):
@@ -42,11 +43,7 @@ class SecretCipher:
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys]) if keys else None
 
     def encrypt(self, text: str) -> bytes:
-        """Encrypt `text` for the database.
-
-        Raises:
-            NoEncryptionKey: no key is configured.
-        """
+        """Encrypt `text` for the database; raises `NoEncryptionKey` when no key is configured."""
         if self._fernet is None:
             raise NoEncryptionKey
         return self._fernet.encrypt(text.encode())
@@ -84,19 +81,7 @@ def _derive(key: str) -> bytes:
     return base64.urlsafe_b64encode(hkdf.derive(key.encode()))
 
 
-OWN_HEADERS = frozenset(
-    {
-        "connection",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
-)
+OWN_HEADERS = FRAMING_HEADERS | {"user-agent"}
 OWN_PREFIXES = ("content-", "proxy-", "webhook-")
 
 PREFIX = "whsec_"

@@ -28,9 +28,9 @@ Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 
 def is_pending(delivery: type[Delivery] | AliasedClass[Delivery] = Delivery) -> ColumnElement[bool]:
-    """Whether a delivery is pending, in words and not as a bound value.
+    """Whether a delivery is pending, as a literal and not as a bound value.
 
-    An index of the pending ones alone serves only a condition that is known when the statement is prepared.
+    A partial index of pending rows serves only a condition that is known when the statement is prepared.
     """
     return delivery.status == literal_column("'pending'")
 
@@ -84,7 +84,7 @@ def list_long_lanes(subscription_id: ColumnElement[UUID] | InstrumentedAttribute
 
 
 async def lock_lanes(session: AsyncSession) -> None:
-    """Lock all lanes until the transaction ends: nobody else adds or settles deliveries, or changes subscriptions.
+    """Lock all lanes until the transaction ends: no other one adds or settles deliveries, or changes subscriptions.
 
     Take it before locking any row of the webhooks, so that no two transactions wait for each other. Reads after it see
     what the others have committed. SQLite has one writer at a time anyway.

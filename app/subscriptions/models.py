@@ -17,21 +17,16 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     column,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.types import Base, JsonList, json_words, one_of
+from app.database.types import Base, JsonList, json_words, one_of, partial_index
 
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key alone
 
 
-def _partial_index(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
-
-
 class Ordering(StrEnum):
-    """What must be delivered before what."""
+    """The order of deliveries."""
 
     PER_FILE = "per_file"  # an event after the earlier ones of its file
     NONE = "none"
@@ -63,19 +58,19 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"  # no connection
     REFUSED = "refused"  # by us: the address is not allowed
     SLOW_DOWN = "slow_down"  # 429, 502, 504
-    GONE = "gone"  # 410: the subscriber wants no more messages
+    GONE = "gone"  # 410: the subscriber refuses further messages
 
     @property
     def slows(self) -> bool:
-        """Whether the subscriber has too much to do, whatever the event: then others wait too."""
+        """Whether the subscriber is overloaded, whatever the event: then its other deliveries wait too."""
         return self in {Outcome.SLOW_DOWN, Outcome.UNREACHABLE}
 
 
 class Subscription(Base):
-    """Which events go where, and the progress of their delivery.
+    """The URL and the change filter of a subscriber, and the progress of its deliveries.
 
-    While `live`, the sweep writes the deliveries of the events that it processes. Otherwise `cursor` says up to which
-    position deliveries are written, and the catch-up goes on from there once the subscription is active; an event at
+    While `live`, the sweep writes the deliveries of the events that it processes. Otherwise deliveries are written up
+    to position `cursor`, and the catch-up continues from there once the subscription is active; an event at
     or below `cursor` that is processed late still comes from the sweep. A replay runs beside it, from
     `replay_cursor` to `replay_until`.
     """
@@ -128,7 +123,7 @@ class Delivery(Base):
     `due_at` is set on a pending delivery that may be claimed from then on; a claim moves it to the end of its lease,
     so that a lease which ends makes it due again. In a subscription ordered per file it is null on all but one of the
     file's pending deliveries: these wait for that one. `fence` rises with each claim, and a result is taken only with
-    the fence of the last claim. It leaps (`FENCE_LEAP`) when a settled delivery is made pending again.
+    the fence of the last claim. It rises by `FENCE_LEAP` when a settled delivery is made pending again.
     """
 
     __tablename__ = "deliveries"
@@ -144,7 +139,7 @@ class Delivery(Base):
     claimed_by: Mapped[str | None] = mapped_column(String(64))  # the process that has the lease
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # since it became pending
-    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those of them that count against it
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # attempts that count against it
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]  # when it was delivered or died
 
@@ -152,23 +147,23 @@ class Delivery(Base):
         UniqueConstraint("subscription_id", "position"),
         CheckConstraint(one_of("status", DeliveryStatus), name="status_known"),
         CheckConstraint("status = 'pending' OR (due_at IS NULL AND claimed_by IS NULL)", name="settled_is_not_due"),
-        _partial_index("ix_deliveries_due", "subscription_id", "due_at", "position", where="due_at IS NOT NULL"),
-        _partial_index(
+        partial_index("ix_deliveries_due", "subscription_id", "due_at", "position", where="due_at IS NOT NULL"),
+        partial_index(
             "ix_deliveries_pending_file", "subscription_id", "file_id", "position", where="status = 'pending'"
         ),
-        _partial_index("ix_deliveries_claimed", "subscription_id", "claimed_by", where="claimed_by IS NOT NULL"),
+        partial_index("ix_deliveries_claimed", "subscription_id", "claimed_by", where="claimed_by IS NOT NULL"),
         Index("ix_deliveries_subscription_id_status_position", "subscription_id", "status", "position"),
         Index("ix_deliveries_position", "position"),
-        _partial_index("ix_deliveries_dead_file", "file_id", "subscription_id", where="status = 'dead'"),
+        partial_index("ix_deliveries_dead_file", "file_id", "subscription_id", where="status = 'dead'"),
         Index("ix_deliveries_file_id_position", "file_id", "position"),
-        _partial_index("ix_deliveries_settled_at", "settled_at", where="settled_at IS NOT NULL"),
+        partial_index("ix_deliveries_settled_at", "settled_at", where="settled_at IS NOT NULL"),
     )
 
 
 class FullLane(Base):
     """A file of a subscription with too many pending deliveries: no more are written.
 
-    Those of its events after `cursor` are in the ledger alone; the catch-up writes them once there is room.
+    Its events after `cursor` are in the ledger alone; the catch-up writes their deliveries once some have been settled.
     """
 
     __tablename__ = "full_lanes"
@@ -179,7 +174,7 @@ class FullLane(Base):
 
 
 class Attempt(Base):
-    """One request to a subscriber and what came of it. Pruned after `WEBHOOK_RETENTION_DAYS`."""
+    """One request to a subscriber and its result. Pruned after `WEBHOOK_RETENTION_DAYS`."""
 
     __tablename__ = "delivery_attempts"
 

@@ -12,12 +12,16 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
-from app.events.models import SweepCursor, SyncEvent, head_position
+from app.events.models import SweepCursor, SyncEvent, head_position, last_position
 from app.subscriptions.lane import has_long_lane, is_full, lock_lanes, lock_timeout
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 ROW_LOCK_MILLISECONDS = 500
-MAX_HASTENED = 10_000  # waiting deliveries that are due at once when a subscription is active again
+MAX_HASTENED = 10_000  # waiting deliveries that become due when a subscription is active again
+
+
+class SubscriptionUnknown(NotFound):
+    detail = "There is no subscription with this id."
 
 
 class SubscriptionRepository:
@@ -35,7 +39,7 @@ class SubscriptionRepository:
         """Add it; it gets the events after the position `after`, or, with None, those recorded from now on."""
         await lock_lanes(self._session)
         subscription.live = after is None
-        start = await self._get_head() if after is None else after
+        start = await OverviewRepository(self._session).get_head() if after is None else after
         subscription.start_position = subscription.cursor = start
         self._session.add(subscription)
         await self._session.flush()
@@ -47,7 +51,7 @@ class SubscriptionRepository:
         row; with `skip_locked` it does not wait.
 
         Raises:
-            NotFound: when there is none, or, with `skip_locked`, it is locked.
+            SubscriptionUnknown: when there is none, or, with `skip_locked`, it is locked.
             DatabaseUnavailable: it stays locked, once the transaction has ended with this.
         """
         await lock_lanes(self._session)
@@ -63,7 +67,7 @@ class SubscriptionRepository:
         query = query.with_for_update(key_share=True, skip_locked=skip_locked)
         found = await self._session.scalar(query.execution_options(populate_existing=True))
         if found is None:
-            raise NotFound("There is no subscription with this id.")
+            raise SubscriptionUnknown
         return found
 
     async def mark_paused(self, subscription: Subscription) -> None:
@@ -78,7 +82,7 @@ class SubscriptionRepository:
     async def mark_deleted(self, subscription: Subscription) -> None:
         """Hide it, stop its deliveries, and forget its secrets."""
         await self._mark_inactive(subscription, SubscriptionStatus.DELETED, None)
-        subscription.cursor = 0  # of what is processed late, too
+        subscription.cursor = 0  # of events processed late, too
         subscription.secret = b""
         subscription.old_secret = subscription.old_secret_until = subscription.headers = None
 
@@ -94,13 +98,13 @@ class SubscriptionRepository:
             subscription.cursor = await self.get_sweep_cursor()
 
     async def mark_active(self, subscription: Subscription) -> None:
-        """Send at once, with its failures forgotten, also when it was slowed down; the catch-up makes it live."""
+        """Send again, with its failures forgotten, also when it was slowed down; the catch-up makes it live."""
         subscription.status = SubscriptionStatus.ACTIVE
         subscription.status_reason = None
         await self.mark_fresh(subscription)
 
     async def mark_fresh(self, subscription: Subscription) -> None:
-        """Forget its failures, and make deliveries due at once that wait for their next attempt."""
+        """Forget its failures, and make deliveries due now that wait for their next attempt."""
         subscription.failing_since = subscription.slow_until = None
         subscription.slow_count = 0
         waiting = (
@@ -116,10 +120,10 @@ class SubscriptionRepository:
         )
 
     async def add_replay(self, subscription: Subscription, *, after: int, through: int | None = None) -> bool:
-        """Deliver once more what came after the position `after`, up to and with `through`; None: up to now.
+        """Deliver the events after the position `after` again, up to and including `through`; None: up to now.
 
-        Takes the place of a replay under way. What has not had its first delivery yet is no part of it, since it comes
-        anyway; false when nothing else is there to replay.
+        Takes the place of a replay under way. Events without a first delivery yet are left out, because they come
+        anyway; false when no other event is in the range.
         """
         reached = await self.get_sweep_cursor()
         if not subscription.live:
@@ -131,7 +135,9 @@ class SubscriptionRepository:
         return True
 
     async def list_behind(self, max_pending: int, max_pending_replay: int) -> Sequence[UUID]:
-        """Active subscriptions that are not live or have a replay under way, and have room or can make some."""
+        """Active subscriptions that are not live or have a replay under way, and may get more deliveries, if need be
+        after marking lanes full.
+        """
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
             or_(
@@ -151,11 +157,7 @@ class SubscriptionRepository:
         return bool(await self._session.scalar(select(_has_pending(literal(subscription_id), pending))))
 
     async def get_sweep_cursor(self) -> int:
-        """The position of the sweep."""
         return (await self._session.scalars(select(SweepCursor.position))).one()
-
-    async def _get_head(self) -> int:
-        return (await self._session.scalars(select(head_position()))).one()
 
 
 def _has_room(pending: int) -> ColumnElement[bool]:
@@ -198,7 +200,7 @@ class Overview(NamedTuple):
 
     @property
     def old_secret_until(self) -> datetime | None:
-        """How long the old secret still signs along."""
+        """The end of the time for which the old secret signs too."""
         until = self.subscription.old_secret_until
         return until if until is not None and until > self.now else None
 
@@ -210,53 +212,53 @@ class OverviewRepository:
         self._session = session
 
     async def get(self, subscription_id: UUID) -> Overview:
-        """One subscription with its backlog.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """One subscription with its backlog; raises `SubscriptionUnknown` when there is none."""
         query = _overviews().where(Subscription.id == subscription_id)
         row = (await self._session.execute(query)).one_or_none()
         if row is None:
-            raise NotFound("There is no subscription with this id.")
+            raise SubscriptionUnknown
         return Overview._make(row)
 
     async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
-        """Subscriptions with their backlogs, oldest first."""
         query = _overviews().order_by(Subscription.created_at, Subscription.id).limit(limit).offset(offset)
         if status is not None:
             query = query.where(Subscription.status == status)
         return [Overview._make(row) for row in await self._session.execute(query)]
 
     async def count(self) -> int:
-        """How many there are."""
         query = select(func.count()).select_from(Subscription).where(Subscription.status != SubscriptionStatus.DELETED)
         return (await self._session.scalars(query)).one()
 
-    async def is_known(self, subscription_id: UUID) -> bool:
-        """Whether there is one of this id."""
+    async def check_known(self, subscription_id: UUID) -> None:
+        """Raise `SubscriptionUnknown` unless there is one of this id."""
         query = select(Subscription.id).where(
             Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
         )
-        return (await self._session.scalar(query)) is not None
-
-    async def get_now(self) -> datetime:
-        """The database's time."""
-        return (await self._session.scalars(select(database_now()))).one()
+        if await self._session.scalar(query) is None:
+            raise SubscriptionUnknown
 
     async def get_head(self) -> int:
-        """The last position of the ledger."""
         return (await self._session.scalars(select(head_position()))).one()
 
     async def find_last_before(self, at: datetime) -> int:
         """The position of the last event that was recorded before then; 0 when there is none."""
-        # `created_at` never falls while `position` rises, so a bound on time is a bound on position.
-        newest_first = (SyncEvent.created_at.desc(), SyncEvent.position.desc())
-        query = select(SyncEvent.position).where(SyncEvent.created_at < at).order_by(*newest_first).limit(1)
-        return await self._session.scalar(query) or 0
+        return (await self._session.scalars(select(last_position(SyncEvent.created_at < at)))).one()
 
 
 def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, datetime | None]]:
+    return select(
+        Subscription,
+        database_now(),
+        head_position(),
+        select(SweepCursor.position).scalar_subquery(),
+        count_deliveries(DeliveryStatus.PENDING, MAX_COUNTED),
+        count_deliveries(DeliveryStatus.DEAD, MAX_COUNTED),
+        oldest_pending_at(),
+    ).where(Subscription.status != SubscriptionStatus.DELETED)
+
+
+def oldest_pending_at() -> ColumnElement[datetime]:
+    """Since when the pending delivery of the lowest position of the statement's subscription is pending."""
     pending = aliased(Delivery)
     # By way of the position, which an index has: the oldest is behind all that are settled.
     first = (
@@ -267,29 +269,17 @@ def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, dat
         .correlate(Subscription)
         .scalar_subquery()
     )
-    oldest = (
-        select(Delivery.created_at)
-        .where(Delivery.subscription_id == Subscription.id, Delivery.position == first)
-        .correlate(Subscription)
-        .scalar_subquery()
-    )
-    return select(
-        Subscription,
-        database_now(),
-        head_position(),
-        select(SweepCursor.position).scalar_subquery(),
-        _count(DeliveryStatus.PENDING),
-        _count(DeliveryStatus.DEAD),
-        oldest,
-    ).where(Subscription.status != SubscriptionStatus.DELETED)
+    oldest = select(Delivery.created_at).where(Delivery.subscription_id == Subscription.id, Delivery.position == first)
+    return oldest.correlate(Subscription).scalar_subquery()
 
 
-def _count(status: DeliveryStatus) -> ColumnElement[int]:
+def count_deliveries(status: DeliveryStatus, limit: int) -> ColumnElement[int]:
+    """Number of deliveries of the statement's subscription with the status, at most `limit`."""
     counted = (
         select(literal(1).label("one"))
         .where(Delivery.subscription_id == Subscription.id, Delivery.status == status)
-        .order_by(Delivery.position)
-        .limit(MAX_COUNTED)
+        .order_by(Delivery.position)  # the order of an index, or PostgreSQL might read all deliveries
+        .limit(limit)
         .correlate(Subscription)
         .subquery()
     )

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.errors import NotFound
 from app.http.dependencies import (
     ETAG_HEADER,
     LINK_HEADER,
@@ -21,6 +20,7 @@ from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
+from app.subscriptions.repository import Overview, SubscriptionUnknown
 from app.subscriptions.schemas import (
     SUBSCRIPTION_ID,
     CreatedSubscription,
@@ -45,8 +45,6 @@ NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
     "Cache-Control": {"description": "`no-store`: the response contains a secret.", "schema": {"type": "string"}}
 }
-UNKNOWN = NotFound("There is no subscription with this id.")
-
 SubscriptionId = Annotated[
     Uuid, Path(description="The `id` from the response to the `POST`.", examples=[SUBSCRIPTION_ID])
 ]
@@ -78,7 +76,7 @@ async def create_subscription(
     subscriptions: Subscriptions,
     response: Response,
 ) -> CreatedSubscription:
-    """Have events POSTed to a URL: each at least once, signed as Standard Webhooks say, in order per file.
+    """Have events POSTed to a URL: each at least once, signed according to Standard Webhooks, in order per file.
 
     The response contains the secret that verifies signatures. Keep it: only this response contains it.
     """
@@ -114,7 +112,7 @@ async def list_subscriptions(
     "/{subscription_id:uuid}",
     operation_id="getSubscription",
     summary="Get a subscription",
-    responses=documented(200, "The subscription.", UNKNOWN, headers=ETAG_HEADER),
+    responses=documented(200, "The subscription.", SubscriptionUnknown(), headers=ETAG_HEADER),
 )
 async def get_subscription(
     subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
@@ -123,9 +121,7 @@ async def get_subscription(
 
     The `ETag` names the version of what clients can change; it stays the same while deliveries come and go.
     """
-    overview = await subscriptions.get(subscription_id)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.get(subscription_id), subscriptions, response)
 
 
 @router.patch(
@@ -137,7 +133,7 @@ async def get_subscription(
         "The current subscription.",
         UrlRefused(NOT_PUBLIC),
         TooManyHeaders(20),
-        UNKNOWN,
+        SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),
         EncryptionKeyMissing(),
@@ -154,13 +150,10 @@ async def change_subscription(
 ) -> SubscriptionView:
     """Change the members that the body names, as a merge patch (RFC 7396).
 
-    Send the `ETag` as `If-Match`, and no change that came between is lost. Made active, a subscription that was paused
-    or disabled is sent its whole backlog, and one that was active and slowed down is sent to at once. What is on its
-    way already still goes where it went.
+    Send the `ETag` as `If-Match` to prevent lost updates. Setting `active` sends a paused or disabled subscription its
+    whole backlog, and ends a slow-down. Requests under way still go to the old URL.
     """
-    overview = await subscriptions.change(subscription_id, change, condition)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.change(subscription_id, change, condition), subscriptions, response)
 
 
 @router.delete(
@@ -168,14 +161,14 @@ async def change_subscription(
     operation_id="deleteSubscription",
     summary="Delete a subscription",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "Nothing is sent to it any more.", UNKNOWN, PreconditionFailed()),
+    responses=documented(204, "Nothing is sent to it any more.", SubscriptionUnknown(), PreconditionFailed()),
 )
 async def delete_subscription(
     subscription_id: SubscriptionId, _operator: Operator, condition: Condition, subscriptions: Subscriptions
 ) -> None:
-    """Stop sending and forget the secrets. Its deliveries disappear at once.
+    """Stop sending and delete the secrets. The deliveries disappear immediately.
 
-    The response comes at once, however many there are: the background deletes their rows, a thousand at a time.
+    The response does not wait: a background task deletes their rows, a thousand at a time.
     """
     await subscriptions.delete(subscription_id, condition)
 
@@ -187,7 +180,7 @@ async def delete_subscription(
     responses=documented(
         200,
         "The new secret: only this response contains it.",
-        UNKNOWN,
+        SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),
         headers=ETAG_HEADER | NO_STORE_HEADER,
@@ -200,10 +193,10 @@ async def rotate_secret(
     subscriptions: Subscriptions,
     response: Response,
 ) -> RotatedSecret:
-    """Sign with a new secret from now on, and for 24 hours with the one before it too.
+    """Sign with a new secret from now on, and for 24 hours with the previous secret too.
 
-    The receiver may take either meanwhile. Rotated again within that time, the oldest one signs no more. A secret that
-    cannot be decrypted with the present keys is replaced at once.
+    The receiver may accept either meanwhile. After a second rotation within that time the oldest secret stops signing.
+    A secret that the present keys cannot decrypt is replaced immediately.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
     response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})
@@ -221,7 +214,7 @@ async def rotate_secret(
         ReplayUnderWay(),
         NothingToReplay(),
         BeyondLedger("from_position"),
-        UNKNOWN,
+        SubscriptionUnknown(),
         headers=ETAG_HEADER,
     ),
 )
@@ -234,11 +227,9 @@ async def replay_subscription(
 ) -> SubscriptionView:
     """Deliver the matching events of a range again, with the same ids, beside new ones.
 
-    The range may begin before the subscription did. `replay` of the subscription reports its progress.
+    The range may begin before the subscription was created. `replay` of the subscription reports its progress.
     """
-    overview = await subscriptions.replay(subscription_id, replay)
-    response.headers["ETag"] = version_etag(overview.subscription.version)
-    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))
+    return _view(await subscriptions.replay(subscription_id, replay), subscriptions, response)
 
 
 @router.delete(
@@ -246,8 +237,13 @@ async def replay_subscription(
     operation_id="endReplay",
     summary="End a replay",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "No replay is under way.", UNKNOWN),
+    responses=documented(204, "No replay is under way.", SubscriptionUnknown()),
 )
 async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions) -> None:
     """Skip the rest of the range. Pending deliveries are still sent; without a replay nothing changes."""
     await subscriptions.end_replay(subscription_id)
+
+
+def _view(overview: Overview, subscriptions: SubscriptionService, response: Response) -> SubscriptionView:
+    response.headers["ETag"] = version_etag(overview.subscription.version)
+    return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))

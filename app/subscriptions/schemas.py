@@ -34,7 +34,7 @@ _AS_STORED = (
     *("created_at", "created_by", "updated_at", "start_position", "failing_since", "slow_until"),
 )
 
-Wanted = Literal["active", "paused"]
+SettableStatus = Literal["active", "paused"]
 Status = Literal["active", "paused", "disabled"]
 
 
@@ -72,7 +72,7 @@ def _examples(*bodies: dict[str, Any]) -> ConfigDict:
 
 
 class NewSubscription(Input):
-    """A new subscription: which events go where, and how."""
+    """A new subscription: its URL, change filter and settings."""
 
     model_config = _examples(
         {"url": _URL, "description": "metadata service"},
@@ -94,41 +94,45 @@ class NewSubscription(Input):
         "every new connection. Use https: signatures prove who wrote a message, and do not hide it."
     )
     description: Description = Field("", description="For people.")
-    event_types: EventTypes = Field(default=list(EventType), description="Events of which types.")
+    event_types: EventTypes = Field(default=list(EventType), description="Event types to deliver.")
     headers: Headers = Field(
         {}, description="Sent with every request, e.g. `Authorization`. Stored encrypted and never returned."
     )
     start: Start = Field(
         default="latest",
         validate_default=True,
-        description="`latest`: events recorded from now on; `beginning`: all there are; a position: those after it.",
+        description="`latest`: events recorded from now on; `beginning`: all events; a position: events after it.",
     )
     ordering: Ordering = Field(
         Ordering.PER_FILE,
         description="`per_file`: an event is sent once the earlier ones of its file are delivered or dead; `none`: at "
         "once.",
     )
-    max_concurrency: BodyInteger = Field(10, ge=1, le=MAX_CONCURRENCY, description="Requests under way at once.")
+    max_concurrency: BodyInteger = Field(
+        10, ge=1, le=MAX_CONCURRENCY, description="Maximum number of concurrent requests."
+    )
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
-    status: Wanted = Field("active", description="`paused`: nothing is sent until it is made active.")
+    status: SettableStatus = Field("active", description="`paused`: nothing is sent until it is made active.")
     secret: Secret | None = Field(
         None, description="Your own secret to sign with: `whsec_` and the base64 of 24 to 64 bytes. Null: a new one."
     )
 
 
 class SubscriptionChange(Input):
-    """What is to be different, as a merge patch (RFC 7396): what is left out stays as it is.
+    """A change, as a merge patch (RFC 7396): absent members stay as they are.
 
     Null removes `headers` and `rate_limit_per_second`; the other members are always present and cannot be null.
     """
 
-    # A default that is made is none in the schema; `model_fields_set` says whether a field was sent.
+    # A default that is made is none in the schema; `model_fields_set` has the fields that were sent.
     model_config = _examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
 
-    url: SubscriberUrl = Field(default_factory=str, description="As for a new one. It begins with a clean slate.")
+    url: SubscriberUrl = Field(
+        default_factory=str, description="As for a new subscription. Earlier failures are forgotten."
+    )
     description: Description = Field(default_factory=str, description="For people.")
     event_types: EventTypes = Field(
-        default_factory=list, description="Events of which types, from now on and in what is not yet written."
+        default_factory=list, description="Event types to deliver, in the deliveries that are not written yet."
     )
     headers: HeaderChanges | None = Field(
         None, description="A value sets a header, null removes it, others stay. Null instead of the object removes all."
@@ -137,9 +141,9 @@ class SubscriptionChange(Input):
         default_factory=int, ge=1, le=MAX_CONCURRENCY, description="Requests under way at once."
     )
     rate_limit_per_second: RateLimit | None = Field(None, description="Requests per second; null: no limit.")
-    status: Wanted = Field(
+    status: SettableStatus = Field(
         default_factory=lambda: "active",
-        description="`paused`: send nothing, keep the backlog; `active`: send at once, also when it was disabled or "
+        description="`paused`: send nothing, keep the backlog; `active`: send again, also when it was disabled or "
         "is slowed down.",
     )
 
@@ -152,19 +156,19 @@ class SubscriptionChange(Input):
 
 
 class Replay(Input):
-    """Which events are to be delivered once more: by position, or by the time they were recorded."""
+    """The range of events to deliver again: by position, or by the time they were recorded."""
 
     model_config = _examples(
         {"from_position": 1, "until_position": 40},
         {"from_time": "2026-01-15T10:00:00Z", "until_time": "2026-01-15T11:00:00Z"},
     )
 
-    from_position: Position | None = Field(None, description="The first one.")
-    until_position: Position | None = Field(
-        None, description="The last one, as far as there are any; without it, all up to now."
+    from_position: Position | None = Field(None, description="The first position.")
+    until_position: Position | None = Field(None, description="The last position; by default the newest event.")
+    from_time: BodyTimestamp | None = Field(None, description="Only events recorded then or later.")
+    until_time: BodyTimestamp | None = Field(
+        None, description="Only events recorded before then; by default, before now."
     )
-    from_time: BodyTimestamp | None = Field(None, description="Those recorded then or later.")
-    until_time: BodyTimestamp | None = Field(None, description="Those recorded before then; without it, up to now.")
 
     @model_validator(mode="after")
     def _one_range(self) -> Self:
@@ -180,17 +184,17 @@ class Replay(Input):
 
 
 class Backlog(BaseModel):
-    """How far the ledger has been turned into deliveries of the subscription."""
+    """The progress of writing the subscription's deliveries from the ledger."""
 
     live: bool = Field(description="Whether deliveries are written as events are processed; else they come later.")
-    position: int = Field(description="Up to where deliveries are written.")
-    behind: int = Field(description="Positions of the ledger after that.")
+    position: int = Field(description="Deliveries are written up to this position.")
+    behind: int = Field(description="Number of later positions in the ledger.")
 
 
 class ReplayProgress(BaseModel):
     """A replay under way."""
 
-    position: int = Field(description="Up to where events are pending again.")
+    position: int = Field(description="Events up to this position are pending again.")
     until: int = Field(description="The last position of the range.")
 
 
@@ -212,21 +216,22 @@ class SubscriptionView(BaseModel):
     status: Status = Field(description="`disabled`: by the service, for `status_reason`.")
     status_reason: str | None
     created_at: datetime
-    created_by: str = Field(description="Subject of the token that made it.")
+    created_by: str = Field(description="Subject of the token that created it.")
     updated_at: datetime = Field(description="When it was last changed by a client.")
-    old_secret_until: datetime | None = Field(description="Until then the secret before the present one signs too.")
+    old_secret_until: datetime | None = Field(description="Until then the previous secret signs too.")
     start_position: int = Field(description="Events after this position are delivered.")
     backlog: Backlog
     pending: int = Field(description=f"Deliveries that wait or are under way: {_COUNTED}.")
-    oldest_pending_at: datetime | None = Field(description="When the pending one of the lowest position became so.")
+    oldest_pending_at: datetime | None = Field(
+        description="When the pending delivery of the lowest position became pending."
+    )
     dead: int = Field(description=f"Deliveries that used up their attempts: {_COUNTED}.")
     failing_since: datetime | None = Field(description="When the first attempt since the last success failed.")
-    slow_until: datetime | None = Field(description="Nothing is sent before then: the receiver has too much to do.")
+    slow_until: datetime | None = Field(description="Nothing is sent before then, because the receiver is overloaded.")
     replay: ReplayProgress | None
 
     @classmethod
     def of(cls, overview: Overview, header_names: Sequence[str] | None, **more: Any) -> Self:
-        """The view of a stored subscription."""
         stored, reached = overview.subscription, overview.reached
         is_replaying = stored.replay_cursor is not None and stored.replay_until is not None
         return cls.model_validate(
@@ -254,18 +259,18 @@ class CreatedSubscription(SubscriptionView):
 
 
 class RotatedSecret(BaseModel):
-    """The new secret, and how long the old one signs along."""
+    """The new secret, and the time until which the old one signs too."""
 
     model_config = _examples({"secret": _SECRET, "old_secret_until": "2026-01-16T10:30:00Z"})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
     old_secret_until: datetime | None = Field(
-        description="Until then the secret before it signs too; null when it cannot be decrypted with the present keys."
+        description="Until then the previous secret signs too; null when the present keys cannot decrypt it."
     )
 
 
 class SubscriptionQuery(BaseModel):
-    """Which subscriptions, the oldest first."""
+    """A part of the list of subscriptions, oldest first."""
 
     model_config = ConfigDict(extra="forbid")
 

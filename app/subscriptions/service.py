@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.database.engine import Database
+from app.database.sql import read_now
 from app.events.models import EventType
 from app.http.dependencies import IfMatch
 from app.outbound.address import AddressPolicy, AddressRefused
@@ -52,16 +53,11 @@ class SubscriptionService:
         self._on_deleted = on_deleted
 
     async def get(self, subscription_id: UUID) -> Overview:
-        """One subscription with its backlog.
-
-        Raises:
-            NotFound: 404.
-        """
+        """One subscription with its backlog; raises `NotFound` (404)."""
         async with self._database.read() as session:
             return await OverviewRepository(session).get(subscription_id)
 
     async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
-        """Subscriptions with their backlogs, oldest first."""
         async with self._database.read() as session:
             return await OverviewRepository(session).list_oldest(status=status, limit=limit, offset=offset)
 
@@ -90,7 +86,7 @@ class SubscriptionService:
                 raise TooManySubscriptions(self._max_subscriptions)
             if new.start is not None and new.start > await overviews.get_head():
                 raise BeyondLedger("start")
-            stored.created_at = stored.updated_at = await overviews.get_now()
+            stored.created_at = stored.updated_at = await read_now(session)
             await repository.add_subscription(stored, after=new.start)
             if new.status == "paused":
                 await repository.mark_paused(stored)
@@ -171,11 +167,7 @@ class SubscriptionService:
             return await _flushed(session, stored)
 
     async def end_replay(self, subscription_id: UUID) -> None:
-        """Skip the rest of the replay under way, if there is one.
-
-        Raises:
-            NotFound: 404.
-        """
+        """Skip the rest of the replay under way, if there is one; raises `NotFound` (404)."""
         async with self._database.transaction() as session:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             stored.replay_cursor = stored.replay_until = None
@@ -263,11 +255,11 @@ async def _flushed(session: AsyncSession, stored: Subscription) -> Overview:
 
 async def _mark_changed(session: AsyncSession, stored: Subscription) -> None:
     stored.version += 1
-    stored.updated_at = await OverviewRepository(session).get_now()
+    stored.updated_at = await read_now(session)
 
 
 def _described(stored: Subscription) -> Sequence[Any]:
-    """What a client can change."""
+    """The settings that a client can change."""
     return (
         stored.url,
         stored.description,

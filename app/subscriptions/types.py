@@ -1,4 +1,4 @@
-"""What clients may say of a subscription, each with one spelling, and the errors of the rest."""
+"""Types of a subscription's settings, each with one canonical form, and the errors of invalid values."""
 
 import re
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def _check_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-# The policy of addresses, which is a matter of settings, says what else is wrong with it.
+# The policy of addresses, which depends on settings, checks the rest.
 SubscriberUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", "format": "uri", "pattern": r"^https?://\S+$", "maxLength": MAX_URL_CHARACTERS}),
@@ -141,8 +141,6 @@ class BeyondLedger(Unprocessable):
 
 
 class TooManySubscriptions(Conflict):
-    """409."""
-
     code = "too-many-subscriptions"
 
     def __init__(self, limit: int) -> None:
@@ -150,13 +148,9 @@ class TooManySubscriptions(Conflict):
 
 
 class ReplayUnderWay(Conflict):
-    """409."""
-
     code, detail = "replay-under-way", "A replay is under way; wait until `replay` of the subscription is null."
 
 
 class NothingToReplay(Conflict):
-    """409."""
-
     code = "nothing-to-replay"
     detail = "The range has no event that was delivered to the subscription; later events are sent anyway."

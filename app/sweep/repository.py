@@ -78,7 +78,6 @@ class SweepRepository:
         return or_(SyncEvent.retry_at <= now, SyncEvent.retry_at > last, *too_far)
 
     async def list_at(self, positions: Sequence[int]) -> list[SweptEvent]:
-        """The events at `positions`."""
         return await self._list(among(SyncEvent.position, positions), len(positions))
 
     async def _list(self, condition: ColumnElement[bool], limit: int) -> list[SweptEvent]:
@@ -96,7 +95,6 @@ class SweepRepository:
         return {file_id: Hold(position, at) for file_id, position, at in rows if at is not None}
 
     async def mark_processed(self, positions: Sequence[int]) -> None:
-        """Mark these events processed."""
         await self._mark(positions, processed=True, processed_at=database_now(), retry_state=None, retry_at=None)
 
     async def mark_waiting(self, positions: Sequence[int], until: datetime) -> None:

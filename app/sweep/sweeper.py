@@ -56,7 +56,6 @@ class _Outcome:
 
     @property
     def events(self) -> int:
-        """The number of events in the batch."""
         return len(self.processed) + sum(map(len, self.waiting.values())) + len(self.failed)
 
     def hold_back(self, event: SweptEvent) -> bool:
@@ -71,7 +70,7 @@ class _Outcome:
 class Sweeper:
     """Sweeps in batches of one transaction each, so that a crash at any moment leaves either all of a batch or nothing.
 
-    Replicas need no leader: the one that locks the cursor's row sweeps, the others find nothing to do.
+    Replicas need no leader: the replica that locks the cursor's row sweeps, the others find nothing to do.
     """
 
     def __init__(
@@ -247,7 +246,6 @@ class Sweeper:
             )
 
     def _report(self, outcome: _Outcome, duration_seconds: float) -> None:
-        """Count and log what is committed."""
         self._metrics.batch_events.observe(outcome.events)
         self._metrics.batch_duration.observe(duration_seconds)
         for failure in outcome.failed:

@@ -30,7 +30,7 @@ _tracer = trace.get_tracer("app")
 
 @asynccontextmanager
 async def exporting_spans(version: str) -> AsyncIterator[None]:
-    """Export the spans of the block, and what is left at its end for 3 seconds more.
+    """Export the spans of the block, and the remaining spans for 3 more seconds at its end.
 
     `version` is that of the service. Neither an absent collector nor invalid variables stop anything else.
     """
@@ -59,7 +59,7 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
         return False
     protocol = first("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
     if (exporter, protocol) != ("otlp", "http/protobuf"):
-        log.warning("tracing is off: only OTLP over http/protobuf is spoken", exporter=exporter, protocol=protocol)
+        log.warning("tracing is off: only OTLP over http/protobuf is supported", exporter=exporter, protocol=protocol)
         return False
     # The process may have been started with tracing set up, as `opentelemetry-instrument` does.
     return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

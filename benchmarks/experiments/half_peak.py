@@ -12,6 +12,21 @@ from benchmarks.side import LoadSide
 CORRECTIONS = 2
 
 
+def slow_down(side: LoadSide) -> float:
+    """Let each connection of the side pause so long that half of the peak load results; returns the peak per second."""
+    plan, full_load = side.bench.plan, replace(side.load, delay_ms=0)
+    side.load = full_load
+    peak = side.run(plan.load_seconds).per_second
+    cycle_ms = CONNECTIONS / (peak / 2) * 1000
+    delay_ms = cycle_ms * 3 / 4
+    for _ in range(CORRECTIONS):
+        side.load = replace(full_load, delay_ms=max(1, round(delay_ms)))
+        rate = side.run(plan.warm_up_seconds).per_second
+        delay_ms += cycle_ms - CONNECTIONS / rate * 1000
+    side.load = replace(full_load, delay_ms=max(1, round(delay_ms)))
+    return peak
+
+
 @dataclass(kw_only=True)
 class HalfPeakSide:
     """Finds the peak, then how long each connection has to pause for half of it, then measures there."""
@@ -20,17 +35,8 @@ class HalfPeakSide:
 
     def __call__(self) -> Figures:
         """Measure once."""
-        plan, full_load = self.side.bench.plan, self.side.load
-        peak = self.side.run(plan.load_seconds).per_second
-        cycle_ms = CONNECTIONS / (peak / 2) * 1000
-        delay_ms = cycle_ms * 3 / 4
-        for _ in range(CORRECTIONS):
-            self.side.load = replace(full_load, delay_ms=max(1, round(delay_ms)))
-            rate = self.side.run(plan.warm_up_seconds).per_second
-            delay_ms += cycle_ms - CONNECTIONS / rate * 1000
-        self.side.load = replace(full_load, delay_ms=max(1, round(delay_ms)))
+        peak = slow_down(self.side)
         figures = self.side()
-        self.side.load = full_load
         return {**figures, "peak_per_second": peak, "share_of_peak": figures["events_per_second"] / peak}
 
 

@@ -1,4 +1,4 @@
-"""The parts of `watch_folder.py`, an example client of Sync Service that keeps it told about one folder."""
+"""The parts of `watch_folder.py`, an example client that reports the changes of one folder to Sync Service."""
 
 import sys
 from pathlib import Path

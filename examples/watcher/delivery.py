@@ -41,7 +41,7 @@ class Delivery:
             raise Rejected(str(error)) from error
 
     async def find_status(self, created: Created) -> Event | None:
-        """How far the event is, or None when that cannot be told at the moment."""
+        """The progress of the event, or None while it is unknown."""
         try:
             return await self._sync.get(created.event_id)
         except SyncError:

@@ -12,7 +12,7 @@ KIBI = 1024
 
 @dataclass(slots=True)
 class Row:
-    """One posted event. `time` is local; `position` and `state` follow what the service tells later."""
+    """One posted event. `time` is local; `position` and `state` come later from the service."""
 
     intent: Intent
     created: Created

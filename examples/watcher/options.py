@@ -12,9 +12,9 @@ import httpx
 from sync_client import RetryPolicy
 from watcher.scanner import TEMPORARY_PATTERNS
 
-DESCRIPTION = """Watches FOLDER, cuts each file into 4 MiB blocks with their SHA-256, and tells Sync Service
-of every file that is new, changed or gone. What the service knows is remembered in a state file, so a restart
-tells it only what changed meanwhile. A token of local mode comes from `python -m app token`."""
+DESCRIPTION = """Watches FOLDER, cuts each file into 4 MiB blocks with their SHA-256, and reports every
+new, changed or removed file to Sync Service. A state file holds the reported state of the files, so a restart
+reports only later changes. A token of local mode comes from `python -m app token`."""
 EPILOG = """Exit status: 0 everything was posted; 1 something could not be read or posted, the next run tries
 again; 2 wrong usage; 3 the service refuses the token or is not there at this address, or the folder or state
 file cannot be used; 130 interrupted before --once was done. Watching ends with Ctrl-C or SIGTERM."""

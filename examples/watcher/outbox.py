@@ -59,7 +59,7 @@ class Outbox:
             raise next((error for error in failures if isinstance(error, Refused)), failures[0])
 
     def was_rejected(self, path: str, fingerprint: Fingerprint | None) -> bool:
-        """Whether the service refused the event that tells of exactly this change."""
+        """Whether the service refused the event of exactly this change."""
         return path in self.rejected and self.rejected[path][0] == fingerprint
 
     def forget_rejections(self, files: Mapping[str, Fingerprint]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from watcher.block import Blocks, cut
 from watcher.scanner import Fingerprint
 
-# A file may have become a link or a named pipe since the scan: follow neither, and wait for nobody.
+# A file may have become a link or a named pipe since the scan: follow neither, and never wait.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 

@@ -14,7 +14,7 @@ TEMPORARY_PATTERNS = (
 
 
 class Fingerprint(NamedTuple):
-    """What tells cheaply that a file has changed: size in bytes, times of content and inode change in ns."""
+    """Cheap evidence that a file has changed: size in bytes, times of content and inode change in ns."""
 
     size: int
     modified_ns: int

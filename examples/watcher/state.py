@@ -1,8 +1,8 @@
-"""Remembers on disk what the service has been told, so that a restart tells it only what is new.
+"""Stores the reported state of the files on disk, so that a restart reports only new changes.
 
 One JSON object: `version`, `folder_id` (UUID), `folder_inode`, `files` (by path: `file_id`, `digest`, `revision`,
 `fingerprint`) and `pending` (by path: the events that were about to be posted). An event is written here before
-it is posted, and its idempotency key with it: when the answer is lost, the next run posts the same event again
+it is posted, and its idempotency key with it: when the response is lost, the next run posts the same event again
 and makes no second one.
 """
 
@@ -62,7 +62,7 @@ class State:
     folder_inode: int | None = field(default=None, compare=False)  # another when the folder is not mounted
 
     def file_id(self, path: str) -> str:
-        """The id of the file at `path`, for ever: UUIDv5 of the folder's id and the percent-encoded path."""
+        """The permanent id of the file at `path`: UUIDv5 of the folder's id and the percent-encoded path."""
         return str(uuid.uuid5(uuid.UUID(self.folder_id), quote_from_bytes(os.fsencode(path))))
 
     def accept(self, intent: Intent) -> None:

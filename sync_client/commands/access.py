@@ -1,4 +1,4 @@
-"""What every command needs: the service's address, a token, and one way to fail."""
+"""Shared by all commands: the service's address, a token, and the way to fail."""
 
 import os
 import re
@@ -123,6 +123,6 @@ def connect(context: click.Context, url: str) -> Iterator[BlockingSyncClient]:
 
 
 def failure_of(error: SyncError, note: str = "") -> Failure:
-    """What ends a command for `error`, in characters that a terminal only prints."""
+    """The failure of a command for `error`, in characters that are safe in a terminal."""
     kind = ServiceUnavailable if isinstance(error, Unavailable) else Failure
     return kind(re.sub(r"[^\x20-\x7e]", "?", f"{error}{note}"))

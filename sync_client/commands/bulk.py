@@ -16,18 +16,18 @@ from sync_client.commands.output import with_progress
 MAX_AT_ONCE = 10_000  # of one request
 
 filter_option = click.option(
-    "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="All that match; may be repeated."
+    "--filter", "filters", multiple=True, metavar="NAME=VALUE", help="All matching items; may be repeated."
 )
-all_option = click.option("--all", "take_all", is_flag=True, help="All there are.")
+all_option = click.option("--all", "take_all", is_flag=True, help="All items.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for the count.")
 
 
 class HasPosition(Protocol):
-    """What a bulk request changes."""
+    """An item that a bulk request changes."""
 
     @property
     def position(self) -> int:
-        """Its place in the ledger."""
+        """Its position in the ledger."""
 
 
 def read_filters(filters: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def count(items: Iterable[HasPosition], doing: str) -> list[int]:
 
 
 def confirm(positions: Sequence[int], what: str, *, yes: bool) -> None:
-    """Have the count typed.
+    """Ask the user to type the count.
 
     Raises:
         Failure: another one was typed, or none.
@@ -73,10 +73,10 @@ def confirm(positions: Sequence[int], what: str, *, yes: bool) -> None:
 
 
 def send(positions: Sequence[int], request: Callable[..., int], doing: str) -> int:
-    """Send one request for each 10,000 of the positions, lowest first; returns how many were changed.
+    """Send one request for each 10,000 of the positions, lowest first; returns the number of changed items.
 
     Raises:
-        Failure: a request failed, as when others match by now; says how many were changed before.
+        Failure: a request failed, as when other items match by now; its message has the number of changed items.
     """
     done = 0
     with closing(with_progress(range(0, len(positions), MAX_AT_ONCE), doing)) as starts:

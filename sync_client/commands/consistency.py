@@ -22,7 +22,7 @@ FINDING_COLUMNS = ("state", "kind", "file_id", "source", "first_seen_at", "messa
 
 @click.group()
 def consistency() -> None:
-    """Whether the services that hold the files agree with the events."""
+    """Compare the services that hold the files with the events."""
 
 
 @consistency.command()
@@ -30,7 +30,7 @@ def consistency() -> None:
 @json_option
 @click.option("--file-id", "file_ids", type=ID, multiple=True, help="Only this file; may be repeated.")
 @click.option("--deep", metavar="K/N", help="Read and hash this part of the blocks, such as 1/7.")
-@click.option("--accept-shrink", is_flag=True, help="Believe a listing that lacks many files.")
+@click.option("--accept-shrink", is_flag=True, help="Accept a listing that lacks many files.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.pass_context
 def check(
@@ -61,7 +61,7 @@ def check(
 @json_option
 @limit_option
 @click.option("--state", help="suspected, open, resolved or accepted.")
-@click.option("--kind", help="Such as missing or orphaned.")
+@click.option("--kind", help="For example missing or orphaned.")
 @click.option("--source", type=ID)
 @click.option("--file-id", type=ID)
 @click.pass_context

@@ -1,4 +1,4 @@
-"""Commands for events, and for how the service is."""
+"""Commands for events, and for the service's health."""
 
 from functools import partial
 from itertools import islice
@@ -31,7 +31,7 @@ event_types = click.Choice(get_args(EventType))
 @json_option
 @click.pass_context
 def health(context: click.Context, /, url: str, *, as_json: bool) -> int:
-    """How the service is; status 1 unless it is healthy. Needs no token."""
+    """Show the service's health; status 1 unless it is healthy. Needs no token."""
     context.obj = lambda: "none"
     with connect(context, url) as sync:
         found = sync.health()
@@ -50,7 +50,7 @@ def events() -> None:
 @limit_option
 @click.option("--event-type", type=event_types)
 @click.option("--file-id", type=ID)
-@click.option("--state", help="Such as failed: set aside until it is requeued.")
+@click.option("--state", help="For example failed: set aside until it is requeued.")
 @click.pass_context
 def list_events(context: click.Context, /, url: str, limit: int, *, as_json: bool, **filters: Any) -> None:
     """List events, newest first."""
@@ -88,10 +88,10 @@ def requeue(
     take_all: bool,
     yes: bool,
 ) -> None:
-    """Give set-aside events to the next sweep: these, or all that match filters by last_error, event_type or file_id.
+    """Requeue set-aside events: these, or all that match filters by last_error, event_type or file_id.
 
-    Of named events it ends at the first one that is refused. Of a filter's matches it shows the count, which has to be
-    typed; if as many match then, all are requeued, 10,000 in one transaction.
+    Named events are requeued up to the first refusal. For filters the command shows the count, which you type; if the
+    same number matches then, all are requeued, 10,000 in one transaction.
     """
     wanted: dict[str, Any] = read_filters(filters, REQUEUE_FILTERS)
     if bool(event_ids) + bool(wanted) + take_all != 1:

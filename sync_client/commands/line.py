@@ -14,12 +14,12 @@ _RESET, _DIM, _ALARM = "\x1b[0m", "\x1b[2m", "\x1b[1;31m"
 _OF_TYPE = {"upload": "\x1b[32m", "update": "\x1b[33m", "delete": "\x1b[31m"}
 
 
-class Told(Protocol):
-    """What a line shows of an event."""
+class ShownEvent(Protocol):
+    """The parts of an event that a line shows."""
 
     @property
     def position(self) -> int:
-        """Its place in the ledger."""
+        """Its position in the ledger."""
 
     @property
     def file_id(self) -> UUID:
@@ -27,7 +27,7 @@ class Told(Protocol):
 
     @property
     def event_type(self) -> str:
-        """What happened."""
+        """Its type."""
 
     @property
     def created_at(self) -> datetime:
@@ -35,20 +35,20 @@ class Told(Protocol):
 
     @property
     def metadata(self) -> dict[str, Any] | None:
-        """What was said of it."""
+        """Its metadata."""
 
     @property
     def anomaly(self) -> str | None:
-        """What is odd about it."""
+        """Its anomaly, if there is one."""
 
 
 def in_terminal_colours(stream: TextIO) -> bool:
-    """Whether what is written to `stream` may have colours (https://no-color.org)."""
+    """Whether output to `stream` may have colours (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def render_text(change: Told, *, colours: bool) -> str:
-    """`2026-01-15 10:30:00.123Z  42  upload  FILE-ID  ANOMALY  {"path":"a"}`, without what is not there."""
+def render_text(change: ShownEvent, *, colours: bool) -> str:
+    """`2026-01-15 10:30:00.123Z  42  upload  FILE-ID  ANOMALY  {"path":"a"}`, without absent parts."""
 
     def in_(colour: str, text: str) -> str:
         return _paint(colour, text) if colours else text
@@ -83,7 +83,7 @@ def _paint(colour: str, text: str) -> str:
     return f"{colour}{text}{_RESET}" if colour else text
 
 
-def _short(change: Told) -> str:
+def _short(change: ShownEvent) -> str:
     text = escape(json.dumps(change.metadata, ensure_ascii=False, separators=(",", ":")))
     return text if len(text) <= METADATA_CHARACTERS else f"{text[: METADATA_CHARACTERS - 1]}…"
 

@@ -1,4 +1,4 @@
-"""Reads a message that came, and refuses what did not come from the service."""
+"""Reads a received message, and refuses messages that are not from the service."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -22,7 +22,7 @@ def _is_file_type(name: str) -> str:
 
 
 class MessageRefused(Exception):
-    """What came gets this `status`; the text says why."""
+    """The request gets this `status`; the text has the reason."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
@@ -30,7 +30,7 @@ class MessageRefused(Exception):
 
 
 class FileEvent(BaseModel):
-    """What happened to a file, as far as a line shows it."""
+    """The event, as far as a line shows it."""
 
     position: int
     file_id: UUID
@@ -61,7 +61,7 @@ class _PingMessage(BaseModel):
 
 
 class OtherMessage(BaseModel):
-    """A message of a type that there was not yet when this was written."""
+    """A message of a type that this version does not know."""
 
     specversion: Literal["1.0"]
     id: str
@@ -83,10 +83,10 @@ _MESSAGES: TypeAdapter[_FileMessage | _PingMessage | OtherMessage] = TypeAdapter
 
 
 def read_message(headers: Mapping[str, str], body: bytes, secret: str | None) -> Content:
-    """What a message says; without a `secret` its sender is not verified. `headers` have lower-case names.
+    """The content of a message; without a `secret` its sender is not verified. `headers` have lower-case names.
 
     Raises:
-        MessageRefused: 401 when it is not signed with `secret` now, 400 when it is no message of the service.
+        MessageRefused: 401 when it is not signed with `secret` now, 400 when it is not a message of the service.
     """
     if secret is not None:
         try:

@@ -18,7 +18,7 @@ from sync_client.commands.line import escape
 PIPE_WIDTH = 300
 
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at the most."
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of items."
 )
 
 

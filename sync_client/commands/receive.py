@@ -22,13 +22,13 @@ from sync_client.commands.message import Content, OtherMessage, Ping
 from sync_client.commands.receiver import Receiver
 from sync_client.webhooks import SECRET_PREFIX, is_secret
 
-TYPE_CHARACTERS = 100  # shown of one that is not known
+TYPE_CHARACTERS = 100  # shown of an unknown type
 SECRET_VARIABLE = "SYNC_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveOptions:
-    """Where to listen, what to verify with, and how to show what comes. `fail_rate` is a share from 0 to 1."""
+    """The address to listen on, the secret, and the output format. `fail_rate` is a share from 0 to 1."""
 
     host: str
     port: int
@@ -63,7 +63,7 @@ def _check_rate(_context: click.Context, _option: click.Parameter, rate: float) 
     show_envvar=True,
     callback=_check_secret,
     metavar="whsec_…",
-    help="Verify signatures with it; without one they are not verified.",
+    help="Secret to verify signatures with; without it they are not verified.",
 )
 @click.option(
     "--fail-rate",
@@ -75,7 +75,7 @@ def _check_rate(_context: click.Context, _option: click.Parameter, rate: float) 
 )
 @click.option("--json", "as_json", is_flag=True, help="One CloudEvent a line.")
 def command(**given: Any) -> int:
-    """Take webhooks and print one line for each event, until Ctrl-C.
+    """Receive webhooks and print one line for each event, until Ctrl-C.
 
     The response is 204 once the line is written, 401 when the signature or the timestamp is not right, and 400 when
     the message is no event. (again) marks an event that came before.
@@ -84,7 +84,7 @@ def command(**given: Any) -> int:
 
 
 def receive(options: ReceiveOptions) -> int:
-    """Take webhooks until Ctrl-C, or until nobody reads the lines (0); 1 when the port cannot be had."""
+    """Take webhooks until Ctrl-C, or until its output is closed (0); 1 when the port is taken."""
     try:
         listener = socket.create_server(
             (options.host, options.port), family=socket.AF_INET6 if ":" in options.host else socket.AF_INET
@@ -132,7 +132,7 @@ def _end_in_order(_number: int, _frame: FrameType | None) -> None:
 class TerminalPrinter:
     """Prints messages on standard output and refusals on standard error, a line each.
 
-    `on_closed` is called when nobody reads them any more.
+    `on_closed` is called when its output is closed.
     """
 
     def __init__(self, *, as_json: bool, on_closed: Callable[[], None]) -> None:
@@ -162,6 +162,6 @@ class TerminalPrinter:
         try:
             print(line, flush=True)
         except BrokenPipeError:
-            # The interpreter would try to write what is still buffered when it ends.
+            # The interpreter would try to write the rest of the buffer when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self._on_closed()

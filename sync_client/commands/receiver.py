@@ -17,17 +17,17 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Printer(Protocol):
-    """Where the receiver says what it does."""
+    """The output of the receiver."""
 
     def tell(self, message: Content, body: bytes, *, again: bool) -> None:
-        """A message was taken; `again` when one with its id was before."""
+        """A message was accepted; `again` when one with the same id came before."""
 
     def tell_refusal(self, at: datetime, status: HTTPStatus, why: str) -> None:
-        """A request was not."""
+        """A request was refused."""
 
 
 class Receiver:
-    """Takes messages that `secret` signed, of any sender without one, and fails a share of them on purpose.
+    """Accepts messages signed with `secret`, of any sender without one, and fails a share of them on purpose.
 
     `random` gives numbers from 0 up to 1.
     """
@@ -49,7 +49,7 @@ class Receiver:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request: 204 when the message is taken, an error with one line of text when it is not."""
+        """Respond to one request: 204 when the message is accepted, else an error with one line of text."""
         try:
             await self._take(scope, receive)
         except MessageRefused as refusal:
@@ -69,7 +69,7 @@ class Receiver:
         self._printer.tell(message, body, again=self._note(headers[ID_HEADER]))
 
     def _note(self, message_id: str) -> bool:
-        """Whether the id is known; it is from now on."""
+        """Whether the id is known already; note it."""
         again = message_id in self._known
         self._known[message_id] = None
         self._known.move_to_end(message_id)

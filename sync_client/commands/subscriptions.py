@@ -27,7 +27,7 @@ DELIVERY_COLUMNS = ("id", "position", "event_type", "file_id", "status", "attemp
 
 @click.group()
 def subscriptions() -> None:
-    """Subscriptions: where events are POSTed to."""
+    """Subscriptions of receivers to events."""
 
 
 @subscriptions.command("list")
@@ -48,7 +48,7 @@ def list_subscriptions(
 @json_option
 @click.argument("receiver")
 @click.option("--description", help="For people.")
-@click.option("--event-type", "event_types", type=event_types, multiple=True, help="Only these; may be repeated.")
+@click.option("--event-type", "event_types", type=event_types, multiple=True, help="Only this type; may be repeated.")
 @click.option("--start", help="latest (default), beginning, or a position.")
 @click.option("--ordering", type=click.Choice(["per_file", "none"]))
 @click.option("--max-concurrency", type=int)
@@ -70,7 +70,7 @@ def create_subscription(context: click.Context, /, url: str, receiver: str, *, a
 @click.argument("subscription_id", type=ID)
 @click.pass_context
 def test(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> int:
-    """Send a ping at once; status 1 when the receiver did not take it."""
+    """Send a ping now; status 1 when the receiver did not accept it."""
     with connect(context, url) as sync:
         result = sync.subscriptions.test(subscription_id)
     show_members(result, as_json=as_json)
@@ -94,7 +94,7 @@ def pause(context: click.Context, /, url: str, subscription_id: str, *, as_json:
 @click.argument("subscription_id", type=ID)
 @click.pass_context
 def resume(context: click.Context, /, url: str, subscription_id: str, *, as_json: bool) -> None:
-    """Send at once, also when the service disabled it or slowed it down."""
+    """Make it active again, also when the service disabled it or slowed it down."""
     with connect(context, url) as sync:
         show([sync.subscriptions.resume(subscription_id)], SUBSCRIPTION_COLUMNS, as_json=as_json)
 
@@ -139,7 +139,7 @@ def list_deliveries(
 @deliveries.command()
 @url_option
 @json_option
-@click.option("--subscription", "subscription_id", type=ID, help="Whose dead deliveries --filter and --all mean.")
+@click.option("--subscription", "subscription_id", type=ID, help="Subscription for --filter and --all.")
 @filter_option
 @all_option
 @yes_option
@@ -157,10 +157,10 @@ def redeliver(
     take_all: bool,
     yes: bool,
 ) -> None:
-    """Send dead or delivered ones again: these, or a subscription's dead ones that match a filter by file_id.
+    """Redeliver: these deliveries, or a subscription's dead ones that match a filter by file_id.
 
-    Of named deliveries it ends at the first one that is refused. Of a filter's matches it shows the count, which has to
-    be typed; if as many match then, all are sent again, 10,000 in one transaction.
+    Named deliveries are redelivered up to the first refusal. For filters the command shows the count, which you type;
+    if the same number matches then, all are redelivered, 10,000 in one transaction.
     """
     wanted: dict[str, Any] = read_filters(filters, ("file_id",))
     if bool(delivery_ids) + bool(wanted) + take_all != 1 or bool(delivery_ids) == bool(subscription_id):

@@ -21,7 +21,7 @@ LATEST = "latest"
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """What to follow, and how to show it. `start` is a cursor, `latest`, or None for the beginning."""
+    """The changes to follow, and the output format. `start` is a cursor, `latest`, or None for the beginning."""
 
     url: str
     start: str | None
@@ -44,14 +44,14 @@ class TailOptions:
 @click.option(
     "--cursor-file",
     type=click.Path(path_type=Path),
-    help="Go on where this file says, and keep there how far this has come.",
+    help="Continue from the cursor in this file, and save progress there.",
 )
 @click.option(
     "--event-type",
     "event_types",
     type=click.Choice(get_args(EventType)),
     multiple=True,
-    help="Only these; may be repeated.",
+    help="Only this type; may be repeated.",
 )
 @click.option("--file-id", type=ID, help="Only changes of this file.")
 @json_option
@@ -63,7 +63,7 @@ def command(context: click.Context, /, start: str, **given: Any) -> int:
 
 
 def tail(options: TailOptions, token: Token) -> int:
-    """Print changes, one per line, until Ctrl-C or a closed output (0), or until it cannot go on (1).
+    """Print changes, one per line, until Ctrl-C or a closed output (0), or until it cannot continue (1).
 
     A change counts as done, for the cursor file, once its line is written.
     """
@@ -72,7 +72,7 @@ def tail(options: TailOptions, token: Token) -> int:
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # The interpreter would try to write what is still buffered when it ends.
+        # The interpreter would try to write the rest of the buffer when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (SyncError, ValueError) as error:
@@ -102,7 +102,7 @@ def _text_renderer() -> Callable[..., str]:
 
 
 class _Outage:
-    """Tells of each failure once, however often it comes again."""
+    """Reports each failure once, however often it is repeated."""
 
     def __init__(self) -> None:
         self._told: str | None = None

@@ -14,7 +14,7 @@ from tests.support.tokens import TokenFactory
 @pytest.fixture
 def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
     """A replica that sends keep-alives every second."""
-    return start_service(CHANGES_KEEP_ALIVE="1", LOG_LEVEL="INFO", LOG_FORMAT="json")
+    return start_service(CHANGES_KEEP_ALIVE="1", SHUTDOWN_REQUEST_TIMEOUT="100", LOG_LEVEL="INFO", LOG_FORMAT="json")
 
 
 @pytest.fixture

@@ -134,7 +134,12 @@ async def test_streams_that_catch_up_while_postgresql_hangs(
     await fill(database, 5000)
     await database.close()
     service = start_service(
-        DATABASE_URL=url, CHANGES_KEEP_ALIVE="1", DATABASE_POOL_TIMEOUT="1", LOG_LEVEL="INFO", LOG_FORMAT="json"
+        DATABASE_URL=url,
+        CHANGES_KEEP_ALIVE="1",
+        DATABASE_POOL_TIMEOUT="1",
+        SHUTDOWN_REQUEST_TIMEOUT="100",
+        LOG_LEVEL="INFO",
+        LOG_FORMAT="json",
     )
     begun: list[int] = []
     quiet: list[int] = []
@@ -157,11 +162,11 @@ async def test_streams_that_catch_up_while_postgresql_hangs(
         responses = await asyncio.gather(*(outside.get(f"{service.url}/changes/stream") for _ in range(2)))
         statuses = [response.status_code for response in responses]
         assert sorted(statuses) == [429, 503], "the second found the share of its subject in use"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25
         started = time.monotonic()
         service.send(signal.SIGTERM)
         for last in await asyncio.gather(*following):
             assert json.loads(last.data) == {"reason": "shutdown"}
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25
     assert await asyncio.to_thread(service.wait) == 0
     assert "Traceback" not in service.output()

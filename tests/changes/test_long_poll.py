@@ -132,7 +132,7 @@ async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(dat
         size = sum(len(change.json) for change in one.changes)
         assert PAGE_BYTES <= size < PAGE_BYTES + 17_000
         assert (one.end.position, one.head, one.has_more) == (len(one.changes), 100, True)
-        assert one.encode() is same.encode()
+        assert one.encoded is same.encoded
         assert [change.position for change in short.changes] == [1, 2]
         rest = await feed.read_on(one.end, EVERYTHING, limit=1000)
         assert [change.position for change in [*one.changes, *rest.changes]] == list(range(1, 101))

@@ -141,7 +141,7 @@ def _in_a_thread(server: AbstractAsyncContextManager[object]) -> Iterator[None]:
 
 def set_aside(local: "Local", *events: UUID, error: str) -> None:
     """As if the sweep had set these events aside."""
-    with closing(sqlite3.connect(local.path)) as connection, connection:
+    with closing(sqlite3.connect(local.path, timeout=60)) as connection, connection:
         failed = "UPDATE sync_events SET processed = 0, processed_at = NULL, retry_state = 'failed', last_error = ?"
         connection.executemany(f"{failed} WHERE id = ?", [(error, one.hex) for one in events])
 

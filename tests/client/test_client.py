@@ -96,12 +96,12 @@ async def test_a_list_gives_an_event_once_while_others_are_recorded(sync: SyncCl
 async def test_many_events_are_recorded_once_in_order_while_the_service_is_killed(
     sync: SyncClient, service: RelayedService
 ) -> None:
-    events = [NewEvent(uuid4(), "upload") for _ in range(8500)]
+    events = [NewEvent(uuid4(), "upload") for _ in range(4500)]
     crashes: list[asyncio.Task[None]] = []
 
     def killing_on_the_way() -> Iterator[NewEvent]:
         for number, event in enumerate(events, 1):
-            if number in {2500, 6500}:
+            if number in {1500, 2500}:
                 # The batch that holds this event is sent within the next milliseconds.
                 asyncio.get_running_loop().call_later(
                     0.03, lambda: crashes.append(asyncio.create_task(service.crash()))

@@ -83,7 +83,7 @@ async def test_requests_go_on_while_the_migrations_of_two_releases_wait(
         assert "the migration waits" in line, line
         assert "a-dump" in line
         assert await read_revision(database) == "later1", "what can be migrated is"
-    assert slowest < LOCK_SECONDS + 1
+    assert slowest < LOCK_SECONDS + 10
     assert await process.wait() == 0
     assert await read_revision(database) == "later2"
 
@@ -134,7 +134,7 @@ async def test_a_migration_succeeds_whose_observer_is_cut_off(
         connection.execute(text("SELECT pg_sleep(0.3)"))
 
     await migrate(make_settings(), run)
-    assert "it cannot be seen whose locks the migration waits for" in caplog.text
+    assert "the sessions that block the migration cannot be listed" in caplog.text
 
 
 async def test_one_that_waits_for_its_turn_names_the_one_that_migrates(

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import LOCAL_MODE, ROOT
 from tests.support.ports import ReservedPort
 from tests.support.process import ServiceProcess
@@ -16,6 +18,7 @@ STEP = re.compile(r"```bash\n(.*?)```\n(?:\n```text\n(.*?)\n```\n)?", re.DOTALL)
 END_OF_STEP = "--- end of step ---"
 
 
+@pytest.mark.timeout(400)
 def test_the_tutorial(start_service: Callable[..., ServiceProcess], tmp_path: Path) -> None:
     receiver = ReservedPort()
     service = start_service(
@@ -39,7 +42,7 @@ def test_the_tutorial(start_service: Callable[..., ServiceProcess], tmp_path: Pa
     }
     command = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=360, check=False
     )
     assert done.returncode == 0, done.stderr
     healthy, *printed = done.stdout.split(f"{END_OF_STEP}\n")

@@ -67,12 +67,14 @@ FULL = [*ONE, {"anomaly": True}, *UNPROCESSED, *NOT_IN_RETRY]
 FULL += [filters | LATEST_PASSED for filters in NOT_IN_RETRY]
 FULL += [{"event_type": "update"} | other for other in ONE[-2:]]
 FULL += [first | other for first in UNPROCESSED for other in [*ONE, {"anomaly": False}]]
+FULL += [first | other for first in NOT_IN_RETRY for other in ONE if "file_id" not in other]
+FULL += [{"state": "processed"} | other for other in [*ONE, {"anomaly": True}, {"anomaly": False}, {"processed": True}]]
+FULL += [{"event_type": "upload", "anomaly": True} | other for other in ({}, {"processed": True})]
 OTHERS: list[dict[str, Any]] = [
-    {"processed": True, "event_type": "upload", "anomaly": True},
-    {"event_type": "upload", "anomaly": True},
-    {"file_id": FILE, "event_type": "upload"},
+    {"file_id": OLD_FILE, "event_type": "upload"},
+    {"file_id": OLD_FILE, "anomaly": True},
     {"state": "failed", "event_type": "upload", "file_id": FILE},
-    {"processed": True, "event_type": "delete"},
+    {"state": "processed", "event_type": "upload", "file_id": OLD_FILE},
 ]
 
 

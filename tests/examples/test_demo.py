@@ -7,12 +7,12 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_the_demo_succeeds() -> None:
     result = subprocess.run(
-        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=360, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "watcher | " in result.stdout

@@ -159,12 +159,12 @@ async def test_ignored_paths_are_neither_uploaded_nor_deleted(folder: Path, serv
 def test_once_reports_through_its_exit_status(folder: Path, service: ServiceDouble) -> None:
     (folder / "file").write_text("content")
     with start(folder, service, "--once") as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, service.summaries) == (0, [("upload", "file")])
     assert f"upload    file  (7 B, 1 block, event {service.events[0].event_id})" in output
     with start(folder, service, "--once", "--token", "another") as process:
         (folder / "file").write_text("changed")
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "stopped: the service says 401 Unauthorized The token is not valid." in output
 
@@ -191,7 +191,7 @@ def test_a_signal_ends_it_in_good_order(folder: Path, service: ServiceDouble, nu
         assert process.stdout
         assert "upload    file" in process.stdout.readline()
         process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in output) == (0, False)
     assert [one.name for one in folder.iterdir()] == ["file"], "the state is outside the folder"
     [state] = (folder.parent / "sync-watch").glob("*.json")
@@ -202,9 +202,9 @@ def test_a_state_file_of_an_earlier_version_in_the_folder_is_used(folder: Path, 
     (folder / "file").touch()
     earlier = folder / ".sync-watch.json"
     with start(folder, service, "--once", "--state", str(earlier)) as process:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     with start(folder, service, "--once") as process:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert (process.returncode, service.summaries) == (0, [("upload", "file")])
     assert not (folder.parent / "sync-watch").exists()
 
@@ -225,7 +225,7 @@ def test_killed_between_post_and_save_it_makes_no_second_event(folder: Path, ser
         process.kill()
     over.set()
     with start(folder, service, "--once") as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, len(service.events)) == (0, 1)
     assert service.keys == [service.events[0].key] * 2
     assert "known from an earlier attempt" in output
@@ -237,7 +237,7 @@ def test_two_watchers_do_not_share_a_state_file(folder: Path, service: ServiceDo
         assert first.stdout
         first.stdout.readline()
         with start(folder, service, "--once") as second:
-            output, _ = second.communicate(timeout=20)
+            output, _ = second.communicate(timeout=60)
         first.terminate()
     assert second.returncode == 3
     assert "another watcher is using" in output

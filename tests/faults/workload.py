@@ -17,7 +17,7 @@ from tests.support.receiver import Received, Receiver, Reply, answer
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 PADDING = " " * 40_000  # makes a large body of a batch
 PATIENCE_SECONDS = 60  # within which everything goes on after a fault
 TOKEN_SECONDS = 10 * 365 * 86_400  # valid whatever the replicas' clocks say

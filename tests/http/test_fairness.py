@@ -41,10 +41,10 @@ async def client_of(service: ServiceProcess, tokens: TokenFactory, subject: str)
 
 
 async def soon(request: Any) -> httpx.Response:
-    """The response to a request, which takes no longer than a second or so on a busy machine."""
+    """The response to a request, long before the slow readers and senders of the other subject are done."""
     started = time.monotonic()
     response: httpx.Response = await request
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     return response
 
 

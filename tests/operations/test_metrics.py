@@ -246,28 +246,6 @@ def metric(url: str, name: str, **labels: str) -> float:
     return read(httpx.get(f"{url}/metrics", timeout=10).text)(name, **labels)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_several_workers_are_one(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> None:
-    service = start_service(WEB_CONCURRENCY="2")
-    await until(lambda: metric(service.url, "database_connections_limit") == 2 * 20)  # both are there
-    await asyncio.to_thread(_post_and_look, service, tokens)
-
-
-def _post_and_look(service: ServiceProcess, tokens: TokenFactory) -> None:
-    headers = {"Authorization": f"Bearer {tokens.token()}"}
-    for _ in range(40):  # a connection each, so that both workers get some
-        posted = httpx.post(
-            f"{service.url}/sync-events", json={"file_id": FILE, "event_type": "upload"}, headers=headers, timeout=10
-        )
-        assert posted.status_code == 201
-    for _ in range(10):
-        assert metric(service.url, "ledger_events_appended_total", event_type="upload") == 40
-        assert metric(service.url, "ledger_position") == 40
-        assert metric(service.url, "database_connections_limit") == 2 * 20
-        assert metric(service.url, "http_requests_in_progress") == 1
-    assert service.end() == 0
-
-
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., ServiceProcess]) -> None:
     reserved = ReservedPort()

@@ -97,20 +97,23 @@ async def open_page(browser: Browser, origin: str, **options: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def watched(page: Page, *origins: str, strict: bool = True) -> AsyncIterator[Watch]:
-    """What goes wrong in `page`, which is left at the end as if it was new.
+async def watched(page: Page, *origins: str, strict: bool = True, stays: bool = False) -> AsyncIterator[Watch]:
+    """What goes wrong in `page`, which at the end is as if it was new, unless it `stays` where the block has led.
 
     Raises:
         AssertionError: at the end, when it loaded anything from elsewhere than `origins` or, where `strict`, reported
             an error.
     """
     watch = Watch(page, *origins)
+    may_stay = False
     try:
         yield watch
+        may_stay = stays
     finally:
         watch.stop()
         await page.unroute_all(behavior="ignoreErrors")
         await page.evaluate(EMPTY_STORAGE)
-        await page.goto("about:blank")
+        if not may_stay:
+            await page.goto("about:blank")
     assert watch.outside == []
     assert not strict or watch.complaints == [], watch.complaints

@@ -17,7 +17,7 @@ from tests.support.fork_server import ForkServer
 from tests.support.ports import ReservedPort
 
 ROOT = Path(__file__).parents[2]
-START_DEADLINE_SECONDS = 60
+START_DEADLINE_SECONDS = 100
 SERVE = ("app", "serve", "--port", "{port}")
 
 
@@ -77,7 +77,7 @@ class ServiceProcess:
         """Send a signal."""
         self._process.send_signal(signal_number)
 
-    def wait(self, timeout_seconds: float = 20) -> int:
+    def wait(self, timeout_seconds: float = 60) -> int:
         """Wait for the end and return the exit status."""
         return self._process.wait(timeout_seconds)
 

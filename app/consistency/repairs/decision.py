@@ -60,7 +60,7 @@ def _read(read: Any, blocks: Mapping[str, Block], block_id: str) -> Any:
 
 
 def event_type_of(kind: Kind) -> EventType:
-    """What an event says that makes the ledger agree with the source."""
+    """The event that makes the ledger agree with the source."""
     return {Kind.MISSING: EventType.DELETE, Kind.ORPHANED: EventType.UPLOAD}.get(kind, EventType.UPDATE)
 
 
@@ -81,7 +81,7 @@ def encode_compensation(finding_id: UUID, seen: Seen) -> str | None:
 
 
 def _list_blocks(blocks: Mapping[str, Block] | None, known: Mapping[str, Block]) -> list[dict[str, Any]] | None:
-    """The blocks, with what is `known` of them where the source does not give it: the list replaces the ledger's."""
+    """The blocks, with `known` values where the source gives none: the list replaces the ledger's."""
     if blocks is None:
         return None
     rows = []

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Path, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
@@ -11,7 +11,7 @@ from app.consistency.repairs.repository import UNKNOWN_REPAIR
 from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
 from app.consistency.repairs.service import NotCompensable, RepairService
 from app.errors import NotFound, ProblemError
-from app.http.dependencies import ETAG_HEADER, PreconditionFailed
+from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state
 from app.http.openapi import documented
 from app.http.types import Uuid
 
@@ -31,7 +31,7 @@ class PreconditionRequired(ProblemError):
     """428."""
 
     status, code = 428, "precondition-required"
-    detail = "Send the plan's digest as If-Match: it says which plan is to be applied."
+    detail = "Send the plan's digest as If-Match: it names the plan to apply."
 
 
 class OtherPlan(PreconditionFailed):
@@ -40,13 +40,7 @@ class OtherPlan(PreconditionFailed):
     detail = "The plan has another digest."
 
 
-async def get_repairs(request: Request) -> RepairService:
-    """The process's repair service, built by the lifespan."""
-    service: RepairService = request.state.consistency.repairs
-    return service
-
-
-Repairs = Annotated[RepairService, Depends(get_repairs)]
+Repairs = Annotated[RepairService, from_state("consistency.repairs")]
 
 router = APIRouter(prefix="/consistency/repairs", tags=["consistency"], route_class=AuthenticatedRoute)
 
@@ -63,8 +57,8 @@ router = APIRouter(prefix="/consistency/repairs", tags=["consistency"], route_cl
 async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, response: Response) -> RepairPlan:
     """Plan the repair of open findings; nothing is done before the plan is applied.
 
-    `redeliver` delivers the last event of each file again. `compensate` records an event that says what the source
-    holds, where no other enabled source agrees with the events.
+    `redeliver` delivers the last event of each file again. `compensate` records an event with the state of the source,
+    unless another enabled source agrees with the events.
     """
     repair, findings = await repairs.plan(FindingFilter(**new.filter.model_dump()), new.action)
     response.headers["ETag"] = f'"{repair.digest}"'
@@ -85,7 +79,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     openapi_extra={"parameters": [_IF_MATCH]},
 )
 async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repairs, request: Request) -> AppliedRepair:
-    """Look at each finding again, and repair those that still stand. Applied twice, a plan acts once."""
+    """Look at the file of each finding again, and repair the findings that still hold. A plan acts only once."""
     repair = await repairs.get(repair_id)
     tags = ",".join(request.headers.getlist("if-match")).split(",")
     if "if-match" not in request.headers:

@@ -16,22 +16,22 @@ _APPLIED: JsonValue = {"finding": FINDING_ID, "outcome": "applied", "reason": No
 
 
 class NewRepair(Input):
-    """Which findings to repair, and how."""
+    """The findings to repair, and the action."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"filter": {"kind": "missing"}, "action": "compensate", "dry_run": True}]}
     )
 
-    filter: Filter = Field(description="Of the findings that match, the open ones are planned, the 1000 newest.")
+    filter: Filter = Field(description="The newest 1000 matching open findings are planned.")
     action: RepairAction = Field(
-        description="`redeliver`: deliver the last event of each file again. `compensate`: record an event that says "
-        "what the sources hold."
+        description="`redeliver`: deliver the last event of each file again. `compensate`: record an event with "
+        "the state of the source."
     )
     dry_run: Literal[True] = Field(True, description="Nothing is done before the plan is applied.")
 
 
 class RepairPlan(BaseModel):
-    """What would be repaired."""
+    """A planned repair."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**_PLANNED, "findings": [FINDING]}]})
 
@@ -48,7 +48,7 @@ class RepairPlan(BaseModel):
 
 
 class RepairResult(BaseModel):
-    """What became of one finding of the plan."""
+    """The outcome for one finding of the plan."""
 
     finding: UUID
     outcome: Literal["applied", "skipped"]
@@ -56,7 +56,7 @@ class RepairResult(BaseModel):
 
 
 class AppliedRepair(BaseModel):
-    """What was done."""
+    """The results of an applied repair."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**_PLANNED, "results": [_APPLIED]}]})
 

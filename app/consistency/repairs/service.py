@@ -68,7 +68,7 @@ class RepairService:
         self._applications: SingleFlight[UUID, Repair] = SingleFlight("consistency-repair")
 
     def close(self) -> None:
-        """Cancel what is being applied; another call goes on."""
+        """Cancel the running applications; another call continues them."""
         self._applications.close()
 
     async def plan(self, wanted: FindingFilter, action: RepairAction) -> tuple[Repair, list[Finding]]:
@@ -194,7 +194,7 @@ class RepairService:
         return None
 
     async def _why_outdated(self, plan: "_Application", finding: Finding) -> str | None:
-        """What happened since the look, which the compensation would undo."""
+        """Later changes since the look, which the compensation would undo."""
         keys = [_key(one.id) for one in plan.findings.values() if one.file_id == finding.file_id]
         position = plan.look_of(finding).position or 0
         async with self._database.read() as session:
@@ -215,16 +215,16 @@ class RepairService:
                 plan.reasons |= {one: plan.why_not(one) for one in plan.findings}
                 files = {one.file_id for one in plan.findings.values() if plan.reasons[one.id] is None}
                 positions = await LedgerRepository(session).list_last_positions(sorted(files))
-                told = await DeliveryRepository(session).mark_events_pending(sorted(positions.values()))
+                pending = await DeliveryRepository(session).mark_events_pending(sorted(positions.values()))
                 for one in plan.findings.values():
-                    if plan.reasons[one.id] is None and positions.get(one.file_id) not in told:
+                    if plan.reasons[one.id] is None and positions.get(one.file_id) not in pending:
                         plan.reasons[one.id] = "There is no delivery of the file's last event."
             repair.results, repair.due_at = plan.results(), None
         self._on_redelivered()
 
 
 class _Application:
-    """The state of one application. `reasons` says for each finding why it is skipped, None: it is repaired."""
+    """The state of one application. `reasons` has for each finding why it is skipped, None: it is repaired."""
 
     def __init__(self, repair: Repair, findings: dict[UUID, Finding], sources: dict[UUID, Source]) -> None:
         self.repair = repair
@@ -249,9 +249,9 @@ class _Application:
         return why_not_standing(Kind(finding.kind), self.look_of(finding))
 
     def why_not_compensable(self, finding_id: UUID) -> str | None:
-        """Why no event may say what the source of the finding holds: another source agrees with the ledger.
+        """Why the finding may not be compensated: another source agrees with the ledger.
 
-        The event says everything that the source holds, so that each difference of the file counts, not this one alone.
+        The event has all values of the source, so each difference of the file counts, not only this one.
         """
         finding = self.findings[finding_id]
         kind = Kind(finding.kind)
@@ -270,7 +270,7 @@ class _Application:
         return None
 
     def results(self) -> list[dict[str, Any]]:
-        """What became of each finding of the plan, in its order."""
+        """The outcome for each finding of the plan, in its order."""
         results = []
         for finding_id in map(UUID, self.repair.finding_ids):
             reason = self.reasons.get(finding_id, DELETED)

@@ -48,7 +48,7 @@ METADATA, BLOCKS = "has a metadata service that ", "has a block store that "
 
 
 class CloudClient:
-    """Sends the requests. `client` limits those for documents, `block_client` those that read whole blocks."""
+    """Sends the requests. `client` limits requests for documents, `block_client` requests for whole blocks."""
 
     def __init__(
         self, settings: Settings, tokens: TokenSource, client: OutboundClient, block_client: OutboundClient

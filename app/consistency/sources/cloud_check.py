@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_progress import (
     MAX_DURATION,
     CheckProgress,
@@ -12,7 +13,6 @@ from app.consistency.check_progress import (
     Doubt,
     compare_files,
     doubt_absence,
-    wait_unless,
 )
 from app.consistency.check_repository import CheckRepository
 from app.consistency.finding_repository import FindingRepository
@@ -24,14 +24,14 @@ from app.consistency.sources.deep import Part
 from app.consistency.sources.question import BACKGROUND, Look, NotVisible, SourceError
 from app.database.engine import Database
 
-CHUNK_FILES = 50  # asked for at once
+CHUNK_FILES = 50  # asked for concurrently
 
 
 class CloudCheck:
     """First each of our files, by rising id; then those of the owner's list that are not ours, by their number in it.
 
-    Files that were deleted are asked for only when a 404 says that they are gone. `cursor` and `listed` say how far
-    the two have come.
+    Deleted files are asked for only when a 404 means that the file is gone. `cursor` and `listed` are the progress of
+    the two.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CloudCheck:
                 await self._advance_list(check, source, page)
             if self._files_per_second:
                 spent = asyncio.get_running_loop().time() - started
-                await wait_unless(stopping, count / self._files_per_second - spent)
+                await wait_for_event(stopping, count / self._files_per_second - spent)
         if check.state == CheckState.RUNNING:
             await self._progress.apply(check, stopping)
 
@@ -114,7 +114,7 @@ class CloudCheck:
         async with self._database.read() as session:
             active = await FindingRepository(session).list_active(source.id, file_ids)
             expected = await LedgerRepository(session).list_present(failures.keys())
-        # Of a file that should not exist, one that cannot be seen is no failure.
+        # A file that should not exist and cannot be seen is no failure.
         counted = [look for one, look in failures.items() if one in expected or not isinstance(look, NotVisible)]
         if counted and check.reason is None:
             await self._progress.change(check, reason=f"The source {counted[0]}.")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.consistency.comparison import Facts, read_blocks, read_sha256, read_size
+from app.consistency.comparison import Facts, read_facts, read_size
 from app.consistency.models import Source
 from app.consistency.sources.question import (
     BACKGROUND,
@@ -135,8 +135,7 @@ def _read_item(value: Any) -> tuple[UUID, Facts]:
     blocks = value.get("blocks")
     if isinstance(blocks, list) and len(blocks) > MAX_BLOCKS:
         raise SourceError("sends a file of more than 10,000 blocks")
-    position = read_size(value.get("position"))
-    return file_id, Facts(position, read_size(value.get("size")), read_sha256(value.get("sha256")), read_blocks(blocks))
+    return file_id, read_facts(value, read_size(value.get("position")))
 
 
 def _read_count(document: Mapping[str, Any], name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Which blocks a check reads and hashes: one part of all, and those of findings about sizes and hashes."""
+"""The blocks that a check reads and hashes: one part of all, and blocks of findings about sizes and hashes."""
 
 import hashlib
 import re

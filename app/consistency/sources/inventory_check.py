@@ -1,29 +1,33 @@
 """The check of a whole source of kind `contract`: a merge-join of its inventory and our files, page by page."""
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from uuid import UUID
 
+from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_progress import (
     MAX_DURATION,
     CheckProgress,
     Chunk,
     compare_files,
     doubt_absence,
-    wait_unless,
 )
 from app.consistency.comparison import Facts
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import AsOf, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerRepository, list_members
 from app.consistency.look import Clock
 from app.consistency.models import Check, CheckState
 from app.consistency.sources.contract import ContractClient
 from app.consistency.sources.question import Page, SourceError
 from app.database.engine import Database
 
-CHUNK_FILES = 250  # compared at once
+# compared together, as many as a page holds; at a limited pace fewer, which leaves time for requests between
+CHUNK_FILES = 1000
+CHUNKS_A_SECOND = 8
 
 
 class InventoryCheck:
@@ -43,6 +47,7 @@ class InventoryCheck:
         self._clock = clock
         self._progress = progress
         self._files_per_second = files_per_second
+        self._chunk_files = min(CHUNK_FILES, max(100, files_per_second // CHUNKS_A_SECOND or CHUNK_FILES))
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Run it to its end, or until `stopping` is set.
@@ -86,7 +91,7 @@ class InventoryCheck:
             started = loop.time()
             through, count = await self._compare_chunk(check, items, page, as_of, asked_at)
             if through is not None and self._files_per_second:
-                await wait_unless(stopping, count / self._files_per_second - (loop.time() - started))
+                await wait_for_event(stopping, count / self._files_per_second - (loop.time() - started))
             if through == page.next:
                 return
             items = [item for item in items if through is None or item[0] > through]
@@ -97,16 +102,19 @@ class InventoryCheck:
         """Compare up to where the first of the three lists of files is cut; returns that place, and how many files."""
         async with self._database.read() as session:
             ledger, findings = LedgerRepository(session), FindingRepository(session)
-            lists = (
-                [file_id for file_id, _ in items[:CHUNK_FILES]],
-                await ledger.list_file_ids(check.cursor, page.next, CHUNK_FILES),
-                await findings.list_active_file_ids(check.source_id, check.cursor, page.next, CHUNK_FILES),
-            )
-            through = min((one[-1] for one in lists if len(one) == CHUNK_FILES), default=page.next)
-            file_ids = sorted({one for ids in lists for one in ids if through is None or one <= through})
-            found = {file_id: facts for file_id, facts in items[:CHUNK_FILES] if through is None or file_id <= through}
-            files = await ledger.read(as_of, file_ids, found)
-            active = await findings.list_active(check.source_id, file_ids)
+            limit = self._chunk_files
+            found = dict(items[:limit])
+            members = list_members(found.values())
+            rows = await ledger.list_rows(as_of, check.cursor, page.next, limit, members)
+            active_ids = await findings.list_active_file_ids(check.source_id, check.cursor, page.next, limit)
+            lists = list(found), list(rows), active_ids
+            through = min((one[-1] for one in lists if len(one) == limit), default=page.next)
+            file_ids = [*dict.fromkeys(sorted(chain(*lists)))]  # of lists that are sorted
+            if through is not None:
+                file_ids = file_ids[: bisect_right(file_ids, through)]
+                found = {one: found[one] for one in file_ids if one in found}
+            files = await ledger.expect(as_of, file_ids, found, members, rows)
+            active = await findings.list_active(check.source_id, active_ids) if active_ids else {}
         # A look that was recorded since the page was asked for knows better.
         chunk = compare_files(files, found, active, asked_at)
         chunk = Chunk({**chunk.tally, "listed": len(found)}, chunk.staged)

@@ -38,7 +38,7 @@ class NotVisible(SourceError):
 
 
 class Patience(NamedTuple):
-    """How often a question is asked, and for how many seconds in all, before it counts as failed."""
+    """The number of attempts of a question, and their seconds in all, before it counts as failed."""
 
     attempts: int
     seconds: float
@@ -58,14 +58,14 @@ class Page(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What the source holds of one file; `found` None: nothing."""
+    """The state of one file at the source; `found` None: the source does not hold it."""
 
     found: Facts | None
     watermark: int | None
 
 
 class Trial(NamedTuple):
-    """The response of a source to a question that changes nothing, and what is wrong with it."""
+    """The response of a source to a test question, and its fault."""
 
     response: AttemptResponse
     page: Page | None
@@ -76,7 +76,7 @@ class SourceClient(Protocol):
     """Asks the sources of one kind."""
 
     async def look(self, source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
-        """What the source holds of one file.
+        """The state of one file at the source.
 
         Raises:
             SourceError: the source could not be asked, or it breaks the contract.
@@ -133,7 +133,7 @@ def expect_success(response: AttemptResponse, who: str = "") -> bytes:
 
 
 def describe(response: AttemptResponse) -> str:
-    """What is wrong with a response, as a phrase."""
+    """The fault of a response, as a phrase."""
     if response.status_code is None:
         return f"cannot be asked: {(response.error or 'no response').rstrip('.')}"
     suffix = "; redirects are not followed" if 300 <= response.status_code < 400 else ""

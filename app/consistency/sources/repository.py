@@ -1,4 +1,4 @@
-"""Stores sources, and removes those that were deleted."""
+"""Stores sources, and removes deleted ones."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -52,7 +52,7 @@ class SourceRepository:
         await self._session.execute(statement.on_conflict_do_update(index_elements=[Source.id], set_=changes))
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of sources."""
         return (await self._session.execute(select(func.count()).where(~Source.deleted))).scalar_one()
 
     async def list_all(self) -> Sequence[Source]:

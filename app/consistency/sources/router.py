@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Path, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
@@ -18,7 +18,7 @@ from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceTest, SourceView
 from app.consistency.sources.service import SourceService
 from app.errors import NotFound
-from app.http.dependencies import ReadSession
+from app.http.dependencies import ReadSession, from_state
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.outbound.address import NOT_PUBLIC
@@ -29,13 +29,7 @@ NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 SourceId = Annotated[Uuid, Path(description="The source's `id`.", examples=[SOURCE_ID])]
 
 
-async def get_service(request: Request) -> SourceService:
-    """The process's service for sources, built by the lifespan."""
-    service: SourceService = request.state.consistency.sources
-    return service
-
-
-Sources = Annotated[SourceService, Depends(get_service)]
+Sources = Annotated[SourceService, from_state("consistency.sources")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 
@@ -60,9 +54,9 @@ async def create_source(
     sources: Sources,
     response: Response,
 ) -> SourceView:
-    """Name a service that holds files, to compare with what the events say. There may be 20.
+    """Add a service that holds files, to compare with the events. At most 20.
 
-    It is asked by the inventory contract, docs/consistency.md. Nothing is ever written to it.
+    It serves the inventory contract, docs/consistency.md. The service never writes to it.
     """
     source = await sources.create_source(new)
     response.headers["Location"] = f"/consistency/sources/{source.id}"
@@ -126,7 +120,7 @@ async def change_source(
     responses=documented(204, "The source, its checks and its findings are gone.", NO_SOURCE, SourceOfEnvironment()),
 )
 async def delete_source(source_id: SourceId, _operator: Operator, sources: Sources) -> None:
-    """Forget a source with its checks and findings."""
+    """Delete a source with its checks and findings."""
     await sources.delete_source(source_id)
 
 
@@ -137,7 +131,7 @@ async def delete_source(source_id: SourceId, _operator: Operator, sources: Sourc
     responses=documented(200, "The response of the source, good or bad.", NO_SOURCE),
 )
 async def ask_source(source_id: SourceId, _operator: Operator, sources: Sources) -> SourceTest:
-    """Ask the source for one item of its inventory, and show what it responds. Nothing is compared.
+    """Ask the source for one item of its inventory, and show the response. Nothing is compared.
 
     The source `cloud` is asked for one file, and its block store for the list of blocks.
     """

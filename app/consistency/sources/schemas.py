@@ -18,7 +18,7 @@ _MAX_GRACE_SECONDS = int(MAX_GRACE.total_seconds())
 
 
 class SourceKind(StrEnum):
-    """How a source is asked."""
+    """The protocol of a source."""
 
     CONTRACT = "contract"
     CLOUD = "cloud"  # named by the settings
@@ -48,7 +48,7 @@ class NewSource(Input):
 
 
 class SourceChange(Input):
-    """What is to be different; what is left out stays as it is."""
+    """A change; absent members stay as they are."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"grace_seconds": 600}]})
 
@@ -90,7 +90,7 @@ class SourceTest(BaseModel):
     ok: bool = Field(description="Whether the response keeps to the contract.")
     status_code: int | None
     duration_ms: int
-    error: str | None = Field(description="What is wrong.")
+    error: str | None = Field(description="The failure, or the breach of the contract.")
     total: int | None
     watermark: int | None
     response: str = Field(description="The first KiB of the body.")

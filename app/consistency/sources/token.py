@@ -1,4 +1,4 @@
-"""The bearer token for the sibling services: a fixed one, or one that Auth0 issues for client credentials."""
+"""The bearer token for the sibling services: a fixed token, or a token that Auth0 issues for client credentials."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from app.consistency.sources.question import BACKGROUND, SourceError, ask, descr
 from app.outbound.client import OutboundClient
 
 RENEW_SECONDS = 60.0  # before the end of a token, or a tenth of its life when that is shorter
-DEFAULT_LIFE_SECONDS = 300  # of a token that says nothing of its end
+DEFAULT_LIFE_SECONDS = 300  # of a token without an expiry
 FAILURE_SECONDS = 30.0  # until Auth0 is asked again after it has refused, or its new token was refused
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 

@@ -17,9 +17,8 @@ import { Proof } from "./pages/proof.js";
 import { SetAside } from "./pages/set_aside.js";
 import { Subscription } from "./pages/subscription.js";
 import { Subscriptions } from "./pages/subscriptions.js";
-import { Empty, Guard } from "./parts/feedback.js";
+import { Empty, Guard, MissingScope } from "./parts/feedback.js";
 import { Login } from "./parts/login.js";
-import { MissingScope } from "./parts/scope.js";
 import { Shell } from "./parts/shell.js";
 import { keepTimes } from "./parts/time.js";
 
@@ -56,7 +55,7 @@ function Console({ failure }) {
 }
 
 function NoPage() {
-  return html`<h1>No such page</h1><${Empty} title="The console has no page at this address.">Choose one above.<//>`;
+  return html`<h1>No such page</h1><${Empty} title="The console has no page at this address.">Choose one in the navigation.<//>`;
 }
 
 async function start() {

@@ -1,5 +1,6 @@
 """A service with something of everything to look at, and a page of its console that is watched."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import httpx
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from app.auth.local import mint_local_token
 from app.config import Settings
@@ -67,6 +68,19 @@ class Desk:
             )
         return ids
 
+    async def end_deliveries(self, path: str) -> None:
+        """Have all deliveries of a subscription, which are delivered, be dead instead."""
+
+        async def are_delivered() -> bool:
+            deliveries = (await self.client.get(f"{path}/deliveries")).json()
+            return all(one["status"] == "delivered" for one in deliveries)
+
+        await until(are_delivered)
+        with closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
+            statement = "UPDATE deliveries SET status = 'dead' WHERE subscription_id = ?"
+            changed = connection.execute(statement, (UUID(path.rpartition("/")[2]).hex,))
+            assert changed.rowcount
+
     async def settled(self) -> None:
         """Wait until every event is processed or set aside."""
 
@@ -92,10 +106,19 @@ class Console:
 
     async def log_in(self, token: str, fragment: str = "/overview") -> None:
         """Open the console at a page, and paste the token."""
-        await self.page.goto(f"{self.origin}/console#{fragment}")
-        await self.page.get_by_label("Token").fill(token)
+        field = self.page.get_by_label("Token")
+        if self.page.url.startswith(f"{self.origin}/console") and await field.is_visible():
+            await self.page.evaluate("fragment => { location.hash = fragment; }", fragment)
+        else:
+            await self.page.goto(f"{self.origin}/console#{fragment}")
+        await field.fill(token)
         await self.page.keyboard.press("Enter")
         await expect(self.page.get_by_role("navigation")).to_be_visible()
+
+    async def log_out(self) -> None:
+        """Back to the login, wherever the page is: the next test need not load it again, which takes a second."""
+        await self.page.evaluate("document.querySelector('.who button:last-child')?.click()")
+        await expect(self.page.get_by_role("navigation")).to_have_count(0)
 
     async def go(self, fragment: str) -> None:
         """Go to another page, and wait until it shows what it has loaded."""
@@ -118,7 +141,7 @@ async def console_page(
     width: int = 1280,
     strict: bool = True,
 ) -> AsyncIterator[Console]:
-    """The desk's page, or another one, as if it was new, at the service or at `origin`, which leads there.
+    """The desk's page, or another one, before the login, at the service or at `origin`, which leads there.
 
     Raises:
         AssertionError: at the end, when it loaded anything from elsewhere or, where `strict`, reported an error.
@@ -126,5 +149,34 @@ async def console_page(
     page, origin = page or desk.page, origin or desk.service.url
     await page.set_viewport_size({"width": width, "height": 900})
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    async with watched(page, origin, strict=strict) as watch:
-        yield Console(page, origin, watch)
+    async with watched(page, origin, strict=strict, stays=True) as watch:
+        console = Console(page, origin, watch)
+        yield console
+        await console.log_out()
+
+
+async def confirm(page: Page, button: str, count: int) -> None:
+    """Type the count into the dialog, after another one did nothing."""
+    dialog = page.get_by_role("dialog")
+    action = dialog.get_by_role("button", name=button)
+    await dialog.get_by_label("to confirm").fill(str(count + 1))
+    await expect(action).to_be_disabled()
+    await dialog.get_by_label("to confirm").fill(str(count))
+    await action.click()
+
+
+@asynccontextmanager
+async def held(page: Page, pattern: str) -> AsyncIterator[asyncio.Event]:
+    """Requests of a pattern wait until the block ends; the event is set when the first has come."""
+    has_come, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        has_come.set()
+        await may_go_on.wait()
+        await route.continue_()
+
+    await page.route(pattern, hold)
+    try:
+        yield has_come
+    finally:
+        may_go_on.set()

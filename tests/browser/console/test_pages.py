@@ -1,13 +1,10 @@
 """Every page: nothing goes wrong, nothing comes from elsewhere, axe finds nothing, and it fits 320 pixels."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
-from tests.browser.console.desk import Console, Desk, console_page, mint
+from tests.browser.console.desk import Desk, console_page, mint
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 PAGES = (
@@ -20,6 +17,8 @@ PAGES = (
     "alert/SyncEventsSetAside",
     "nothing",
 )
+FIND = """([within, options]) => axe.run(within, options)
+    .then(({violations}) => violations.map(({id, nodes}) => [id, nodes[0].html]))"""
 OPENED = ("event", "file", "subscription", "delivery")
 
 
@@ -28,29 +27,28 @@ def fragments(desk: Desk) -> list[str]:
     return [*(f"/{page}" for page in PAGES), *(desk.places[page] for page in OPENED)]
 
 
-async def violations(page: Page, *rules: str) -> list[str]:
+async def violations(page: Page, *rules: str, within: str = "html") -> list[str]:
     """What axe finds, by all its rules unless some are named."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE_SCRIPT)
     only = {"runOnly": list(rules)} if rules else {}
-    found = "options => axe.run(options).then(({violations}) => violations.map(({id, nodes}) => [id, nodes[0].html]))"
-    listed: list[str] = await page.evaluate(found, {"resultTypes": ["violations"], **only})
+    listed: list[str] = await page.evaluate(FIND, [within, {"resultTypes": ["violations"], **only}])
     return listed
 
 
-async def violations_in_the_dark(page: Page) -> list[str]:
+async def violations_in_the_dark(page: Page, within: str = "html") -> list[str]:
     """What axe finds about colours in the dark; nothing else depends on them."""
     await page.emulate_media(color_scheme="dark")
-    found = await violations(page, "color-contrast", "link-in-text-block")
+    found = await violations(page, "color-contrast", "link-in-text-block", within=within)
     await page.emulate_media(color_scheme="light")
     return found
 
 
 async def fits(page: Page, width: int) -> bool:
-    """Whether the page needs no more than `width` pixels, and what scrolls there can be reached by key."""
+    """Whether the page needs no more than `width` pixels."""
     await page.set_viewport_size({"width": width, "height": 900})
-    overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    return overflow <= 0 and await violations(page, "scrollable-region-focusable") == []
+    overflow: int = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return overflow <= 0
 
 
 async def test_every_page_is_accessible_and_fits(desk: Desk) -> None:
@@ -60,12 +58,14 @@ async def test_every_page_is_accessible_and_fits(desk: Desk) -> None:
         await expect(page.get_by_label("Token")).to_be_visible()
         assert await violations(page) == []
         assert await violations_in_the_dark(page) == []
+        assert await fits(page, 320)
         await console.log_in(mint())
         for fragment in fragments(desk):
             await console.go(fragment)
             assert await violations(page) == [], fragment
             assert await violations_in_the_dark(page) == [], fragment
             assert await fits(page, 320), fragment
+            assert await violations(page, "scrollable-region-focusable") == [], fragment
             assert await fits(page, 1440), fragment
             assert await page.title() != ""
 
@@ -75,14 +75,12 @@ async def test_a_dialog_and_the_help_are_accessible(desk: Desk) -> None:
         page = console.page
         await console.log_in(mint(), desk.places["subscription"])
         await page.get_by_role("button", name="Replay").click()
-        await expect(page.get_by_role("dialog", name="Replay")).to_be_visible()
-        assert await violations(page) == []
-        assert await violations_in_the_dark(page) == []
-        await page.keyboard.press("Escape")
-        await page.keyboard.press("?")
-        await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
-        assert await violations(page) == []
-        assert await violations_in_the_dark(page) == []
+        for name in ("Replay", "Keyboard"):
+            await expect(page.get_by_role("dialog", name=name)).to_be_visible()
+            assert await violations(page, within="dialog[open]") == [], name
+            assert await violations_in_the_dark(page, "dialog[open]") == [], name
+            await page.keyboard.press("Escape")
+            await page.keyboard.press("?")
 
 
 async def test_the_same_links_lead_everywhere(desk: Desk) -> None:
@@ -112,7 +110,7 @@ async def test_every_alert_of_a_problem_has_its_section(desk: Desk) -> None:
     overview |= {"oldest_unprocessed_age_seconds": 900, "set_aside": 100_000, "open_findings": 3}
     overview |= {"clock_ahead_seconds": 5, "subscriptions": dict.fromkeys(("active", "paused", "disabled"), waiting)}
     async with console_page(desk) as console:
-        await console.page.route("**/overview", answering({"status": 200, "json": overview}))
+        await console.page.route("**/overview", lambda route: route.fulfill(json=overview))
         await console.log_in(mint())
         await console.loaded()
         status = console.page.get_by_role("region", name="Status")
@@ -124,40 +122,3 @@ async def test_every_alert_of_a_problem_has_its_section(desk: Desk) -> None:
             await console.go(link.removeprefix("#"))
             await expect(console.page.locator(".prose")).to_be_visible()
             await expect(console.page.get_by_role("heading", name=link.removeprefix("#/alert/"))).to_be_visible()
-
-
-def answering(response: dict[str, Any]) -> Callable[[Route], Awaitable[None]]:
-    """A response in place of the service's."""
-
-    async def fulfill(route: Route) -> None:
-        await route.fulfill(**response)
-
-    return fulfill
-
-
-async def problem_of(console: Console, fragment: str) -> str:
-    """What a page says that cannot be loaded."""
-    await console.page.evaluate("fragment => { location.hash = fragment; }", fragment)
-    return await console.page.get_by_role("alert").first.inner_text()
-
-
-async def test_a_broken_api_leaves_a_page_that_says_so_and_recovers_by_itself(desk: Desk) -> None:
-    answers: list[dict[str, Any]] = [
-        {"status": 503, "json": {"detail": "<b>The database</b> is away.", "docs": "javascript:alert(1)"}},
-        {"status": 200, "body": "<html>nonsense", "content_type": "text/html"},
-        {"status": 200, "json": {"head_position": 1}},
-    ]
-    sentences = ["<b>The database</b> is away.", "cannot be read", "cannot be shown"]
-    async with console_page(desk, strict=False) as console:
-        await console.log_in(mint(), "/proof")
-        for response, sentence in zip(answers, sentences, strict=True):
-            await console.page.route("**/overview", answering(response))
-            assert sentence in await problem_of(console, "/overview")
-            assert await console.page.locator("a[href^=javascript]").count() == 0
-            await console.page.unroute("**/overview")
-            await console.page.evaluate("location.hash = '/proof'")
-        await console.page.route("**/overview", lambda route: route.abort())
-        assert "cannot be reached" in await problem_of(console, "/overview")
-        await console.page.unroute("**/overview")
-        await expect(console.page.locator(".tiles")).to_be_visible()
-        await expect(console.page.get_by_role("alert")).to_have_count(0)

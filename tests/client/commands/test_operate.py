@@ -212,7 +212,7 @@ def test_subscriptions_and_deliveries(command: Command, sync: BlockingSyncClient
     ping = command("subscriptions", "test", id_)
     assert (ping.status, "500" in ping.output) == (1, True)
     assert "paused" in command("subscriptions", "pause", id_).output
-    assert [one["id"] for one in command("subscriptions", "list", "--status", "paused", "--json").json()] == [id_]
+    assert id_ in [one["id"] for one in command("subscriptions", "list", "--status", "paused", "--json").json()]
     assert "active" in command("subscriptions", "resume", id_).output
     sync.create(uuid4(), "delete")
     [dead] = until(lambda: command("deliveries", "list", id_, "--status", "dead", "--json").json())

@@ -188,7 +188,7 @@ function parse(text, response) {
 }
 
 function unreadable() {
-  return new ApiError("The response of the service cannot be read. Is something else listening at this address?");
+  return new ApiError("The response of the service cannot be read. Is another program listening at this address?");
 }
 
 /** @param {unknown} error */

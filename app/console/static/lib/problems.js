@@ -42,7 +42,7 @@ export function listProblems(overview) {
     disabled.count > 0 && {
       level: "bad",
       sentence: `${count(disabled.count, "subscription is", "subscriptions are")} disabled: the receiver failed for days, or is gone.`,
-      advice: "Have the receiver repaired, then make the subscription active: it continues where it stopped.",
+      advice: "Have the receiver fixed, then make the subscription active: it continues where it stopped.",
       link: linkTo("subscriptions", "", { status: "disabled" }),
       alert: "SyncWebhookDisabled",
     },
@@ -61,7 +61,7 @@ export function listProblems(overview) {
     },
     overview.open_findings > 0 && {
       level: "warn",
-      sentence: `${count(overview.open_findings, "finding is", "findings are", CAPS.overview)} open: a service does not hold what the ledger says.`,
+      sentence: `${count(overview.open_findings, "finding is", "findings are", CAPS.overview)} open: a service differs from the ledger.`,
       advice: "Look at the files, then redeliver, compensate or accept.",
       link: linkTo("consistency", "", { state: "open" }),
       alert: "SyncFindingsOpen",
@@ -69,7 +69,7 @@ export function listProblems(overview) {
     typeof overview.clock_ahead_seconds === "number" && {
       level: "warn",
       sentence: `The newest event is dated ${showNumber(overview.clock_ahead_seconds)} s after the database's clock.`,
-      advice: "The clock of the database was set back, or a failover led to a server that is behind. Until it has caught up, no rate is known.",
+      advice: "The clock of the database was set back, or a failover led to a server that is behind. The rate is unknown until it has caught up.",
       link: linkTo("ledger"),
     },
   ];

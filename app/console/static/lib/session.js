@@ -113,7 +113,7 @@ function readClaims(token) {
     );
     return Object(JSON.parse(new TextDecoder().decode(bytes)));
   } catch {
-    throw new Error("This is no token: it has three parts with a dot between them.");
+    throw new Error("This is not a token: a token has three parts, separated by dots.");
   }
 }
 

@@ -22,7 +22,7 @@ export const SPANS = {
  * @property {string} from
  * @property {string} to
  * @property {number} events
- * @property {number | null} rate  events per second; null while the bucket has hardly begun
+ * @property {number | null} rate  events per second; null in the first half of a bucket that is not over
  */
 
 /**
@@ -41,6 +41,6 @@ export async function loadThroughput({ seconds, buckets }, now, signal) {
   const found = (await getObject("throughput", query, signal)).buckets;
   return found.map((/** @type {{from: string, to: string, events: number}} */ bucket) => {
     const elapsed = (Math.min(Date.parse(bucket.to), now) - Date.parse(bucket.from)) / 1000;
-    return { ...bucket, rate: elapsed < seconds / 6 ? null : bucket.events / elapsed };
+    return { ...bucket, rate: elapsed < seconds / 2 ? null : bucket.events / elapsed };
   });
 }

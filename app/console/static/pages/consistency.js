@@ -2,11 +2,12 @@
 /** Whether the services that hold the files agree with the ledger. */
 
 import { html } from "../lib/html.js";
-import { getList, send, SLOW } from "../lib/api.js";
-import { count, showNumber, showWord, visible } from "../lib/format.js";
+import { getList } from "../lib/api.js";
+import { showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { ADMIN, hasScope } from "../lib/session.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
+import { cancelCheck, checkSource, testSource } from "../actions/source.js";
 import { Badge } from "../parts/badge.js";
 import { Empty, Loaded } from "../parts/feedback.js";
 import { Findings } from "../parts/findings.js";
@@ -48,7 +49,7 @@ export function Consistency({ route }) {
 
 /** @param {{sources: any[], action: Actions}} props */
 function Sources({ sources, action }) {
-  const columns = ["Source", "Kind", "Asked", "Grace", { name: "Actions", isHidden: true }];
+  const columns = ["Source", "Kind", "Enabled", "Grace", { name: "Actions", isHidden: true }];
   return html`<section aria-labelledby="sources-title">
     <div class="heading"><h2 id="sources-title">Sources</h2></div>
     <${Table} label="Sources" columns=${columns}>
@@ -73,49 +74,6 @@ function Sources({ sources, action }) {
   </section>`;
 }
 
-/** @param {any} source @returns {import("../parts/action.js").Action} */
-const testSource = (source) => ({
-  title: `Test ${visible(source.name)}`,
-  text: "The source is asked for one item of its inventory; nothing is compared.",
-  button: "Test",
-  run: async () => {
-    const { data } = await send("POST", `consistency/sources/${source.id}/test`, { timeout: SLOW });
-    return html`<p><strong>${data.ok ? "The response keeps to the contract." : "The response does not keep to the contract."}</strong> ${visible(data.error)}</p>
-      <pre tabindex="0">${visible(data.response) || "There is no body."}</pre>`;
-  },
-});
-
-/** @type {import("../parts/action.js").Field} */
-const DEEP = { name: "deep", label: "Blocks to read and hash", help: "A part such as 1/7; empty: none." };
-
-/** @param {any} source @returns {import("../parts/action.js").Action} */
-const checkSource = (source) => ({
-  title: `Check ${visible(source.name)}`,
-  text: "Its whole inventory is compared with the ledger, or only the files that you name.",
-  fields: [
-    { name: "files", label: "File ids, one a line", type: "textarea", help: "Empty: all files." },
-    {
-      name: "shrink",
-      label: "If many files are absent",
-      options: [
-        ["", "end the check as suspect, change nothing"],
-        ["yes", "believe it: they are missing"],
-      ],
-      value: "",
-    },
-    ...(source.kind === "cloud" ? [DEEP] : []),
-  ],
-  button: "Check",
-  run: async ({ files, shrink, deep }) => {
-    const ids = files.split(/[\s,]+/).filter(Boolean);
-    const scope = ids.length ? { file_ids: ids } : { all: true };
-    await send("POST", "consistency/checks", {
-      body: { source: source.id, scope, ...(shrink && { accept_shrink: true }), ...(deep && { deep }) },
-    });
-    return "The check has begun.";
-  },
-});
-
 /** @param {{checks: any[], names: Map<string, string>, action: Actions}} props */
 function Checks({ checks, names, action }) {
   const columns = [
@@ -136,13 +94,19 @@ function Checks({ checks, names, action }) {
           ${checks.map(
             (check) => html`<tr key=${check.id}>
               <td class="name">${visible(names.get(check.source) ?? check.source)}</td>
-              <td class="words wrap"><${Badge} state=${check.state} /> ${check.reason && html`<span class="quiet">${visible(check.reason)}</span>`}</td>
+              <td class="words wrap">
+                <${Badge} state=${check.state} /> ${check.reason && html`<span class="quiet">${visible(check.reason)}</span>`}
+              </td>
               <td class="tight"><${Progress} check=${check} /></td>
               <td class="tight">${showCounts(check.counts)}</td>
               <td class="number">${showNumber(check.position)}</td>
               <td class="tight"><${Time} at=${check.started_at} /></td>
               <td class="tight">
-                ${check.state === "running" && hasScope(ADMIN) && html`<button class="small" onClick=${() => action.begin(cancelCheck(check))}>Cancel</button>`}
+                ${
+                  check.state === "running" &&
+                  hasScope(ADMIN) &&
+                  html`<button class="small" onClick=${() => action.begin(cancelCheck(check))}>Cancel</button>`
+                }
               </td>
             </tr>`,
           )}
@@ -167,14 +131,3 @@ function showCounts(counts) {
   const found = Object.entries(counts).filter(([, number]) => number > 0);
   return found.length ? found.map(([kind, number]) => `${showNumber(number)} ${showWord(kind)}`).join(", ") : "none";
 }
-
-/** @param {any} check @returns {import("../parts/action.js").Action} */
-const cancelCheck = (check) => ({
-  title: "Cancel the check",
-  text: `${count(check.compared, "file")} compared so far; an inventory that is not complete changes no finding.`,
-  button: "Cancel the check",
-  run: async () => {
-    await send("POST", `consistency/checks/${check.id}/cancel`);
-    return "The check is cancelled.";
-  },
-});

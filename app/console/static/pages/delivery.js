@@ -3,13 +3,14 @@
 
 import { html } from "../lib/html.js";
 import { getObject, send } from "../lib/api.js";
-import { shortId, showNumber, visible } from "../lib/format.js";
+import { showNumber, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { linkTo } from "../lib/route.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
 import { Badge } from "../parts/badge.js";
 import { NextAttempt } from "../parts/deliveries.js";
 import { Empty, Loaded } from "../parts/feedback.js";
+import { IdLink } from "../parts/link.js";
 import { Facts, Table } from "../parts/table.js";
 import { Time } from "../parts/time.js";
 
@@ -51,10 +52,7 @@ const Details = ({ delivery }) => html`<${Facts}
       html`<a href=${linkTo("event", delivery.event_id)}>${showNumber(delivery.position)}</a>, ${visible(delivery.event_type)}`,
     ],
     ["File", html`<a class="id" href=${linkTo("file", delivery.file_id)}>${visible(delivery.file_id)}</a>`],
-    [
-      "Subscription",
-      html`<a class="id" href=${linkTo("subscription", delivery.subscription_id)}>${shortId(delivery.subscription_id)}</a>`,
-    ],
+    ["Subscription", html`<${IdLink} page="subscription" id=${delivery.subscription_id} />`],
     ["Next attempt", html`<${NextAttempt} delivery=${delivery} />`],
     ["Created", html`<${Time} at=${delivery.created_at} />`],
     ["Settled", html`<${Time} at=${delivery.settled_at} none="not yet" />`],

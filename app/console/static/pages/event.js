@@ -7,7 +7,7 @@ import { showJson, showNumber, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { linkTo } from "../lib/route.js";
 import { ADMIN, hasScope } from "../lib/session.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
 import { EventState } from "../parts/badge.js";
 import { CopyCurl } from "../parts/copy.js";
 import { DeliveryTable } from "../parts/deliveries.js";
@@ -74,7 +74,7 @@ function Deliveries({ path }) {
     <${Loaded} poll=${poll} lines=${3}>
       ${(/** @type {any[]} */ deliveries) =>
         deliveries.length === 0
-          ? html`<${Empty} title="No delivery.">No subscription wants this event, or it is not processed yet.<//>`
+          ? html`<${Empty} title="No delivery.">No subscription matches this event, or it is not processed yet.<//>`
           : html`<${DeliveryTable} deliveries=${deliveries} withSubscription />`}
     <//>
   </section>`;

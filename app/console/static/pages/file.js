@@ -11,6 +11,7 @@ import { Badge } from "../parts/badge.js";
 import { CopyCurl } from "../parts/copy.js";
 import { EventRow } from "../parts/event_row.js";
 import { Empty, Loaded, Problem } from "../parts/feedback.js";
+import { IdLink } from "../parts/link.js";
 import { Facts, Table } from "../parts/table.js";
 import { Time } from "../parts/time.js";
 
@@ -72,7 +73,8 @@ const State = ({ file }) => html`<${Facts}
     ["Revision", showNumber(file.revision)],
     [
       "Last event",
-      html`<a href=${linkTo("event", file.last_event_id)}>${showNumber(file.last_position)}</a>, ${visible(file.last_event_type)}, ${" "}<${Time} at=${file.updated_at} />`,
+      html`<a href=${linkTo("event", file.last_event_id)}>${showNumber(file.last_position)}</a>,${" "}
+        ${visible(file.last_event_type)}, <${Time} at=${file.updated_at} />`,
     ],
   ]}
 />`;
@@ -100,8 +102,12 @@ function Owners({ path }) {
   };
   return html`<section aria-labelledby="owners-title">
     <div class="heading">
-      <h2 id="owners-title">What the services say that hold it</h2>
-      ${hasScope(ADMIN) && poll.data?.verdicts.length > 0 && html`<button disabled=${isBusy} onClick=${check}>${isBusy ? "Checking…" : "Check now"}</button>`}
+      <h2 id="owners-title">The services that hold it</h2>
+      ${
+        hasScope(ADMIN) &&
+        poll.data?.verdicts.length > 0 &&
+        html`<button disabled=${isBusy} onClick=${check}>${isBusy ? "Checking…" : "Check now"}</button>`
+      }
     </div>
     <${Problem} error=${error} />
     <${Loaded} poll=${poll} lines=${2}>
@@ -133,6 +139,7 @@ const Verdicts = ({
 /** @param {{id: string, events: any[], deliveries: any[]}} props */
 function Timeline({ id, events, deliveries }) {
   const [open, setOpen] = useState(0);
+  const toggle = (/** @type {number} */ position) => setOpen(open === position ? 0 : position);
   const columns = [{ name: "Position", isNumber: true }, "Recorded", "Type", "Metadata", "State"];
   return html`<section aria-labelledby="timeline-title">
     <div class="heading">
@@ -142,8 +149,11 @@ function Timeline({ id, events, deliveries }) {
     <${Table} label="Events" columns=${columns}>
       ${events.map(
         (event) => html`
-          <${EventRow} key=${event.position} event=${event} withFile=${false} isOpen=${open === event.position} onToggle=${(/** @type {number} */ one) => setOpen(open === one ? 0 : one)} />
-          <${EventDeliveries} key=${`deliveries-${event.position}`} deliveries=${deliveries.filter((one) => one.event_id === event.event_id)} />
+          <${EventRow} key=${event.position} event=${event} withFile=${false} isOpen=${open === event.position} onToggle=${toggle} />
+          <${EventDeliveries}
+            key=${`deliveries-${event.position}`}
+            deliveries=${deliveries.filter((one) => one.event_id === event.event_id)}
+          />
         `,
       )}
     <//>
@@ -185,7 +195,11 @@ function Subscribers({ file }) {
           ${file.subscriptions.map(
             (/** @type {any} */ one) => html`<tr>
               <td class="tight">
-                ${hasScope(ADMIN) ? html`<a class="id" href=${linkTo("subscription", one.subscription_id)}>${shortId(one.subscription_id)}</a>` : html`<span class="id">${shortId(one.subscription_id)}</span>`}
+                ${
+                  hasScope(ADMIN)
+                    ? html`<${IdLink} page="subscription" id=${one.subscription_id} />`
+                    : html`<span class="id">${shortId(one.subscription_id)}</span>`
+                }
               </td>
               <td class="tight"><${Badge} state=${one.status} /></td>
               <td class="number">${showNumber(one.delivered_position)}</td>

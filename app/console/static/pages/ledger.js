@@ -20,7 +20,11 @@ export function Ledger({ route }) {
   return html`<h1>Ledger</h1>
     <${LedgerFilters} filter=${filter} />
     <${Problem} error=${error} retries />
-    ${tail ? html`<${Toolbar} ledger=${ledger} filter=${filter} /><${Rows} ledger=${ledger} filter=${filter} />` : !error && html`<${Skeleton} lines=${12} />`}`;
+    ${
+      tail
+        ? html`<${Toolbar} ledger=${ledger} filter=${filter} /><${Rows} ledger=${ledger} filter=${filter} />`
+        : !error && html`<${Skeleton} lines=${12} />`
+    }`;
 }
 
 /** @param {{ledger: import("../lib/live_ledger.js").LiveLedger, filter: Record<string, string>}} props */
@@ -79,7 +83,10 @@ function Rows({ ledger, filter }) {
           </tr>
         </thead>
         <tbody>
-          ${tail.rows.map((event) => html`<${EventRow} key=${event.position} event=${event} isOpen=${open.has(event.position)} onToggle=${toggle} />`)}
+          ${tail.rows.map(
+            (event) =>
+              html`<${EventRow} key=${event.position} event=${event} isOpen=${open.has(event.position)} onToggle=${toggle} />`,
+          )}
         </tbody>
       </table>
     </div>
@@ -97,6 +104,6 @@ function NoRows({ filter }) {
   if (Object.values(filter).some(Boolean))
     return html`<${Empty} title="No event matches."><a href=${linkTo("ledger")}>Show all events</a><//>`;
   return html`<${Empty} title="The ledger is empty.">
-    Events appear here as soon as a service records one with <code>POST /sync-events</code>; <code>/docs</code> has an example to send.
+    Events appear here as soon as a service records one with <code>POST /sync-events</code>; <a href="docs">the API documentation</a> has an example to send.
   <//>`;
 }

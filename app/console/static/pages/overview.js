@@ -18,8 +18,10 @@ const CHART_EVERY = 20; // seconds
 export function Overview() {
   const poll = usePoll((signal) => getObject("overview", {}, signal), EVERY, []);
   return html`<h1>Overview</h1>
-    <${Loaded} poll=${poll} lines=${8}>${(/** @type {any} */ overview) => html`<${Status} overview=${overview} isOld=${poll.error !== null} />`}<//>
-    <${Rate} />
+    <${Loaded} poll=${poll} lines=${8}>
+      ${(/** @type {any} */ overview) => html`<${Status} overview=${overview} isOld=${poll.error !== null} />`}
+    <//>
+    ${(poll.data || !poll.error) && html`<${Rate} />`}
     ${poll.data && html`<p class="quiet foot">Version ${visible(poll.data.version)}, replica ${visible(poll.data.replica)}</p>`}`;
 }
 
@@ -29,8 +31,12 @@ function Status({ overview, isOld }) {
   const sentence = problems.length ? problems[0].sentence : "No problem in what is measured here.";
   useEffect(() => announce(sentence), [sentence]);
   return html`
-    <section class=${problems.length ? "verdict has-problems" : "verdict"} aria-label="Status">
-      ${problems.length === 0 && !isOld && html`<p><span class="mark good" aria-hidden="true">✓</span><span><strong>${sentence}</strong></span></p>`}
+    <section class="verdict" aria-label="Status">
+      ${
+        problems.length === 0 &&
+        !isOld &&
+        html`<p><span class="mark good" aria-hidden="true">✓</span><span><strong>${sentence}</strong></span></p>`
+      }
       ${problems.map(
         (problem) => html`<div class="finding">
           <span class=${`mark ${problem.level}`} aria-hidden="true">!</span>
@@ -55,18 +61,48 @@ function Tiles({ overview }) {
     disabled.count && `${showNumber(disabled.count)} disabled`,
   ];
   return html`<dl class="tiles">
-    <${Tile} name="Events per second" value=${showRate(overview.events_per_second)} note="in the last minute" href=${linkTo("ledger")} />
-    <${Tile} name="Ledger" value=${showNumber(overview.head_position)} note="events so far" href=${linkTo("ledger")} />
+    <${Tile}
+      name="Events per second"
+      value=${showRate(overview.events_per_second)}
+      note="in the last minute"
+      href=${linkTo("ledger")}
+    />
+    <${Tile}
+      name="Ledger"
+      value=${showNumber(overview.head_position)}
+      note=${overview.head_position ? "events so far" : "no event so far"}
+      href=${linkTo("ledger")}
+    />
     <${Tile}
       name="Backlog"
       value=${showNumber(overview.backlog)}
       note=${overview.backlog ? `the oldest for ${showDuration(overview.oldest_unprocessed_age_seconds)}` : "every event is processed"}
       href=${linkTo("ledger", "", { processed: "false" })}
     />
-    <${Tile} name="Set aside" value=${showNumber(overview.set_aside, CAPS.overview)} note=${overview.set_aside ? "failed in every attempt" : "no event failed"} href=${linkTo("set-aside")} />
-    <${Tile} name="Subscriptions" value=${showNumber(waiting)} note=${`deliveries wait · ${subscriptions.filter(Boolean).join(", ")}`} href=${linkTo("subscriptions")} />
-    <${Tile} name="Findings" value=${showNumber(overview.open_findings)} note=${overview.open_findings ? "services disagree with the ledger" : "no service disagrees"} href=${linkTo("consistency", "", { state: "open" })} />
-    <${Tile} name="Proof" value=${overview.audit ? "ready" : "none"} note=${overview.audit ? "of the ledger" : "this release has no audit"} href=${linkTo("proof")} />
+    <${Tile}
+      name="Set aside"
+      value=${showNumber(overview.set_aside, CAPS.overview)}
+      note=${overview.set_aside ? "failed in every attempt" : "no event failed"}
+      href=${linkTo("set-aside")}
+    />
+    <${Tile}
+      name="Subscriptions"
+      value=${showNumber(waiting)}
+      note=${`deliveries wait · ${subscriptions.filter(Boolean).join(", ")}`}
+      href=${linkTo("subscriptions")}
+    />
+    <${Tile}
+      name="Findings"
+      value=${showNumber(overview.open_findings)}
+      note=${overview.open_findings ? "services disagree with the ledger" : "no service disagrees"}
+      href=${linkTo("consistency", "", { state: "open" })}
+    />
+    <${Tile}
+      name="Proof"
+      value=${overview.audit ? "ready" : "none"}
+      note=${overview.audit ? "of the ledger" : "this release has no audit"}
+      href=${linkTo("proof")}
+    />
   </dl>`;
 }
 
@@ -94,7 +130,7 @@ function Rate() {
     ${
       poll.data
         ? html`<${RateChart} points=${poll.data} /><${RateTable} points=${poll.data} />`
-        : html`<div class="chart">${!poll.error && html`<${Skeleton} lines=${5} />`}</div>`
+        : !poll.error && html`<div class="chart"><${Skeleton} lines=${5} /></div>`
     }
   </section>`;
 }

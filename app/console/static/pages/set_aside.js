@@ -3,13 +3,14 @@
 
 import { html } from "../lib/html.js";
 import { getList, getObject } from "../lib/api.js";
-import { count, shortId, showNumber, visible } from "../lib/format.js";
+import { count, showNumber, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
-import { requeueEvents, requeueGroup } from "../lib/requeue.js";
+import { requeueEvents, requeueGroup } from "../actions/requeue.js";
 import { linkTo } from "../lib/route.js";
 import { ADMIN, hasScope } from "../lib/session.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
 import { Empty, Loaded } from "../parts/feedback.js";
+import { IdLink } from "../parts/link.js";
 import { useSelection } from "../parts/selection.js";
 import { Table } from "../parts/table.js";
 import { Time } from "../parts/time.js";
@@ -25,8 +26,11 @@ export function SetAside() {
     <${Loaded} poll=${poll} lines=${6}>
       ${(/** @type {any} */ { groups, others, events }) =>
         groups.length === 0
-          ? html`<${Empty} title="No event is set aside.">An event is, once every attempt to process it failed. Nothing is to be done.<//>`
-          : html`<${Groups} groups=${groups} others=${others} action=${action} /><${Events} events=${events} action=${action} />`}
+          ? html`<${Empty} title="No event is set aside.">
+              An event is set aside once every attempt to process it has failed. There is nothing to do.
+            <//>`
+          : html`<${Groups} groups=${groups} others=${others} action=${action} />
+              <${Events} events=${events} action=${action} />`}
     <//>`;
 }
 
@@ -41,9 +45,9 @@ async function load(signal) {
 
 /** @typedef {ReturnType<typeof useAction>} Actions */
 
-/** @param {{groups: import("../lib/requeue.js").Group[], others: number, action: Actions}} props */
+/** @param {{groups: import("../actions/requeue.js").Group[], others: number, action: Actions}} props */
 function Groups({ groups, others, action }) {
-  const requeue = (/** @type {import("../lib/requeue.js").Group} */ group) =>
+  const requeue = (/** @type {import("../actions/requeue.js").Group} */ group) =>
     action.begin({
       title: "Requeue all events with this error",
       text: html`<code>${visible(group.last_error)}</code><br />The next sweep processes them again, with all their attempts. Remove the cause
@@ -64,7 +68,11 @@ function Groups({ groups, others, action }) {
         (group) => html`<tr>
           <td class="words wrap">
             <code>${visible(group.last_error ?? "no error is known")}</code>
-            ${hasScope(ADMIN) && group.last_error !== null && html`<br /><button class="small" onClick=${() => requeue(group)}>Requeue all ${showNumber(group.events)}</button>`}
+            ${
+              hasScope(ADMIN) &&
+              group.last_error !== null &&
+              html`<br /><button class="small" onClick=${() => requeue(group)}>Requeue all ${showNumber(group.events)}</button>`
+            }
           </td>
           <td class="number">${showNumber(group.events)}</td>
           <td class="tight"><${Time} at=${group.oldest_at} /></td>
@@ -107,7 +115,7 @@ function Events({ events, action }) {
           <td class="number"><a href=${linkTo("event", event.event_id)}>${showNumber(event.position)}</a></td>
           <td class="tight"><${Time} at=${event.created_at} /></td>
           <td class="tight">${visible(event.event_type)}</td>
-          <td class="tight"><a class="id" href=${linkTo("file", event.file_id)} title=${event.file_id}>${shortId(event.file_id)}</a></td>
+          <td class="tight"><${IdLink} page="file" id=${event.file_id} /></td>
           <td class="words wrap"><code>${visible(event.last_error)}</code></td>
         </tr>`,
       )}

@@ -6,8 +6,8 @@ import { getList, getObject } from "../lib/api.js";
 import { CAPS, count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
-import * as actions from "../lib/subscription_actions.js";
-import { useAction } from "../parts/action.js";
+import * as actions from "../actions/subscription.js";
+import { useAction } from "../actions/dialog.js";
 import { Badge } from "../parts/badge.js";
 import { DeliveryTable } from "../parts/deliveries.js";
 import { Empty, Loaded } from "../parts/feedback.js";
@@ -43,7 +43,7 @@ export function Subscription({ route }) {
 
 /** @param {{path: string, subscription: any, action: Actions}} props */
 function Buttons({ path, subscription, action }) {
-  const begin = (/** @type {import("../parts/action.js").Action} */ next) => () => action.begin(next);
+  const begin = (/** @type {import("../actions/dialog.js").Action} */ next) => () => action.begin(next);
   return html`<div class="actions">
     <button onClick=${begin(actions.test(path))}>Test</button>
     ${
@@ -63,7 +63,7 @@ function Buttons({ path, subscription, action }) {
 
 /** @param {{subscription: any}} props */
 function Details({ subscription }) {
-  const { backlog, replay } = subscription;
+  const { replay } = subscription;
   return html`<${Facts}
     pairs=${[
       [
@@ -76,10 +76,7 @@ function Details({ subscription }) {
         "Order",
         `${showWord(subscription.ordering)}, at most ${count(subscription.max_concurrency, "request")} under way`,
       ],
-      [
-        "Backlog",
-        html`${count(subscription.pending, "delivery", "deliveries", CAPS.subscription)} pending${subscription.oldest_pending_at && html`, the oldest since <${Time} at=${subscription.oldest_pending_at} />`}${!backlog.live && `, ${count(backlog.behind, "position")} of the ledger to come`}`,
-      ],
+      ["Backlog", html`<${Backlog} subscription=${subscription} />`],
       ["Dead", html`${showNumber(subscription.dead, CAPS.subscription)} used up their attempts`],
       ["Failing since", html`<${Time} at=${subscription.failing_since} none="it does not fail" />`],
       ...(subscription.slow_until ? [["Slowed down until", html`<${Time} at=${subscription.slow_until} />`]] : []),
@@ -93,6 +90,13 @@ function Details({ subscription }) {
       ],
     ]}
   />`;
+}
+
+/** @param {{subscription: any}} props */
+function Backlog({ subscription: { pending, oldest_pending_at, backlog } }) {
+  const since = oldest_pending_at && html`, the oldest since <${Time} at=${oldest_pending_at} />`;
+  const behind = !backlog.live && `, ${count(backlog.behind, "position")} of the ledger to come`;
+  return html`${count(pending, "delivery", "deliveries", CAPS.subscription)} pending${since}${behind}`;
 }
 
 /** @param {{path: string, route: import("../lib/route.js").Route, subscription: any, action: Actions}} props */
@@ -121,17 +125,23 @@ function Deliveries({ path, route, subscription, action }) {
           <option value="">any state</option>
           ${STATUSES.map((one) => html`<option value=${one}>${one}</option>`)}
         </select>
-        <button disabled=${dead.length === 0} onClick=${() => action.begin(actions.redeliverChosen(path, dead, after))}>Redeliver selected (${dead.length})</button>
+        <button disabled=${dead.length === 0} onClick=${() => action.begin(actions.redeliverChosen(path, dead, after))}>
+          Redeliver selected (${dead.length})
+        </button>
         ${
           subscription.dead > 0 &&
-          html`<button onClick=${() => action.begin(actions.redeliverAll(path, subscription, after))}>Redeliver all ${showNumber(subscription.dead, CAPS.subscription)} dead</button>`
+          html`<button onClick=${() => action.begin(actions.redeliverAll(path, subscription, after))}>
+            Redeliver all ${showNumber(subscription.dead, CAPS.subscription)} dead
+          </button>`
         }
       </div>
     </div>
     <${Loaded} poll=${poll} lines=${5}>
       ${(/** @type {any[]} */ deliveries) =>
         deliveries.length === 0
-          ? html`<${Empty} title="No delivery.">${status ? `None is ${status}.` : "They appear once an event that this subscription wants is processed."}<//>`
+          ? html`<${Empty} title="No delivery.">
+              ${status ? `None is ${status}.` : "They appear once a matching event is processed."}
+            <//>`
           : html`<${DeliveryTable} deliveries=${deliveries} box=${selection.box} />`}
     <//>
   </section>`;

@@ -2,14 +2,15 @@
 /** Who gets events, and how far behind each is. */
 
 import { html } from "../lib/html.js";
-import { getList, send } from "../lib/api.js";
+import { getList } from "../lib/api.js";
 import { CAPS, count, showNumber, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
-import { useAction } from "../parts/action.js";
+import { useAction } from "../actions/dialog.js";
+import { CREATE } from "../actions/subscription.js";
 import { Badge } from "../parts/badge.js";
+import { Choice, plainOptions } from "../parts/choice.js";
 import { Empty, Loaded } from "../parts/feedback.js";
-import { Secret } from "../parts/secret.js";
 import { Table } from "../parts/table.js";
 import { Time } from "../parts/time.js";
 
@@ -30,6 +31,7 @@ export function Subscriptions({ route }) {
   const status = route.query.get("status") ?? "";
   const poll = usePoll((signal) => getList("subscriptions", { status, limit: 100 }, signal), EVERY, [status]);
   const action = useAction(poll.reload);
+  const choose = (/** @type {string} */ one) => goTo(linkTo("subscriptions", "", { status: one }));
   return html`
     <div class="heading title">
       <h1>Subscriptions</h1>
@@ -37,20 +39,21 @@ export function Subscriptions({ route }) {
     </div>
     ${action.view}
     <div class="filters">
-      <label>State
-        <select value=${status} onChange=${(/** @type {any} */ event) => goTo(linkTo("subscriptions", "", { status: event.target.value }))}>
-          <option value="">any</option>
-          ${STATUSES.map((one) => html`<option value=${one}>${one}</option>`)}
-        </select>
-      </label>
+      <${Choice} label="State" value=${status} options=${plainOptions(STATUSES)} onChoose=${choose} />
     </div>
     <${Loaded} poll=${poll} lines=${6}>
       ${(/** @type {any[]} */ subscriptions) =>
         subscriptions.length === 0
           ? html`<${Empty} title=${status ? `No subscription is ${status}.` : "No service subscribes to events."}>
-              A subscription POSTs each event to a URL, signed and in order per file.
+              ${
+                status
+                  ? html`<a href=${linkTo("subscriptions")}>Show all subscriptions</a>`
+                  : "Create one above: each event is POSTed to its URL, signed and in order per file."
+              }
             <//>`
-          : html`<${Table} label="Subscriptions" columns=${COLUMNS}>${subscriptions.map((one) => html`<${Row} key=${one.id} subscription=${one} />`)}<//>
+          : html`<${Table} label="Subscriptions" columns=${COLUMNS}>
+                ${subscriptions.map((one) => html`<${Row} key=${one.id} subscription=${one} />`)}
+              <//>
               ${subscriptions.length >= 100 && html`<p class="quiet">The oldest ${count(100, "subscription")}.</p>`}`}
     <//>
   `;
@@ -87,50 +90,3 @@ function Row({ subscription }) {
     <td class="tight"><${Time} at=${failing_since} /></td>
   </tr>`;
 }
-
-/** @type {import("../parts/action.js").Action} */
-const CREATE = {
-  title: "New subscription",
-  fields: [
-    { name: "url", label: "URL", type: "url", isRequired: true, help: "Events are POSTed there. Use https." },
-    { name: "description", label: "Description", help: "For people." },
-    {
-      name: "types",
-      label: "Events",
-      options: [
-        ["upload update delete", "all"],
-        ["upload", "upload"],
-        ["update", "update"],
-        ["delete", "delete"],
-        ["upload update", "upload and update"],
-        ["upload delete", "upload and delete"],
-        ["update delete", "update and delete"],
-      ],
-      value: "upload update delete",
-    },
-    {
-      name: "start",
-      label: "Beginning",
-      options: [
-        ["latest", "with events from now on"],
-        ["beginning", "with the first event of the ledger"],
-      ],
-      value: "latest",
-    },
-    {
-      name: "ordering",
-      label: "Order",
-      options: [
-        ["per_file", "per file: an event waits for the earlier ones of its file"],
-        ["none", "none: every event at once"],
-      ],
-      value: "per_file",
-    },
-  ],
-  button: "Create",
-  run: async ({ url, description, types, start, ordering }) => {
-    const body = { url, description, event_types: types.split(" "), start, ordering };
-    const { data } = await send("POST", "subscriptions", { body });
-    return html`<${Secret} secret=${data.secret}>The subscription is created.<//>`;
-  },
-};

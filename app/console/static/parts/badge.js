@@ -31,14 +31,16 @@ const LEVELS = {
   skipped: "warn",
 };
 
-/** What the console calls a state, where the API's word alone says too little. @type {Record<string, string>} */
-const NAMES = { failed_event: "set aside" };
+/** What the console calls the state of an event. @param {string} state */
+export const nameOfState = (state) => (state === "failed" ? "set aside" : showWord(state));
+
+const ANOMALY = "An anomaly: it does not fit the earlier events of the file";
 
 /** @param {{state: string}} props */
 export const Badge = ({ state }) => html`<span class=${`badge ${LEVELS[state] ?? ""}`}>${showWord(state)}</span>`;
 
 /** The state of an event, and what is odd about it. @param {{event: any}} props */
 export const EventState = ({ event }) => html`
-  <span class=${`badge ${LEVELS[event.state] ?? ""}`}>${event.state === "failed" ? NAMES.failed_event : showWord(event.state)}</span>
-  ${event.anomaly && html` <span class="badge warn" title="An anomaly: by its earlier events this was not to be expected">${showWord(event.anomaly)}</span>`}
+  <span class=${`badge ${LEVELS[event.state] ?? ""}`}>${nameOfState(event.state)}</span>
+  ${event.anomaly && html` <span class="badge warn" title=${ANOMALY}>${showWord(event.anomaly)}</span>`}
 `;

@@ -60,7 +60,12 @@ export function RateTable({ points }) {
  * @param {import("../lib/throughput.js").Point[]} points
  * @returns {uPlot.AlignedData}
  */
-const chartData = (points) => [points.map(({ from }) => Date.parse(from) / 1000), points.map(({ rate }) => rate)];
+function chartData(points) {
+  const known = points.filter(({ rate }) => rate !== null);
+  const end = known.slice(-1).map(({ to, rate }) => ({ from: to, rate })); // as wide as the others
+  const drawn = [...known, ...end];
+  return [drawn.map(({ from }) => Date.parse(from) / 1000), drawn.map(({ rate }) => rate)];
+}
 
 /**
  * @param {HTMLElement} element

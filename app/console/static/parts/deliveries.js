@@ -2,9 +2,10 @@
 /** Deliveries as a table. */
 
 import { html } from "../lib/html.js";
-import { shortId, showNumber, showWord, visible } from "../lib/format.js";
+import { showNumber, showWord, visible } from "../lib/format.js";
 import { linkTo } from "../lib/route.js";
 import { Badge } from "./badge.js";
+import { IdLink } from "./link.js";
 import { Table } from "./table.js";
 import { Time } from "./time.js";
 
@@ -31,11 +32,11 @@ export function DeliveryTable({ deliveries, withSubscription = false, box }) {
         <td class="tight">
           ${
             withSubscription
-              ? html`<a class="id" href=${linkTo("subscription", delivery.subscription_id)}>${shortId(delivery.subscription_id)}</a>`
+              ? html`<${IdLink} page="subscription" id=${delivery.subscription_id} />`
               : html`<a href=${linkTo("event", delivery.event_id)}>${showNumber(delivery.position)}</a> ${visible(delivery.event_type)}`
           }
         </td>
-        <td class="tight"><a class="id" href=${linkTo("file", delivery.file_id)} title=${delivery.file_id}>${shortId(delivery.file_id)}</a></td>
+        <td class="tight"><${IdLink} page="file" id=${delivery.file_id} /></td>
         <td class="tight"><${Badge} state=${delivery.status} /></td>
         <td class="number">${showNumber(delivery.attempts)}</td>
         <td class="tight">${delivery.last_outcome ? showWord(delivery.last_outcome) : "–"}</td>

@@ -2,9 +2,10 @@
 /** One event of the ledger as a row; hundreds of them stay as they are while new ones come. */
 
 import { Component, html } from "../lib/html.js";
-import { shortId, showJson, showNumber, visible } from "../lib/format.js";
+import { showJson, showNumber, visible } from "../lib/format.js";
 import { linkTo } from "../lib/route.js";
 import { EventState } from "./badge.js";
+import { IdLink } from "./link.js";
 import { Time } from "./time.js";
 
 const SHORT = 160; // characters of metadata in a row
@@ -22,10 +23,7 @@ export class EventRow extends Component {
       <td class="number"><a href=${linkTo("event", event.event_id)}>${showNumber(event.position)}</a></td>
       <td class="tight"><${Time} at=${event.created_at} /></td>
       <td class="tight">${visible(event.event_type)}</td>
-      ${
-        withFile &&
-        html`<td class="tight"><a class="id" href=${linkTo("file", event.file_id)} title=${event.file_id}>${shortId(event.file_id)}</a></td>`
-      }
+      ${withFile && html`<td class="tight"><${IdLink} page="file" id=${event.file_id} /></td>`}
       <td class="words"><${Metadata} event=${event} isOpen=${isOpen} onToggle=${onToggle} /></td>
       <td class="tight"><${EventState} event=${event} /></td>
     </tr>`;
@@ -46,5 +44,6 @@ function Metadata({ event, isOpen, onToggle }) {
     >
       <code>${isEmpty ? "{}" : short}</code>
     </button>
-    ${isOpen && html`<pre>${showJson(event.metadata, 2)}</pre>`} ${isOpen && event.last_error && html`<p class="quiet">Error: ${visible(event.last_error)}</p>`}`;
+    ${isOpen && html`<pre>${showJson(event.metadata, 2)}</pre>`}
+    ${isOpen && event.last_error && html`<p class="quiet">Error: ${visible(event.last_error)}</p>`}`;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a page shows instead of data: that it loads, that there is none, that something failed. */
+/** What a page shows instead of data: that it loads, that there is none, that it is not allowed, that something failed. */
 
 import { html, useEffect, useErrorBoundary } from "../lib/html.js";
 import { visible } from "../lib/format.js";
@@ -23,6 +23,18 @@ export function Skeleton({ lines = 6 }) {
  */
 export function Empty({ title, children }) {
   return html`<div class="empty"><p class="empty-title">${title}</p><p>${children}</p></div>`;
+}
+
+/**
+ * The token lacks the scope of a page, which sends no request then.
+ *
+ * @param {{scope: string}} props
+ */
+export function MissingScope({ scope }) {
+  return html`<div class="empty">
+    <p class="empty-title">Your token lacks the scope <code>${scope}</code>.</p>
+    <p>This page needs it. Log out, and log in with a token that carries it.</p>
+  </div>`;
 }
 
 /**

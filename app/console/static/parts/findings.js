@@ -3,13 +3,15 @@
 
 import { html } from "../lib/html.js";
 import { getList } from "../lib/api.js";
-import { accept, acceptAll, planRepair } from "../lib/finding_actions.js";
-import { count, shortId, showJson, showWord, visible } from "../lib/format.js";
+import { accept, acceptAll, planRepair } from "../actions/finding.js";
+import { count, showJson, showWord, visible } from "../lib/format.js";
 import { usePoll } from "../lib/poll.js";
 import { goTo, linkTo } from "../lib/route.js";
 import { ADMIN, hasScope } from "../lib/session.js";
 import { Badge } from "./badge.js";
+import { Choice, plainOptions } from "./choice.js";
 import { Empty, Loaded } from "./feedback.js";
+import { IdLink } from "./link.js";
 import { Table } from "./table.js";
 import { Time } from "./time.js";
 
@@ -30,13 +32,19 @@ export function Findings({ route, names, action }) {
   return html`<section aria-labelledby="findings-title">
     <div class="heading">
       <h2 id="findings-title">Findings</h2>
-      ${hasScope(ADMIN) && poll.data && html`<${Buttons} findings=${poll.data} filter=${filter} action=${action} after=${after} />`}
+      ${
+        hasScope(ADMIN) &&
+        poll.data &&
+        html`<${Buttons} findings=${poll.data} filter=${filter} action=${action} after=${after} />`
+      }
     </div>
     <${Filters} filter=${filter} names=${names} />
     <${Loaded} poll=${poll} lines=${4}>
       ${(/** @type {any[]} */ findings) =>
         findings.length === 0
-          ? html`<${Empty} title="No finding.">${Object.values(filter).some(Boolean) ? "None matches the filter." : "What was compared agrees with the ledger."}<//>`
+          ? html`<${Empty} title="No finding.">
+              ${Object.values(filter).some(Boolean) ? "None matches the filter." : "All compared files agree with the ledger."}
+            <//>`
           : html`<${Rows} findings=${findings} names=${names} action=${action} after=${after} />`}
     <//>
   </section>`;
@@ -44,20 +52,22 @@ export function Findings({ route, names, action }) {
 
 /** @param {{filter: Record<string, string>, names: Map<string, string>}} props */
 function Filters({ filter, names }) {
-  const select = (/** @type {string} */ name) => (/** @type {any} */ event) =>
-    goTo(linkTo("consistency", "", { ...filter, [name]: event.target.value }));
+  const change = (/** @type {string} */ name) => (/** @type {string} */ value) =>
+    goTo(linkTo("consistency", "", { ...filter, [name]: value }));
+  const sources = [...names].map(([id, name]) => [id, visible(name)]);
   return html`<div class="filters">
-    <label>State
-      <select value=${filter.state} onChange=${select("state")}><option value="">any</option>${STATES.map((one) => html`<option value=${one}>${one}</option>`)}</select>
-    </label>
-    <label>Kind
-      <select value=${filter.kind} onChange=${select("kind")}><option value="">any</option>${KINDS.map((one) => html`<option value=${one}>${showWord(one)}</option>`)}</select>
-    </label>
-    <label>Source
-      <select value=${filter.source} onChange=${select("source")}><option value="">any</option>${[...names].map(([id, name]) => html`<option value=${id}>${visible(name)}</option>`)}</select>
-    </label>
+    <${Choice} label="State" value=${filter.state} options=${plainOptions(STATES)} onChoose=${change("state")} />
+    <${Choice} label="Kind" value=${filter.kind} options=${KINDS.map((kind) => [kind, showWord(kind)])} onChoose=${change("kind")} />
+    <${Choice} label="Source" value=${filter.source} options=${sources} onChoose=${change("source")} />
     <label class="grow">File id
-      <input type="search" value=${filter.file_id} placeholder="Press / and paste the id of a file" spellcheck=${false} autocomplete="off" onChange=${select("file_id")} />
+      <input
+        type="search"
+        value=${filter.file_id}
+        placeholder="Press / and paste the id of a file"
+        spellcheck=${false}
+        autocomplete="off"
+        onChange=${(/** @type {any} */ event) => change("file_id")(event.target.value)}
+      />
     </label>
   </div>`;
 }
@@ -68,7 +78,11 @@ function Buttons({ findings, filter, action, after }) {
   const acceptable = findings.filter(({ state }) => state === "open" || state === "suspected").length;
   const open = findings.filter(({ state }) => state === "open").length;
   return html`<div class="actions">
-    ${isWhole && acceptable > 0 && html`<button onClick=${() => action.begin(acceptAll(filter, acceptable, after))}>Accept all ${acceptable}</button>`}
+    ${
+      isWhole &&
+      acceptable > 0 &&
+      html`<button onClick=${() => action.begin(acceptAll(filter, acceptable, after))}>Accept all ${acceptable}</button>`
+    }
     ${open > 0 && html`<button onClick=${() => action.begin(planRepair(filter, open, after))}>Plan a repair</button>`}
   </div>`;
 }
@@ -79,18 +93,31 @@ function Rows({ findings, names, action, after }) {
   return html`<${Table} label="Findings" columns=${columns}>
       ${findings.slice(0, SHOWN).map(
         (finding) => html`<tr key=${finding.id}>
-          <td class="sentence"><strong>${showWord(finding.kind)}</strong> <${Badge} state=${finding.state} /><br /><span class="quiet">${visible(finding.message)}</span></td>
-          <td class="tight"><a class="id" href=${linkTo("file", finding.file_id)} title=${finding.file_id}>${shortId(finding.file_id)}</a></td>
+          <td class="sentence">
+            <strong>${showWord(finding.kind)}</strong> <${Badge} state=${finding.state} /><br />
+            <span class="quiet">${visible(finding.message)}</span>
+          </td>
+          <td class="tight"><${IdLink} page="file" id=${finding.file_id} /></td>
           <td class="name">${visible(names.get(finding.source) ?? finding.source)}</td>
-          <td class="words wrap">
-            <code>${showJson(finding.evidence)}</code>${finding.reason && html`<br /><span class="quiet">Accepted: ${visible(finding.reason)}</span>`}
+          <td class="words half wrap">
+            <code>${showJson(finding.evidence)}</code>
+            ${finding.reason && html`<br /><span class="quiet">Accepted: ${visible(finding.reason)}</span>`}
           </td>
           <td class="tight"><${Time} at=${finding.first_seen_at} /></td>
           <td class="tight">
-            ${["open", "suspected"].includes(finding.state) && hasScope(ADMIN) && html`<button class="small" onClick=${() => action.begin(accept(finding, after))}>Accept</button>`}
+            ${
+              ["open", "suspected"].includes(finding.state) &&
+              hasScope(ADMIN) &&
+              html`<button class="small" onClick=${() => action.begin(accept(finding, after))}>Accept</button>`
+            }
           </td>
         </tr>`,
       )}
     <//>
-    ${findings.length > SHOWN && html`<p class="quiet under">The newest ${SHOWN} of ${findings.length >= MOST ? "more than " : ""}${count(findings.length, "finding")}.</p>`}`;
+    ${
+      findings.length > SHOWN &&
+      html`<p class="quiet under">
+        The newest ${SHOWN} of ${findings.length >= MOST ? "more than " : ""}${count(findings.length, "finding")}.
+      </p>`
+    }`;
 }

@@ -4,52 +4,44 @@
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { EVENT_TYPES, STATES, toInstant, toLocal } from "../lib/ledger_query.js";
 import { goTo, linkTo } from "../lib/route.js";
+import { nameOfState } from "./badge.js";
+import { Choice, plainOptions } from "./choice.js";
 
 const UNPROCESSED = "unprocessed"; // every state but one
+const STATE_OPTIONS = [[UNPROCESSED, "not processed"], ...STATES.map((state) => [state, nameOfState(state)])];
+const ANOMALY_OPTIONS = [
+  ["true", "with one"],
+  ["false", "without"],
+];
+const TIMES = [
+  ["created_after", "After"],
+  ["created_before", "Before"],
+];
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-/** @type {Record<string, string>} */
-const STATE_NAMES = { failed: "set aside" };
 
 /** @param {{filter: Record<string, string>}} props */
 export function LedgerFilters({ filter }) {
   const change = (/** @type {Record<string, string>} */ part) =>
     goTo(linkTo("ledger", "", { ...filter, before_position: "", ...part }));
-  const select = (/** @type {string} */ name) => (/** @type {any} */ event) => change({ [name]: event.target.value });
+  const choose = (/** @type {string} */ name) => (/** @type {string} */ value) => change({ [name]: value });
   const when = (/** @type {string} */ name) => (/** @type {any} */ event) =>
     change({ [name]: toInstant(event.target.value) });
-  const chooseState = (/** @type {any} */ event) =>
-    change(
-      event.target.value === UNPROCESSED
-        ? { state: "", processed: "false" }
-        : { state: event.target.value, processed: "" },
-    );
+  const chooseState = (/** @type {string} */ state) =>
+    change(state === UNPROCESSED ? { state: "", processed: "false" } : { state, processed: "" });
+  const state = filter.processed === "false" ? UNPROCESSED : filter.state;
   return html`<div class="filters">
     <${Search} value=${filter.file_id} onFile=${(/** @type {string} */ id) => change({ file_id: id })} />
-    <label>Type
-      <select value=${filter.event_type} onChange=${select("event_type")}>
-        <option value="">any</option>
-        ${EVENT_TYPES.map((type) => html`<option value=${type}>${type}</option>`)}
-      </select>
-    </label>
-    <label>State
-      <select value=${filter.processed === "false" ? UNPROCESSED : filter.state} onChange=${chooseState}>
-        <option value="">any</option>
-        <option value=${UNPROCESSED}>not processed</option>
-        ${STATES.map((state) => html`<option value=${state}>${STATE_NAMES[state] ?? state}</option>`)}
-      </select>
-    </label>
+    <${Choice} label="Type" value=${filter.event_type} options=${plainOptions(EVENT_TYPES)} onChoose=${choose("event_type")} />
+    <${Choice} label="State" value=${state} options=${STATE_OPTIONS} onChoose=${chooseState} />
     <details open=${Boolean(filter.anomaly || filter.created_after || filter.created_before)}>
       <summary>More filters</summary>
       <div class="row">
-        <label>Anomaly
-          <select value=${filter.anomaly} onChange=${select("anomaly")}>
-            <option value="">any</option>
-            <option value="true">with one</option>
-            <option value="false">without</option>
-          </select>
-        </label>
-        <label>After <input type="datetime-local" value=${toLocal(filter.created_after)} onChange=${when("created_after")} /></label>
-        <label>Before <input type="datetime-local" value=${toLocal(filter.created_before)} onChange=${when("created_before")} /></label>
+        <${Choice} label="Anomaly" value=${filter.anomaly} options=${ANOMALY_OPTIONS} onChoose=${choose("anomaly")} />
+        ${TIMES.map(
+          ([name, label]) => html`<label>${label}
+            <input type="datetime-local" value=${toLocal(filter[name])} onChange=${when(name)} />
+          </label>`,
+        )}
       </div>
     </details>
     ${Object.values(filter).some(Boolean) && html`<a class="button" href=${linkTo("ledger")}>Clear</a>`}
@@ -72,7 +64,14 @@ function Search({ value, onFile }) {
   };
   return html`<form class="grow" role="search" onSubmit=${submit}>
     <label>File id
-      <input type="search" ref=${field} placeholder="Press / and paste the id of a file" spellcheck=${false} autocomplete="off" aria-invalid=${error ? "true" : undefined} />
+      <input
+        type="search"
+        ref=${field}
+        placeholder="Press / and paste the id of a file"
+        spellcheck=${false}
+        autocomplete="off"
+        aria-invalid=${error ? "true" : undefined}
+      />
     </label>
     ${error && html`<p class="field-error" role="alert">${error}</p>`}
   </form>`;

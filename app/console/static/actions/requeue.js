@@ -1,7 +1,7 @@
 // @ts-check
 /** Requeues set-aside events, exactly those that were shown: the service refuses another number. */
 
-import { getObject, send, SLOW } from "./api.js";
+import { getObject, send, SLOW } from "../lib/api.js";
 
 /**
  * @typedef {object} Group
@@ -32,7 +32,7 @@ export async function requeueEvents(events) {
  *
  * @param {Group} group  as it was shown
  * @returns {Promise<{done: number, error: Error | null}>} how many, and why not all, when a request after the first failed
- * @throws {import("./api.js").ApiError} when the first failed
+ * @throws {import("../lib/api.js").ApiError} when the first failed
  */
 export async function requeueGroup(group) {
   let done = 0;

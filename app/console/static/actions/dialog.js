@@ -4,7 +4,7 @@
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { announce } from "../lib/announce.js";
 import { showNumber } from "../lib/format.js";
-import { Problem } from "./feedback.js";
+import { Problem } from "../parts/feedback.js";
 
 /**
  * @typedef {object} Field
@@ -26,8 +26,8 @@ import { Problem } from "./feedback.js";
  * @property {Field[]} [fields]
  * @property {(values: Values) => number} [count]  what must be typed before it is done
  * @property {string} button
- * @property {(values: Values) => Promise<any>} run  a sentence for the page, elements to show in the dialog, or nothing when it
- *   has led to another page
+ * @property {(values: Values) => Promise<any>} run  a sentence for the page, elements to show in the dialog, the action that
+ *   follows in the same dialog, or nothing when it has led to another page
  */
 
 /**
@@ -56,12 +56,14 @@ export function useAction(onDone = () => {}) {
   };
 }
 
+/** @param {Action} action @returns {Values} */
+const initialValues = ({ fields = [] }) => Object.fromEntries(fields.map(({ name, value = "" }) => [name, value]));
+
 /** @param {{action: Action, onEnd: (sentence: string) => void, onDone: () => void}} props */
-function ActionDialog({ action, onEnd, onDone }) {
+function ActionDialog({ action: first, onEnd, onDone }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  const [values, setValues] = useState(() =>
-    Object.fromEntries((action.fields ?? []).map(({ name, value = "" }) => [name, value])),
-  );
+  const [action, setAction] = useState(first);
+  const [values, setValues] = useState(() => initialValues(first));
   const [typed, setTyped] = useState("");
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {Error | null} */ (null));
@@ -81,7 +83,11 @@ function ActionDialog({ action, onEnd, onDone }) {
       const outcome = await action.run(values);
       if (outcome === undefined) return; // it has led to another page
       onDone();
-      if (typeof outcome === "string") {
+      if (typeof outcome.run === "function") {
+        setAction(outcome);
+        setValues(initialValues(outcome));
+        setTyped("");
+      } else if (typeof outcome === "string") {
         outcomeSentence.current = outcome;
         dialog.current?.close(); // gives the focus back
       } else setResult(outcome);
@@ -102,7 +108,7 @@ function ActionDialog({ action, onEnd, onDone }) {
         ? html`${result}
           <form method="dialog"><div class="actions"><button class="primary" autofocus>Close</button></div></form>`
         : html`<form onSubmit=${submit}>
-          ${action.text && html`<p>${action.text}</p>`}
+          ${action.text && html`<div>${action.text}</div>`}
           ${(action.fields ?? []).map((field) => html`<${Entry} field=${field} value=${values[field.name]} onInput=${set} />`)}
           ${count !== undefined && html`<${Confirmation} count=${count} typed=${typed} onInput=${setTyped} />`}
           <${Problem} error=${error} />

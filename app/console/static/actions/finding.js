@@ -1,17 +1,17 @@
 // @ts-check
 /** What an operator does about findings: accept them, or plan a repair and apply it. */
 
-import { RepairPlan } from "../parts/repair.js";
-import { send } from "./api.js";
-import { count, showNumber, showWord, visible } from "./format.js";
-import { html } from "./html.js";
+import { PlannedFindings, RepairResults } from "./repair.js";
+import { send, SLOW } from "../lib/api.js";
+import { count, showNumber, showWord, visible } from "../lib/format.js";
+import { html } from "../lib/html.js";
 
-/** @typedef {import("../parts/action.js").Action} Action */
+/** @typedef {import("./dialog.js").Action} Action */
 
 /** What of a filter was chosen. @param {Record<string, string>} filter */
 const chosen = (filter) => Object.fromEntries(Object.entries(filter).filter(([, value]) => value));
 
-/** @type {import("../parts/action.js").Field} */
+/** @type {import("./dialog.js").Field} */
 const REASON = { name: "reason", label: "Reason", isRequired: true, help: "Shown with the finding." };
 
 /**
@@ -39,7 +39,7 @@ export const accept = (finding, after) => ({
  */
 export const acceptAll = (filter, expected, after) => ({
   title: "Accept all findings that match",
-  text: "Those that are suspected or open. Accepted findings never open again.",
+  text: "All suspected and open ones. Accepted findings never open again.",
   fields: [REASON],
   count: () => expected,
   button: "Accept all",
@@ -59,7 +59,7 @@ export const acceptAll = (filter, expected, after) => ({
  */
 export const planRepair = (filter, open, after) => ({
   title: "Plan a repair",
-  text: `A dry run: it shows what would be done about the open findings that match, ${showNumber(open)} now, and does nothing.`,
+  text: `A dry run: it shows the repair of the matching open findings, ${showNumber(open)} now, and changes nothing.`,
   fields: [
     {
       name: "action",
@@ -75,6 +75,30 @@ export const planRepair = (filter, open, after) => ({
   run: async ({ action }) => {
     const body = { filter: chosen(filter), action, dry_run: true };
     const { data } = await send("POST", "consistency/repairs", { body });
-    return html`<${RepairPlan} plan=${data} after=${after} />`;
+    return data.findings.length ? applyPlan(data, after) : html`<p>No open finding matches: there is nothing to repair.</p>`;
+  },
+});
+
+/**
+ * @param {any} plan
+ * @param {() => void} after
+ * @returns {Action}
+ */
+const applyPlan = (plan, after) => ({
+  title: "Apply the plan",
+  text: html`<p>
+      The plan is to ${showWord(plan.action)} ${count(plan.findings.length, "finding")}. Each is looked at again first; a
+      healed one is skipped.
+    </p>
+    <${PlannedFindings} findings=${plan.findings} />`,
+  count: () => plan.findings.length,
+  button: "Apply the plan",
+  run: async () => {
+    const { data } = await send("POST", `consistency/repairs/${plan.id}/apply`, {
+      headers: { "If-Match": `"${plan.digest}"` },
+      timeout: SLOW,
+    });
+    after();
+    return html`<${RepairResults} plan=${plan} results=${data.results} />`;
   },
 });

@@ -1,25 +1,72 @@
 // @ts-check
-/** What an operator does with a subscription and its deliveries. */
+/** What an operator does about subscriptions and their deliveries. */
 
 import { Badge } from "../parts/badge.js";
-import { Secret } from "../parts/secret.js";
-import { send, SLOW } from "./api.js";
-import { CAPS, count, showNumber, visible } from "./format.js";
-import { html } from "./html.js";
-import { goTo, linkTo } from "./route.js";
+import { send, SLOW } from "../lib/api.js";
+import { CAPS, count, showNumber, visible } from "../lib/format.js";
+import { html } from "../lib/html.js";
+import { goTo, linkTo } from "../lib/route.js";
 
-/** @typedef {import("../parts/action.js").Action} Action */
+/** @typedef {import("./dialog.js").Action} Action */
 
 const MAX_AT_ONCE = 10_000; // of a request that names the expected count
+
+/** @type {Action} */
+export const CREATE = {
+  title: "New subscription",
+  fields: [
+    { name: "url", label: "URL", type: "url", isRequired: true, help: "Events are POSTed there. Use https." },
+    { name: "description", label: "Description", help: "For people." },
+    {
+      name: "types",
+      label: "Events",
+      options: [
+        ["upload update delete", "all"],
+        ["upload", "upload"],
+        ["update", "update"],
+        ["delete", "delete"],
+        ["upload update", "upload and update"],
+        ["upload delete", "upload and delete"],
+        ["update delete", "update and delete"],
+      ],
+      value: "upload update delete",
+    },
+    {
+      name: "start",
+      label: "Beginning",
+      options: [
+        ["latest", "with events from now on"],
+        ["beginning", "with the first event of the ledger"],
+      ],
+      value: "latest",
+    },
+    {
+      name: "ordering",
+      label: "Order",
+      options: [
+        ["per_file", "per file: an event waits for the earlier ones of its file"],
+        ["none", "none: every event at once"],
+      ],
+      value: "per_file",
+    },
+  ],
+  button: "Create",
+  run: async ({ url, description, types, start, ordering }) => {
+    const body = { url, description, event_types: types.split(" "), start, ordering };
+    const { data } = await send("POST", "subscriptions", { body });
+    return html`<${Secret} secret=${data.secret}>The subscription is created.<//>`;
+  },
+};
 
 /** @param {string} path @returns {Action} */
 export const test = (path) => ({
   title: "Test the subscription",
-  text: "One signed message of the type ping is sent now. It counts for nothing else.",
+  text: "A signed ping is sent now. It changes nothing else.",
   button: "Send it",
   run: async () => {
     const { data } = await send("POST", `${path}/test`, { timeout: SLOW });
-    return html`<p><${Badge} state=${data.outcome} /> ${data.status_code !== null && `status ${data.status_code}`} after ${showNumber(data.duration_ms)} ms</p>
+    const status = data.status_code !== null && `status ${data.status_code}`;
+    return html`<p><${Badge} state=${data.outcome} /> ${status} after ${showNumber(data.duration_ms)} ms</p>
       ${data.error && html`<p>${visible(data.error)}</p>`}
       <pre tabindex="0">${visible(data.response) || "The response has no body."}</pre>`;
   },
@@ -28,7 +75,7 @@ export const test = (path) => ({
 /** @param {string} path @returns {Action} */
 export const pause = (path) => ({
   title: "Pause the subscription",
-  text: "Nothing is sent until it is made active; what it misses waits in its backlog.",
+  text: "Nothing is sent until it is made active; missed events wait in its backlog.",
   button: "Pause",
   run: async () => {
     await send("PATCH", path, { body: { status: "paused" } });
@@ -39,7 +86,7 @@ export const pause = (path) => ({
 /** @param {string} path @returns {Action} */
 export const activate = (path) => ({
   title: "Make the subscription active",
-  text: "It continues at once where it stopped.",
+  text: "It continues immediately where it stopped.",
   button: "Activate",
   run: async () => {
     await send("PATCH", path, { body: { status: "active" } });
@@ -71,7 +118,7 @@ export function replay(path, subscription) {
   ];
   return {
     title: "Replay events",
-    text: "The events of these positions are delivered once more; the receiver gets them again. The number is that of the positions.",
+    text: "The events of these positions are delivered once more; the receiver gets them again. The number counts positions.",
     fields: [
       { name: "from", label: "From position", type: "number", value: "1", isRequired: true },
       { name: "until", label: "Until position", type: "number", value: String(head), isRequired: true },
@@ -92,7 +139,7 @@ export function replay(path, subscription) {
 /** @param {string} path @returns {Action} */
 export const stopReplay = (path) => ({
   title: "Stop the replay",
-  text: "What is pending already is still delivered.",
+  text: "Pending deliveries are still sent.",
   button: "Stop",
   run: async () => {
     await send("DELETE", `${path}/replay`);
@@ -152,7 +199,7 @@ export const redeliverAll = (path, subscription, after) => ({
   text:
     subscription.dead <= MAX_AT_ONCE
       ? "They are pending again, with all their attempts."
-      : "There are more than 10,000, too many for a request that names their count. All there are, also those that die meanwhile, are pending again, with all their attempts.",
+      : "There are more than 10,000, too many for a request that names their count. All dead deliveries, later ones too, are pending again, with all their attempts.",
   count: () => Math.min(subscription.dead, MAX_AT_ONCE),
   button: "Redeliver all",
   run: async () => {
@@ -170,3 +217,9 @@ export const redeliverAll = (path, subscription, after) => ({
     return `${count(redelivered, "delivery is", "deliveries are")} pending again.`;
   },
 });
+
+/** A secret, which is shown once. @param {{secret: string, children: any}} props */
+const Secret = ({ secret, children }) => html`
+  <p>${children} Its messages are signed with this secret. Give it to the receiver now: it is not shown again.</p>
+  <pre tabindex="0">${visible(secret)}</pre>
+`;
