@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TypedDict
 
 import httpx
 import structlog
@@ -21,14 +20,14 @@ from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.opening import Consistency, open_consistency
+from app.consistency.opening import open_consistency
 from app.database.engine import Database
 from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
 from app.database.prober import Prober
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.service import DeliveryService, DeliveryTasks, open_webhooks
+from app.deliveries.service import DeliveryTasks, open_webhooks
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
@@ -39,35 +38,11 @@ from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import MetricsExporter, metrics_server
 from app.startup import clear_refusals, tune_garbage_collector
-from app.subscriptions.service import SubscriptionService
+from app.state import State
 from app.sweep.sweeper import Sweeper
 from app.tracing import exporting_spans
 
 log = structlog.get_logger(__name__)
-
-
-class State(TypedDict):
-    """The state that every request has as `request.state`."""
-
-    settings: Settings
-    database: Database
-    ledger: Ledger
-    event_reader: EventReader
-    changes: ChangeService
-    verifier: TokenVerifier
-    rate_limiter: RateLimiter | None
-    large_bodies: LargeBodies
-    page_memory: PageMemory
-    connection_limit: ConnectionLimit
-    metrics: Metrics
-    monitor: HealthMonitor
-    exporter: MetricsExporter
-    subscriptions: SubscriptionService
-    deliveries: DeliveryService
-    consistency: Consistency
-
-
-LARGE_BODIES = 4  # of the largest size, that are read and written concurrently
 
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
@@ -89,13 +64,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 trust = httpx.create_ssl_context()  # shared: each context parses every trusted certificate
                 webhooks = await stack.enter_async_context(open_webhooks(settings, database, webhook_metrics, trust))
             verifier = TokenVerifier(settings, keys)
-            ledger = Ledger(
-                database,
-                group_size=settings.ledger_group_size,
-                queue_size=settings.ledger_queue_size,
-                append_timeout_seconds=settings.ledger_append_timeout,
-                metrics=metrics.ledger,
-            )
+            ledger = Ledger.of(settings, database, metrics.ledger)
             stack.push_async_callback(ledger.close, settings.shutdown_timeout)
             with clear_refusals():
                 consistency = await stack.enter_async_context(
@@ -148,11 +117,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 changes=changes,
                 verifier=verifier,
                 rate_limiter=RateLimiter.of(settings),
-                large_bodies=LargeBodies(
-                    LARGE_BODIES * settings.max_batch_bytes,
-                    timeout_seconds=settings.database_pool_timeout,
-                    on_reject=partial(metrics.http.rejected, "large_bodies"),
-                ),
+                large_bodies=LargeBodies.of(settings, partial(metrics.http.rejected, "large_bodies")),
                 page_memory=page_memory,
                 connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,

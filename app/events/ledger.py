@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.concurrency.shared_task import Batcher
+from app.config import Settings
 from app.database.connection import CommitUncertain
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
@@ -60,6 +61,17 @@ class Ledger:
         self._queue: deque[Append] = deque()
         self._waiting_events = 0
         self._batcher = Batcher("ledger-writer", self._write_group, lambda: bool(self._queue))
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database, metrics: LedgerMetrics) -> "Ledger":
+        """The ledger with the limits that the settings give."""
+        return cls(
+            database,
+            group_size=settings.ledger_group_size,
+            queue_size=settings.ledger_queue_size,
+            append_timeout_seconds=settings.ledger_append_timeout,
+            metrics=metrics,
+        )
 
     async def append(self, records: Sequence[EventRecord]) -> list[Receipt]:
         """Append `records` in their order, all or nothing, and return once they are committed and flushed.

@@ -9,12 +9,14 @@ from fastapi import HTTPException, Request
 from starlette.types import Receive, Scope
 
 from app.concurrency.fair_semaphore import FairSemaphore, Permit, caller
+from app.config import Settings
 from app.errors import ProblemError, Unavailable
 from app.http.middleware import ClientDisconnected
 from app.http.strict_json import parse_json
 
 # From this size on a body is parsed in a thread, so that it delays no other request.
 THREAD_FROM_BYTES = 262_144
+LARGE_BODIES = 4  # of the largest size, that are read and written concurrently
 # So much of a body is read before it waits for a permit, so that a mere announcement holds none.
 FREE_BYTES = 32_768
 _JSON_IN_UTF8 = re.compile(
@@ -59,6 +61,12 @@ class LargeBodies(FairSemaphore):
             on_reject=on_reject,
         )
         self.parsing = asyncio.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings, on_reject: Callable[[], None]) -> "LargeBodies":
+        """Room for some batches of the largest size that the settings allow."""
+        total = LARGE_BODIES * settings.max_batch_bytes
+        return cls(total, timeout_seconds=settings.database_pool_timeout, on_reject=on_reject)
 
 
 class JsonRequest(Request):

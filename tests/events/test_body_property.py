@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.events.test_hostile_bodies import FILE_ID, JSON, assert_refused, nested
 
 HTTP = settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 SCALAR = (

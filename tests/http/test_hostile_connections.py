@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from app.lifespan import LARGE_BODIES
+from app.http.body import LARGE_BODIES
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import RawConnection, connect
 from tests.support.tokens import TokenFactory
