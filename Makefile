@@ -40,7 +40,8 @@ chaos: $(VENV)/.test ## fault after fault under load, each for ten seconds or SY
 	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/faults tests/changes/test_chaos.py tests/deliveries/test_chaos.py -v -s
 
 scale: $(VENV)/.test ## checks of 200,000 files while replicas are killed and owners fail
-	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/consistency/test_chaos.py tests/consistency/test_scale.py -v -s
+	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/consistency/test_chaos.py tests/consistency/test_scale.py \
+		tests/consistency/test_events.py -v -s
 
 bench: $(VENV)/.bench ## measure the service beside others and write docs/performance.md; needs wrk, and npm for Fastify
 	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory benchmarks/fastify/node_modules; fi

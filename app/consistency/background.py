@@ -1,7 +1,8 @@
 """The background of the consistency checks: runs checks and due looks, schedules full checks, removes leftovers."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,8 @@ from app.consistency.look import Looker
 from app.consistency.look_repository import LookRepository
 from app.consistency.models import Check, CheckState, Source
 from app.consistency.service import new_check
-from app.consistency.sources.cloud import LOOK_SECONDS
 from app.consistency.sources.question import BACKGROUND
 from app.consistency.sources.repository import SourceRepository
-from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable, describe
 
@@ -47,6 +46,7 @@ class ConsistencyTasks:
         self._database = database
         self._runner = runner
         self._looker = looker
+        self._look_lease = runner.lease + timedelta(microseconds=1)  # which tells its end from that of a grace period
         self._full_interval = timedelta(seconds=full_interval_seconds)
         self._cloud_url = cloud_url  # until the source is known to exist
         self._stopping = asyncio.Event()
@@ -120,19 +120,29 @@ class ConsistencyTasks:
                 if not source.enabled:
                     return
                 now = await self._looker.clock(session)
-                until = now + self._look_lease(source)
-                claimed = await LookRepository(session).claim(source.id, now, until, self._looker.concurrency)
+                until = [now + self._look_lease]
+                claimed = await LookRepository(session).claim(source.id, now, until[0], self._looker.concurrency)
             if not claimed:
                 return
-            looked = await self._looker.look(source, claimed, BACKGROUND, until)
+            renewing = asyncio.create_task(self._renew(source.id, claimed, until), name="consistency-lease")
+            try:
+                looked = await self._looker.look(source, claimed, BACKGROUND, until)
+            finally:
+                renewing.cancel()
+                await asyncio.wait({renewing})
             if looked.is_silent:
                 await wait_for_event(self._stopping, QUIET_SECONDS)
                 return
 
-    def _look_lease(self, source: Source) -> timedelta:
-        """Longer than the longest look. The microsecond distinguishes its end from that of a grace period."""
-        longest = LOOK_SECONDS if source.kind == SourceKind.CLOUD else BACKGROUND.seconds
-        return self._runner.lease + timedelta(seconds=longest, microseconds=1)
+    async def _renew(self, source_id: UUID, file_ids: Sequence[UUID], until: list[datetime]) -> None:
+        """Extend the lease of these looks again and again; `until` gets each end that it may have."""
+        while True:
+            await asyncio.sleep(self._look_lease.total_seconds() / 3)
+            with suppress(Unavailable):
+                async with self._database.transaction(wait_for_standbys=False) as session:
+                    before = [*until]
+                    until.append(await self._looker.clock(session) + self._look_lease)
+                    await LookRepository(session).renew(source_id, file_ids, before, until[-1])
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""

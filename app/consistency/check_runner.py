@@ -11,7 +11,7 @@ from app.consistency.models import Check, CheckState, Verdict
 from app.consistency.sources.cloud_check import CloudCheck
 from app.consistency.sources.deep import Part
 from app.consistency.sources.inventory_check import InventoryCheck
-from app.consistency.sources.question import BACKGROUND, SourceError
+from app.consistency.sources.question import NAMED, SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
@@ -67,7 +67,7 @@ class CheckRunner:
         while left and not stopping.is_set():
             source = await self._progress.read_source(check)
             batch, left = left[:NAMED_AT_ONCE], left[NAMED_AT_ONCE:]
-            looked = await self._looker.look(source, batch, BACKGROUND, part=part)
+            looked = await self._looker.look(source, batch, NAMED, part=part)
             seen, position = looked.seen, looked.position
             failures = [one.reason for one in seen if one.verdict is Verdict.UNKNOWN]
             in_flight = sum(one.verdict is Verdict.IN_FLIGHT for one in seen)

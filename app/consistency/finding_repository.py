@@ -4,10 +4,19 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -19,8 +28,8 @@ from app.database.types import among_ids
 from app.errors import Conflict, NotFound, OtherCount
 
 MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
+ACCEPTED_AT_ONCE = 10_000
 UNKNOWN_FINDING = "There is no finding with this id."
-_IS_OPEN = Finding.state == literal_column("'open'")
 _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
 
 
@@ -122,19 +131,28 @@ class FindingRepository:
         Raises:
             OtherCount: 409; the transaction has to be rolled back.
         """
-        accepted = await self._accept(_conditions(wanted), reason)
-        if accepted != expected:
-            raise OtherCount(f"{accepted} suspected or open findings")
+        acceptable = [Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *_conditions(wanted)]
+        found = (await self._session.execute(select(func.count()).where(*acceptable))).scalar_one()
+        if found != expected:
+            raise OtherCount(f"{found} suspected or open findings")
+        last: UUID | None = UUID(int=0)
+        while last is not None:  # one statement for all would meet the limit of a statement's time
+            step = (
+                select(Finding.id).where(Finding.id > last).order_by(Finding.id).offset(ACCEPTED_AT_ONCE - 1).limit(1)
+            )
+            until = await self._session.scalar(step)
+            ids = [Finding.id > last] if until is None else [Finding.id > last, Finding.id <= until]
+            await self._accept([*ids, *_conditions(wanted)], reason)
+            last = until
 
     async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
         statement = (
             update(Finding)
             .where(Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *conditions)
             .values(state=FindingState.ACCEPTED, reason=reason)
-            .returning(Finding.id)
             .execution_options(synchronize_session=False)
         )
-        return len((await self._session.scalars(statement)).all())
+        return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
 
     async def list_by_ids(self, finding_ids: Collection[UUID]) -> Sequence[Finding]:
         """Those of the findings that there are."""
@@ -142,12 +160,12 @@ class FindingRepository:
         return (await self._session.scalars(query)).all()
 
     async def record_looks(
-        self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: datetime | None = None
+        self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: Collection[datetime] = ()
     ) -> None:
         """Bring the findings of these files up to date, and note when each is looked at again.
 
         `now` is the time just before the source was asked: what a later look has recorded meanwhile stays.
-        `claimed_until` is the `due_at` that a claim gave them; a look that is due otherwise stays due.
+        `claimed_until` are the `due_at` that a claim may have given them; a look that is due otherwise stays due.
         """
         grace = timedelta(seconds=source.grace_seconds)
         file_ids = [one.file_id for one in seen]
@@ -188,7 +206,7 @@ class FindingRepository:
                 self._session.add(_suspect(source.id, one.file_id, one.kind, one.evidence, one.seen_at))
                 notes[one.file_id] = {**note, "due_at": one.seen_at + grace}
         await self._session.flush()
-        await self._note([{**notes[file_id], "position": None} for file_id in sorted(notes)], None)
+        await self._note([{**notes[file_id], "position": None} for file_id in sorted(notes)])
 
     def _follow(
         self, source: Source, seen: Seen, active: dict[str, Finding], now: datetime, compared_at: datetime | None
@@ -215,15 +233,15 @@ class FindingRepository:
         )
         return {file_id: seen_at for file_id, seen_at in await self._session.execute(query) if seen_at is not None}
 
-    async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: datetime | None) -> None:
+    async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: Collection[datetime] = ()) -> None:
         if not rows:
             return
         dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
         statement = dialect.insert(FileCheck).values(rows)
         new, old = statement.excluded, FileCheck
         due_at: ColumnElement[Any] = func.coalesce(old.due_at, new.due_at)
-        if claimed_until is not None:
-            due_at = case((old.due_at == claimed_until, new.due_at), else_=due_at)
+        if claimed_until:
+            due_at = case((old.due_at.in_(claimed_until), new.due_at), else_=due_at)
         is_newer = or_(old.seen_at.is_(None), new.seen_at >= old.seen_at)
         values = {
             name: case((is_newer, func.coalesce(new[name], getattr(old, name))), else_=getattr(old, name))
@@ -266,28 +284,6 @@ def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: ti
     if seen.differences is None:
         return now + max(grace, MIN_WAIT) if seen.is_visible or suspected else None
     return max(min(suspected) + grace, now + MIN_WAIT) if suspected else None
-
-
-def count_open_findings(most: int) -> ScalarSelect[int]:
-    """Number of open findings, counted up to `most`, as an expression."""
-    rows = select(Finding.id).where(_IS_OPEN, _visible()).limit(most).subquery()
-    return select(func.count()).select_from(rows).scalar_subquery()
-
-
-def select_open_findings(most: int) -> Select[str, str, int]:
-    """Open findings by kind and source, counted up to `most` in all."""
-    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
-    return (
-        select(rows.c.kind, rows.c.source_id, func.count())
-        .join(Source, Source.id == rows.c.source_id)
-        .where(~Source.deleted)
-        .group_by(rows.c.kind, rows.c.source_id)
-    )
-
-
-def oldest_open_finding() -> ScalarSelect[datetime]:
-    """When the first of the open findings was seen: their ids rise with the time."""
-    return select(Finding.first_seen_at).where(_IS_OPEN).order_by(Finding.id).limit(1).scalar_subquery()
 
 
 def _visible() -> ColumnElement[bool]:

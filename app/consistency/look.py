@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -76,7 +77,7 @@ class Looker:
         source: Source,
         file_ids: Sequence[UUID],
         patience: Patience,
-        claimed_until: datetime | None = None,
+        claimed_until: Collection[datetime] = (),
         part: Part | None = None,
     ) -> Looked:
         """Look at the files and record the results. Once the source does not respond, the rest is not asked.
@@ -127,7 +128,10 @@ class Looker:
         self, source: Source, file_id: UUID, patience: Patience, blocks: DeepBlocks, responses: "_Responses"
     ) -> Look | SourceError:
         try:
-            async with asyncio.timeout(patience.seconds if patience is REFRESH else None), self._permits[source.id]:
+            async with (
+                asyncio.timeout(patience.seconds if patience is REFRESH else None),
+                self._turn(source.id, patience, responses),
+            ):
                 if responses.ended:
                     return SourceError("does not respond", unanswered=True)
                 before = responses.count
@@ -144,8 +148,30 @@ class Looker:
         except TimeoutError:
             return SourceError("has too many requests under way", unanswered=True)
 
+    @asynccontextmanager
+    async def _turn(self, source_id: UUID, patience: Patience, responses: "_Responses") -> AsyncIterator[None]:
+        """One of the looks at once that a source has.
+
+        Raises:
+            TimeoutError: no look of this call has had its turn for too long.
+        """
+        permits = self._permits[source_id]
+        while True:
+            try:
+                async with asyncio.timeout(patience.turn_seconds):
+                    await permits.acquire()
+                break
+            except TimeoutError:
+                if not responses.begun:
+                    raise
+        responses.begun = True
+        try:
+            yield
+        finally:
+            permits.release()
+
     async def _record(
-        self, source_id: UUID, seen: Sequence[Seen], asked_at: datetime, claimed_until: datetime | None
+        self, source_id: UUID, seen: Sequence[Seen], asked_at: datetime, claimed_until: Collection[datetime]
     ) -> None:
         async with self._database.transaction() as session:
             source = await SourceRepository(session).get(source_id, for_change=True)
@@ -158,6 +184,7 @@ class _Responses:
 
     count: int = 0
     ended: bool = False
+    begun: bool = False
 
 
 _NO_BLOCKS = DeepBlocks(None, ())

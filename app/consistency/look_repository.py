@@ -1,20 +1,21 @@
-"""Notes which files of a source are to be looked at, and claims the looks that are due."""
+"""Notes which files of a source are to be looked at, claims the looks that are due, and counts what is open and due."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, literal, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.finding_repository import MIN_WAIT
 from app.consistency.look import Clock, database_clock
-from app.consistency.models import MAX_GRACE, FileCheck, Source
+from app.consistency.models import MAX_GRACE, FileCheck, Finding, Source
 from app.database.types import UtcDateTime, after_seconds, among, greatest_of, statement_now
 from app.events.models import SyncEvent
 
 MAX_LEASE = timedelta(hours=2)
+_IS_OPEN = Finding.state == literal_column("'open'")
 
 
 class LookRepository:
@@ -69,6 +70,22 @@ class LookRepository:
         )
         return claimed
 
+    async def renew(
+        self, source_id: UUID, file_ids: Sequence[UUID], before: Sequence[datetime], until: datetime
+    ) -> None:
+        """Extend the leases that end at one of `before`, not those of files with a later event."""
+        # In the order of those that record looks.
+        rows = select(FileCheck.file_id).where(
+            FileCheck.source_id == source_id, FileCheck.file_id.in_(file_ids), FileCheck.due_at.in_(before)
+        )
+        leased = (await self._session.scalars(rows.order_by(FileCheck.file_id).with_for_update())).all()
+        await self._session.execute(
+            update(FileCheck)
+            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(leased))
+            .values(due_at=until)
+            .execution_options(synchronize_session=False)
+        )
+
     async def list_of_file(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
         """The last look at a file, by source."""
         query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
@@ -85,6 +102,33 @@ def count_due_looks(most: int) -> ScalarSelect[int]:
         .subquery()
     )
     return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def count_open_findings(most: int) -> ScalarSelect[int]:
+    """How many findings are open, counted up to `most`, as an expression."""
+    rows = (
+        select(Finding.id)
+        .where(_IS_OPEN, Finding.source_id.in_(select(Source.id).where(~Source.deleted)))
+        .limit(most)
+        .subquery()
+    )
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def select_open_findings(most: int) -> Select[str, str, int]:
+    """Open findings by kind and source, counted up to `most` in all."""
+    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
+    return (
+        select(rows.c.kind, rows.c.source_id, func.count())
+        .join(Source, Source.id == rows.c.source_id)
+        .where(~Source.deleted)
+        .group_by(rows.c.kind, rows.c.source_id)
+    )
+
+
+def oldest_open_finding() -> ScalarSelect[datetime]:
+    """When the first of the open findings was seen: their ids rise with the time."""
+    return select(Finding.first_seen_at).where(_IS_OPEN).order_by(Finding.id).limit(1).scalar_subquery()
 
 
 # A due time too far in the future was set by a clock that was ahead: it is due now.

@@ -48,3 +48,12 @@ async def world(make_settings: MakeSettings, database: Database, owner: Owner) -
         await world.add_source()
         yield world
         await consistency.tasks.stop(1)
+
+
+@pytest.fixture
+def noting(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world whose sweep notes the file of every event."""
+    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
+    world.by_event = True
+    return world

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ class Owner:
     paths: list[str] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
     port: int = 0
+    before_reply: Callable[[], Awaitable[Any]] | None = None
 
     @property
     def url(self) -> str:
@@ -58,6 +59,8 @@ class Owner:
                 self.headers.append(head)
                 path = head.split(" ")[1]
                 self.paths.append(path)
+                if self.before_reply:
+                    await self.before_reply()
                 reply = self.meddle(path, self.respond(path))
                 if reply is None:  # it breaks the connection
                     break

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from app.consistency.models import CheckState, Verdict
 from app.consistency.opening import open_consistency
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.deep import Part
+from app.consistency.sources.question import Patience
 from app.consistency.sources.repository import CLOUD_ID
 from app.database.engine import Database
 from tests.conftest import MakeSettings
-from tests.consistency.owner import Owner
+from tests.consistency.owner import Owner, serving
 from tests.consistency.siblings import Reply, Siblings, expected_block, serve_siblings, token_of
 from tests.consistency.world import ShiftedClock, World
 from tests.events.support import open_ledger
@@ -372,9 +373,51 @@ async def test_an_owner_that_sends_anything_else_makes_the_check_incomplete(worl
             check = await world.check(*files)
             assert (check.state, check.counts) == (CheckState.INCOMPLETE, {})
             assert str(check.reason).endswith(f"The source {reason}."), check.reason
+    siblings.meddle = lambda _method, path: (200, list_of(uuid4() for _ in range(1001))) if "?" in path else None
+    check = await world.check()
+    assert check.reason == "The source sends a page of more than 1,000 files."
     siblings.meddle = lambda _method, path: (
         (200, b'[{"file_id": "%s"}]' % str(file_id).encode()) if "?" in path else None
     )
     check = await world.check()
     assert check.reason == "The source repeats a page of its list of files."
     assert await world.findings() == []
+
+
+def list_of(file_ids: Iterable[UUID]) -> bytes:
+    return json.dumps([{"file_id": str(one)} for one in file_ids]).encode()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Siblings) -> None:
+    """Each page has files that nobody has heard of, and an hour passes with each."""
+
+    def meddle(_method: str, path: str) -> Reply | None:
+        if "skip=" not in path and "limit=100" not in path:
+            return None
+        world.clock.advance(3600)
+        return 200, list_of([uuid4(), uuid4()])
+
+    siblings.meddle = meddle
+    check = await world.check()
+    reason = "The source takes longer than a day to be asked for all files."
+    assert (check.state, check.reason, check.counts) == (CheckState.INCOMPLETE, reason, {})
+    assert check.listed < 2 * 26
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_metadata_service_that_hangs_makes_checks_incomplete(
+    open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = Patience(attempts=2, seconds=0.3, turn_seconds=0.1)
+    for name in ("check_runner.NAMED", "sources.cloud_check.BACKGROUND"):
+        monkeypatch.setattr(f"app.consistency.{name}", patience)
+    async with serving(Owner(before_reply=asyncio.Event().wait)) as owner:
+        urls = {"metadata_service_url": owner.url, "block_storage_service_url": owner.url}
+        async with open_world(**urls) as world:
+            await world.upload(file_id := uuid4())
+            for files in ((), (file_id,)):
+                check = await world.check(*files)
+                assert check.state == CheckState.INCOMPLETE
+                assert str(check.reason).endswith("The source did not respond within 0.3 seconds.")
+            assert await world.findings() == []

@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from app.consistency.errors import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
 from app.consistency.opening import open_consistency
-from app.consistency.sources.question import Patience
 from app.consistency.sources.repository import SourceRepository
 from app.errors import NotFound
 from tests.conftest import MakeSettings
@@ -165,16 +164,6 @@ async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     await world.age()
     states = await world.states()
     assert sorted(states.values()) == ["open"] * 5 + ["resolved"] * 5
-
-
-async def test_a_source_that_hangs_ends_a_check_of_named_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.check_runner.BACKGROUND", Patience(8, 0.2))
-    await world.upload(*(files := [uuid4() for _ in range(30)]))
-    world.owner.meddle = lambda _path, _reply: None
-    started = asyncio.get_running_loop().time()
-    check = await world.check(*files)
-    assert asyncio.get_running_loop().time() - started < 5
-    assert (check.state, check.failed) == (CheckState.INCOMPLETE, 30)
 
 
 async def test_a_slow_source_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

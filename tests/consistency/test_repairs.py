@@ -277,12 +277,12 @@ async def test_a_compensation_makes_no_source_stale(world: World, other: Owner) 
 
 
 async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> None:
-    delivered, pending, unknown = sorted(uuid4() for _ in range(3))
+    delivered, pending, unknown, accepted = sorted(uuid4() for _ in range(4))
     await world.upload(delivered, pending)
     await world.append((delivered, "update", None))
-    await world.sweep()
+    await world.upload(accepted)
     world.owner.put(unknown)
-    await open_findings(world, delivered, pending, unknown)
+    await open_findings(world, delivered, pending, unknown, accepted)
     findings = {one.file_id: one.id for one in await world.findings()}
     subscription = await add_subscription(world.database, url="http://127.0.0.1:1")
     at = (await read_ledger(world.database))[0].created_at
@@ -303,8 +303,15 @@ async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> N
             )
             for position, file_id, status in rows
         )
-    outcomes = await apply(world, await plan(world, REDELIVER))
-    assert outcomes == {
+    repair = await plan(world, REDELIVER)
+
+    async def accept() -> None:
+        world.owner.before_reply = None
+        await world.consistency.service.accept(findings[accepted], "known")
+
+    world.owner.before_reply = accept
+    assert await apply(world, repair) == {
+        findings[accepted]: ("skipped", "The finding is accepted."),
         findings[delivered]: ("applied", None),
         findings[pending]: ("applied", None),
         findings[unknown]: ("skipped", "There is no delivery of the file's last event."),

@@ -109,7 +109,10 @@ async def test_wrong_checks(client: httpx.AsyncClient, body: dict[str, Any]) -> 
     assert (await client.post("/consistency/checks", json=body)).status_code == 422
 
 
-async def test_a_check_its_findings_and_their_acceptance(client: httpx.AsyncClient, owner: Owner) -> None:
+async def test_a_check_its_findings_and_their_acceptance(
+    client: httpx.AsyncClient, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.consistency.finding_repository.ACCEPTED_AT_ONCE", 3)
     owner.put(*(files := sorted(uuid4() for _ in range(5))))
     source = (await add_source(client, owner, grace_seconds=3600))["id"]
     check = await run_check(client, source)
@@ -147,6 +150,7 @@ async def test_a_check_its_findings_and_their_acceptance(client: httpx.AsyncClie
     assert len((await client.get("/consistency/findings?state=suspected")).json()) == 4
     done = await client.post("/consistency/findings/accept", json={**bulk, "expected": 4})
     assert (done.status_code, done.json()) == (200, {"accepted": 4})
+    assert len((await client.get("/consistency/findings?state=accepted")).json()) == 5
     assert (await client.get(f"/files/{files[0]}/consistency")).json() == {
         "file_id": str(files[0]),
         "sources": [

@@ -1,17 +1,19 @@
 """A ledger, an owner and the consistency checks between them, with a clock that a test moves."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
 from app.consistency.finding_repository import FindingFilter, FindingRepository
 from app.consistency.look_repository import FileCheckHandler
-from app.consistency.models import Check, Finding
+from app.consistency.models import Check, FileCheck, Finding
 from app.consistency.opening import Consistency
 from app.consistency.schemas import NewCheck
 from app.consistency.sources.schemas import NewSource
@@ -100,6 +102,10 @@ class World:
     async def read_check(self, check_id: UUID) -> Check:
         async with self.database.read() as session:
             return await CheckRepository(session).get(check_id)
+
+    async def list_looks(self) -> Sequence[FileCheck]:
+        async with self.database.read() as session:
+            return (await session.scalars(select(FileCheck).order_by(FileCheck.file_id))).all()
 
     async def findings(self, **wanted: Any) -> list[Finding]:
         async with self.database.read() as session:

@@ -202,17 +202,19 @@ class RepairService:
             is_changed = await LedgerRepository(session).has_later_event(finding.file_id, position, keys)
         if not current:
             return DELETED
-        if current[0].state != FindingState.OPEN:
-            return f"The finding is {current[0].state}."
-        return "The file has an event that came after the look at it." if is_changed else None
+        late = "The file has an event that came after the look at it." if is_changed else None
+        return _why_not_open(current[0].state) or late
 
     async def _finish(self, plan: "_Application") -> None:
         async with self._database.transaction() as session:
+            await SourceRepository(session).lock_all()  # so that no finding is accepted meanwhile
             repair = await RepairRepository(session).get(plan.repair.id, for_change=True)
             if repair.results is not None:  # the lease had ended, and another process was faster
                 return
             if repair.action == RepairAction.REDELIVER:
-                plan.reasons |= {one: plan.why_not(one) for one in plan.findings}
+                current = await FindingRepository(session).list_by_ids(plan.findings)
+                now = {one.id: _why_not_open(one.state) for one in current}
+                plan.reasons |= {one: plan.why_not(one) or now.get(one, DELETED) for one in plan.findings}
                 files = {one.file_id for one in plan.findings.values() if plan.reasons[one.id] is None}
                 positions = await LedgerRepository(session).list_last_positions(sorted(files))
                 pending = await DeliveryRepository(session).mark_events_pending(sorted(positions.values()))
@@ -242,17 +244,12 @@ class _Application:
     def why_not(self, finding_id: UUID) -> str | None:
         """Why the finding is not repaired: it is not open, or does not stand."""
         finding = self.findings[finding_id]
-        if finding.state != FindingState.OPEN:
-            return f"The finding is {finding.state}."
-        if (finding.source_id, finding.file_id) not in self.looks:
+        if finding.state == FindingState.OPEN and (finding.source_id, finding.file_id) not in self.looks:
             return "The source is disabled or deleted."
-        return why_not_standing(Kind(finding.kind), self.look_of(finding))
+        return _why_not_open(finding.state) or why_not_standing(Kind(finding.kind), self.look_of(finding))
 
     def why_not_compensable(self, finding_id: UUID) -> str | None:
-        """Why the finding may not be compensated: another source agrees with the ledger.
-
-        The event has all values of the source, so each difference of the file counts, not only this one.
-        """
+        """Why the finding may not be compensated: another source agrees with the ledger about a value of the event."""
         finding = self.findings[finding_id]
         kind = Kind(finding.kind)
         if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
@@ -286,6 +283,10 @@ def _check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) -
         raise NotCompensable("A finding of kind stale cannot be compensated: only the source can catch up.")
     if any(one.kind == Kind.MISSING_BLOCK and one.source_id in cloud for one in findings):
         raise NotCompensable("A missing block of a source of kind cloud cannot be compensated: its own list names it.")
+
+
+def _why_not_open(state: str) -> str | None:
+    return None if state == FindingState.OPEN else f"The finding is {state}."
 
 
 def _key(finding_id: UUID) -> str:

@@ -37,6 +37,7 @@ from app.outbound.address import AddressPolicy
 from app.outbound.client import AttemptResponse, OutboundClient
 
 LIST_ITEMS = 100
+MAX_LIST_ITEMS = 1000  # of an owner that does not keep to the number
 BLOCK_SECONDS = 60.0  # to read one block
 MAX_BLOCK_BYTES = 2**30
 LOOK_SECONDS = 3600.0  # all questions about one file; each has its own limits besides
@@ -166,7 +167,8 @@ class CloudClient:
         return _read_files(expect_success(await self._get(query, patience), METADATA))
 
     async def _get(self, path: str, patience: Patience) -> AttemptResponse:
-        return await self._ask(self._client.get, self.url + path, patience, METADATA)
+        async with limit_time(patience.seconds):
+            return await self._ask(self._client.get, self.url + path, patience, METADATA)
 
     async def _ask_blocks(self, send: "_Send", url: str, patience: Patience) -> AttemptResponse:
         return await self._ask(send, url, patience, BLOCKS)
@@ -220,7 +222,10 @@ def _read_chunks(content: bytes) -> Collection[str]:
 
 
 def _read_files(content: bytes) -> list[UUID]:
-    return [read_uuid(one.get("file_id"), "file_id") for one in _read_list(content, "files")]
+    listed = _read_list(content, "files")
+    if len(listed) > MAX_LIST_ITEMS:
+        raise SourceError("sends a page of more than 1,000 files")
+    return [read_uuid(one.get("file_id"), "file_id") for one in listed]
 
 
 def _read_list(content: bytes, what: str) -> list[dict[str, Any]]:

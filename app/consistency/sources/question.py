@@ -38,13 +38,18 @@ class NotVisible(SourceError):
 
 
 class Patience(NamedTuple):
-    """The number of attempts of a question, and their seconds in all, before it counts as failed."""
+    """The number of attempts of a question, and their seconds in all, before it counts as failed.
+
+    `turn_seconds`: how long a look may wait for its turn while no other look of the same call has begun.
+    """
 
     attempts: int
     seconds: float
+    turn_seconds: float | None = None
 
 
 BACKGROUND = Patience(attempts=8, seconds=20)
+NAMED = Patience(attempts=8, seconds=20, turn_seconds=8)
 REFRESH = Patience(attempts=2, seconds=10)
 
 

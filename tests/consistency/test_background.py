@@ -1,0 +1,117 @@
+"""Leases of looks, checks of sources that hang, and full checks that begin by themselves, on both databases."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.consistency.check_repository import CheckRepository
+from app.consistency.look_repository import LookRepository
+from app.consistency.models import CheckState
+from app.consistency.opening import open_consistency
+from app.consistency.sources.question import NAMED, Patience
+from app.database.engine import Database
+from tests.conftest import MakeSettings
+from tests.consistency.owner import Owner
+from tests.consistency.world import GRACE, ShiftedClock, World
+from tests.events.support import open_ledger
+from tests.support.waiting import until
+
+
+def look_lease(world: World) -> float:
+    return world.consistency.tasks._look_lease.total_seconds()
+
+
+async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(noting: World) -> None:
+    await noting.upload(file_id := uuid4())
+    noting.clock.advance(GRACE + 1)
+    async with noting.database.transaction() as session:
+        now = await noting.clock(session)
+        until = now + timedelta(seconds=look_lease(noting))
+        assert await LookRepository(session).claim(noting.source, now, until, 8) == [file_id]
+    await noting.age(look_lease(noting) - 1)
+    assert noting.owner.paths == [], "another replica has it"
+    await noting.age(2)
+    assert await noting.states() == {(file_id, "missing"): "suspected"}
+
+
+async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await noting.upload(file_id := uuid4(), later := uuid4())
+    noting.owner.put(file_id, later)
+    monkeypatch.setattr(noting.consistency.tasks, "_look_lease", timedelta(seconds=0.6))
+    release = asyncio.Event()
+    noting.owner.before_reply = release.wait
+    noting.clock.advance(GRACE + 1)
+    await noting.consistency.tasks.run_once()
+    await until(lambda: len(noting.owner.paths) == 2)
+    [first] = {one.due_at for one in await noting.list_looks()}
+
+    async def is_renewed() -> bool:
+        dues = {one.due_at for one in await noting.list_looks()}
+        return all(one is not None and one > first for one in dues if first is not None)
+
+    await until(is_renewed)
+    await noting.append((later, "update", None))
+    await noting.sweep()
+    release.set()
+    await noting.consistency.tasks.settle()
+    due = {one.file_id: one.due_at is not None for one in await noting.list_looks()}
+    assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
+
+
+async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits a part of its time for its turn, and the rest for the source."""
+    monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=0.6, turn_seconds=0.3))
+    assert NAMED.seconds + (NAMED.turn_seconds or 0) < 30
+    files = [uuid4() for _ in range(8)]
+    await noting.upload(*files)
+    noting.owner.before_reply = asyncio.Event().wait
+    noting.clock.advance(GRACE + 1)
+    await noting.consistency.tasks.run_once()
+    await until(lambda: len(noting.owner.paths) == 8)
+    check_id = await noting.begin(uuid4())
+    await noting.consistency.tasks.run_once()
+    await asyncio.gather(*noting.consistency.tasks._checks.values())
+    check = await noting.read_check(check_id)
+    assert (check.state, check.reason) == (
+        CheckState.INCOMPLETE,
+        "1 of 1 files could not be asked about. The source has too many requests under way.",
+    )
+
+
+async def test_a_named_check_of_a_source_that_hangs_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=1, turn_seconds=1))
+    noting.owner.before_reply = asyncio.Event().wait
+    check = await noting.check(*(uuid4() for _ in range(60)))
+    reason = "60 of 60 files could not be asked about. The source did not respond within 1 seconds."
+    assert (check.state, check.reason) == (CheckState.INCOMPLETE, reason)
+    assert len(noting.owner.paths) <= 8, "the others were not asked for"
+
+
+@pytest.mark.parametrize("seconds", [0, 3600])
+async def test_full_checks_begin_by_themselves(
+    seconds: int, make_settings: MakeSettings, database: Database, owner: Owner
+) -> None:
+    """One of all replicas begins it, and again after the interval."""
+    clock = ShiftedClock()
+    async with AsyncExitStack() as stack:
+        settings = make_settings(consistency_full_interval=seconds)
+        replicas = [
+            await stack.enter_async_context(open_consistency(settings, database, open_ledger(database), clock))
+            for _ in range(2)
+        ]
+        world = World(database, replicas[0], owner, clock)
+        await world.add_source()
+
+        async def count_checks() -> int:
+            await asyncio.gather(*(one.tasks.run_once() for one in replicas))
+            await asyncio.gather(*(one.tasks.settle() for one in replicas))
+            async with database.read() as session:
+                return len(await CheckRepository(session).list_newest(None, limit=10, offset=0))
+
+        begun = [await count_checks(), await count_checks()]
+        clock.advance(3601)
+        begun += [await count_checks()]
+        assert begun == ([1, 1, 2] if seconds else [0, 0, 0])
