@@ -143,7 +143,7 @@ class InventoryCheck:
             file_ids = [*dict.fromkeys(sorted(chain(*lists)))]  # of lists that are sorted
             if through is not None:
                 file_ids = file_ids[: bisect_right(file_ids, through)]
-                found = {one: found[one] for one in file_ids if one in found}
+                found = dict(item for item in items[:limit] if item[0] <= through)
             files = await ledger.expect(as_of, file_ids, found, members, rows)
             active = await findings.list_active(check.source_id, active_ids) if active_ids else {}
         # A look that was recorded since the page was asked for knows better.
