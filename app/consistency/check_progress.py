@@ -156,19 +156,20 @@ def compare_files(
     seen_at: datetime,
 ) -> Chunk:
     """Compare files with what a source holds of them; `active` are their findings that are not resolved."""
-    compared = {one: file.expected for one, file in files.items() if not file.in_flight}
     staged: list[Staged] = []
-    for file_id, expected in compared.items():
-        differences = compare(expected, found.get(file_id))
+    tally = dict.fromkeys(("compared", "in_flight", "expected"), 0)
+    for file_id, (expected, in_flight) in files.items():
+        if in_flight:
+            tally["in_flight"] += 1
+            continue
+        held = found.get(file_id)
+        tally["compared"] += expected.exists or held is not None
+        tally["expected"] += expected.exists
+        differences = compare(expected, held)
         staged += [Staged(file_id, kind, evidence, seen_at) for kind, evidence in differences.items()]
-        if file_id in active:
+        if active and file_id in active:
             healed = [kind for kind in sorted(active[file_id]) if kind not in differences]
             staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
-    tally = {
-        "compared": sum(expected.exists or one in found for one, expected in compared.items()),
-        "in_flight": len(files) - len(compared),
-        "expected": sum(expected.exists for expected in compared.values()),
-    }
     return Chunk(tally, staged)
 
 

@@ -137,7 +137,7 @@ class LedgerRepository:
         rows: Mapping[UUID, FileRow],
     ) -> dict[UUID, LedgerFile]:
         """The expected state of each file; `rows` are the files with processed events."""
-        held = {one: rows[one] for one in found if one in rows and rows[one].exists and not rows[one].in_flight}
+        held = {one: row for one in found if (row := rows.get(one)) and row.exists and not row.in_flight}
         facts = await self._read_facts(as_of.position, members, held, found)
         required = await self._read_required(as_of.position, held, found)
         unprocessed = await self._list_with_events([one for one in file_ids if one not in rows])
@@ -147,8 +147,10 @@ class LedgerRepository:
             if row is None:
                 files[one] = _UNPROCESSED if one in unprocessed else _NOTHING
             else:
-                expected = Expected(row.exists, row.position, facts.get(one, _NO_FACTS), required.get(one, 0))
-                files[one] = LedgerFile(expected, row.in_flight)
+                least = required.get(one, 0) if required else 0
+                files[one] = LedgerFile(
+                    Expected(row.exists, row.position, facts.get(one, _NO_FACTS), least), row.in_flight
+                )
         return files
 
     async def _list_rows(self, query: Select[*tuple[Any, ...]]) -> dict[UUID, FileRow]:
@@ -195,7 +197,8 @@ class LedgerRepository:
         self, position: int, rows: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
     ) -> Mapping[UUID, int]:
         """Of the files whose source is behind their last event: the last one that is not a compensation."""
-        behind = [one for one, row in rows.items() if (at := found[one].position) is not None and at < row.position]
+        positions = {one: facts.position for one, facts in found.items() if facts.position is not None}
+        behind = [one for one, at in positions.items() if one in rows and at < rows[one].position]
         if not behind:
             return {}
         query = (

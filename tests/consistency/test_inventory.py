@@ -263,7 +263,7 @@ async def test_another_process_goes_on_at_the_cursor_with_exact_counts(world: Wo
     def count(path: str, reply: Reply) -> Reply:
         nonlocal pages
         pages += 1
-        if pages == 6:  # the process dies before the sixth page comes
+        if pages == 6:  # the process dies before the sixth page comes, while it compares the fifth
             for task in tasks._checks.values():
                 task.cancel()
         return reply
@@ -272,7 +272,8 @@ async def test_another_process_goes_on_at_the_cursor_with_exact_counts(world: Wo
     check_id = await world.begin()
     await world.run()
     half = await world.read_check(check_id)
-    assert (half.state, half.listed) == (CheckState.RUNNING, 500)
+    assert half.state == CheckState.RUNNING
+    assert half.listed in {400, 500}
     await world.run()
     assert pages == 6, "the lease of the dead process has not ended"
     world.clock.advance(11)
@@ -282,7 +283,7 @@ async def test_another_process_goes_on_at_the_cursor_with_exact_counts(world: Wo
     assert check.counts == {"missing": 5, "orphaned": 7}
     assert len(await world.findings(kind="missing")) == 5
     assert len(await world.findings(kind="orphaned")) == 7
-    assert pages == 11 + 1
+    assert pages == 11 + 1 + (half.listed == 400), "what the dead process had not compared is asked for again"
 
 
 async def test_a_cancelled_check_changes_nothing(world: World) -> None:

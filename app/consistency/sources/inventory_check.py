@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 from uuid import UUID
 
 from app.concurrency.shutdown import wait_for_event
@@ -28,6 +29,15 @@ from app.database.engine import Database
 # compared together, as many as a page holds; at a limited pace fewer, which leaves time for requests between
 CHUNK_FILES = 1000
 CHUNKS_A_SECOND = 8
+
+
+class Asked(NamedTuple):
+    """A page, with the time and the sweep's position just before the source was asked for it."""
+
+    page: Page
+    at: datetime
+    grace: timedelta
+    position: int
 
 
 class InventoryCheck:
@@ -55,41 +65,62 @@ class InventoryCheck:
         Raises:
             SourceError: the source could not be asked, or breaks the contract.
         """
-        while check.state == CheckState.RUNNING and not check.is_listed:
-            source = await self._progress.read_source(check)
-            durable = await self._database.watermark.bound()
-            async with self._database.read() as session:
-                now = await self._clock(session)
-                position = await LedgerRepository(session).get_position(durable)
-            if now > check.started_at + MAX_DURATION:
-                raise SourceError("has a listing that takes longer than a day")
-            page = await self._client.get_page(source, check.cursor)
-            as_of = AsOf.of(position, page.watermark, now, timedelta(seconds=source.grace_seconds))
-            if check.position is None:
-                first = {"position": as_of.position, "total": page.total, "has_watermark": page.watermark is not None}
-                await self._progress.change(check, **first)
-            assert check.position is not None  # noqa: S101 - it was set with the first page
-            if check.has_watermark and page.watermark is not None and page.watermark < check.position:
-                raise SourceError("has a watermark that has fallen")
-            listed = check.listed + len(page.items)
-            if page.next is None and check.total is not None and page.total == check.total != listed:
-                raise SourceError(f"lists {listed} files and says that it holds {page.total}")
-            settled_before = None if check.has_watermark else now - timedelta(seconds=source.grace_seconds)
-            await self._compare_page(check, page, AsOf(check.position, settled_before), now, stopping)
-            if stopping.is_set():
-                return
+        asking: asyncio.Task[Asked] | None = None
+        try:
+            while check.state == CheckState.RUNNING and not check.is_listed:
+                asked = await (asking or self._ask(check, check.cursor))
+                after = asked.page.next  # of a page that the source makes while this one is compared
+                asking = None if after is None else asyncio.create_task(self._ask(check, after))
+                await self._note_first(check, asked)
+                await self._compare_page(check, asked, stopping)
+                if stopping.is_set():
+                    return
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
         if check.state == CheckState.RUNNING:
             await self._progress.apply(check, stopping)
 
-    async def _compare_page(
-        self, check: Check, page: Page, as_of: AsOf, asked_at: datetime, stopping: asyncio.Event
-    ) -> None:
+    async def _ask(self, check: Check, after: UUID | None) -> Asked:
+        """Ask for the page after the file `after`."""
+        source = await self._progress.read_source(check)
+        durable = await self._database.watermark.bound()
+        async with self._database.read() as session:
+            now = await self._clock(session)
+            position = await LedgerRepository(session).get_position(durable)
+        if now > check.started_at + MAX_DURATION:
+            raise SourceError("has a listing that takes longer than a day")
+        page = await self._client.get_page(source, after)
+        return Asked(page, now, timedelta(seconds=source.grace_seconds), position)
+
+    async def _note_first(self, check: Check, asked: Asked) -> None:
+        """Fix the position of the check with its first page, and hold the later ones to it.
+
+        Raises:
+            SourceError: the page and those before it contradict each other.
+        """
+        page = asked.page
+        as_of = AsOf.of(asked.position, page.watermark, asked.at, asked.grace)
+        if check.position is None:
+            first = {"position": as_of.position, "total": page.total, "has_watermark": page.watermark is not None}
+            await self._progress.change(check, **first)
+        assert check.position is not None  # noqa: S101 - it was set with the first page
+        if check.has_watermark and page.watermark is not None and page.watermark < check.position:
+            raise SourceError("has a watermark that has fallen")
+        listed = check.listed + len(page.items)
+        if page.next is None and check.total is not None and page.total == check.total != listed:
+            raise SourceError(f"lists {listed} files and says that it holds {page.total}")
+
+    async def _compare_page(self, check: Check, asked: Asked, stopping: asyncio.Event) -> None:
         """Compare the files after the cursor up to the end of the page, in chunks."""
-        items = list(page.items)
+        page, items = asked.page, list(asked.page.items)
+        assert check.position is not None  # noqa: S101 - it was set with the first page
+        as_of = AsOf(check.position, None if check.has_watermark else asked.at - asked.grace)
         loop = asyncio.get_running_loop()
         while not stopping.is_set():
             started = loop.time()
-            through, count = await self._compare_chunk(check, items, page, as_of, asked_at)
+            through, count = await self._compare_chunk(check, items, page, as_of, asked.at)
             if through is not None and self._files_per_second:
                 await wait_for_event(stopping, count / self._files_per_second - (loop.time() - started))
             if through == page.next:
@@ -112,7 +143,7 @@ class InventoryCheck:
             file_ids = [*dict.fromkeys(sorted(chain(*lists)))]  # of lists that are sorted
             if through is not None:
                 file_ids = file_ids[: bisect_right(file_ids, through)]
-                found = {one: found[one] for one in file_ids if one in found}
+                found = dict(item for item in items[:limit] if item[0] <= through)
             files = await ledger.expect(as_of, file_ids, found, members, rows)
             active = await findings.list_active(check.source_id, active_ids) if active_ids else {}
         # A look that was recorded since the page was asked for knows better.
