@@ -25,16 +25,18 @@ token: $(VENV)/.runtime ## print a token for local mode
 demo: $(VENV)/.test ## watch a sample folder and see its events arrive and being processed
 	@$(BIN)/python examples/demo.py
 
+# The files alone: to collect the whole suite again takes a quarter of a minute.
+LOAD_TESTS = $(shell grep -rlF mark.load tests --include='*.py')
 test: $(VENV)/.test ## run the whole suite, on SQLite and on a real PostgreSQL that it starts itself
 	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --durations=40
-	$(BIN)/pytest tests/ -v -m load --durations=20
+	$(BIN)/pytest $(LOAD_TESTS) -v -m load --durations=20
 
 quick: $(VENV)/.test ## run what needs neither PostgreSQL nor another process nor a browser, within a minute
 	$(BIN)/pytest tests/ --quick -q -n logical --dist worksteal
 
 coverage: $(VENV)/.test ## the same with coverage, which takes half as long again
 	$(BIN)/pytest tests/ -v -m "not load" -n logical --dist worksteal --cov=app --cov=sync_client --cov-report=
-	$(BIN)/pytest tests/ -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
+	$(BIN)/pytest $(LOAD_TESTS) -v -m load --cov=app --cov=sync_client --cov-append --cov-fail-under=90
 
 chaos: $(VENV)/.test ## fault after fault under load, each for ten seconds or SYNC_TEST_CHAOS_SECONDS; then kills of replicas
 	SYNC_TEST_CHAOS_SECONDS=$${SYNC_TEST_CHAOS_SECONDS:-10} $(BIN)/pytest tests/faults tests/changes/test_chaos.py tests/deliveries/test_chaos.py -v -s

@@ -69,7 +69,7 @@ def resident_peak_bytes(*, reset: bool = False) -> int:
 @pytest.mark.load
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_memory_does_not_grow_with_the_files(world: World) -> None:
-    await fill(world.database, FILES, with_events=False)
+    await fill(world.database, FILES)
     world.owner.respond = Numbered().respond  # type: ignore[method-assign]
     before = resident_peak_bytes(reset=True)
     check = await world.check()
