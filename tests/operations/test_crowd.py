@@ -6,7 +6,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from statistics import median
 from urllib.parse import urlsplit
 
@@ -31,7 +30,8 @@ MEMORY_MIB = 256
 async def test_a_probe_on_a_new_connection_does_not_wait_behind_a_crowd_that_reads_long_pages(
     start_service: Callable[..., ServiceProcess], tokens: TokenFactory, database: Database, limit: int
 ) -> None:
-    await open_ledger(database).append([record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(100)])
+    # The pages have several slices, and all of the crowd's together are read well before a client's deadline.
+    await open_ledger(database).append([record(metadata=f'{{"a":"{"x" * 16_000}"}}') for _ in range(30)])
     service = start_service(LOG_LEVEL="ERROR")
     port = urlsplit(service.url).port
     assert port
@@ -43,11 +43,9 @@ async def test_a_probe_on_a_new_connection_does_not_wait_behind_a_crowd_that_rea
         async with connect(port) as connection:
             await connection.send(page.encode())
             await together.wait()
-            # A client of the crowd leaves when its page takes too long or is cut off; the probes are the point.
-            with suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError):
-                while not over.is_set():
-                    statuses.add((await connection.answer()).status)
-                    await connection.send(page.encode())
+            while not over.is_set():
+                statuses.add((await connection.answer()).status)
+                await connection.send(page.encode())
 
     os.kill(service.pid, signal.SIGSTOP)
     async with asyncio.TaskGroup() as crowd:
@@ -60,7 +58,7 @@ async def test_a_probe_on_a_new_connection_does_not_wait_behind_a_crowd_that_rea
     # The crowd shares its core with the service and with PostgreSQL, so the slowest gets more than the second promised.
     assert median(waits) < 1
     assert max(waits) < 2
-    assert statuses
+    assert 200 in statuses
     assert statuses <= {200, 429, 503}
     assert max(memory_bytes) < MEMORY_MIB * 2**20
 
