@@ -74,7 +74,7 @@ class LookRepository:
         self, source_id: UUID, file_ids: Sequence[UUID], before: Sequence[datetime], until: datetime
     ) -> None:
         """Extend the leases that end at one of `before`, not those of files with a later event."""
-        # In the order of those that record looks.
+        # In the order in which looks are recorded.
         rows = select(FileCheck.file_id).where(
             FileCheck.source_id == source_id, FileCheck.file_id.in_(file_ids), FileCheck.due_at.in_(before)
         )

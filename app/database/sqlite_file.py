@@ -185,7 +185,7 @@ def back_up(source: Path, target: Path, on_progress: Callable[[int, int], None])
     """Copy the database at `source` into a new file, as it is at the moment this begins.
 
     All steps read the snapshot of one transaction, so that writers neither wait nor make the copy begin again. Until
-    it ends the WAL cannot be emptied. `on_progress` is called with the pages copied and those there are.
+    it ends the WAL cannot be emptied. `on_progress` is called with the pages copied and the pages in all.
 
     Raises:
         BackupFailed: when `target` exists, or either file cannot be read or written; then nothing is left at `target`.

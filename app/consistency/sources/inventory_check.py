@@ -98,7 +98,7 @@ class InventoryCheck:
         """Fix the position of the check with its first page, and hold the later ones to it.
 
         Raises:
-            SourceError: the page and those before it contradict each other.
+            SourceError: the page contradicts the earlier ones.
         """
         page = asked.page
         as_of = AsOf.of(asked.position, page.watermark, asked.at, asked.grace)
