@@ -54,7 +54,7 @@ class PeriodicTask:
 
     async def _repeat(self) -> None:
         if not self._at_once:
-            await wait_for_event(self._wake, random() * self._interval_seconds)
+            await wait_for_event(self._wake, random() * self._interval_seconds)  # noqa: S311 - no secret
         while not self._stopping.is_set():
             self._wake.clear()
             try:
