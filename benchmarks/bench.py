@@ -50,9 +50,7 @@ class Bench:
     imports and changes what it needs of memory.
     """
 
-    def __init__(
-        self, plan: Plan, *, needs_large_store: bool = False, fork_server: ForkServer | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, *, needs_large_store: bool = False, fork_server: ForkServer | None = None) -> None:
         self.plan = plan
         self._fork_server = fork_server
         self._needs_large_store = needs_large_store

@@ -36,7 +36,11 @@ def test_experiments_give_their_rows(fork_server: ForkServer) -> None:
 @pytest.mark.long
 @pytest.mark.wrk
 def test_what_was_not_stored_fails_the_run(fork_server: ForkServer) -> None:
-    with Bench(TINY, fork_server=fork_server) as bench, bench.postgres_store() as store, bench.service(store) as service:
+    with (
+        Bench(TINY, fork_server=fork_server) as bench,
+        bench.postgres_store() as store,
+        bench.service(store) as service,
+    ):
         bench.wait_until_healthy()
         side = LoadSide(bench=bench, service=service, store=store, load=post.single_posts(bench))
         figures = side()

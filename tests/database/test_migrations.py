@@ -89,7 +89,9 @@ def test_a_revision_can_be_generated_and_applied(sqlite_url: str, postgres_url: 
     models.write_text(models.read_text().replace(column, column + "    size: Mapped[int | None]\n"))
     generate, upgrade, check = ["revision", "--autogenerate", "-m", "File sizes"], ["upgrade", "head"], ["check"]
     commands = [[sqlite_url, *generate], *([url, *do] for url in (sqlite_url, postgres_url) for do in (upgrade, check))]
-    subprocess.run([sys.executable, "-c", COMMANDS, json.dumps(commands)], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)], cwd=tmp_path, check=True, capture_output=True
+    )
     [revision] = (tmp_path / "alembic" / "versions").glob("*file_sizes.py")
     assert "sa.Column('size', sa.BigInteger(), nullable=True)" in revision.read_text()
 
