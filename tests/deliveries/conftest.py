@@ -11,11 +11,21 @@ from tests.support.shared_database import (
     database_url,
     make_settings,
     share_loop,
+    shared_database,
     shared_postgresql,
     shared_sqlite,
 )
 
-__all__ = ["anonymous", "client", "database", "database_url", "make_settings", "shared_postgresql", "shared_sqlite"]
+__all__ = [
+    "anonymous",
+    "client",
+    "database",
+    "database_url",
+    "make_settings",
+    "shared_database",
+    "shared_postgresql",
+    "shared_sqlite",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

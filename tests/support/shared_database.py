@@ -4,10 +4,11 @@ A folder takes part when its `conftest.py` imports these fixtures and calls `sha
 loop that opened them, so all tests of the folder run in the one of the session.
 """
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,7 @@ from tests.conftest import BACKENDS, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.tokens import TokenFactory
+from tests.support.waiting import until
 
 __all__ = [
     "anonymous",
@@ -32,12 +34,18 @@ __all__ = [
     "database_url",
     "make_settings",
     "share_loop",
+    "shared_database",
     "shared_postgresql",
     "shared_sqlite",
 ]
 
 _KEPT = "alembic_version"
 _LIST_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'"
+
+_COUNT_BUSY = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' AND backend_type = 'client backend'
+"""
 
 
 class SharedDatabase:
@@ -46,10 +54,23 @@ class SharedDatabase:
     def __init__(self, url: str) -> None:
         self.url = url
         self.database = Database(Settings(_env_file=None, database_url=url))
+        self._stack = AsyncExitStack()
+        self._client: httpx.AsyncClient | None = None
 
     async def reset(self) -> None:
-        """Make its content what the migrations have left."""
+        """Make its content what the migrations have left, once nobody is in a transaction any more."""
         raise NotImplementedError
+
+    async def client(self, settings: Settings) -> httpx.AsyncClient:
+        """A client without a token of the one application on this database, which begins with the first call."""
+        if self._client is None:
+            self._client = await self._stack.enter_async_context(serve_in_process(create_app(settings)))
+        self._client.headers.pop("Authorization", None)
+        return self._client
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+        await self.database.close()
 
 
 class SharedSqlite(SharedDatabase):
@@ -59,10 +80,10 @@ class SharedSqlite(SharedDatabase):
         super().__init__(f"sqlite:///{self._path}")
 
     async def reset(self) -> None:
-        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self._path, timeout=0, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("ATTACH ? AS pristine", (f"{self._template}",))
-            connection.execute("BEGIN IMMEDIATE")
+            await until(lambda: _begins(connection))
             pristine, tables = (
                 {
                     name
@@ -79,6 +100,15 @@ class SharedSqlite(SharedDatabase):
                 if connection.execute(f"SELECT EXISTS (SELECT 1 FROM pristine.{table})").fetchone()[0]:  # noqa: S608
                     connection.execute(f"INSERT INTO {table} SELECT * FROM pristine.{table}")  # noqa: S608
             connection.execute("COMMIT")
+
+
+def _begins(connection: sqlite3.Connection) -> bool:
+    """Begin to write, if nobody else does."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 class SharedPostgres(SharedDatabase):
@@ -102,6 +132,8 @@ class SharedPostgres(SharedDatabase):
         async with self.database.transaction() as session:
             connection = await (await session.connection()).get_raw_connection()
             driver: Any = connection.driver_connection
+            while await driver.fetchval(_COUNT_BUSY):
+                await asyncio.sleep(0.005)
             present = [row[0] for row in await driver.fetch(_LIST_TABLES.format(schema="public"))]
             added = [f"DROP TABLE {table}" for table in present if table not in self._tables | {_KEPT}]
             emptied = f"TRUNCATE {', '.join(sorted(self._tables))} RESTART IDENTITY"
@@ -116,7 +148,7 @@ async def shared_postgresql(postgres: PostgresServer, postgres_template: str) ->
     shared = SharedPostgres(postgres.url(name))
     await shared.prepare()
     yield shared
-    await shared.database.close()
+    await shared.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -125,7 +157,7 @@ async def shared_sqlite(
 ) -> AsyncIterator[SharedDatabase]:
     shared = SharedSqlite(sqlite_template, tmp_path_factory.mktemp("shared"))
     yield shared
-    await shared.database.close()
+    await shared.close()
 
 
 @pytest.fixture(params=BACKENDS)
@@ -135,13 +167,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return shared.url
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(request: pytest.FixtureRequest, database_url: str) -> Database:
-    """The database under test, with nothing in it."""
+@pytest.fixture
+def shared_database(request: pytest.FixtureRequest, database_url: str) -> SharedDatabase:
     kind = "sqlite" if database_url.startswith("sqlite") else "postgresql"
     shared: SharedDatabase = request.getfixturevalue(f"shared_{kind}")
-    await shared.reset()
-    return shared.database
+    return shared
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(shared_database: SharedDatabase) -> Database:
+    """The database under test, with nothing in it."""
+    await shared_database.reset()
+    return shared_database.database
 
 
 @pytest.fixture
@@ -151,10 +188,9 @@ def make_settings(make_settings: MakeSettings, database: Database) -> MakeSettin
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def anonymous(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without a token, of the whole application with its lifespan running."""
-    async with serve_in_process(create_app(make_settings())) as client:
-        yield client
+async def anonymous(shared_database: SharedDatabase, make_settings: MakeSettings) -> httpx.AsyncClient:
+    """A client without a token, of the application of the folder."""
+    return await shared_database.client(make_settings())
 
 
 @pytest.fixture

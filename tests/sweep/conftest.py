@@ -5,17 +5,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.shared_database import (
-    anonymous,
-    client,
     database,
     database_url,
     make_settings,
     share_loop,
+    shared_database,
     shared_postgresql,
     shared_sqlite,
 )
 
-__all__ = ["anonymous", "client", "database", "database_url", "make_settings", "shared_postgresql", "shared_sqlite"]
+__all__ = ["database", "database_url", "make_settings", "shared_database", "shared_postgresql", "shared_sqlite"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
