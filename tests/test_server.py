@@ -18,7 +18,7 @@ from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import until
+from tests.support.waiting import look, until
 
 Start = Callable[..., ServiceProcess]
 PLAIN_UVICORN = ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", "{port}")
@@ -85,7 +85,7 @@ def test_a_port_that_is_taken_is_told_in_one_line_before_a_database_is_touched(
     [line] = second.output().splitlines()
     assert f"SERVER_PORT: cannot listen on 127.0.0.1:{local_service.port}: Address already in use" in line
     assert not (tmp_path / "other.db").exists()
-    assert httpx.get(f"{local_service.url}/health").status_code == 200
+    assert httpx.get(f"{local_service.url}/health/live").status_code == 200
 
 
 @on_sqlite
@@ -98,7 +98,7 @@ async def test_it_listens_on_a_unix_socket(begin_service: Start, tmp_path: Path)
         transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://service"
     ) as client:
         await until(lambda: f"url=unix:{path}" in service.output())
-        assert (await client.get("/health")).status_code == 200
+        assert (await look(client)).status_code == 200
         second = begin_service("app", "serve", "--host", f"unix:{path}")
         assert await asyncio.to_thread(second.wait) == STARTUP_FAILED
         assert f"SERVER_HOST: cannot listen on unix:{path}: Address already in use" in second.output()

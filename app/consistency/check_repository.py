@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
+    SQLColumnExpression,
     and_,
     delete,
     exists,
@@ -199,7 +200,16 @@ class CheckRepository:
         return bool(cast("CursorResult[Any]", await self._session.execute(statement)).rowcount)
 
 
-# A due time too far in the future was set by a clock that was ahead: it is due now.
+def is_lease_over(
+    ends_at: SQLColumnExpression[datetime | None], now: datetime, lease: timedelta
+) -> ColumnElement[bool]:
+    """Whether a lease has ended, or was taken by a clock that was ahead.
+
+    A lease that another process took a moment after `now` was read has not: hence twice its length.
+    """
+    return or_(ends_at <= now, ends_at > now + 2 * lease)
+
+
 def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:
     is_running = Check.state == literal_column("'running'")  # as in the partial index
-    return and_(is_running, or_(Check.due_at <= now, Check.due_at > now + lease))
+    return and_(is_running, is_lease_over(Check.due_at, now, lease))

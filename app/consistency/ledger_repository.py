@@ -213,11 +213,11 @@ class LedgerRepository:
         )
         return {file_id: last for file_id, last in await self._session.execute(query)}  # noqa: C416
 
-    async def list_compensations(self, keys: Sequence[str]) -> set[str]:
-        """Those of these idempotency keys that compensations have."""
+    async def list_compensations(self, keys: Sequence[str]) -> dict[str, int]:
+        """The positions of the compensations with these idempotency keys, by key."""
         pairs = among_pairs((SyncEvent.created_by, SyncEvent.idempotency_key), [(REPAIR_SUBJECT, key) for key in keys])
-        recorded = await self._session.scalars(select(SyncEvent.idempotency_key).where(pairs))
-        return {key for key in recorded if key is not None}
+        query = select(SyncEvent.idempotency_key, SyncEvent.position).where(pairs)
+        return {key: position for key, position in await self._session.execute(query) if key is not None}
 
     async def has_later_event(self, file_id: UUID, position: int, but: Collection[str]) -> bool:
         """Whether the file has an event after `position`, processed or not; compensations with the keys `but` aside."""

@@ -11,6 +11,7 @@ from app.operations.repository import StatusRepository
 from tests.consistency.owner import Owner
 from tests.consistency.test_routes import add_source, run_check
 from tests.consistency.world import World
+from tests.support.waiting import look
 
 
 async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
@@ -28,7 +29,7 @@ async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
 async def test_checks_are_counted_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
     owner.put(uuid4(), uuid4())
     await run_check(client, (await add_source(client, owner))["id"])
-    text = (await client.get("/metrics")).text
+    text = (await look(client, "/metrics")).text
     values = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -38,7 +39,7 @@ async def test_checks_are_counted_over_http(client: httpx.AsyncClient, owner: Ow
     assert values["sync_consistency_checks_total", "complete"] == 1
     assert values["sync_consistency_files_compared_total",] == 2
     assert values["sync_consistency_checks_total", "suspect"] == 0
-    health = (await client.get("/health")).json()
+    health = (await look(client)).json()
     assert (health["status"], health["open_findings"]) == ("healthy", 0)
 
 

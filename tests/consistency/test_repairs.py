@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, update
 
+from app.consistency.check_repository import CheckRepository
 from app.consistency.comparison import Block, Facts
 from app.consistency.finding_repository import FindingFilter, Seen
 from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import encode_compensation
-from app.consistency.repairs.service import NotCompensable
+from app.consistency.repairs.repository import RepairRepository
+from app.consistency.repairs.service import LEASE, NotCompensable, RepairService
 from app.events.models import SyncEvent
 from app.subscriptions.models import Delivery
 from tests.consistency.owner import Owner, serving
@@ -139,12 +142,66 @@ async def test_two_at_once_act_once_and_say_the_same(world: World) -> None:
     await world.upload(*files)
     await open_findings(world, *files)
     repair = await plan(world, COMPENSATE)
-    one, another = world.consistency.repairs, world.consistency.repairs
-    another = type(one)(world.database, one._ledger, one._looker, files_at_once=8)  # as in another replica
+    one, another = world.consistency.repairs, other_replica(world)
     results = await asyncio.gather(one.apply(repair.id), another.apply(repair.id), one.apply(repair.id))
     assert results[0].results == results[1].results == results[2].results
     assert {result["outcome"] for result in results[0].results or ()} == {"applied"}
     assert len(await list_compensations(world)) == 20
+
+
+def other_replica(world: World) -> RepairService:
+    ours = world.consistency.repairs
+    return RepairService(world.database, ours._ledger, ours._looker, files_at_once=8)
+
+
+async def test_a_lease_taken_after_the_clock_was_read_is_not_taken_again(world: World) -> None:
+    repair, check_id = await plan(world, COMPENSATE), await world.begin()
+    async with world.database.transaction() as session:
+        read_at, lease = await world.clock(session), timedelta(seconds=60)
+        repairs, checks = RepairRepository(session), CheckRepository(session)
+        for seconds, is_free in ((1, True), (0, False), (60, False), (62, True)):
+            now = read_at + timedelta(seconds=seconds)
+            assert await repairs.claim(repair.id, now, lease) == is_free
+            assert [one.id for one in await checks.claim(now, lease, 1)] == [check_id] * is_free
+        long_before = read_at - timedelta(seconds=60)
+        assert await repairs.claim(repair.id, long_before, lease), "the lease was taken by a clock that was ahead"
+
+
+async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world: World, other: Owner) -> None:
+    """The successor looks at the files before the first process compensates them, and compares afterwards."""
+    files = sorted(uuid4() for _ in range(3))
+    await world.upload(*files)
+    await open_findings(world, *files)
+    [world.source] = [one for one in await list_sources(world) if one != world.source]
+    await open_findings(world, *files)
+    repair, _ = await world.consistency.repairs.plan(FindingFilter(), COMPENSATE)
+    successor, held, looked, recorded = other_replica(world), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    look, append = successor._look, world.consistency.repairs._ledger.append
+
+    async def look_early(*arguments: Any, **_named: Any) -> None:
+        await look(*arguments)
+        looked.set()
+        await recorded.wait()
+
+    async def append_late(records: Any) -> Any:
+        held.set()
+        await looked.wait()
+        result = await append(records)
+        if len(await list_compensations(world)) == 3:
+            recorded.set()
+            await succeeding
+        return result
+
+    successor._look = look_early  # type: ignore[method-assign]
+    world.consistency.repairs._ledger.append = append_late  # type: ignore[method-assign]
+    applying = asyncio.create_task(apply(world, repair))
+    await held.wait()
+    world.clock.advance(LEASE.total_seconds() + 1)
+    succeeding = asyncio.create_task(successor.apply(repair.id))
+    outcomes = list((await applying).values())
+    once = ("skipped", "An event of this repair says the same of the file.")
+    assert sorted(outcomes) == [("applied", None)] * 3 + [once] * 3
+    assert len(await list_compensations(world)) == 3
 
 
 async def test_a_source_that_cannot_be_asked_is_not_believed(world: World) -> None:

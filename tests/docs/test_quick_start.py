@@ -20,6 +20,7 @@ OPEN_PATHS = ("/", "/health", "/health/live", "/health/ready", "/metrics", "/doc
 async def test_every_line_with_curl_works(service: ServiceProcess, token: str) -> None:
     lines = curl_lines(README, service, token)
     assert len(lines) == 4
+    await until(lambda: curl(lines[3]).status_code == 200)
     answers = [curl(words) for words in lines]
     assert [answer.status_code for answer in answers] == [201, 200, 200, 200]
     created, listed, _file, health = answers

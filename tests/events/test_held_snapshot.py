@@ -1,7 +1,5 @@
 """While somebody holds an old snapshot, every append leaves a version of the head's row behind."""
 
-import statistics
-import time
 from uuid import uuid4
 
 import pytest
@@ -17,7 +15,7 @@ from tests.events.support import add_events
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
-VERSIONS = 16_000
+VERSIONS = 4_000
 RAISE_HEAD = f"""
     DO $$
     DECLARE newest tid := (SELECT ctid FROM ledger_head);
@@ -37,28 +35,18 @@ READERS = {
 }
 
 
-async def median_append_seconds(database: Database) -> float:
-    times = []
-    for _ in range(40):
-        started = time.perf_counter()
-        await add_events(database, (uuid4(), "upload"))
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-@pytest.mark.load
 async def test_appends_and_reads_with_many_versions_of_the_head(database: Database) -> None:
-    before = await median_append_seconds(database)
+    """A scan of the table would visit every version; the index on `position` has one entry for each event."""
+    await add_events(database, (uuid4(), "upload"))
     async with database.connection() as holder, database.connection() as connection:
         await holder.execute(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))
         await holder.execute(text("SELECT count(*) FROM ledger_head"))
         await connection.execute(text(RAISE_HEAD))
-        with_versions = await median_append_seconds(database)
+        await add_events(database, (uuid4(), "upload"))
         append = await plan_of(database, QUERIES["append"])
         reads = {name: await plan_of(database, query) for name, query in READERS.items()}
-        assert (await StatusRepository(connection).get_status()).position > 80
+        assert (await StatusRepository(connection).get_status()).position == 3, "two, and that of the plan"
         await holder.execute(text("ROLLBACK"))
-    assert with_versions < 2 * before, f"{before * 1000:.2f} ms, {with_versions * 1000:.2f} ms with versions"
     assert "Index Scan using pk_ledger_head on ledger_head" in append, append
     for name, plan in reads.items():
         assert "Seq Scan on ledger_head" not in plan, f"{name}:\n{plan}"

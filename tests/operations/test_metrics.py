@@ -23,7 +23,7 @@ from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
-from tests.support.waiting import until
+from tests.support.waiting import look, until
 
 Values = Callable[..., float]
 FILE = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
@@ -57,7 +57,7 @@ async def sweeping(make_settings: MakeSettings, tokens: TokenFactory) -> AsyncIt
 async def test_what_the_original_lists_is_measured(client: httpx.AsyncClient, database: Database) -> None:
     await add_events(database, *((uuid4(), "upload") for _ in range(3)))
     await client.get(f"/files/{FILE}")
-    value = await scrape(client)
+    value = read((await look(client, "/metrics")).text)
     assert value("database_up") == 1
     assert value("events_unprocessed") == 3
     assert value("events_oldest_unprocessed_age_seconds") > 0
@@ -93,7 +93,7 @@ async def test_the_sweep_is_measured(sweeping: httpx.AsyncClient) -> None:
         return (await scrape(sweeping))("sweep_batch_events_sum") == 1
 
     await until(is_swept)
-    value = await scrape(sweeping)
+    value = read((await look(sweeping, "/metrics")).text)
     assert value("sweep_batch_duration_seconds_count") == 1, "passes without work are no batches"
     assert started <= value("sweep_last_success_timestamp_seconds") <= datetime.now(UTC).timestamp()
     assert (value("events_unprocessed"), value("events_oldest_unprocessed_age_seconds")) == (0, 0)
@@ -148,7 +148,11 @@ async def test_a_failed_pass_and_a_failed_commit_are_counted(
             value = await scrape(client)
             assert value("ledger_commit_failures_total") == 1
             assert value("database_up") == 0
-            assert value("database_connections", state="in_use") == 0
+
+            async def is_unused() -> bool:
+                return (await scrape(client))("database_connections", state="in_use") == 0
+
+            await until(is_unused)
         finally:
             frail_postgres.start()
 
@@ -252,7 +256,7 @@ def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., Servi
     port = reserved.number
     service = start_service(METRICS_PORT=str(port))
     assert httpx.get(f"{service.url}/metrics").status_code == 404
-    assert metric(f"http://127.0.0.1:{port}", "database_up") == 1
+    asyncio.run(until(lambda: metric(f"http://127.0.0.1:{port}", "database_up") == 1))
     elsewhere = httpx.get(f"http://127.0.0.1:{port}/sync-events")
     assert (elsewhere.status_code, elsewhere.headers["Content-Type"]) == (404, "application/problem+json")
     assert elsewhere.headers["X-Request-ID"]

@@ -20,7 +20,7 @@ from tests.conftest import Alembic, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import until, until_ready
+from tests.support.waiting import look, until, until_ready
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -33,7 +33,7 @@ async def post(client: httpx.AsyncClient) -> int:
 
 
 async def expect_degraded(client: httpx.AsyncClient, reason: str) -> None:
-    health, ready = await client.get("/health"), await client.get("/health/ready")
+    health, ready = await look(client), await client.get("/health/ready")
     body = health.json()
     assert (health.status_code, body["status"], body["database"], body["writes"]) == (
         200,
@@ -43,13 +43,13 @@ async def expect_degraded(client: httpx.AsyncClient, reason: str) -> None:
     )
     assert reason in body["writes_refused_reason"]
     assert ready.status_code == 200
-    assert "sync_writes_refused 1.0" in (await client.get("/metrics")).text
+    assert "sync_writes_refused 1.0" in (await look(client, "/metrics")).text
 
 
 async def expect_healthy(client: httpx.AsyncClient) -> None:
-    body = (await client.get("/health")).json()
+    body = (await look(client)).json()
     assert (body["status"], body["writes"], body["writes_refused_reason"]) == ("healthy", "accepted", None)
-    assert "sync_writes_refused 0.0" in (await client.get("/metrics")).text
+    assert "sync_writes_refused 0.0" in (await look(client, "/metrics")).text
 
 
 @on_postgresql
@@ -108,7 +108,7 @@ async def test_a_damaged_page_of_postgresql_is_named(
         "CREATE VIEW subscriptions AS SELECT * FROM whole WHERE (SELECT damaged())",
         database_url.rpartition("/")[2],
     )
-    health, ready = await client.get("/health"), await client.get("/health/ready")
+    health, ready = await look(client), await client.get("/health/ready")
     assert (health.status_code, health.json()["database"]) == (503, "connected")
     assert "damaged" in health.json()["writes_refused_reason"]
     assert ready.status_code == 200, "the other tables can be read"
@@ -155,21 +155,15 @@ async def test_fsync_that_is_switched_off_refuses_appends_until_it_is_on(
         try:
             await set_fsync("off")
 
-            async def is_refused() -> bool:
-                return bool((await client.get("/health")).json()["writes"] == "refused")
-
-            await until(is_refused)
+            await look(client, holds=lambda answer: answer.json()["writes"] == "refused")
             assert await post(client) == 503
             await expect_degraded(client, "fsync = off")
         finally:
             await set_fsync("on")
 
-        async def is_healthy() -> bool:
-            return bool((await client.get("/health")).json()["status"] == "healthy")
-
-        await until(is_healthy)
+        await look(client, holds=lambda answer: answer.json()["status"] == "healthy")
         assert await post(client) == 201
-        frail_postgres.sql("ALTER SYSTEM RESET fsync")
+        await asyncio.to_thread(frail_postgres.sql, "ALTER SYSTEM RESET fsync")
 
 
 @on_postgresql
@@ -178,7 +172,7 @@ async def test_a_schema_that_was_downgraded_is_named(
 ) -> None:
     await until_ready(client)
     await asyncio.to_thread(alembic, database_url, "downgrade", "-1")
-    ready, health = await client.get("/health/ready"), (await client.get("/health")).json()
+    health, ready = (await look(client)).json(), await client.get("/health/ready")
     assert ready.status_code == 503
     assert ready.json()["checks"] | {"migrations": "failed", "database": "ok"} == ready.json()["checks"]
     assert health["database"] == "connected"
@@ -186,7 +180,7 @@ async def test_a_schema_that_was_downgraded_is_named(
     assert await post(client) == 503
     assert not any(record.exc_info for record in caplog.records), "no traceback"
     await asyncio.to_thread(alembic, database_url, "upgrade", "head")
-    assert (await client.get("/health/ready")).status_code == 200
+    await until_ready(client)
     assert await post(client) == 201
 
 
@@ -198,6 +192,10 @@ class Time:
 
     def __call__(self) -> float:
         return time.monotonic() + self.ahead_seconds
+
+
+async def is_healthy(monitor: HealthMonitor) -> bool:
+    return (await monitor.health()).status == "healthy"
 
 
 @asynccontextmanager
@@ -231,8 +229,9 @@ async def test_a_replica_is_unready_after_ten_seconds_without_any_connection(
         return (await monitor.readiness()).status == "ready"
 
     async with monitored(make_settings, clock) as (database, monitor):
+        await until(lambda: is_healthy(monitor))
         assert await is_ready()
-        clock.ahead_seconds = 8
+        clock.ahead_seconds = 5
         await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "template1")
         try:
             await asyncio.to_thread(postgres.sql, CUT.format(name), "template1")
@@ -246,13 +245,15 @@ async def test_a_replica_is_unready_after_ten_seconds_without_any_connection(
         finally:
             await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true", "template1")
         database.responded_at = 0
-        assert await is_ready()
+        await until(is_ready)
 
 
 @on_postgresql
 async def test_one_cut_connection_is_no_outage(
-    make_settings: MakeSettings, postgres: PostgresServer, database_url: str
+    make_settings: MakeSettings, postgres: PostgresServer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.database.prober.PROBE_SECONDS", 60)
+    monkeypatch.setattr("app.operations.health.CHECK_TIMEOUT_SECONDS", 60)
     name = database_url.rpartition("/")[2]
     async with monitored(make_settings, Time()) as (_database, monitor):
         for _ in range(3):

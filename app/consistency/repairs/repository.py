@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.consistency.check_repository import is_lease_over
 from app.consistency.models import Repair
 from app.database.sql import write
 from app.errors import NotFound
@@ -40,7 +41,7 @@ class RepairRepository:
 
     async def claim(self, repair_id: UUID, now: datetime, lease: timedelta) -> bool:
         """Take the lease; False when the plan is applied, or another process has a lease."""
-        is_free = or_(Repair.due_at.is_(None), Repair.due_at <= now, Repair.due_at > now + lease)
+        is_free = or_(Repair.due_at.is_(None), is_lease_over(Repair.due_at, now, lease))
         statement = update(Repair).where(Repair.id == repair_id, Repair.results.is_(None), is_free)
         return bool(await write(self._session, statement.values(due_at=now + lease)))
 

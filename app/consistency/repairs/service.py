@@ -171,10 +171,13 @@ class RepairService:
         async with self._database.read() as session:
             recorded = await LedgerRepository(session).list_compensations([_key(one.id) for one in findings])
         for finding in findings:
-            if _key(finding.id) in recorded:
-                plan.reasons[finding.id] = COMPENSATED if plan.why_not(finding.id) is None else None
-            else:
+            position = recorded.get(_key(finding.id))
+            if position is None:
                 plan.reasons[finding.id] = await self._append(plan, finding)
+            elif position > plan.compared_through(finding):  # another process has applied this plan, or a part of it
+                plan.note_compensation(finding)
+            else:
+                plan.reasons[finding.id] = COMPENSATED if plan.why_not(finding.id) is None else None
 
     async def _append(self, plan: "_Application", finding: Finding) -> str | None:
         """Record the compensation of a finding; returns why it was not recorded."""
@@ -186,17 +189,15 @@ class RepairService:
         if reason is not None:
             return reason
         type_, key = event_type_of(Kind(finding.kind)), _key(finding.id)
-        try:
+        with suppress(IdempotencyKeyReused):  # another process has recorded it meanwhile, after another look
             await self._ledger.append([EventRecord(uuid7(), finding.file_id, type_, metadata, REPAIR_SUBJECT, key)])
-        except IdempotencyKeyReused:
-            return COMPENSATED
-        plan.compensated.add((finding.file_id, finding.kind))
+        plan.note_compensation(finding)
         return None
 
     async def _why_outdated(self, plan: "_Application", finding: Finding) -> str | None:
         """Later changes since the look, which the compensation would undo."""
         keys = [_key(one.id) for one in plan.findings.values() if one.file_id == finding.file_id]
-        position = plan.look_of(finding).position or 0
+        position = plan.compared_through(finding)
         async with self._database.read() as session:
             current = await FindingRepository(session).list_by_ids([finding.id])
             is_changed = await LedgerRepository(session).has_later_event(finding.file_id, position, keys)
@@ -240,6 +241,16 @@ class _Application:
     def look_of(self, finding: Finding) -> Seen:
         """The look at the file at the source of the finding."""
         return self.looks[finding.source_id, finding.file_id]
+
+    def compared_through(self, finding: Finding) -> int:
+        """The position of the file's last event that the look at the source of the finding knew; 0: of none."""
+        seen = self.looks.get((finding.source_id, finding.file_id))
+        return (seen.position or 0) if seen is not None else 0
+
+    def note_compensation(self, finding: Finding) -> None:
+        """The finding is repaired."""
+        self.reasons[finding.id] = None
+        self.compensated.add((finding.file_id, finding.kind))
 
     def why_not(self, finding_id: UUID) -> str | None:
         """Why the finding is not repaired: it is not open, or does not stand."""
