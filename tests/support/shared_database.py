@@ -1,14 +1,14 @@
 """A migrated database of each kind for all tests of some folders: it is emptied before a test, not made again.
 
-A folder takes part when its `conftest.py` imports these fixtures and calls `share_loop`: connections belong to the event
-loop that opened them, so all tests of the folder run in the one of the session.
+A folder takes part when its `conftest.py` imports these fixtures and calls `share_loop`: connections belong to the
+event loop that opened them, so all tests of the folder run in the one of the session.
 """
 
-import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -44,7 +44,8 @@ _LIST_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'"
 
 _COUNT_BUSY = """
     SELECT count(*) FROM pg_stat_activity
-     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' AND backend_type = 'client backend'
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+       AND state <> 'idle'
 """
 
 
@@ -61,10 +62,10 @@ class SharedDatabase:
         """Make its content what the migrations have left, once nobody is in a transaction any more."""
         raise NotImplementedError
 
-    async def client(self, settings: Settings) -> httpx.AsyncClient:
+    async def client(self, make_settings: MakeSettings) -> httpx.AsyncClient:
         """A client without a token of the one application on this database, which begins with the first call."""
         if self._client is None:
-            self._client = await self._stack.enter_async_context(serve_in_process(create_app(settings)))
+            self._client = await self._stack.enter_async_context(serve_in_process(create_app(make_settings())))
         self._client.headers.pop("Authorization", None)
         return self._client
 
@@ -132,13 +133,16 @@ class SharedPostgres(SharedDatabase):
         async with self.database.transaction() as session:
             connection = await (await session.connection()).get_raw_connection()
             driver: Any = connection.driver_connection
-            while await driver.fetchval(_COUNT_BUSY):
-                await asyncio.sleep(0.005)
+            await until(partial(_is_idle, driver))
             present = [row[0] for row in await driver.fetch(_LIST_TABLES.format(schema="public"))]
             added = [f"DROP TABLE {table}" for table in present if table not in self._tables | {_KEPT}]
             emptied = f"TRUNCATE {', '.join(sorted(self._tables))} RESTART IDENTITY"
             restored = [f"INSERT INTO {table} TABLE pristine.{table}" for table in self._filled]
             await driver.execute("; ".join([*added, emptied, *restored]))
+
+
+async def _is_idle(driver: Any) -> bool:
+    return not await driver.fetchval(_COUNT_BUSY)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -190,7 +194,7 @@ def make_settings(make_settings: MakeSettings, database: Database) -> MakeSettin
 @pytest_asyncio.fixture(loop_scope="session")
 async def anonymous(shared_database: SharedDatabase, make_settings: MakeSettings) -> httpx.AsyncClient:
     """A client without a token, of the application of the folder."""
-    return await shared_database.client(make_settings())
+    return await shared_database.client(make_settings)
 
 
 @pytest.fixture
