@@ -88,9 +88,9 @@ async def test_a_receiver_that_hangs_keeps_no_other_from_being_sent_to(database:
     async with receiving() as receiver, receiving(hanging), running(database, concurrency=4, stop_seconds=0) as replica:
         await add_subscription(database, url=hanging.url, secret=encrypted())
         await add_subscription(database, url=receiver.url, secret=encrypted())
-        await add_uploads(database, 20)
+        await add_uploads(database, 10)
         await replica.sweep()
-        await replica.dispatch_until(lambda: len(receiver.received) == 20)
+        await replica.dispatch_until(lambda: len(receiver.received) == 10)
         assert 1 <= hanging.at_once <= 4
 
 
