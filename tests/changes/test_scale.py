@@ -24,9 +24,9 @@ from tests.support.tokens import TokenFactory
 
 STREAMS = int(os.environ.get("SYNC_TEST_STREAMS", "100"))
 EVENTS_PER_SECOND = 100
-SECONDS = 8
+SECONDS = 4
 MAX_MEMORY_BYTES = 256 * 2**20
-REPLICA_EVENTS = 20
+REPLICA_EVENTS = 10
 MAX_MEDIAN_SECONDS = 0.5
 
 

@@ -86,7 +86,7 @@ def _probe(service: ServiceProcess) -> tuple[list[float], list[int]]:
 
 
 SUBJECTS = 10
-SECONDS = 25
+SECONDS = 8
 PATHS = ("/sync-events?limit=1000", "/changes?limit=1000", "/sync-events?limit=1000&event_type=upload")
 
 
