@@ -101,7 +101,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, exporter))
-            sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval)
+            sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval, at_once=True)
             background = (sweep, webhooks.tasks, consistency.tasks)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, *background)
             for task in background:

@@ -20,6 +20,7 @@ from app.database.opening import prepare_database
 from app.main import create_app
 from tests.support.application import serve_in_process
 from tests.support.browser import MISSING, find_chromium
+from tests.support.compiled_statements import share_compiled_statements
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import PostgresServer
@@ -31,6 +32,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where it is set, every one of hundreds of processes would compile the service for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+share_compiled_statements()
 
 ROOT = Path(__file__).parents[1]
 AUDIENCE = "https://cloud-api.rakai/"

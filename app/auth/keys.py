@@ -193,7 +193,7 @@ async def open_keys(settings: Settings, metrics: AuthMetrics) -> AsyncIterator[K
         return
     store = KeyStore(settings, metrics=metrics)
     interval = min(settings.jwks_refresh_seconds, settings.jwks_cooldown_seconds)
-    refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh_if_due(), interval)
+    refresh = PeriodicTask("jwks-refresh", lambda _stopping: store.refresh_if_due(), interval, at_once=True)
     refresh.start()
     try:
         yield store

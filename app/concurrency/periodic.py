@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import random
 
 import structlog
 
@@ -13,7 +14,10 @@ log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
-    """Runs `run` immediately, and again `interval_seconds` after each end. A pass that fails is repeated.
+    """Runs `run` again and again, `interval_seconds` after each end. A pass that fails is repeated.
+
+    The first pass begins after a random part of the interval, so that replicas that start together do not work in step;
+    with `at_once`, immediately.
 
     The first failure is logged, and while passes go on failing one a minute, with their number.
 
@@ -26,11 +30,14 @@ class PeriodicTask:
         run: Callable[[asyncio.Event], Awaitable[object]],
         interval_seconds: float,
         wake: asyncio.Event | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         self._name = name
         self._run = run
         self._interval_seconds = interval_seconds
         self._wake = wake or asyncio.Event()
+        self._at_once = at_once
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = SparingLog(__name__)
@@ -46,6 +53,8 @@ class PeriodicTask:
             log.error("pass cancelled at shutdown", task=self._name)
 
     async def _repeat(self) -> None:
+        if not self._at_once:
+            await wait_for_event(self._wake, random() * self._interval_seconds)  # noqa: S311 - no secret
         while not self._stopping.is_set():
             self._wake.clear()
             try:

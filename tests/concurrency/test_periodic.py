@@ -1,6 +1,7 @@
 """A pass repeats until it is stopped, whatever it raises."""
 
 import asyncio
+import time
 
 import structlog
 
@@ -9,7 +10,7 @@ from app.errors import Unavailable
 from tests.support.waiting import until
 
 
-async def test_a_pass_runs_at_once_and_again_until_it_is_stopped() -> None:
+async def test_a_pass_runs_again_and_again_until_it_is_stopped() -> None:
     passes = asyncio.Queue[bool]()
 
     async def run(stopping: asyncio.Event) -> None:
@@ -68,7 +69,7 @@ async def test_a_pass_sees_the_stop_and_ends_by_itself() -> None:
         await stopping.wait()
         ended.set()
 
-    task = PeriodicTask("test", run, 3600)
+    task = PeriodicTask("test", run, 3600, at_once=True)
     task.start()
     await asyncio.sleep(0)
     await task.stop(5)
@@ -85,7 +86,7 @@ async def test_a_pass_that_does_not_end_is_cancelled() -> None:
             cancelled.set()
             raise
 
-    task = PeriodicTask("test", run, 3600)
+    task = PeriodicTask("test", run, 3600, at_once=True)
     task.start()
     await asyncio.sleep(0)
     with structlog.testing.capture_logs() as lines:
@@ -96,3 +97,30 @@ async def test_a_pass_that_does_not_end_is_cancelled() -> None:
 
 async def test_stopping_what_never_started_does_nothing() -> None:
     await PeriodicTask("test", lambda _stopping: asyncio.sleep(0), 1).stop(1)
+
+
+async def test_passes_that_start_together_do_not_run_in_step() -> None:
+    began = list[float]()
+
+    async def run(_stopping: asyncio.Event) -> None:
+        began.append(time.monotonic())
+
+    tasks = [PeriodicTask("test", run, 0.5) for _ in range(20)]
+    for task in tasks:
+        task.start()
+    await until(lambda: len(began) >= 20)
+    await asyncio.gather(*(task.stop(1) for task in tasks))
+    assert max(began) - min(began) > 0.1
+
+
+async def test_what_wakes_a_task_starts_its_first_pass() -> None:
+    wake, ran = asyncio.Event(), asyncio.Event()
+
+    async def run(_stopping: asyncio.Event) -> None:
+        ran.set()
+
+    task = PeriodicTask("test", run, 3600, wake)
+    task.start()
+    wake.set()
+    await asyncio.wait_for(ran.wait(), 5)
+    await task.stop(1)

@@ -152,7 +152,7 @@ async def test_the_next_of_a_file_does_not_wait_for_the_next_look(database: Data
         await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, *((FILE, "update") for _ in range(30)))
         await replica.sweep()
-        passes = PeriodicTask("test", replica.dispatcher.run_once, 3600, replica.wake)
+        passes = PeriodicTask("test", replica.dispatcher.run_once, 3600, replica.wake, at_once=True)
         passes.start()
         await until(lambda: len(receiver.received) == 30)
         await passes.stop(5)
