@@ -103,13 +103,13 @@ async def test_everything_comes_in_order_once_the_file_gets_through(database: Da
 
     async with receiving(Receiver(decide)) as receiver, running(database, policy=PATIENT) as replica:
         await add_subscription(database, after=after, url=receiver.url, secret=encrypted())
-        await write(database, *[STUCK] * 15, *[OTHER] * 3)
+        await write(database, *[STUCK] * 23, *[OTHER] * 3)
         catch_up = make_catch_up(database)
         await catch_up.run_once()
-        await replica.dispatch_until(lambda: {16, 17, 18} <= set(receiver.positions))
+        await replica.dispatch_until(lambda: {24, 25, 26} <= set(receiver.positions))
         await write(database, STUCK, OTHER)
-        await replica.dispatch_until(lambda: 20 in receiver.positions)
-        assert set(receiver.positions) == {1, 16, 17, 18, 20}
+        await replica.dispatch_until(lambda: 28 in receiver.positions)
+        assert set(receiver.positions) == {1, 24, 25, 26, 28}
         assert await full_lanes(database) == {STUCK: 4}
         stuck = False
         receiver.received.clear()
@@ -117,12 +117,12 @@ async def test_everything_comes_in_order_once_the_file_gets_through(database: Da
         catching_up.start()
 
         async def is_through() -> bool:
-            return len(receiver.received) >= 16 and not await full_lanes(database)
+            return len(receiver.received) >= 24 and not await full_lanes(database)
 
         await replica.dispatch_until(is_through)
         await replica.settle()
         await catching_up.stop(5)
-        assert receiver.positions == [*range(1, 16), 19]
+        assert receiver.positions == [*range(1, 24), 27]
 
 
 async def test_an_event_of_a_full_lane_that_is_processed_late_comes_once(database: Database) -> None:
