@@ -25,7 +25,7 @@ from tests.conftest import BACKENDS, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import until
+from tests.support.waiting import until, until_ready
 
 __all__ = [
     "anonymous",
@@ -65,7 +65,9 @@ class SharedDatabase:
     async def client(self, make_settings: MakeSettings) -> httpx.AsyncClient:
         """A client without a token of the one application on this database, which begins with the first call."""
         if self._client is None:
-            self._client = await self._stack.enter_async_context(serve_in_process(create_app(make_settings())))
+            settings = make_settings(jwks_timeout_seconds=60)
+            self._client = await self._stack.enter_async_context(serve_in_process(create_app(settings)))
+            await until_ready(self._client)
         self._client.headers.pop("Authorization", None)
         return self._client
 
