@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Text, cast, exists, false, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Text, cast, exists, false, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -35,7 +35,7 @@ class AsOf(NamedTuple):
 
 # The state of a file after its last processed event: its id, whether it exists, the position of the event, whether
 # the file is in flight, and members of the event's metadata, as JSON.
-FileRow = Row[*tuple[Any, ...]]
+FileRow = Sequence[Any]
 _FIRST_MEMBER = 4
 _NO_FACTS = Facts()
 _NOTHING, _UNPROCESSED = Expected(), Expected(in_flight=True)
