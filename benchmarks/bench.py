@@ -1,5 +1,6 @@
 """What a run has at hand: the database server, the issuer of tokens, fresh databases, and services on them."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -13,9 +14,12 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from app.config import Settings
+from app.database.opening import prepare_database
 from benchmarks.database import PostgresStore, SqliteStore, Store
 from benchmarks.fill import fill_ledger
 from benchmarks.plan import Plan
+from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -42,11 +46,13 @@ class Bench:
     """Use as a context manager; everything it started is gone after it.
 
     Services run in Auth0 mode, with RS256 tokens of a local HTTPS key server. `tokens` is a file of tokens, one a line,
-    each of its own subject; `token` is one more.
+    each of its own subject; `token` is one more. With a `fork_server` they are forked from it, which spares each its
+    imports and changes what it needs of memory.
     """
 
-    def __init__(self, plan: Plan, *, needs_large_store: bool = False) -> None:
+    def __init__(self, plan: Plan, *, needs_large_store: bool = False, fork_server: ForkServer | None = None) -> None:
         self.plan = plan
+        self._fork_server = fork_server
         self._needs_large_store = needs_large_store
         self._large_store: Future[PostgresStore] | None = None
         self._stack = ExitStack()
@@ -149,7 +155,8 @@ class Bench:
         self, command: tuple[str, ...], store: Store, variables: Mapping[str, str]
     ) -> Iterator[ServiceProcess]:
         log = self.folder / f"{uuid4().hex}.log"
-        process = ServiceProcess({**self._environment, "DATABASE_URL": store.url, **variables}, log, command)
+        environment = {**self._environment, "DATABASE_URL": store.url, **variables}
+        process = ServiceProcess(environment, log, command, self._fork_server)
         try:
             self._starting.append(process)
             yield process
@@ -168,13 +175,18 @@ class Bench:
 
     def python(self, module: str, store: Store, *arguments: str) -> str:
         """Run a module of this project to its end, with the settings `ALONE` on `store`; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **self._environment, **ALONE, "DATABASE_URL": store.url},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
+        environment = {**os.environ, **self._environment, **ALONE, "DATABASE_URL": store.url}
+        done = (
+            self._fork_server.run((module, *arguments), environment)
+            if self._fork_server
+            else subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                env=environment,
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         )
         if done.returncode:
             raise RuntimeError(f"{module} failed: {done.stderr}")
@@ -187,9 +199,4 @@ def _fill(store: PostgresStore, rows: int) -> PostgresStore:
 
 
 def _migrate(url: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        env={**os.environ, "DATABASE_URL": url, "LOG_LEVEL": "WARNING"},
-        cwd=ROOT,
-        check=True,
-    )
+    asyncio.run(prepare_database(Settings(_env_file=None, database_url=url)))

@@ -16,10 +16,13 @@ from benchmarks.model import Experiment, Results, Round
 from benchmarks.plan import Plan
 from benchmarks.runner import judge, run_experiment
 from benchmarks.services.fastify import why_missing
+from tests.support.fork_server import ForkServer
 
 
-def measure(experiments: Sequence[Experiment], plan: Plan, console: Console) -> Results:
-    """Run `experiments` and say what came of them.
+def measure(
+    experiments: Sequence[Experiment], plan: Plan, console: Console, fork_server: ForkServer | None = None
+) -> Results:
+    """Run `experiments` and say what came of them; with a `fork_server` as `Bench` does.
 
     Raises:
         LoadFailed: when wrk is missing or fails.
@@ -30,7 +33,7 @@ def measure(experiments: Sequence[Experiment], plan: Plan, console: Console) -> 
     rounds: dict[str, list[Round]] = {}
     with (
         console.status("starting PostgreSQL") as status,
-        Bench(plan, needs_large_store=growth.EXPERIMENT in experiments) as bench,
+        Bench(plan, needs_large_store=growth.EXPERIMENT in experiments, fork_server=fork_server) as bench,
     ):
 
         def note(what: str) -> None:

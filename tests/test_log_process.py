@@ -102,11 +102,9 @@ UNCAUGHT = {
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 @pytest.mark.parametrize("code", UNCAUGHT.values(), ids=UNCAUGHT.keys())
-def test_what_nobody_catches_is_in_the_same_shape(code: str, as_json: bool) -> None:
+def test_what_nobody_catches_is_in_the_same_shape(fork_server: ForkServer, code: str, as_json: bool) -> None:
     start = f"from app.log import configure_logging; configure_logging(level='INFO', as_json={as_json})\n"
-    output = subprocess.run(
-        [sys.executable, "-c", start + code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
-    ).stderr
+    output = fork_server.run(("tests.support.code", start + code), dict(os.environ)).stderr
     if as_json:
         [record] = records(output)
         assert "forged" in json.dumps(record)

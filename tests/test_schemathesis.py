@@ -19,9 +19,15 @@ bearer = "${TOKEN}"
 [[operations]]
 include-operation-id = "applyConsistencyRepair"
 checks.missing_required_header.expected-statuses = ["400", "401", "403", "406", "415", "422", "428"]
+
+# It says 503 also where the machine is too busy for a look at the database within 0.8 seconds.
+[[operations]]
+include-operation-id = "getHealth"
+checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "503"]
 """
 HOOKS = "tests.support.schemathesis_hooks"
-EXAMPLES = os.environ.get("SYNC_TEST_EXAMPLES", "4")  # for each operation; more where time does not matter
+EXAMPLES = os.environ.get("SYNC_TEST_EXAMPLES", "1")  # for each operation; more where time does not matter
 PATIENCE = {  # nothing is timed: others may have the machine
     f"{name}_TIMEOUT": "60"
     for name in (
@@ -36,7 +42,7 @@ PATIENCE = {  # nothing is timed: others may have the machine
 }
 
 
-@pytest.mark.load
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:

@@ -100,11 +100,11 @@ async def both_count(client: httpx.AsyncClient) -> bool:
 
 async def they_are_one_in_the_metrics(client: httpx.AsyncClient) -> None:
     await until(lambda: both_count(client))
-    for _ in range(40):
+    for _ in range(20):
         assert (await client.post("/sync-events", json=EVENT)).status_code == 201
-    for _ in range(10):
-        assert await gauge(client, 'ledger_events_appended_total{event_type="upload"}') == 40
-        assert await gauge(client, "ledger_position") == 40
+    for _ in range(5):
+        assert await gauge(client, 'ledger_events_appended_total{event_type="upload"}') == 20
+        assert await gauge(client, "ledger_position") == 20
         assert await gauge(client, "http_requests_in_progress") == 1
         assert await both_count(client)
 

@@ -14,18 +14,19 @@ from benchmarks.measure import measure
 from benchmarks.model import Violation
 from benchmarks.plan import Plan
 from benchmarks.side import LoadSide
+from tests.support.fork_server import ForkServer
 
-TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=100, checked_files=5_000, many_files=2_000)
+TINY = Plan(rounds=1, warm_up_seconds=1, load_seconds=1, delivery_rows=50, checked_files=5_000, many_files=2_000)
 
 pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.long
 @pytest.mark.wrk
-def test_experiments_give_their_rows() -> None:
+def test_experiments_give_their_rows(fork_server: ForkServer) -> None:
     checks = [replace(one, rounds=1) for one in consistency.EXPERIMENTS]
     experiments = [webhooks.EXPERIMENT, *checks]
-    results = measure(experiments, TINY, Console(quiet=True))
+    results = measure(experiments, TINY, Console(quiet=True), fork_server)
     assert [row.name for row in results.rows] == [row.name for one in experiments for row in one.rows]
     assert all(min(*row.ours, *row.baseline) > 0 for row in results.rows)
     [ratio, *_] = results.rows
@@ -34,8 +35,12 @@ def test_experiments_give_their_rows() -> None:
 
 @pytest.mark.long
 @pytest.mark.wrk
-def test_what_was_not_stored_fails_the_run() -> None:
-    with Bench(TINY) as bench, bench.postgres_store() as store, bench.service(store) as service:
+def test_what_was_not_stored_fails_the_run(fork_server: ForkServer) -> None:
+    with (
+        Bench(TINY, fork_server=fork_server) as bench,
+        bench.postgres_store() as store,
+        bench.service(store) as service,
+    ):
         bench.wait_until_healthy()
         side = LoadSide(bench=bench, service=service, store=store, load=post.single_posts(bench))
         figures = side()

@@ -11,7 +11,7 @@ import pytest
 from app.database.engine import Database
 from tests.changes.follower import Follower
 from tests.events.support import read_head
-from tests.support.chaos import chaos_seconds
+from tests.support.chaos import chaos_seconds, is_long
 from tests.support.load import Load, run_load
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
@@ -19,8 +19,10 @@ from tests.support.waiting import until
 
 SECONDS = chaos_seconds(0)
 REPLICAS = 3
-MIN_KILLS = REPLICAS
-MIN_EVENTS = 100
+MIN_KILLS = REPLICAS if is_long() else 2
+MIN_EVENTS = 100  # between two kills
+PAUSE_SECONDS = 0 if is_long() else 0.05  # of each client between two events
+STREAMS, PAGES = (50, 20) if is_long() else (14, 6)  # followers
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -39,7 +41,7 @@ async def test_every_follower_sees_every_event_once_in_order(
     def choose() -> str:
         return random.choice(replicas).url  # noqa: S311 - no secret
 
-    followers = [Follower(outside, choose) for _ in range(70)]
+    followers = [Follower(outside, choose) for _ in range(STREAMS + PAGES)]
 
     def is_done(follower: Follower) -> Callable[[], bool]:
         return lambda: bool(heads) and len(follower.positions) >= heads[0]
@@ -47,7 +49,7 @@ async def test_every_follower_sees_every_event_once_in_order(
     async with asyncio.TaskGroup() as group:
         for number, follower in enumerate(followers):
             done = is_done(follower)
-            if number < 50:
+            if number < STREAMS:
                 group.create_task(follower.follow_stream(done))
             else:
                 group.create_task(follower.follow_pages(done, wait=(number % 2) * 2))
@@ -65,23 +67,30 @@ async def write_and_kill(
     database: Database,
     tokens: TokenFactory,
 ) -> None:
-    """Post to every replica, and replace one of them every few seconds; at least so many events come of it."""
+    """Post to every replica, and replace one of them after every so many events."""
 
-    async def is_enough() -> bool:
-        return await read_head(database) > MIN_EVENTS
+    async def write_more() -> None:
+        before = await read_head(database)
+
+        async def is_enough() -> bool:
+            await asyncio.sleep(0.05)
+            return await read_head(database) > before + MIN_EVENTS
+
+        await until(is_enough)
 
     stops = [asyncio.Event() for _ in replicas]
     async with asyncio.TaskGroup() as group:
 
         def post(place: int) -> None:
-            load = run_load(Load(), replicas[place].url, tokens.token(), clients=2, until=stops[place])
+            url, stop = replicas[place].url, stops[place]
+            load = run_load(Load(), url, tokens.token(), clients=2, until=stop, pause_seconds=PAUSE_SECONDS)
             group.create_task(load)
 
         for place in range(REPLICAS):
             post(place)
         kills, ends_at = 0, time.monotonic() + SECONDS
         while kills < MIN_KILLS or time.monotonic() < ends_at:
-            await asyncio.sleep(2)  # for the followers to get somewhere
+            await write_more()  # and the followers get somewhere
             place = kills % REPLICAS
             kills += 1
             replicas[place].kill()
@@ -89,7 +98,7 @@ async def write_and_kill(
             replicas[place] = await asyncio.to_thread(start_service, CHANGES_KEEP_ALIVE="1")
             stops[place] = asyncio.Event()
             post(place)
-        await until(is_enough)
+        await write_more()
         for stop in stops:
             stop.set()
 

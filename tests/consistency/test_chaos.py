@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable
@@ -22,14 +21,15 @@ from tests.consistency.conftest import KEY
 from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply, serving
 from tests.events.support import add_events
-from tests.support.chaos import chaos_seconds
+from tests.support.chaos import chaos_seconds, is_long
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
-SECONDS = chaos_seconds(4)
-AT_FULL_SIZE = "SYNC_TEST_CHAOS_SECONDS" in os.environ
-FILES = 200_000 if AT_FULL_SIZE else 4_000
+SECONDS = chaos_seconds(0)
+AT_FULL_SIZE = is_long()
+FILES = 200_000 if AT_FULL_SIZE else 2_000
+REPLICAS, MIN_KILLS, PAUSE_SECONDS = (3, 2, 3) if AT_FULL_SIZE else (2, 1, 1)
 DOWN = 503 if AT_FULL_SIZE else 403  # the first is asked again, for longer than a test may take
 LOST, ORPHANS, WRONG = FILES // 1000, FILES // 2000, len(range(500, FILES + 1, 4000))
 ENVIRONMENT = {
@@ -86,7 +86,7 @@ class FrailOwner(Owner):
 
 
 class Scene:
-    """Three replicas, of which one may just have been killed, and what goes on meanwhile."""
+    """Replicas, of which one may just have been killed, and what goes on meanwhile."""
 
     def __init__(self, replicas: list[ServiceProcess], headers: dict[str, str]) -> None:
         self.replicas = replicas
@@ -125,7 +125,7 @@ class Scene:
     async def kill(self, start: Callable[[], ServiceProcess], ended: asyncio.Event) -> None:
         """Kill a replica every few seconds, and replace it."""
         while not ended.is_set():
-            await asyncio.sleep(3)
+            await asyncio.sleep(PAUSE_SECONDS)
             place = self.kills % len(self.replicas)
             self.replicas[place].kill()
             self.kills += 1
@@ -154,7 +154,7 @@ async def test_kills_and_a_frail_owner_make_no_false_finding_and_hide_none(
 ) -> None:
     await fill(database, FILES)
     headers = {"Authorization": f"Bearer {tokens.token(scope='admin:sync read:sync')}"}
-    scene = Scene(await asyncio.to_thread(start_replicas, 3, **ENVIRONMENT), headers)
+    scene = Scene(await asyncio.to_thread(start_replicas, REPLICAS, **ENVIRONMENT), headers)
     async with serving(FrailOwner()) as owner:
         assert isinstance(owner, FrailOwner)
         new = {"name": "frail", "kind": "contract", "url": owner.url, "grace_seconds": 1}
@@ -165,7 +165,7 @@ async def test_kills_and_a_frail_owner_make_no_false_finding_and_hide_none(
             group.create_task(scene.write(database, owner, ended))
             group.create_task(scene.kill(lambda: start_service(**ENVIRONMENT), ended))
             checks = 0
-            while loop.time() < ends_at or scene.kills < 2:
+            while loop.time() < ends_at or scene.kills < MIN_KILLS:
                 check = await scene.check(source, owner)
                 checks += 1
                 assert check["counts"]["orphaned"] == ORPHANS

@@ -66,7 +66,8 @@ def resident_peak_bytes(*, reset: bool = False) -> int:
     return int(kibibytes) * 1024
 
 
-@pytest.mark.load
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @ON_SQLITE
 async def test_memory_does_not_grow_with_the_files(world: World) -> None:
     await fill(world.database, FILES)

@@ -1,10 +1,14 @@
 """The webhook parts of one replica, run pass by pass as a test says."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any
+
+import httpx
 
 from app.database.engine import Database
 from app.deliveries.dispatcher import Dispatcher
@@ -21,6 +25,12 @@ from tests.support.waiting import until
 KEY = "key-of-the-tests-with-32-characters-or-more"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM="
 POLICY = RetryPolicy(timedelta(milliseconds=50), 3, timedelta(days=5))
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """One for all: each parses every trusted certificate."""
+    return httpx.create_ssl_context()
 
 
 def encrypted(text: str = SECRET) -> bytes:
@@ -75,7 +85,8 @@ class Replica:
 @asynccontextmanager
 async def running(database: Database, **changes: Any) -> AsyncIterator[Replica]:
     """A replica with short intervals, that may send to loopback addresses; it is stopped in order at the end."""
-    client = OutboundClient(AddressPolicy(allow_private=True, ports=frozenset()), changes.pop("timeout_seconds", 5))
+    addresses = AddressPolicy(allow_private=True, ports=frozenset())
+    client = OutboundClient(addresses, changes.pop("timeout_seconds", 5), ssl_context=trust())
     wake, metrics = asyncio.Event(), WebhookMetrics()
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()

@@ -22,7 +22,7 @@ from tests.support.process import ServiceProcess
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving, reset
 from tests.support.waiting import until
 
-SECONDS = chaos_seconds(8)
+SECONDS = chaos_seconds(2)
 MIN_KILLS = 1 + int(SECONDS / 20)  # also where a start takes so long that these take more than SECONDS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 600)]

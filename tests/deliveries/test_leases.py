@@ -86,6 +86,7 @@ async def test_a_lease_that_ended_before_it_was_used_sends_nothing(database: Dat
 
 
 @pytest.mark.load
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_heartbeat_keeps_the_lease_for_as_long_as_it_takes(database: Database) -> None:
     short = timedelta(seconds=2)
     async with (

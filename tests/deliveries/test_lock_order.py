@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import select, text
 
 from app.database.engine import Database
@@ -23,7 +24,7 @@ EXPECTED_WAIT_SECONDS = 5
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def claimed(database: Database) -> tuple[Database, Sequence[int]]:
     """Four deliveries of many, in the order of their ids, that the process `me` has a lease on."""
     subscription_id = await add_subscription(database)

@@ -1,14 +1,16 @@
 """No statement of the webhooks reads all deliveries: with 100,000 of them every plan is made of index seeks."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.config import Settings
 from app.database.engine import Database
 from app.deliveries import catch_up
 from app.deliveries.catch_up import FullLaneRepository
@@ -23,6 +25,7 @@ from app.operations.overview_repository import OverviewRepository as LedgerOverv
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane
 from app.subscriptions.repository import OverviewRepository, SubscriptionRepository
+from tests.conftest import BACKENDS
 from tests.database.test_query_plans import plan_of
 from tests.deliveries.support import add_subscription, settled
 
@@ -146,7 +149,21 @@ def _list(session: AsyncSession, subscription_id: UUID, **wanted: Any) -> Awaita
     return HistoryRepository(session).list_newest(subscription_id, **wanted, limit=11, offset=0)
 
 
-@pytest.fixture
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database that no other test shares: it grows large, and its statistics are those of many rows."""
+    url: str = request.getfixturevalue("postgres_url" if request.param == "postgresql" else "sqlite_url")
+    return url
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(Settings(_env_file=None, database_url=database_url))
+    yield database
+    await database.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def filled(database: Database) -> tuple[Database, UUID]:
     """Deliveries in every state, of files with twenty events each, and fresh statistics."""
     subscription_id = await add_subscription(database, after=0)

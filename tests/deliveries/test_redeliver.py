@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
+import pytest_asyncio
 
 from app.database.engine import Database
 from tests.deliveries.support import check_lanes, list_deliveries, make_sweeper
@@ -21,7 +21,7 @@ FILE, OTHER = uuid4(), uuid4()
 DEAD = [1, 2, 4, 6]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def subscription_id(client: httpx.AsyncClient, database: Database) -> UUID:
     """A subscription with the deliveries of six events, of two files in turn: four are dead, two are delivered."""
     body = await subscribe(client, url="http://127.0.0.1:9/")

@@ -1,5 +1,6 @@
 """The commands of the image and of the compose file do their work, in the environment that they get there."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tests.deploy.container_files import compose_services, exec_form, image_envi
 from tests.support.keyserver import KeyServer
 from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
-from tests.support.waiting import until, until_ready
+from tests.support.waiting import until
 
 HEALTH = exec_form(only("Dockerfile", "HEALTHCHECK"))
 SERVE = exec_form(only("Dockerfile", "CMD"))
@@ -67,14 +68,22 @@ async def test_compose_migrates_then_serves_then_ends_in_order_and_leaves_no_fil
     assert image.run(MIGRATE) == 0
     service = image.start(SERVE)
     try:
-        await until(lambda: image.run(HEALTH) == 0)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{image.port}") as client:
-            await until_ready(client)
+            await until(lambda: _is_ready(client))
+        assert image.run(HEALTH) == 0
     finally:
         service.send_signal(signal.SIGTERM)
         status = service.wait(30)
     assert status == 0
     assert list(image.data.iterdir()) == []
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health/ready")).status_code == httpx.codes.OK
+    except httpx.TransportError:  # it does not listen yet
+        await asyncio.sleep(0.1)
+        return False
 
 
 def test_an_answer_that_is_not_200_is_unhealthy(image: Image) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import event, text, update
 
 from app.database.engine import Database
@@ -78,7 +79,7 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def filled(database: Database) -> Database:
     """40,000 events: half was passed by the sweep, the last 2,000 are pending."""
     async with database.transaction() as session:

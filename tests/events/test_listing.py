@@ -6,6 +6,7 @@ from itertools import product
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import update
 
 from app.database.engine import Database
@@ -22,7 +23,7 @@ SWEPT = 150
 PASSED = {"failed": (20, 60), "waiting": (60, 70), "retrying": (100, 105)}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def events(database: Database) -> Sequence[SyncEvent]:
     """A ledger of 180 events with some in every state, and anomalies."""
     types = ("upload", "update", "delete", "delete", "update")

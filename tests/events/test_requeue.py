@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 from sqlalchemy import select, text, update
 
 from app.database.engine import Database
@@ -21,7 +22,7 @@ FILE, OTHER = uuid4(), uuid4()
 FAILED = (2, 3, 4, 6, 8)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def ids(database: Database) -> list[UUID]:
     """Ten events of two files in turn; five are set aside, for two reasons, and two are in retry."""
     types = ("upload", "update", "delete")

@@ -1,7 +1,7 @@
 """One greedy or slow caller beside the honest ones, who notice nothing. It has gone when a function returns."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from urllib.parse import urlsplit
 
 from tests.faults.world import World
@@ -9,7 +9,7 @@ from tests.support.raw_http import RawConnection, connect
 
 CONNECTIONS = 12  # more than there are connections to the database for reads, and than large bodies fit
 
-Fault = Callable[[World, float], Awaitable[None]]
+Fault = Callable[[World, float], Coroutine[None, None, None]]
 
 
 async def read_greedily(world: World, seconds: float) -> None:

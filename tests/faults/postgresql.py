@@ -6,7 +6,7 @@ Each lasts some seconds and is over when its function returns.
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -18,7 +18,7 @@ INTERVAL_SECONDS = 0.3
 YEAR_SECONDS = 365 * 86_400
 OURS = "FROM pg_stat_activity WHERE application_name = 'sync-service'"
 
-Fault = Callable[[World, float], Awaitable[None]]
+Fault = Callable[[World, float], Coroutine[None, None, None]]
 
 
 async def restart(world: World, seconds: float) -> None:
@@ -154,6 +154,8 @@ async def jump_clock(world: World, seconds: float) -> None:
 
 
 FAULTS: tuple[Fault, ...] = (
+    suspend_replica,  # these two first: what they leave behind is repaired while the others go on
+    jump_clock,
     restart,
     crash,
     hang,
@@ -170,8 +172,6 @@ FAULTS: tuple[Fault, ...] = (
     fill_disk,
     change_isolation,
     kill_replicas,
-    suspend_replica,
-    jump_clock,
 )
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import aiosqlite
 
 from tests.faults.world import World
 
-Fault = Callable[[World, float], Awaitable[None]]
+Fault = Callable[[World, float], Coroutine[None, None, None]]
 
 
 async def fill_disk(world: World, seconds: float) -> None:

@@ -20,8 +20,8 @@ from tests.support.relay import Relay
 from tests.support.replication import ReplicatedPostgres
 from tests.support.tokens import TokenFactory
 
-SECONDS = chaos_seconds(0.5)
-EVENTS = 20
+SECONDS = chaos_seconds(0.2)
+EVENTS = 10
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120 + 3 * SECONDS)]
 

@@ -123,7 +123,7 @@ async def test_the_compose_file_whose_postgresql_starts_later(
             service = begin(given)
             await until(lambda: "waiting for the database" in service.output())
             with pytest.raises(TimeoutError):
-                await until(lambda: "cannot" in service.output(), deadline_seconds=5)
+                await until(lambda: "cannot" in service.output(), deadline_seconds=1)
         finally:
             frail_postgres.start()
         service.wait_until_healthy()

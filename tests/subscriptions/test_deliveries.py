@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
+import pytest_asyncio
 from sqlalchemy import update
 
 from app.database.engine import Database
@@ -27,7 +27,7 @@ from tests.support.waiting import until
 FILE, OTHER = uuid4(), uuid4()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def told(client: httpx.AsyncClient, database: Database) -> str:
     """A paused subscription with the deliveries of 6 events, of two files in turn, which wait."""
     body = await subscribe(client, url="http://127.0.0.1:9/", start="beginning")

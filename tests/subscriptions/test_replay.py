@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 from sqlalchemy import update
 
 from app.database.engine import Database
@@ -21,7 +22,7 @@ FILE = uuid4()
 T0 = datetime(2026, 1, 15, 10, tzinfo=UTC)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def told(client: httpx.AsyncClient, database: Database) -> str:
     """A paused subscription that was told of 10 events, of 10:01, 10:02, …"""
     body = await subscribe(client, start="beginning")

@@ -58,7 +58,6 @@ async def test_a_secret_is_shown_once_and_kept_nowhere_as_it_is(
     tokens: TokenFactory,
     database: Database,
     *,
-    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -87,7 +86,7 @@ async def test_a_secret_is_shown_once_and_kept_nowhere_as_it_is(
     secrets = [body["secret"], rotated["secret"], own["secret"], HEADER]
     printed = "".join(capfd.readouterr())
     logged = "\n".join(f"{record.getMessage()} {record.args} {record.__dict__}" for record in caplog.records)
-    stored = await everything_stored(database, tmp_path)
+    stored = await everything_stored(database)
     for secret in secrets:
         bare = secret.removeprefix("whsec_").removeprefix("Bearer ")
         assert not any(bare in answer.text for answer in later)
@@ -104,12 +103,12 @@ def files_of(folder: Path) -> str:
     return "".join(file.read_bytes().decode("latin-1") for file in sorted(folder.glob("sync.db*")))
 
 
-async def everything_stored(database: Database, tmp_path: Path) -> str:
+async def everything_stored(database: Database) -> str:
     """The rows of the webhooks, and of SQLite every byte of its files."""
     async with database.read() as session:
         rows = (await session.execute(text("SELECT * FROM subscriptions"))).all()
     dump = json.dumps([[_plain(value) for value in row] for row in rows])
-    files = files_of(tmp_path)
+    files = files_of(Path(str(database.engine.url.database)).parent) if database.is_sqlite else ""
     assert bool(files) == database.is_sqlite
     return dump + files
 

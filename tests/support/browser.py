@@ -8,8 +8,8 @@ from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright, expect
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "no Chromium was found (install Debian's `chromium`, or name the binary in CHROMIUM)"
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium was found (install Debian's `chromium-headless-shell`, or name the binary in CHROMIUM)"
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",

@@ -41,7 +41,9 @@ class Load:
         return answer
 
 
-async def run_load(load: Load, url: str, token: str, *, clients: int, until: asyncio.Event) -> None:
+async def run_load(
+    load: Load, url: str, token: str, *, clients: int, until: asyncio.Event, pause_seconds: float = 0
+) -> None:
     """Post to `url` from `clients` connections at once until told to stop; one that ends is opened again."""
     port = urlsplit(url).port
     assert port
@@ -50,7 +52,7 @@ async def run_load(load: Load, url: str, token: str, *, clients: int, until: asy
         while not until.is_set():
             try:
                 async with connect(port) as connection:
-                    await _post_until(until, load, connection, token)
+                    await _post_until(until, load, connection, token, pause_seconds)
             except OSError:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -59,8 +61,11 @@ async def run_load(load: Load, url: str, token: str, *, clients: int, until: asy
             group.create_task(repeat())
 
 
-async def _post_until(stop: asyncio.Event, load: Load, connection: RawConnection, token: str) -> None:
+async def _post_until(
+    stop: asyncio.Event, load: Load, connection: RawConnection, token: str, pause_seconds: float
+) -> None:
     while not stop.is_set():
+        await asyncio.sleep(pause_seconds)
         answer = await load.post(connection, token)
         if answer is None or answer.headers.get("connection") == "close":
             break

@@ -202,22 +202,22 @@ async def test_an_outage_is_told_once_and_waited_for(
     assert running.interrupt() == 0
 
 
-def test_colours_on_a_terminal_only(tail: Callable[..., Tail], service: ServiceProcess, token: str) -> None:
+@pytest.mark.usefixtures("local_mode")
+def test_colours_on_a_terminal_only(
+    service: ServiceProcess, token: str, fork_server: ForkServer, tmp_path: Path
+) -> None:
     async def record() -> None:
         async with SyncClient(service.url, token, policy=PATIENT) as sync:
             await sync.create(uuid4(), "upload")
 
     asyncio.run(record())
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "app", "tail", "--url", service.url, "--from", "beginning"],
-        env={key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"},
-        cwd=ROOT,
-        stdout=theirs,
-    ) as process:
-        shown = os.read(ours, 10_000)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE_SECONDS) == 0
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"}
+    command = ("app", "tail", "--url", service.url, "--from", "beginning")
+    process = fork_server.start(command, environment, Path(os.ttyname(theirs)), tmp_path / "errors")
+    shown = os.read(ours, 10_000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_SECONDS) == 0
     os.close(ours)
     os.close(theirs)
     assert b"\x1b[32mupload\x1b[0m" in shown
