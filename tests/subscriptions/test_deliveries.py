@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
@@ -195,6 +196,7 @@ async def test_all_dead_ones_are_redelivered(client: httpx.AsyncClient, database
     assert (stood["pending"], stood["dead"]) == (6, 0)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_counts_end_somewhere(client: httpx.AsyncClient, database: Database, told: str) -> None:
     rows = [
         {
