@@ -136,7 +136,7 @@ async def test_the_end_of_the_process_ends_streams_and_long_polls_at_once(
     streams = [asyncio.create_task(follow()) for _ in range(10)]
     poll = asyncio.create_task(outside.get(f"{service.url}/changes?cursor=latest&wait=60"))
     await until(lambda: len(opened) == 10)
-    await until(lambda: _is_waiting(service, "long_poll"))
+    await until(lambda: _is_waiting(outside, service, "long_poll"))
     started = time.monotonic()
     service.send(ending)
     for stream in streams:
@@ -147,8 +147,9 @@ async def test_the_end_of_the_process_ends_streams_and_long_polls_at_once(
     assert "Traceback" not in service.output()
 
 
-def _is_waiting(service: ServiceProcess, kind: str, number: int = 1) -> bool:
-    return f'sync_changes_followers{{kind="{kind}"}} {number}.0' in httpx.get(f"{service.url}/metrics").text
+async def _is_waiting(outside: httpx.AsyncClient, service: ServiceProcess, kind: str, number: int = 1) -> bool:
+    exposition = (await outside.get(f"{service.url}/metrics")).text
+    return f'sync_changes_followers{{kind="{kind}"}} {number}.0' in exposition
 
 
 async def test_a_cursor_that_becomes_invalid_ends_the_stream(
@@ -181,12 +182,12 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_no_other(
     async with connect(service.port) as deaf:
         head = f"GET /changes/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens.token()}\r\n\r\n"
         await deaf.send(head.encode())
-        await until(lambda: _is_waiting(service, "stream"))
+        await until(lambda: _is_waiting(outside, service, "stream"))
         async with open_stream(outside, service.url, cursor="latest") as stream:
             await stream.next()
             await fill(database, 1)
             assert await take(stream, 1) == [601]
-        await until(lambda: _is_waiting(service, "stream", 0))
+        await until(lambda: _is_waiting(outside, service, "stream", 0))
 
 
 @on_sqlite
@@ -209,7 +210,7 @@ async def test_followers_beyond_the_limit_are_refused(
             assert response.json()["type"] == "urn:sync-service:problem:too-many-followers"
         pages = await asyncio.gather(*(outside.get(f"{service.url}/changes?wait=1") for _ in range(3)))
         assert [page.status_code for page in pages] == [200] * 3, "streams do not count as concurrent requests"
-    await until(lambda: _is_waiting(service, "stream", 0))
+    await until(lambda: _is_waiting(outside, service, "stream", 0))
     exposition = (await outside.get(f"{service.url}/metrics")).text
     assert 'rejected_total{reason="followers"} 3.0' in exposition
     assert 'sync_http_requests_total{method="GET",route="/changes/stream",status="200"} 3.0' in exposition
