@@ -94,7 +94,7 @@ async def test_one_that_is_live_stays_so_while_its_long_lanes_are_all_that_does_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [None, 0])
+@pytest.mark.parametrize(("database_url", "after"), [("sqlite", None), ("postgresql", 0)], indirect=["database_url"])
 async def test_everything_comes_in_order_once_the_file_gets_through(database: Database, after: int | None) -> None:
     stuck = True
 
