@@ -13,6 +13,9 @@ from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
 CONFIGURATION = """
+[phases.coverage]
+unexpected-methods = ["PATCH", "TRACE"]
+
 [auth.openapi.bearer]
 bearer = "${TOKEN}"
 
