@@ -1,4 +1,4 @@
-"""Checks by event: the file of every processed event is looked at, on both databases where they differ, with a real owner."""
+"""Checks by event: the file of every processed event is looked at, with a real owner."""
 
 import asyncio
 import os
