@@ -102,6 +102,13 @@ class Environment:
             check=False,
         )
 
+    def installed(self) -> dict[str, str]:
+        """What the installed files hold, by their paths; pip's own and what Python compiled are left out."""
+        files = [path for name in MODULES for path in self.packages.glob(f"{name}*/**/*") if path.suffix == ".py"]
+        single = [path for name in MODULES for path in self.packages.glob(f"{name}*") if path.is_file()]
+        infos = self.packages.glob("*.dist-info/METADATA")
+        return {str(path): path.read_text() for path in (*files, *single, *infos)}
+
     def verdicts(self, output: str) -> dict[str, str]:
         """The last table of `output`: verdict by package."""
         table, _, _ = output[output.rindex("package  ") :].partition("\n\n")
@@ -141,6 +148,7 @@ def test_check_reports_and_changes_nothing(environment: Environment) -> None:
     (environment.script.parent / "alembic").mkdir()
     environment.install("greenlet", PINNED, "raise ImportError('built for another Python')")
     environment.install("asyncpg", PINNED, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    before = environment.installed()
     result = environment.run("--check")
     assert result.returncode == 1
     assert environment.verdicts(result.stdout) == {
@@ -152,7 +160,7 @@ def test_check_reports_and_changes_nothing(environment: Environment) -> None:
         "greenlet": "cannot be imported: ImportError: built for another Python",
         "sqlalchemy": "ok",
     }
-    assert environment.run("--check").stdout == result.stdout
+    assert environment.installed() == before
 
 
 def test_repair_installs_what_is_pinned(environment: Environment) -> None:
@@ -163,7 +171,6 @@ def test_repair_installs_what_is_pinned(environment: Environment) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert set(environment.verdicts(result.stdout).values()) == {"ok"}
     assert result.stdout.rstrip().endswith("Repaired.")
-    assert environment.run("--check").returncode == 0
 
 
 def test_repair_reinstalls_nothing_that_only_lacked_another_package(environment: Environment) -> None:

@@ -90,7 +90,7 @@ async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start,
 async def test_several_processes_sweep_each_event_once(
     start_replicas: Callable[..., list[ServiceProcess]], database: Database
 ) -> None:
-    file_ids = [uuid4() for _ in range(50)]
+    file_ids = [uuid4() for _ in range(20)]
     await add_events(database, *((file_id, "upload") for file_id in file_ids for _ in range(10)))
     start_replicas(2, SYNC_EVENT_BATCH_SIZE="7", SYNC_EVENT_PROCESS_INTERVAL="0.02")
 

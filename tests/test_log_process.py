@@ -81,6 +81,7 @@ def test_workers_that_uvicorn_starts_write_the_same_shape(
     assert sum(line["event"].startswith("Started server process") for line in lines) == 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_alembic_writes_the_same_shape(run: Run, database_url: str, alembic: Alembic) -> None:
     alembic(database_url, "downgrade", "base")
     done = run("alembic", "upgrade", "head", DATABASE_URL=database_url, LOG_FORMAT="json")
@@ -114,6 +115,7 @@ def test_what_nobody_catches_is_in_the_same_shape(fork_server: ForkServer, code:
         assert all(continuation.startswith("    | ") for continuation in more)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_everything_is_in_one_shape_and_the_line_of_a_request_names_its_event(
     start_service: Start, tokens: TokenFactory
 ) -> None:

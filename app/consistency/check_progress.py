@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.consistency.check_repository import CheckRepository, LeaseLost
-from app.consistency.comparison import Facts, Staged, compare
+from app.consistency.comparison import Expected, Facts, Staged, compare
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import LedgerFile
 from app.consistency.look import Clock
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import Check, CheckState, Kind, Source
@@ -48,19 +49,6 @@ class CheckProgress:
         self._clock = clock
         self.lease = lease
 
-    async def read_source(self, check: Check) -> Source:
-        """The source as it is now, before it is asked for more.
-
-        Raises:
-            NotFound: it was deleted.
-            SourceError: it was disabled.
-        """
-        async with self._database.read() as session:
-            source = await SourceRepository(session).get(check.source_id)
-        if not source.enabled:
-            raise SourceError("was disabled")
-        return source
-
     async def advance(
         self,
         check: Check,
@@ -89,11 +77,11 @@ class CheckProgress:
         doubt = None if doubt_all is None else doubt_all(columns)
         async with self._database.transaction() as session:
             repository = CheckRepository(session)
-            now = await self._clock(session)
             if doubt is not None:
+                now = await self._clock(session)
                 values |= {"state": doubt[0], "reason": doubt[1], "ended_at": now, "due_at": None}
             else:
-                values |= {"is_listed": is_last, "due_at": now + self.lease}
+                values["is_listed"] = is_last
             await repository.change(check.id, check.fence, **values)
             await repository.stage(check.id, chunk.staged)
         self._metrics.changed(values["compared"] - check.compared, values.get("state", CheckState.RUNNING))
@@ -149,28 +137,46 @@ class CheckProgress:
                     await CheckRepository(session).change(check_id, fence, due_at=until)
 
 
+async def read_source(session: AsyncSession, check: Check) -> Source:
+    """The source as it is now, before it is asked for more.
+
+    Raises:
+        NotFound: it was deleted.
+        SourceError: it was disabled.
+    """
+    source = await SourceRepository(session).get(check.source_id)
+    if not source.enabled:
+        raise SourceError("was disabled")
+    return source
+
+
 def compare_files(
-    files: Mapping[UUID, LedgerFile],
+    files: Mapping[UUID, Expected],
     found: Mapping[UUID, Facts],
     active: Mapping[UUID, Mapping[str, object]],
     seen_at: datetime,
+    *,
+    equal: int = 0,
 ) -> Chunk:
-    """Compare files with what a source holds of them; `active` are their findings that are not resolved."""
+    """Compare files with what a source holds of them; `active` are their findings that are not resolved.
+
+    `equal` is how many other files were compared already, and do not differ.
+    """
     staged: list[Staged] = []
-    tally = dict.fromkeys(("compared", "in_flight", "expected"), 0)
-    for file_id, (expected, in_flight) in files.items():
-        if in_flight:
-            tally["in_flight"] += 1
+    compared, in_flight, existing = equal, 0, equal
+    for file_id, expected in files.items():
+        if expected.in_flight:
+            in_flight += 1
             continue
         held = found.get(file_id)
-        tally["compared"] += expected.exists or held is not None
-        tally["expected"] += expected.exists
+        compared += expected.exists or held is not None
+        existing += expected.exists
         differences = compare(expected, held)
         staged += [Staged(file_id, kind, evidence, seen_at) for kind, evidence in differences.items()]
         if active and file_id in active:
             healed = [kind for kind in sorted(active[file_id]) if kind not in differences]
             staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
-    return Chunk(tally, staged)
+    return Chunk({"compared": compared, "in_flight": in_flight, "expected": existing}, staged)
 
 
 def doubt_absence(check: Check, values: Mapping[str, Any]) -> Doubt | None:

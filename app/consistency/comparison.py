@@ -10,6 +10,11 @@ from uuid import UUID
 from app.consistency.models import Kind
 from app.events.models import EventType
 
+MEMBERS = (
+    "size",
+    "sha256",
+    "blocks",
+)  # what is compared of an event's metadata and of an item, in the order of Facts
 SHOWN_BLOCKS = 100  # in the evidence, of as many as there are
 SHOWN_CHARACTERS = 256  # of the id of a block
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -52,12 +57,14 @@ class Expected(NamedTuple):
     """The state of a file by the ledger. `position` is that of its last processed event, 0 without one.
 
     A source that gives a position below `required`, that of the last event that is not a compensation, is stale.
+    Nothing is compared while the file is `in_flight`.
     """
 
     exists: bool = False
     position: int = 0
     facts: Facts = Facts()
     required: int = 0
+    in_flight: bool = False
 
 
 class FileEvent(NamedTuple):
@@ -107,8 +114,8 @@ def expect(events: Iterable[FileEvent]) -> Facts:
 
 def read_facts(members: Mapping[str, Any], position: int | None = None) -> Facts:
     """The values of a file from an event's metadata, or from an item."""
-    size, sha256, blocks = members.get("size"), members.get("sha256"), members.get("blocks")
-    return Facts(position, read_size(size), read_sha256(sha256), None if blocks is None else read_blocks(blocks))
+    size, sha256, blocks = map(members.get, MEMBERS)
+    return Facts(position, read_size(size), read_sha256(sha256), read_blocks(blocks))
 
 
 def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
@@ -122,7 +129,7 @@ def compare(expected: Expected, found: Facts | None) -> dict[Kind, Evidence]:
     if not is_stale and expected.facts[1:] == found[1:]:
         return {}  # as a rule
     differences: dict[Kind, Evidence] = {}
-    if found.position is not None and found.position < expected.required:
+    if is_stale:
         differences[Kind.STALE] = _evidence({"position": expected.required}, {"position": found.position})
     differences |= _compare_block_lists(expected.facts, found)
     for kind, name in ((Kind.WRONG_SIZE, "size"), (Kind.WRONG_HASH, "sha256")):

@@ -1,9 +1,9 @@
 """Reads the state of files from the ledger, as of a position."""
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,13 +11,11 @@ from sqlalchemy import ColumnElement, Select, Text, cast, exists, false, func, l
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.consistency.comparison import Expected, Facts, FileEvent, expect, read_facts
+from app.consistency.comparison import MEMBERS, Expected, Facts, FileEvent, expect, read_facts
 from app.consistency.models import REPAIR_SUBJECT
 from app.database.types import among, among_ids, among_pairs, database_now
 from app.events.models import EventType, SweepCursor, SyncEvent
 from app.files.models import FileState
-
-MEMBERS = ("size", "sha256", "blocks")  # of the metadata, that are compared
 
 
 class AsOf(NamedTuple):
@@ -35,24 +33,12 @@ class AsOf(NamedTuple):
         return cls(position, now - grace) if watermark is None else cls(min(position, watermark), None)
 
 
-class LedgerFile(NamedTuple):
-    """The state of one file by the ledger; nothing is compared while it is `in_flight`."""
-
-    expected: Expected
-    in_flight: bool
-
-
-class FileRow(NamedTuple):
-    """The state of a file after its last processed event; `texts` are members of that event's metadata, as JSON."""
-
-    exists: bool
-    position: int
-    in_flight: bool
-    texts: Sequence[str | None]
-
-
+# The state of a file after its last processed event: its id, whether it exists, the position of the event, whether
+# the file is in flight, and members of the event's metadata, as JSON.
+FileRow = Sequence[Any]
+_FIRST_MEMBER = 4
 _NO_FACTS = Facts()
-_NOTHING, _UNPROCESSED = LedgerFile(Expected(), in_flight=False), LedgerFile(Expected(), in_flight=True)
+_NOTHING, _UNPROCESSED = Expected(), Expected(in_flight=True)
 
 
 class LedgerRepository:
@@ -103,9 +89,7 @@ class LedgerRepository:
         other = exists().where(SyncEvent.file_id == file_id, or_(SyncEvent.position > position, late, young))
         return not await self._session.scalar(select(other))
 
-    async def read(
-        self, as_of: AsOf, file_ids: Collection[UUID], found: Mapping[UUID, Facts]
-    ) -> dict[UUID, LedgerFile]:
+    async def read(self, as_of: AsOf, file_ids: Collection[UUID], found: Mapping[UUID, Facts]) -> dict[UUID, Expected]:
         """The expected state of each file, as far as it can be compared with the source.
 
         The source must have been asked before.
@@ -135,27 +119,24 @@ class LedgerRepository:
         found: Mapping[UUID, Facts],
         members: Sequence[str],
         rows: Mapping[UUID, FileRow],
-    ) -> dict[UUID, LedgerFile]:
+    ) -> dict[UUID, Expected]:
         """The expected state of each file; `rows` are the files with processed events."""
-        held = {one: row for one in found if (row := rows.get(one)) and row.exists and not row.in_flight}
+        held = [row for one in found if (row := rows.get(one)) is not None and row[1] and not row[3]]
         facts = await self._read_facts(as_of.position, members, held, found)
         required = await self._read_required(as_of.position, held, found)
         unprocessed = await self._list_with_events([one for one in file_ids if one not in rows])
-        files: dict[UUID, LedgerFile] = {}
+        files = {}
         for one in file_ids:
             row = rows.get(one)
             if row is None:
                 files[one] = _UNPROCESSED if one in unprocessed else _NOTHING
             else:
-                least = required.get(one, 0) if required else 0
-                files[one] = LedgerFile(
-                    Expected(row.exists, row.position, facts.get(one, _NO_FACTS), least), row.in_flight
-                )
+                _, is_present, position, in_flight, *_ = row
+                files[one] = Expected(is_present, position, facts.get(one, _NO_FACTS), required.get(one, 0), in_flight)
         return files
 
     async def _list_rows(self, query: Select[*tuple[Any, ...]]) -> dict[UUID, FileRow]:
-        rows = await self._session.execute(query)
-        return {file_id: FileRow(exists_, at, in_flight, texts) for file_id, exists_, at, in_flight, *texts in rows}
+        return {row[0]: row for row in await self._session.execute(query)}
 
     async def _list_with_events(self, file_ids: Collection[UUID]) -> set[UUID]:
         if not file_ids:
@@ -164,29 +145,25 @@ class LedgerRepository:
         return set((await self._session.scalars(query)).all())
 
     async def _read_facts(
-        self, position: int, members: Sequence[str], rows: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
+        self, position: int, members: Sequence[str], held: Sequence[FileRow], found: Mapping[UUID, Facts]
     ) -> dict[UUID, Facts]:
         """The expected values of the members that were found, from the events of each file.
 
         The last event carries them as a rule. Where it does not, the query looks for the newest event that does, and
         for the file's last delete.
         """
-        columns = [_read_all([row.texts[number] for row in rows.values()]) for number in range(len(members))]
-        facts: dict[UUID, Facts] = {}
+        places = dict(zip(members, count(_FIRST_MEMBER)))
+        values = {name: _read_all([row[place] for row in held]) for name, place in places.items()}
+        carried = [{name: values[name][n] for name in values} for n in range(len(held))]
+        facts = {row[0]: read_facts(each) for row, each in zip(held, carried, strict=True)}
         events: dict[UUID, list[FileEvent]] = {}  # of files whose last one does not carry everything
-        lacking: defaultdict[str, list[UUID]] = defaultdict(list)
-        for (file_id, row), *values in zip(rows.items(), *columns, strict=True):
-            carried = dict(zip(members, values, strict=True))
-            facts[file_id] = read_facts(carried)
-            if None not in row.texts:
-                continue
-            there = {one for one, text in zip(members, row.texts, strict=True) if text is not None}
-            for member in [one for one in members if one not in there and getattr(found[file_id], one) is not None]:
-                lacking[member].append(file_id)
-                of_last = {one: carried[one] for one in there}
-                events[file_id] = [FileEvent(row.position, EventType.UPDATE, of_last)]
-        for member, file_ids in lacking.items():
-            for file_id, event in await self._list_carriers(position, file_ids, member):
+        for member, place in places.items():
+            lacking = {row[0]: n for n, row in enumerate(held) if row[place] is None}
+            lacking = {one: n for one, n in lacking.items() if getattr(found[one], member) is not None}
+            for file_id, n in lacking.items():
+                of_last = {name: value for name, value in carried[n].items() if held[n][places[name]] is not None}
+                events.setdefault(file_id, [FileEvent(held[n][2], EventType.UPDATE, of_last)])
+            for file_id, event in await self._list_carriers(position, lacking, member) if lacking else ():
                 events[file_id].append(event)
         if events:
             for file_id, last in await self._list_deletes(position, events):
@@ -194,11 +171,10 @@ class LedgerRepository:
         return facts | {file_id: expect(each) for file_id, each in events.items()}
 
     async def _read_required(
-        self, position: int, rows: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
+        self, position: int, held: Sequence[FileRow], found: Mapping[UUID, Facts]
     ) -> Mapping[UUID, int]:
         """Of the files whose source is behind their last event: the last one that is not a compensation."""
-        positions = {one: facts.position for one, facts in found.items() if facts.position is not None}
-        behind = [one for one, at in positions.items() if one in rows and at < rows[one].position]
+        behind = [row[0] for row in held if (at := found[row[0]].position) is not None and at < row[2]]
         if not behind:
             return {}
         query = (
@@ -264,10 +240,29 @@ class LedgerRepository:
         return [(file_id, last) for file_id, last in await self._session.execute(query)]
 
 
-def list_members(found: Iterable[Facts]) -> list[str]:
+def list_members(found: Collection[Facts]) -> list[str]:
     """The members of the metadata to compare with the found values."""
-    kinds = {(facts.size is not None, facts.sha256 is not None, facts.blocks is not None) for facts in found}
-    return [name for number, name in enumerate(MEMBERS) if any(kind[number] for kind in kinds)]
+    return [name for name in MEMBERS if any(getattr(facts, name) is not None for facts in found)]
+
+
+def list_equal(
+    rows: Mapping[UUID, FileRow], found: Mapping[UUID, Mapping[str, Any]], members: Sequence[str]
+) -> set[UUID]:
+    """The files whose last event carries each of the members that the source gives, as the same JSON: as a rule, all.
+
+    Such values do not differ: if they are no size, hash or list of blocks, they are not compared.
+    """
+    held = [(row, found[row[0]]) for row in rows.values() if row[1] and not row[3] and row[0] in found]
+    other = {row[0] for row, item in held if (at := item.get("position")) is not None and not _is_reached(row[2], at)}
+    for place, name in enumerate(members, _FIRST_MEMBER):
+        values = _read_all([row[place] for row, _ in held])
+        pairs = zip(held, values, strict=True)
+        other |= {row[0] for (row, item), ours in pairs if (their := item.get(name)) is not None and their != ours}
+    return {row[0] for row, _ in held} - other
+
+
+def _is_reached(position: int, at: Any) -> bool:
+    return isinstance(at, int) and at >= position
 
 
 def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[*tuple[Any, ...]]:

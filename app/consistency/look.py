@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shared_task import SingleFlight
-from app.consistency.comparison import compare
+from app.consistency.comparison import Expected, compare
 from app.consistency.finding_repository import FindingRepository, Seen
-from app.consistency.ledger_repository import AsOf, LedgerFile, LedgerRepository
+from app.consistency.ledger_repository import AsOf, LedgerRepository
 from app.consistency.models import Kind, Source, Verdict
 from app.consistency.sources.deep import DeepBlocks, Part
 from app.consistency.sources.question import REFRESH, Look, NotVisible, Patience, SourceClient, SourceError
@@ -43,7 +43,7 @@ class Asked(NamedTuple):
     """The state of some files at a source, asked at `at`, and their expected state where the source responded."""
 
     looks: Mapping[UUID, Look | SourceError]
-    files: Mapping[UUID, LedgerFile]
+    files: Mapping[UUID, Expected]
     position: int
     at: datetime
 
@@ -113,7 +113,7 @@ class Looker:
         for file_id, look in looks.items():
             if isinstance(look, Look):
                 groups[AsOf.of(position, look.watermark, now, timedelta(seconds=source.grace_seconds))][file_id] = look
-        files: dict[UUID, LedgerFile] = {}
+        files: dict[UUID, Expected] = {}
         async with self._database.read() as session:
             for as_of, group in groups.items():
                 found = {one: look.found for one, look in group.items() if look.found is not None}
@@ -205,11 +205,11 @@ async def _choose_blocks(
     return {one: DeepBlocks(part, wrong.get(one, ())) for one in file_ids}
 
 
-def _judge(file_id: UUID, look: Look | SourceError, file: LedgerFile | None) -> Seen:
-    if isinstance(look, SourceError) or file is None:
+def _judge(file_id: UUID, look: Look | SourceError, expected: Expected | None) -> Seen:
+    if isinstance(look, SourceError) or expected is None:
         return Seen(file_id, Verdict.UNKNOWN, None, reason=str(look), is_visible=not isinstance(look, NotVisible))
-    if file.in_flight:
-        return Seen(file_id, Verdict.IN_FLIGHT, file.expected.position)
-    differences = compare(file.expected, look.found)
+    if expected.in_flight:
+        return Seen(file_id, Verdict.IN_FLIGHT, expected.position)
+    differences = compare(expected, look.found)
     verdict = Verdict.INCONSISTENT if differences else Verdict.CONSISTENT
-    return Seen(file_id, verdict, file.expected.position, differences, expected=file.expected, found=look.found)
+    return Seen(file_id, verdict, expected.position, differences, expected=expected, found=look.found)

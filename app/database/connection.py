@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
 from app.database.errors import DatabaseUnavailable, connection_lost, plan_outdated
+from app.database.sqlite_file import UnlockingConnection
 from app.errors import describe
 
 log = structlog.get_logger(__name__)
@@ -124,7 +125,7 @@ class ReadConnection(Connection):
 def create_engine(settings: Settings) -> AsyncEngine:
     """Build the engine that `settings` ask for; no connection is opened yet."""
     target = settings.database
-    sqlite_args = {"timeout": settings.database_lock_timeout, "isolation_level": None}
+    sqlite_args = {"timeout": settings.database_lock_timeout, "isolation_level": None, "factory": UnlockingConnection}
     engine = create_async_engine(
         target.url,
         connect_args=sqlite_args if target.is_sqlite else _postgresql_arguments(settings),

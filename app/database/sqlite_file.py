@@ -42,6 +42,19 @@ BUSY_SECONDS = 5
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
+class UnlockingConnection(sqlite3.Connection):
+    """Rolls back when it is closed.
+
+    SQLite keeps the transaction of a closed connection, with its lock, for as long as a cursor with unread rows lives:
+    after a cancelled statement until the next garbage collection, before which nobody else could write.
+    """
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 class SqliteFile:
     """The file as the first connection found it, compared with what is at its path now.
 

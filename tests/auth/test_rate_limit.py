@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.auth.route import RateLimited
@@ -52,6 +52,7 @@ def test_subjects_do_not_share(clock: FakeClock) -> None:
     assert [passed(limiter, 5, subject) for subject in ("a", "b", "")] == [2, 2, 2]
 
 
+@settings(max_examples=40)
 @given(
     rate=st.integers(1, 1000),
     burst=st.integers(1, 50),

@@ -17,7 +17,7 @@ MakeVerifier = Callable[..., TokenVerifier]
 Edit = tuple[int, str, str]
 
 fuzz = settings(
-    max_examples=150,
+    max_examples=75,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # the verifier keeps nothing that matters here

@@ -20,7 +20,7 @@ from tests.support.waiting import until
 SECONDS = chaos_seconds(0)
 REPLICAS = 3
 MIN_KILLS = REPLICAS if is_long() else 2
-MIN_EVENTS = 100  # between two kills
+MIN_EVENTS = 100 if is_long() else 30  # between two kills
 PAUSE_SECONDS = 0 if is_long() else 0.05  # of each client between two events
 STREAMS, PAGES = (50, 20) if is_long() else (14, 6)  # followers
 

@@ -15,7 +15,7 @@ from app.consistency.sources.question import NAMED, Patience
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
-from tests.consistency.world import GRACE, ShiftedClock, World
+from tests.consistency.world import GRACE, ON_SQLITE, ShiftedClock, World
 from tests.events.support import open_ledger
 from tests.support.waiting import until
 
@@ -61,6 +61,7 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
     assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
 
 
+@ON_SQLITE
 async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a part of its time for its turn, and the rest for the source."""
     monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=0.6, turn_seconds=0.3))
@@ -81,11 +82,12 @@ async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, mon
     )
 
 
+@ON_SQLITE
 async def test_a_named_check_of_a_source_that_hangs_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=1, turn_seconds=1))
+    monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=0.5, turn_seconds=0.5))
     noting.owner.before_reply = asyncio.Event().wait
     check = await noting.check(*(uuid4() for _ in range(60)))
-    reason = "60 of 60 files could not be asked about. The source did not respond within 1 seconds."
+    reason = "60 of 60 files could not be asked about. The source did not respond within 0.5 seconds."
     assert (check.state, check.reason) == (CheckState.INCOMPLETE, reason)
     assert len(noting.owner.paths) <= 8, "the others were not asked for"
 

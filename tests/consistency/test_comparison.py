@@ -1,8 +1,23 @@
 """What is expected of a file, and how a source differs: pure functions."""
 
+import json
+from itertools import product
+from uuid import uuid4
+
 import pytest
 
-from app.consistency.comparison import Block, Expected, Facts, FileEvent, compare, expect, read_blocks
+from app.consistency.comparison import (
+    MEMBERS,
+    Block,
+    Expected,
+    Facts,
+    FileEvent,
+    compare,
+    expect,
+    read_blocks,
+    read_facts,
+)
+from app.consistency.ledger_repository import list_equal
 from app.consistency.models import Kind
 
 SHA = "ab" * 32
@@ -94,3 +109,27 @@ def test_evidence_is_bounded_and_printable() -> None:
     assert evidence["found"]["block_count"] == 10_000
     assert len(evidence["found"]["blocks"]) == 100
     assert all(len(one) == 256 and one.isprintable() for one in evidence["found"]["blocks"])
+
+
+def test_equal_json_never_differs() -> None:
+    """A check of a whole source reads the values of a file only where the last event carries another JSON value."""
+    block = {"id": "a", "size": 1}
+    lists = [["a"], ["b"], [block], [{**block, "size": True}], [{**block, "size": 2}]]
+    values = [None, True, 1, 1.0, "1", 2, SHA, SHA.upper(), OTHER_SHA, *lists]
+    file_id = uuid4()
+    equal = set()
+    for name, ours, theirs in product(MEMBERS, values, values):
+        rows, found = {file_id: (file_id, True, 5, False, json.dumps(ours))}, {file_id: {name: theirs}}
+        if list_equal(rows, found, [name]):
+            equal.add((str(ours), str(theirs)))
+            assert compare(Expected(True, 5, read_facts({name: ours})), read_facts({name: theirs})) == {}
+    assert {("2", "2"), ("2", "None"), (SHA, SHA)} <= equal
+    assert not {("1", "2"), (SHA, SHA.upper())} & equal
+
+
+def test_a_file_is_equal_only_if_it_is_there_and_the_source_has_its_last_event() -> None:
+    there, deleted, in_flight, unknown = (uuid4() for _ in range(4))
+    rows = {there: (there, True, 5, False), deleted: (deleted, False, 5, False), in_flight: (in_flight, True, 5, True)}
+    for position, equal in ((None, {there}), (5, {there}), (6, {there}), (4, set()), ("5", set())):
+        found = {key: {"position": position} for key in (there, deleted, in_flight, unknown)}
+        assert list_equal(rows, found, []) == equal

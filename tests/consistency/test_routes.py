@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ import pytest
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
+from tests.consistency.world import ON_POSTGRESQL, ON_SQLITE
 from tests.support.application import serve_in_process
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -65,6 +65,7 @@ async def test_a_source_is_created_changed_tested_and_deleted(client: httpx.Asyn
     assert (await client.get(path)).status_code == (await client.delete(path)).status_code == 404
 
 
+@ON_POSTGRESQL
 async def test_there_are_at_most_twenty_sources(client: httpx.AsyncClient, owner: Owner) -> None:
     for _ in range(20):
         await add_source(client, owner)
@@ -72,41 +73,35 @@ async def test_there_are_at_most_twenty_sources(client: httpx.AsyncClient, owner
     assert (response.status_code, response.json()["type"]) == (409, "urn:sync-service:problem:too-many-sources")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    ("changes", "location"),
-    [
-        ({"url": "ftp://example.com"}, ["body", "url"]),
-        ({"url": "http://user:secret@example.com"}, ["body", "url"]),
-        ({"url": "http://example.com/?a=b"}, ["body", "url"]),
-        ({"kind": "cloud"}, ["body", "kind"]),
-        ({"grace_seconds": -1}, ["body", "grace_seconds"]),
-        ({"headers": {"host": "x"}}, ["body", "headers"]),
-        ({"enabled": "yes"}, ["body", "enabled"]),
-        ({"surprise": 1}, ["body", "surprise"]),
-    ],
-)
-async def test_wrong_sources(client: httpx.AsyncClient, changes: dict[str, Any], location: Sequence[str]) -> None:
-    new = {"name": "owner", "kind": "contract", "url": "http://127.0.0.1:1", **changes}
-    response = await client.post("/consistency/sources", json=new)
-    assert (response.status_code, response.json()["errors"][0]["loc"]) == (422, location)
+WRONG_SOURCES: list[tuple[dict[str, Any], str]] = [
+    ({"url": "ftp://example.com"}, "url"),
+    ({"url": "http://user:secret@example.com"}, "url"),
+    ({"url": "http://example.com/?a=b"}, "url"),
+    ({"kind": "cloud"}, "kind"),
+    ({"grace_seconds": -1}, "grace_seconds"),
+    ({"headers": {"host": "x"}}, "headers"),
+    ({"enabled": "yes"}, "enabled"),
+    ({"surprise": 1}, "surprise"),
+]
+WRONG_CHECKS: list[dict[str, Any]] = [
+    {"scope": {"all": True}},
+    {"source": str(uuid4()), "scope": {}},
+    {"source": str(uuid4()), "scope": {"all": False}},
+    {"source": str(uuid4()), "scope": {"all": True, "file_ids": [str(uuid4())]}},
+    {"source": str(uuid4()), "scope": {"file_ids": []}},
+    {"source": str(uuid4()), "scope": {"file_ids": ["42"]}},
+    {"source": str(uuid4()), "scope": {"all": True}, "deep": "8/7"},
+]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"scope": {"all": True}},
-        {"source": str(uuid4()), "scope": {}},
-        {"source": str(uuid4()), "scope": {"all": False}},
-        {"source": str(uuid4()), "scope": {"all": True, "file_ids": [str(uuid4())]}},
-        {"source": str(uuid4()), "scope": {"file_ids": []}},
-        {"source": str(uuid4()), "scope": {"file_ids": ["42"]}},
-        {"source": str(uuid4()), "scope": {"all": True}, "deep": "8/7"},
-    ],
-)
-async def test_wrong_checks(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
-    assert (await client.post("/consistency/checks", json=body)).status_code == 422
+@ON_SQLITE
+async def test_wrong_sources_and_checks(client: httpx.AsyncClient) -> None:
+    for changes, member in WRONG_SOURCES:
+        new = {"name": "owner", "kind": "contract", "url": "http://127.0.0.1:1", **changes}
+        response = await client.post("/consistency/sources", json=new)
+        assert (response.status_code, response.json()["errors"][0]["loc"]) == (422, ["body", member])
+    for body in WRONG_CHECKS:
+        assert (await client.post("/consistency/checks", json=body)).status_code == 422, body
 
 
 async def test_a_check_its_findings_and_their_acceptance(
@@ -167,6 +162,7 @@ async def test_a_check_its_findings_and_their_acceptance(
     assert {one["state"] for one in (await client.get("/consistency/findings")).json()} == {"resolved"}
 
 
+@ON_SQLITE
 async def test_findings_as_csv(client: httpx.AsyncClient, owner: Owner) -> None:
     owner.put(uuid4(), uuid4())
     await run_check(client, (await add_source(client, owner))["id"])
@@ -223,6 +219,7 @@ async def test_a_repair_over_http(client: httpx.AsyncClient, owner: Owner) -> No
         assert (await client.post("/consistency/repairs", json={**body, **change})).status_code == 422, change
 
 
+@ON_SQLITE
 async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFactory) -> None:
     source = (await add_source(client, owner))["id"]
     client.headers["Authorization"] = f"Bearer {tokens.token(scope='read:sync')}"
@@ -245,7 +242,7 @@ async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFact
         assert response.status_code == 403, path
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@ON_SQLITE
 async def test_private_addresses_need_the_setting(make_settings: MakeSettings, tokens: TokenFactory) -> None:
     settings = make_settings(webhook_allow_private_addresses=False)
     async with serve_in_process(create_app(settings)) as client:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +25,8 @@ from tests.consistency.owner import Owner
 from tests.events.support import open_ledger, record
 
 GRACE = 300
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # what no database does differently
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @dataclass
@@ -72,7 +75,7 @@ class World:
             [FileStateHandler(), *noting, *others],
             batch_size=1000,
             max_attempts=2,
-            retry_interval=timedelta(seconds=1),
+            retry_interval=timedelta(milliseconds=50),
         ).run_once()
 
     async def upload(self, *file_ids: UUID, **metadata: Any) -> None:

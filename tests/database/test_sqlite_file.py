@@ -265,3 +265,17 @@ def test_the_refusal_is_one_line_and_status_1(begin_service: Callable[..., Servi
     assert "Traceback" not in service.output()
     [line] = [line for line in service.output().splitlines() if "DATABASE_URL: " in line]
     assert line.endswith("file is not a database  [uvicorn.error]")
+
+
+async def test_a_connection_that_is_closed_with_unread_rows_keeps_no_lock(make_settings: MakeSettings) -> None:
+    database = Database(make_settings(database_lock_timeout=0.2))
+    await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
+    async with database.engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute("BEGIN IMMEDIATE")
+        cursor = await driver.execute("UPDATE sync_events SET metadata = metadata RETURNING position")
+        await connection.invalidate()  # as after a cancelled statement
+    await add_events(database, (uuid4(), "upload"))
+    del cursor
+    await database.close()

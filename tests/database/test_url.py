@@ -1,7 +1,7 @@
 """`DATABASE_URL` in every form that people write it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.database.url import parse_database_url
@@ -188,6 +188,7 @@ def test_nonsense_is_refused_without_a_word_of_it(text: str) -> None:
 
 
 @pytest.mark.slow
+@settings(max_examples=40)
 @given(
     st.sampled_from(["", "sqlite:///", "postgresql://", "postgresql://u:hunter2@", "postgresql://h/d?"]),
     st.text() | st.text(":/?#@[]%&=hunter2", max_size=30),

@@ -94,6 +94,8 @@ async def running(database: Database, **changes: Any) -> AsyncIterator[Replica]:
     policy, stop_seconds = changes.pop("policy", POLICY), changes.pop("stop_seconds", 5)
     messages = MessageFactory(SecretCipher([KEY]), ledger_id, "1")
     dispatcher = Dispatcher(database, messages, client, policy, **{**options, **changes})
-    yield Replica(database, dispatcher, wake, metrics)
-    await dispatcher.stop(stop_seconds)
-    await client.close()
+    try:
+        yield Replica(database, dispatcher, wake, metrics)
+    finally:
+        await dispatcher.stop(stop_seconds)
+        await client.close()

@@ -170,17 +170,17 @@ async def test_catching_up_while_the_sweep_runs_and_on_several_replicas(database
 
     async def write_and_sweep() -> None:
         sweeper = make_sweeper(database, batch_size=7)
-        for _ in range(15):
-            await add_events(database, *((files[number % 5], "update") for number in range(20)))
+        for _ in range(8):
+            await add_events(database, *((files[number % 5], "update") for number in range(15)))
             await sweeper.run_once()
 
     async def catch_up() -> None:
-        for _ in range(20):
+        for _ in range(10):
             await CatchUp(database, chunk_events=9).run_once()
 
     await asyncio.gather(write_and_sweep(), catch_up(), catch_up())
     await CatchUp(database).run_once()
-    assert await pending_positions(database, subscription_id) == list(range(1, 301))
+    assert await pending_positions(database, subscription_id) == list(range(1, 121))
 
 
 async def test_one_replica_at_a_time_catches_up(database: Database) -> None:

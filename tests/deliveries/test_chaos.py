@@ -17,7 +17,7 @@ from app.subscriptions.models import Attempt, Delivery
 from tests.deliveries.replica import KEY, encrypted
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events, read_head
-from tests.support.chaos import chaos_seconds
+from tests.support.chaos import chaos_seconds, is_long
 from tests.support.process import ServiceProcess
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving, reset
 from tests.support.waiting import until
@@ -28,6 +28,7 @@ MIN_KILLS = 1 + int(SECONDS / 20)  # also where a start takes so long that these
 pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 600)]
 
 LEASE_SECONDS = 2
+REPLICAS, PAUSE_SECONDS = (3, 0.2) if is_long() else (2, 0.5)
 FILES = [uuid4() for _ in range(20)]
 ENVIRONMENT = {
     "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
@@ -64,10 +65,10 @@ def sick() -> list[Receiver]:
 
 
 async def write(database: Database, ended: asyncio.Event) -> None:
-    """Record some twenty events a second of a few files."""
+    """Record five events of a few files again and again."""
     while not ended.is_set():
         await add_events(database, *((random.choice(FILES), "update") for _ in range(5)))  # noqa: S311
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def kill_and_suspend(
@@ -147,10 +148,10 @@ async def is_delivered(database: Database, subscription_id: UUID) -> bool:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_three_replicas_that_are_killed_and_suspended(
+async def test_replicas_that_are_killed_and_suspended(
     start_replicas: Callable[..., list[ServiceProcess]], start_service: Start, database: Database
 ) -> None:
-    replicas = start_replicas(3, **ENVIRONMENT)
+    replicas = start_replicas(REPLICAS, **ENVIRONMENT)
     await run(database, replicas, lambda: start_service(**ENVIRONMENT))
 
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
@@ -38,59 +37,44 @@ async def one_pending(database: Database) -> UUID:
     return subscription_id
 
 
-@pytest.mark.parametrize(
-    ("columns", "ahead", "is_due"),
-    [
-        (LEASED, 50 * SECOND, False),
-        (LEASED, 70 * SECOND, True),
-        ({**LEASED, **FAILED, "wait_seconds": 7200}, HOUR, True),
-        ({**FAILED, "wait_seconds": 15}, 14 * SECOND, False),
-        ({**FAILED, "wait_seconds": 15}, 20 * SECOND, True),
-        ({**FAILED, "wait_seconds": 86_400}, 23 * HOUR, False),
-        ({**FAILED, "wait_seconds": 86_400}, 25 * HOUR, True),
-        (FAILED, 23 * HOUR, False),
-        (FAILED, 24 * 365 * HOUR, True),
-        ({}, HOUR, True),
-    ],
-    ids=[
-        *(
-            "lease",
-            "lease too long",
-            "lease of a retry",
-            "retry",
-            "retry too far",
-            "Retry-After",
-            "Retry-After too far",
-        ),
-        *("retry of the release before", "the same, too far", "first attempt"),
-    ],
-)
-async def test_a_due_time_is_no_further_ahead_than_it_was_given(
-    database: Database, columns: dict[str, Any], ahead: timedelta, is_due: bool
-) -> None:
-    subscription_id = await one_pending(database)
-    due_at = datetime.now(UTC) + ahead
-    async with database.transaction() as session:
-        await session.execute(update(Delivery).values(due_at=due_at, **columns))
-    assert await repair(database) == ((1, 1) if is_due else (0, 0))
-    [delivery] = await list_deliveries(database, subscription_id)
-    assert delivery.due_at is not None
-    assert (delivery.due_at < datetime.now(UTC) + SECOND) is is_due
-    assert await repair(database) == (0, 0)
+DUE_TIMES: dict[str, tuple[dict[str, Any], timedelta, bool]] = {
+    "lease": (LEASED, 50 * SECOND, False),
+    "lease too long": (LEASED, 70 * SECOND, True),
+    "lease of a retry": ({**LEASED, **FAILED, "wait_seconds": 7200}, HOUR, True),
+    "retry": ({**FAILED, "wait_seconds": 15}, 14 * SECOND, False),
+    "retry too far": ({**FAILED, "wait_seconds": 15}, 20 * SECOND, True),
+    "Retry-After": ({**FAILED, "wait_seconds": 86_400}, 23 * HOUR, False),
+    "Retry-After too far": ({**FAILED, "wait_seconds": 86_400}, 25 * HOUR, True),
+    "retry of the release before": (FAILED, 23 * HOUR, False),
+    "the same, too far": (FAILED, 24 * 365 * HOUR, True),
+    "first attempt": ({}, HOUR, True),
+}
 
 
-@pytest.mark.parametrize(("seconds", "ahead", "ends"), [(30, 29, False), (30, 40, True), (None, 86_000, False)])
-async def test_a_slow_down_is_no_longer_than_it_was_given(
-    database: Database, seconds: int | None, ahead: int, ends: bool
-) -> None:
+async def test_a_due_time_is_no_further_ahead_than_it_was_given(database: Database) -> None:
     subscription_id = await one_pending(database)
-    until = datetime.now(UTC) + ahead * SECOND
-    async with database.transaction() as session:
-        await session.execute(update(Subscription).values(slow_until=until, slow_seconds=seconds, slow_count=1))
-    assert await repair(database) == ((1, 1) if ends else (0, 0))
-    slow_until = (await get_subscription(database, subscription_id)).slow_until
-    assert slow_until is not None
-    assert (slow_until < datetime.now(UTC) + SECOND) is ends
+    for name, (columns, ahead, is_due) in DUE_TIMES.items():
+        fresh = {"claimed_by": None, "attempts": 0, "failures": 0, "wait_seconds": None}
+        due_at = datetime.now(UTC) + ahead
+        async with database.transaction() as session:
+            await session.execute(update(Delivery).values(due_at=due_at, **{**fresh, **columns}))
+        assert await repair(database) == ((1, 1) if is_due else (0, 0)), name
+        [delivery] = await list_deliveries(database, subscription_id)
+        assert delivery.due_at is not None, name
+        assert (delivery.due_at < datetime.now(UTC) + SECOND) is is_due, name
+        assert await repair(database) == (0, 0), name
+
+
+async def test_a_slow_down_is_no_longer_than_it_was_given(database: Database) -> None:
+    subscription_id = await one_pending(database)
+    for seconds, ahead, ends in ((30, 29, False), (30, 40, True), (None, 86_000, False)):
+        until = datetime.now(UTC) + ahead * SECOND
+        async with database.transaction() as session:
+            await session.execute(update(Subscription).values(slow_until=until, slow_seconds=seconds, slow_count=1))
+        assert await repair(database) == ((1, 1) if ends else (0, 0)), (seconds, ahead)
+        slow_until = (await get_subscription(database, subscription_id)).slow_until
+        assert slow_until is not None
+        assert (slow_until < datetime.now(UTC) + SECOND) is ends, (seconds, ahead)
 
 
 async def test_a_settlement_stores_how_long_a_retry_and_a_slow_down_wait(database: Database) -> None:

@@ -34,26 +34,26 @@ async def test_no_more_at_once_than_the_subscription_takes_whoever_sends(databas
     receiver = Receiver(delay_seconds=0.02)
     async with receiving(receiver), running(database) as first, running(database) as second:
         await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=3)
-        await add_uploads(database, 40)
+        await add_uploads(database, 20)
         await first.sweep()
 
         def is_done() -> bool:
-            return len(receiver.received) == 40
+            return len(receiver.received) == 20
 
         await asyncio.gather(first.dispatch_until(is_done), second.dispatch_until(is_done))
-        assert sorted(receiver.positions) == list(range(1, 41))
+        assert sorted(receiver.positions) == list(range(1, 21))
         assert receiver.most_at_once == 3
 
 
 async def test_no_faster_than_the_subscription_takes(database: Database) -> None:
     async with receiving() as receiver, running(database) as replica:
         await add_subscription(database, url=receiver.url, secret=encrypted(), rate_limit_per_second=20)
-        await add_uploads(database, 50)
+        await add_uploads(database, 30)
         await replica.sweep()
         started = time.monotonic()
-        await replica.dispatch_until(lambda: len(receiver.received) == 50)
+        await replica.dispatch_until(lambda: len(receiver.received) == 30)
         times = [request.at - started for request in receiver.received]
-        assert times[-1] >= (50 - 20) / 20 * 0.9
+        assert times[-1] >= (30 - 20) / 20 * 0.9
         assert times[-1] < 10
 
 
@@ -88,9 +88,9 @@ async def test_a_receiver_that_hangs_keeps_no_other_from_being_sent_to(database:
     async with receiving() as receiver, receiving(hanging), running(database, concurrency=4, stop_seconds=0) as replica:
         await add_subscription(database, url=hanging.url, secret=encrypted())
         await add_subscription(database, url=receiver.url, secret=encrypted())
-        await add_uploads(database, 20)
+        await add_uploads(database, 10)
         await replica.sweep()
-        await replica.dispatch_until(lambda: len(receiver.received) == 20)
+        await replica.dispatch_until(lambda: len(receiver.received) == 10)
         assert 1 <= hanging.at_once <= 4
 
 
@@ -151,7 +151,7 @@ async def test_a_receiver_that_returns_after_an_outage_is_not_flooded(database: 
         pass  # it has its port now, where nobody listens
     async with running(database) as replica:
         subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=4)
-        await add_uploads(database, 60)
+        await add_uploads(database, 24)
         await replica.sweep()
         for _ in range(6):
             await replica.dispatcher.run_once()
@@ -161,9 +161,9 @@ async def test_a_receiver_that_returns_after_an_outage_is_not_flooded(database: 
         async with receiving(receiver):
             assert await replica.dispatcher.run_once() == 1
             await replica.settle()
-            await replica.dispatch_until(lambda: len(receiver.received) == 60)
+            await replica.dispatch_until(lambda: len(receiver.received) == 24)
             await replica.settle()
-        assert sorted(receiver.positions) == list(range(1, 61))
+        assert sorted(receiver.positions) == list(range(1, 25))
         assert receiver.most_at_once <= 4
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 async def claimed(database: Database) -> tuple[Database, Sequence[int]]:
     """Four deliveries of many, in the order of their ids, that the process `me` has a lease on."""
     subscription_id = await add_subscription(database)
-    await add_events(database, *((uuid4(), "upload") for _ in range(1000)))
+    await add_events(database, *((uuid4(), "upload") for _ in range(200)))
     await make_sweeper(database).run_once()
     async with database.transaction() as session:
         await ClaimRepository(session, "me").claim_due({subscription_id: 4}, datetime.now(UTC), LEASE)

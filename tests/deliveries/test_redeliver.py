@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from app.database.engine import Database
@@ -19,6 +20,7 @@ __all__ = ["make_settings"]
 
 FILE, OTHER = uuid4(), uuid4()
 DEAD = [1, 2, 4, 6]
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -84,6 +86,7 @@ async def test_those_of_other_subscriptions_are_left_alone(
     assert (missing.status_code, missing.json()["detail"]) == (404, "There is no subscription with this id.")
 
 
+@on_sqlite
 async def test_a_body_that_cannot_be(client: httpx.AsyncClient, subscription_id: UUID) -> None:
     path = f"/subscriptions/{subscription_id}/redeliver"
     good = {"filter": {}, "up_to_position": 6, "expected": 4}

@@ -83,6 +83,7 @@ async def test_what_is_written_is_not_written_again_when_its_subscription_can_no
         assert (await get_subscription(database, subscription_id)).status == "disabled"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_log_says_why_there_was_no_answer(database: Database) -> None:
     async with receiving() as receiver:
         pass  # it has its port now, where nobody listens

@@ -3,13 +3,12 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import LOCAL_MODE, ROOT
+from tests.support.fork_server import ForkServer
 from tests.support.process import ServiceProcess
 
 AUTHORITY = "localhost:8000"
@@ -22,14 +21,12 @@ def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
 
 
 @pytest.fixture(scope="session")
-def token() -> str:
+def token(fork_server: ForkServer) -> str:
     """What `make -s token` prints."""
-    recipe = re.search(r"^token:.*\n\t@\$\(BIN\)/python (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    recipe = re.search(r"^token:.*\n\t@\$\(BIN\)/python -m (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
-    command = [sys.executable, *shlex.split(recipe[1])]
-    done = subprocess.run(
-        command, env={**os.environ, **LOCAL_MODE}, cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = fork_server.run(shlex.split(recipe[1]), {**os.environ, **LOCAL_MODE})
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

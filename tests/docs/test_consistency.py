@@ -33,8 +33,8 @@ async def test_the_example_keeps_to_the_contract() -> None:
         rest = _read_page((await client.get(f"/inventory?limit=3&after={first.next}")).content, first.next)
         assert [str(file_id) for file_id, _ in (*first.items, *rest.items)] == files
         assert (first.next, rest.next, first.total) == (UUID(files[2]), None, 5)
-        file_id, facts = _read_item(read_object((await client.get(f"/inventory/{files[0]}")).content))
-        assert (str(file_id), facts.size, facts.sha256) == (files[0], 2**40, "ab" * 32)
+        file_id, item = _read_item(read_object((await client.get(f"/inventory/{files[0]}")).content))
+        assert (str(file_id), item["size"], item["sha256"]) == (files[0], 2**40, "ab" * 32)
         assert (await client.get(f"/inventory/{uuid4()}")).status_code == 404
     database.close()
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.events.test_hostile_bodies import FILE_ID, JSON, assert_refused, nested
 
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 HTTP = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -149,7 +150,6 @@ async def post(client: httpx.AsyncClient, url: str, body: Any) -> tuple[httpx.Re
     return answer, [event for event in await newest() if event["position"] > last]
 
 
-@pytest.mark.slow
 @HTTP
 @given(body=EVENT)
 async def test_an_event_is_recorded_exactly_if_it_is_valid(client: httpx.AsyncClient, body: Any) -> None:
@@ -163,7 +163,6 @@ async def test_an_event_is_recorded_exactly_if_it_is_valid(client: httpx.AsyncCl
         assert recorded == []
 
 
-@pytest.mark.slow
 @HTTP
 @given(body=BATCH)
 async def test_a_batch_is_recorded_exactly_if_all_of_it_is_valid(client: httpx.AsyncClient, body: Any) -> None:

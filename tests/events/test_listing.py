@@ -92,7 +92,7 @@ async def test_all_filters_together(
 ) -> None:
     monkeypatch.setattr(listing, "VISITED_EVENTS", visited)
     for number, (wanted, meets) in enumerate(_combinations(events)):
-        if number % 3 == visited % 3:
+        if number % 5 == 0:
             offset = number % 4
             expected = [event.position for event in events if meets(event)][offset:]
             pages = await _follow(database, wanted, 40, offset)

@@ -1,19 +1,17 @@
 """`make demo` against the real service."""
 
-import subprocess
-import sys
+import os
 
 import pytest
 
 from tests.examples.conftest import EXAMPLES
+from tests.support.fork_server import ForkServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def test_the_demo_succeeds() -> None:
-    result = subprocess.run(
-        [sys.executable, str(EXAMPLES / "demo.py")], capture_output=True, text=True, timeout=360, check=False
-    )
+def test_the_demo_succeeds(fork_server: ForkServer) -> None:
+    result = fork_server.run(("tests.support.script", str(EXAMPLES / "demo.py")), dict(os.environ), 360)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "watcher | " in result.stdout
     assert "Every event was processed" in result.stdout

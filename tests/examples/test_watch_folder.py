@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from watcher.runner import ExitStatus
 from tests.examples.conftest import EXAMPLES
 from tests.examples.service_double import TOKEN, ServiceDouble, _Handler
 from tests.examples.watcher_run import run_once, until, watching
+from tests.support.fork_server import ForkServer
 
 pytestmark = pytest.mark.slow
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def start(folder: Path, service: ServiceDouble, *arguments: str, **more: Any) -> "subprocess.Popen[str]":
@@ -31,6 +35,17 @@ def start(folder: Path, service: ServiceDouble, *arguments: str, **more: Any) ->
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.fixture
+def run(fork_server: ForkServer, folder: Path) -> Run:
+    """Run the program to its end."""
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "SYNC_TOKEN": TOKEN, "XDG_STATE_HOME": str(folder.parent)}
+        return fork_server.run(("tests.support.script", str(EXAMPLES / "watch_folder.py"), *arguments), environment)
+
+    return run
 
 
 async def test_once_posts_every_file_with_its_blocks(folder: Path, service: ServiceDouble) -> None:
@@ -156,30 +171,22 @@ async def test_ignored_paths_are_neither_uploaded_nor_deleted(folder: Path, serv
     assert len(service.events) == 2
 
 
-def test_once_reports_through_its_exit_status(folder: Path, service: ServiceDouble) -> None:
+def test_once_reports_through_its_exit_status(folder: Path, service: ServiceDouble, run: Run) -> None:
     (folder / "file").write_text("content")
-    with start(folder, service, "--once") as process:
-        output, _ = process.communicate(timeout=60)
-    assert (process.returncode, service.summaries) == (0, [("upload", "file")])
-    assert f"upload    file  (7 B, 1 block, event {service.events[0].event_id})" in output
-    with start(folder, service, "--once", "--token", "another") as process:
-        (folder / "file").write_text("changed")
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 3
-    assert "stopped: the service says 401 Unauthorized The token is not valid." in output
+    done = run(str(folder), "--url", service.url, "--once")
+    assert (done.returncode, service.summaries) == (0, [("upload", "file")])
+    assert f"upload    file  (7 B, 1 block, event {service.events[0].event_id})" in done.stdout
+    (folder / "file").write_text("changed")
+    done = run(str(folder), "--url", service.url, "--once", "--token", "another")
+    assert done.returncode == 3
+    assert "stopped: the service says 401 Unauthorized The token is not valid." in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     "arguments", [["nowhere"], [".", "--url", "ftp://host"], [".", "--settle", "-1"], [".", "--attempts", "0"], []]
 )
-def test_wrong_usage(arguments: list[str]) -> None:
-    result = subprocess.run(
-        [sys.executable, str(EXAMPLES / "watch_folder.py"), *arguments],
-        env={**os.environ, "SYNC_TOKEN": TOKEN},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_wrong_usage(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
     assert result.returncode == 2
     assert "usage: watch_folder.py" in result.stderr
 
@@ -198,46 +205,44 @@ def test_a_signal_ends_it_in_good_order(folder: Path, service: ServiceDouble, nu
     assert "file" in json.loads(state.read_text())["files"]
 
 
-def test_a_state_file_of_an_earlier_version_in_the_folder_is_used(folder: Path, service: ServiceDouble) -> None:
+def test_a_state_file_of_an_earlier_version_in_the_folder_is_used(
+    folder: Path, service: ServiceDouble, run: Run
+) -> None:
     (folder / "file").touch()
-    earlier = folder / ".sync-watch.json"
-    with start(folder, service, "--once", "--state", str(earlier)) as process:
-        process.communicate(timeout=60)
-    with start(folder, service, "--once") as process:
-        process.communicate(timeout=60)
-    assert (process.returncode, service.summaries) == (0, [("upload", "file")])
+    once = (str(folder), "--url", service.url, "--once")
+    run(*once, "--state", str(folder / ".sync-watch.json"))
+    done = run(*once)
+    assert (done.returncode, service.summaries) == (0, [("upload", "file")])
     assert not (folder.parent / "sync-watch").exists()
 
 
-def test_killed_between_post_and_save_it_makes_no_second_event(folder: Path, service: ServiceDouble) -> None:
+def test_killed_between_post_and_save_it_makes_no_second_event(folder: Path, service: ServiceDouble, run: Run) -> None:
     accepted, over = threading.Event(), threading.Event()
 
     def accept_but_never_answer(handler: _Handler) -> None:
         handler.service.record(handler.key, handler.body)
         accepted.set()
-        over.wait(20)
+        over.wait(60)
         handler.reset()
 
     service.faults.append(accept_but_never_answer)
     (folder / "file").touch()
     with start(folder, service) as process:
-        assert accepted.wait(20)
+        assert accepted.wait(60)
         process.kill()
     over.set()
-    with start(folder, service, "--once") as process:
-        output, _ = process.communicate(timeout=60)
-    assert (process.returncode, len(service.events)) == (0, 1)
+    done = run(str(folder), "--url", service.url, "--once")
+    assert (done.returncode, len(service.events)) == (0, 1)
     assert service.keys == [service.events[0].key] * 2
-    assert "known from an earlier attempt" in output
+    assert "known from an earlier attempt" in done.stdout
 
 
-def test_two_watchers_do_not_share_a_state_file(folder: Path, service: ServiceDouble) -> None:
+def test_two_watchers_do_not_share_a_state_file(folder: Path, service: ServiceDouble, run: Run) -> None:
     (folder / "file").touch()
     with start(folder, service) as first:
         assert first.stdout
         first.stdout.readline()
-        with start(folder, service, "--once") as second:
-            output, _ = second.communicate(timeout=60)
+        second = run(str(folder), "--url", service.url, "--once")
         first.terminate()
     assert second.returncode == 3
-    assert "another watcher is using" in output
+    assert "another watcher is using" in second.stdout + second.stderr

@@ -11,14 +11,15 @@ from tests.http.served import GET, HEADER_TIMEOUT, Served, assert_refused, in_by
 from tests.support.waiting import until
 
 
-@pytest.mark.parametrize(
-    ("earlier", "begun"),
-    [
-        (b"", b""),
-        *((earlier, begun) for earlier in (b"", GET) for begun in (b"\r\n", b"G", b"GET / HTTP/1.1\r\nHos", GET[:-2])),
-    ],
-)
-async def test_headers_that_do_not_come_are_given_up(served: Served, earlier: bytes, begun: bytes) -> None:
+async def test_headers_that_do_not_come_are_given_up(served: Served) -> None:
+    async with asyncio.TaskGroup() as connections:
+        for begun in (b"\r\n", b"G", b"GET / HTTP/1.1\r\nHos", GET[:-2]):
+            for earlier in (b"", GET):
+                connections.create_task(_expect_given_up(served, earlier, begun))
+        connections.create_task(_expect_given_up(served, b"", b""))
+
+
+async def _expect_given_up(served: Served, earlier: bytes, begun: bytes) -> None:
     async with served.connect() as connection:
         if earlier:
             await connection.send(earlier)

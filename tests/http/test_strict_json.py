@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.http.strict_json import parse_json
@@ -55,6 +55,7 @@ def refusal(raw: bytes) -> str:
     return refused.value.msg
 
 
+@settings(max_examples=50)
 @given(value=VALUE, escaped=st.booleans())
 def test_what_is_within_the_rules_is_read_as_it_is(value: Any, escaped: bool) -> None:
     read = parse_json(json.dumps(value, ensure_ascii=escaped).encode())
@@ -62,6 +63,7 @@ def test_what_is_within_the_rules_is_read_as_it_is(value: Any, escaped: bool) ->
     assert json.dumps(read) == json.dumps(value)
 
 
+@settings(max_examples=50)
 @given(raw=ANY_BYTES)
 def test_any_bytes_are_read_or_refused_in_fixed_words(raw: bytes) -> None:
     try:

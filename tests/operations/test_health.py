@@ -116,6 +116,7 @@ async def test_the_age_is_that_of_the_oldest_wherever_it_waits(database: Databas
     assert await age() == timedelta()
 
 
+@on_sqlite
 async def test_health_tells_when_the_last_sweep_was(make_settings: MakeSettings) -> None:
     before = datetime.now(UTC)
     async with serve_in_process(create_app(make_settings(sync_event_process_interval=0.05))) as client:
@@ -269,6 +270,7 @@ async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, t
         assert b"sync_database_connections_limit 1.0" in rendered
 
 
+@on_sqlite
 async def test_an_event_loop_that_is_busy_is_not_an_outage(make_settings: MakeSettings) -> None:
     app = create_app(make_settings())
     async with app.router.lifespan_context(app) as state:
@@ -309,6 +311,7 @@ def _probe_often(base_url: str) -> None:
                 assert (answer.status_code, answer.elapsed < timedelta(seconds=LIMIT_SECONDS)) == (200, True), url
 
 
+@on_sqlite
 async def test_readiness_is_red_before_the_process_stops_to_answer(
     start_service: Callable[..., ServiceProcess],
 ) -> None:
@@ -330,6 +333,7 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
     assert await asyncio.to_thread(service.wait) == 0
 
 
+@on_sqlite
 def test_a_second_signal_ends_the_delay(start_service: Callable[..., ServiceProcess]) -> None:
     service = start_service(SHUTDOWN_DELAY="3600")
     service.send(signal.SIGTERM)

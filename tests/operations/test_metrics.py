@@ -68,6 +68,7 @@ async def test_what_the_original_lists_is_measured(client: httpx.AsyncClient, da
     assert 0 < value("http_request_duration_seconds_sum", **route) < 10
 
 
+@on_sqlite
 async def test_appends_are_counted_by_type_and_commit(client: httpx.AsyncClient) -> None:
     event = {"file_id": FILE, "event_type": "upload"}
     batch = {"events": [event, event | {"event_type": "update"}, event | {"event_type": "update"}]}
@@ -85,6 +86,7 @@ async def test_appends_are_counted_by_type_and_commit(client: httpx.AsyncClient)
     assert value("ledger_queue_events") == 0
 
 
+@on_sqlite
 async def test_the_sweep_is_measured(sweeping: httpx.AsyncClient) -> None:
     started = datetime.now(UTC).timestamp()
     await sweeping.post("/sync-events", json={"file_id": FILE, "event_type": "upload"})
@@ -106,6 +108,7 @@ class _Refusing:
         raise ValueError(len(positions))
 
 
+@on_sqlite
 async def test_failures_of_the_sweep_are_counted(database: Database) -> None:
     metrics = Metrics()
     await add_events(database, (uuid4(), "upload"))
@@ -157,6 +160,7 @@ async def test_a_failed_pass_and_a_failed_commit_are_counted(
             frail_postgres.start()
 
 
+@on_sqlite
 async def test_a_caller_can_not_invent_labels(anonymous: httpx.AsyncClient) -> None:
     await anonymous.request("BREW", "/sync-events")
     for path in ("/nowhere/1", "/nowhere/2", "/files/not-an-id", "/.env"):
@@ -179,6 +183,7 @@ async def test_the_documentation_is_counted_by_its_templates(anonymous: httpx.As
         assert value("http_requests_total", method="GET", route=route, status="200") == 1, route
 
 
+@on_sqlite
 async def test_refused_tokens_are_counted_by_reason(
     anonymous: httpx.AsyncClient, tokens: TokenFactory, make_settings: MakeSettings
 ) -> None:

@@ -69,12 +69,14 @@ async def test_health_is_what_the_original_documents(anonymous: httpx.AsyncClien
     assert {name: body[name] for name in ORIGINAL_HEALTH} == ORIGINAL_HEALTH
 
 
+@on_sqlite
 async def test_a_token_changes_nothing_good_or_bad(anonymous: httpx.AsyncClient) -> None:
     await until_ready(anonymous)
     for url in PUBLIC:
         await until(lambda url=url: is_ok(anonymous, "GET", url, {"Authorization": "Bearer nonsense"}))  # type: ignore[misc]  # mypy knows no bound lambdas
 
 
+@on_sqlite
 async def test_head_answers_as_get_does_without_a_body(anonymous: httpx.AsyncClient) -> None:
     await until_ready(anonymous)
     for url in PUBLIC:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
@@ -25,6 +26,7 @@ from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 FILE, OTHER = uuid4(), uuid4()
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -195,6 +197,7 @@ async def test_all_dead_ones_are_redelivered(client: httpx.AsyncClient, database
     assert (stood["pending"], stood["dead"]) == (6, 0)
 
 
+@on_sqlite
 async def test_counts_end_somewhere(client: httpx.AsyncClient, database: Database, told: str) -> None:
     rows = [
         {
@@ -241,6 +244,7 @@ async def test_a_file_tells_how_far_each_subscription_is(
     assert not (await progress(OTHER))["behind"]
 
 
+@on_sqlite
 async def test_whoever_may_read_sees_no_more_than_progress(
     client: httpx.AsyncClient, tokens: TokenFactory, told: str
 ) -> None:
@@ -251,11 +255,13 @@ async def test_whoever_may_read_sees_no_more_than_progress(
     assert "whsec" not in shown.text
 
 
+@on_sqlite
 async def test_a_page_that_can_not_be(client: httpx.AsyncClient, told: str) -> None:
     for query in ("limit=0", "limit=1001", "offset=-1", "offset=1000001", "status=x", "file_id=x", "x=1"):
         assert (await client.get(f"/subscriptions/{told}/deliveries?{query}")).status_code == 422, query
 
 
+@on_sqlite
 async def test_an_id_that_is_none(client: httpx.AsyncClient) -> None:
     for delivery_id in ("0", "-1", "x", "1e3", "01", "9223372036854775808", "9" * 5000, "%31%00"):
         for method, path in (("GET", ""), ("POST", "/redeliver")):

@@ -26,6 +26,7 @@ from tests.support.receiver import Receiver, receiving
 from tests.support.tokens import TokenFactory
 
 HEADER = "Bearer plain-text-of-a-header"
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def signing_secrets(database: Database, subscription_id: str) -> list[str]:
@@ -117,6 +118,7 @@ def _plain(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
+@on_sqlite
 async def test_with_another_key_everything_but_the_secrets_is_there(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 
 from app.database.engine import Database
 from app.main import create_app
@@ -18,6 +19,7 @@ from tests.support.tokens import TokenFactory
 
 FILE = uuid4()
 OWN_SECRET = "whsec_" + "QUJD" * 8
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def test_a_subscription_with_nothing_but_a_url(client: httpx.AsyncClient) -> None:
@@ -113,6 +115,7 @@ async def test_there_are_no_more_than_may_be(
         await subscribe(client)
 
 
+@on_sqlite
 async def test_without_a_key_no_secret_is_taken(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:
@@ -139,6 +142,7 @@ async def test_the_list_is_paged_and_filtered(client: httpx.AsyncClient) -> None
     assert [one["id"] for one in (await client.get("/subscriptions?status=disabled")).json()] == []
 
 
+@on_sqlite
 async def test_a_list_that_can_not_be(client: httpx.AsyncClient) -> None:
     for query in ("limit=0", "limit=101", "offset=-1", "status=deleted", "status=x", "x=1", "limit=1e1"):
         assert (await client.get(f"/subscriptions?{query}")).status_code == 422, query

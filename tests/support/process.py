@@ -58,7 +58,8 @@ class ServiceProcess:
                     if client.get("/health").status_code == httpx.codes.OK:
                         return
                 except httpx.TransportError:
-                    time.sleep(0.02)
+                    pass  # it does not listen yet
+                time.sleep(0.02)
 
     @property
     def pid(self) -> int:

@@ -136,10 +136,12 @@ async def receiving(*receivers: Receiver) -> AsyncIterator[Receiver]:
             receiver.port = server.sockets[0].getsockname()[1]
             stack.push_async_callback(server.wait_closed)
             stack.callback(server.close)
-        yield receivers[0]
-        for task in connections:
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        try:
+            yield receivers[0]
+        finally:
+            for task in connections:
+                task.cancel()
+            await asyncio.gather(*connections, return_exceptions=True)
 
 
 def _serving(receiver: Receiver, connections: set[asyncio.Task[None]]) -> Callable[..., Awaitable[None]]:

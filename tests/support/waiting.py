@@ -6,15 +6,20 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
+MAX_PAUSE_SECONDS = 0.05
+
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], deadline_seconds: float = 60) -> None:
     """Return once `condition` holds; TimeoutError after the deadline."""
+    pause_seconds = 0.005
     async with asyncio.timeout(deadline_seconds):
         while True:
             holds = condition()
             if await holds if isinstance(holds, Awaitable) else holds:
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause_seconds)
+            if isinstance(holds, Awaitable):  # it asks a database or a service, which has other work to do
+                pause_seconds = min(pause_seconds * 1.5, MAX_PAUSE_SECONDS)
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:

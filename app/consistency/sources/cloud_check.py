@@ -13,6 +13,7 @@ from app.consistency.check_progress import (
     Doubt,
     compare_files,
     doubt_absence,
+    read_source,
 )
 from app.consistency.check_repository import CheckRepository
 from app.consistency.finding_repository import FindingRepository
@@ -64,7 +65,8 @@ class CloudCheck:
         while check.state == CheckState.RUNNING and not check.is_listed:
             if stopping.is_set():
                 return
-            source = await self._progress.read_source(check)
+            async with self._database.read() as session:
+                source = await read_source(session, check)
             started = asyncio.get_running_loop().time()
             through, file_ids = await self._next_files(check)
             count = len(file_ids)

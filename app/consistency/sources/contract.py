@@ -78,10 +78,10 @@ class ContractClient:
             if len(response.content) > MAX_ITEM_BYTES:
                 raise SourceError("sends an item of more than 1 MiB")
             document = read_object(expect_success(response))
-            listed, facts = _read_item(document)
+            listed, item = _read_item(document)
             if listed != file_id:
                 raise SourceError("responds with another file than the one asked for")
-            return Look(facts, _read_count(document, "watermark"))
+            return Look(read_item_facts(item), _read_count(document, "watermark"))
 
     async def test(self, source: Source) -> Trial:
         """Ask once for one item."""
@@ -128,14 +128,19 @@ def _read_page(content: bytes, after: UUID | None) -> Page:
     return Page(items, following, _read_count(document, "total"), _read_count(document, "watermark"))
 
 
-def _read_item(value: Any) -> tuple[UUID, Facts]:
+def read_item_facts(item: Mapping[str, Any]) -> Facts:
+    """The values of an item."""
+    return read_facts(item, read_size(item.get("position")))
+
+
+def _read_item(value: Any) -> tuple[UUID, dict[str, Any]]:
     if not isinstance(value, dict):
         raise SourceError("sends an item that is not a JSON object")
     file_id = read_uuid(value.get("file_id"), "file_id")
     blocks = value.get("blocks")
     if isinstance(blocks, list) and len(blocks) > MAX_BLOCKS:
         raise SourceError("sends a file of more than 10,000 blocks")
-    return file_id, read_facts(value, read_size(value.get("position")))
+    return file_id, value
 
 
 def _read_count(document: Mapping[str, Any], name: str) -> int | None:

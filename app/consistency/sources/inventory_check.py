@@ -2,11 +2,11 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.concurrency.shutdown import wait_for_event
@@ -16,19 +16,24 @@ from app.consistency.check_progress import (
     Chunk,
     compare_files,
     doubt_absence,
+    read_source,
 )
-from app.consistency.comparison import Facts
+from app.consistency.comparison import MEMBERS
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import AsOf, LedgerRepository, list_members
+from app.consistency.ledger_repository import AsOf, LedgerRepository, list_equal
 from app.consistency.look import Clock
 from app.consistency.models import Check, CheckState
-from app.consistency.sources.contract import ContractClient
+from app.consistency.sources.contract import ContractClient, read_item_facts
 from app.consistency.sources.question import Page, SourceError
 from app.database.engine import Database
 
 # compared together, as many as a page holds; at a limited pace fewer, which leaves time for requests between
 CHUNK_FILES = 1000
 CHUNKS_A_SECOND = 8
+
+
+Item = tuple[UUID, Mapping[str, Any]]
+_FILE_ID = itemgetter(0)  # of an item
 
 
 class Asked(NamedTuple):
@@ -84,9 +89,9 @@ class InventoryCheck:
 
     async def _ask(self, check: Check, after: UUID | None) -> Asked:
         """Ask for the page after the file `after`."""
-        source = await self._progress.read_source(check)
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
+            source = await read_source(session, check)
             now = await self._clock(session)
             position = await LedgerRepository(session).get_position(durable)
         if now > check.started_at + MAX_DURATION:
@@ -114,7 +119,7 @@ class InventoryCheck:
 
     async def _compare_page(self, check: Check, asked: Asked, stopping: asyncio.Event) -> None:
         """Compare the files after the cursor up to the end of the page, in chunks."""
-        page, items = asked.page, list(asked.page.items)
+        page, items = asked.page, asked.page.items
         assert check.position is not None  # noqa: S101 - it was set with the first page
         as_of = AsOf(check.position, None if check.has_watermark else asked.at - asked.grace)
         loop = asyncio.get_running_loop()
@@ -125,29 +130,34 @@ class InventoryCheck:
                 await wait_for_event(stopping, count / self._files_per_second - (loop.time() - started))
             if through == page.next:
                 return
-            items = [item for item in items if through is None or item[0] > through]
+            if through is not None:
+                items = items[bisect_right(items, through, key=_FILE_ID) :]
 
     async def _compare_chunk(
-        self, check: Check, items: Sequence[tuple[UUID, Facts]], page: Page, as_of: AsOf, asked_at: datetime
+        self, check: Check, items: Sequence[Item], page: Page, as_of: AsOf, asked_at: datetime
     ) -> tuple[UUID | None, int]:
         """Compare up to where the first of the three lists of files is cut; returns that place, and how many files."""
         async with self._database.read() as session:
             ledger, findings = LedgerRepository(session), FindingRepository(session)
             limit = self._chunk_files
-            found = dict(items[:limit])
-            members = list_members(found.values())
+            listed = items[:limit]
+            found = dict(listed)
+            names = set[str]().union(*found.values())
+            members = [name for name in MEMBERS if name in names]
             rows = await ledger.list_rows(as_of, check.cursor, page.next, limit, members)
             active_ids = await findings.list_active_file_ids(check.source_id, check.cursor, page.next, limit)
             lists = list(found), list(rows), active_ids
             through = min((one[-1] for one in lists if len(one) == limit), default=page.next)
-            file_ids = [*dict.fromkeys(sorted(chain(*lists)))]  # of lists that are sorted
             if through is not None:
-                file_ids = file_ids[: bisect_right(file_ids, through)]
-                found = dict(item for item in items[:limit] if item[0] <= through)
-            files = await ledger.expect(as_of, file_ids, found, members, rows)
+                found = dict(listed[: bisect_right(listed, through, key=_FILE_ID)])
             active = await findings.list_active(check.source_id, active_ids) if active_ids else {}
+            equal = list_equal(rows, found, members) - active.keys()
+            others = {*found, *rows, *active_ids} - equal
+            file_ids = sorted(one for one in others if through is None or one <= through)
+            facts = {one: read_item_facts(found[one]) for one in file_ids if one in found}
+            files = await ledger.expect(as_of, file_ids, facts, members, rows)
         # A look that was recorded since the page was asked for knows better.
-        chunk = compare_files(files, found, active, asked_at)
+        chunk = compare_files(files, facts, active, asked_at, equal=len(equal))
         chunk = Chunk({**chunk.tally, "listed": len(found)}, chunk.staged)
         await self._progress.advance(check, through, chunk, partial(doubt_absence, check) if through is None else None)
-        return through, len(file_ids)
+        return through, len(file_ids) + len(equal)

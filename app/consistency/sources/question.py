@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
+
+from asyncpg.pgproto import pgproto
 
 from app.consistency.comparison import Facts
 from app.consistency.models import Source
@@ -54,9 +56,9 @@ REFRESH = Patience(attempts=2, seconds=10)
 
 
 class Page(NamedTuple):
-    """A page of the inventory; `items` by rising file id, `next` None on the last one."""
+    """A page of the inventory; `items` by rising file id, with their members, `next` None on the last one."""
 
-    items: Sequence[tuple[UUID, Facts]]
+    items: Sequence[tuple[UUID, Mapping[str, Any]]]
     next: UUID | None
     total: int | None
     watermark: int | None
@@ -177,7 +179,8 @@ def read_uuid(value: Any, name: str) -> UUID:
     """
     if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise SourceError(f"sends a `{name}` that is not a UUID")
-    return UUID(value)
+    file_id: UUID = pgproto.UUID(value)  # a subclass of Python's, which takes a sixth of the time
+    return file_id
 
 
 def _is_transient(response: AttemptResponse) -> bool:

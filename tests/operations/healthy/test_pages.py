@@ -1,14 +1,16 @@
 """The front page for browsers, and a page for each problem: served from here alone, without a token or a script."""
 
 import re
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
+from itertools import product
 from pkgutil import walk_packages
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 import app
 from app.errors import ProblemError
@@ -130,28 +132,28 @@ async def test_of_an_unknown_problem_there_is_no_page(anonymous: httpx.AsyncClie
 
 
 @on_sqlite
-@pytest.mark.parametrize("prefix", ["", "/sync", "/a/b"])
-@pytest.mark.parametrize("is_stripped", [True, False])
-async def test_the_link_leads_to_the_page_from_any_depth_and_prefix(
-    prefix: str, is_stripped: bool, make_settings: MakeSettings
-) -> None:
+async def test_the_link_leads_to_the_page_from_any_depth_and_prefix(make_settings: MakeSettings) -> None:
     application = create_app(make_settings())
     async with application.router.lifespan_context(application) as state:
+        for prefix, is_stripped in product(("", "/sync", "/a/b"), (True, False)):
+            await _expect_links(application, state, prefix, is_stripped)
 
-        async def behind_a_proxy(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-            path, raw = scope["path"].removeprefix(prefix), scope["raw_path"].removeprefix(prefix.encode())
-            moved = {"path": path, "raw_path": raw} if is_stripped else {"root_path": prefix}
-            await application({**scope, **moved, "state": dict(state or {})}, receive, send)
 
-        transport = httpx.ASGITransport(app=behind_a_proxy)
-        async with httpx.AsyncClient(transport=transport, base_url="http://sync-service") as client:
-            event = "019376a5-3b70-7c1e-a2d4-5e6f7a8b9c0d"
-            for path in ("/overview", f"/sync-events/{event}", f"/sync-events/{event}/deliveries", "/problems/%2F/x"):
-                answer = await client.get(f"{prefix}{path}?a=/b/c")
-                if answer.status_code != 404:
-                    page = urljoin(str(answer.url), answer.json()["docs"])
-                    assert page == f"http://sync-service{prefix}/problems/unauthenticated"
-                    assert (await client.get(page)).status_code == 200
+async def _expect_links(application: FastAPI, state: Mapping[str, Any] | None, prefix: str, is_stripped: bool) -> None:
+    async def behind_a_proxy(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        path, raw = scope["path"].removeprefix(prefix), scope["raw_path"].removeprefix(prefix.encode())
+        moved = {"path": path, "raw_path": raw} if is_stripped else {"root_path": prefix}
+        await application({**scope, **moved, "state": dict(state or {})}, receive, send)
+
+    transport = httpx.ASGITransport(app=behind_a_proxy)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sync-service") as client:
+        event = "019376a5-3b70-7c1e-a2d4-5e6f7a8b9c0d"
+        for path in ("/overview", f"/sync-events/{event}", f"/sync-events/{event}/deliveries", "/problems/%2F/x"):
+            answer = await client.get(f"{prefix}{path}?a=/b/c")
+            if answer.status_code != 404:
+                page = urljoin(str(answer.url), answer.json()["docs"])
+                assert page == f"http://sync-service{prefix}/problems/unauthenticated"
+                assert (await client.get(page)).status_code == 200
 
 
 @on_sqlite

@@ -152,16 +152,14 @@ async def test_buckets_are_half_open_and_contiguous(client: httpx.AsyncClient, d
     ]
 
 
-@pytest.mark.parametrize(("buckets", "expected"), [({}, 60), ({"buckets": 1}, 1), ({"buckets": 120}, 120)])
-async def test_the_whole_time_is_counted(
-    buckets: dict[str, int], expected: int, client: httpx.AsyncClient, database: Database
-) -> None:
+async def test_the_whole_time_is_counted(client: httpx.AsyncClient, database: Database) -> None:
     await write_events(database, [NOW + timedelta(seconds=one / 7) for one in range(100)])
-    query = {"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z", **buckets}
-    found = (await get(client, "/throughput", **query))["buckets"]
-    assert len(found) == expected
-    assert sum(one["events"] for one in found) == 100
-    assert [one["to"] for one in found[:-1]] == [one["from"] for one in found[1:]]
+    for buckets, expected in (({}, 60), ({"buckets": 1}, 1), ({"buckets": 120}, 120)):
+        query = {"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z", **buckets}
+        found = (await get(client, "/throughput", **query))["buckets"]
+        assert len(found) == expected
+        assert sum(one["events"] for one in found) == 100
+        assert [one["to"] for one in found[:-1]] == [one["from"] for one in found[1:]]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -206,13 +204,13 @@ async def test_three_replicas_that_write_at_once_count_alike(make_settings: Make
             body = {"file_id": str(uuid4()), "event_type": "upload"}
             assert (await client.post("/sync-events", json=body)).status_code == 201
 
-        await asyncio.gather(*(post(replica) for replica in replicas for _ in range(50)))
+        await asyncio.gather(*(post(replica) for replica in replicas for _ in range(20)))
         events = (await replicas[0].get("/sync-events", params={"limit": 1000})).json()
         times = [datetime.fromisoformat(event["created_at"]) for event in events]
         query = {"from": f"{began - timedelta(seconds=1):%FT%T}Z", "to": f"{max(times) + timedelta(seconds=1):%FT%T}Z"}
         for replica in replicas:
             overview = await get(replica)
-            assert (overview["head_position"], overview["events_per_second"]) == (150, 2.5)
+            assert (overview["head_position"], overview["events_per_second"]) == (60, 1)
             for bucket in (await get(replica, "/throughput", **query))["buckets"]:
                 start, end = (datetime.fromisoformat(bucket[side]) for side in ("from", "to"))
                 assert bucket["events"] == sum(start <= at < end for at in times)
