@@ -13,6 +13,9 @@ from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
 CONFIGURATION = """
+[phases.coverage]
+unexpected-methods = ["PATCH", "TRACE"]
+
 [auth.openapi.bearer]
 bearer = "${TOKEN}"
 
@@ -42,7 +45,7 @@ PATIENCE = {  # nothing is timed: others may have the machine
 }
 
 
-@pytest.mark.long
+@pytest.mark.load
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Leases of looks, checks of sources that hang, and full checks that begin by themselves, on both databases."""
+"""Leases of looks, checks of sources that hang, and full checks that begin by themselves."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""The source `cloud`, against the siblings of the examples over HTTP, on both databases."""
+"""The source `cloud`, against the siblings of the examples over HTTP, on both databases where they differ."""
 
 import asyncio
 import json
@@ -115,6 +115,7 @@ async def test_head_is_used_where_it_works(world: World, siblings: Siblings) -> 
     assert [one.split()[0] for one in siblings.asked()] == ["GET", "GET", "GET", "HEAD", "HEAD", "HEAD"]
 
 
+@ON_SQLITE
 async def test_a_lost_block_is_suspected_then_open_then_resolved(world: World, siblings: Siblings) -> None:
     """The metadata service names it, even when no event does."""
     paths = siblings.put(file_id := uuid4(), b"a", b"b")
@@ -173,6 +174,7 @@ async def test_a_suspected_file_that_disappears_is_not_asked_for_again(
         assert siblings.asked() == [], "only after a grace period"
 
 
+@ON_SQLITE
 async def test_a_check_that_asks_for_no_deleted_file_says_nothing_of_it(
     open_world: OpenWorld, siblings: Siblings
 ) -> None:
@@ -254,6 +256,7 @@ async def test_too_many_absent_files_are_suspect(world: World, siblings: Sibling
     assert (check.state, await world.findings()) == (CheckState.SUSPECT, [])
 
 
+@ON_SQLITE
 async def test_another_process_goes_on_in_the_list(
     world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +280,7 @@ async def test_another_process_goes_on_in_the_list(
     assert (check.state, check.listed, check.counts) == (CheckState.COMPLETE, 12, {"orphaned": 12})
 
 
+@ON_SQLITE
 async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world: World, siblings: Siblings) -> None:
     contents = [b"one", b"two", b"three"]
     paths = siblings.put(file_id := uuid4(), *contents)

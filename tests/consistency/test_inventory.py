@@ -1,4 +1,4 @@
-"""Checks of a whole source, against a real HTTP server, on both databases."""
+"""Checks of a whole source, against a real HTTP server, on both databases where they differ."""
 
 import json
 from uuid import UUID, uuid4

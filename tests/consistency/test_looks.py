@@ -1,4 +1,4 @@
-"""Looks at single files: named files, refreshes, second looks and outages, on both databases."""
+"""Looks at single files: named files, refreshes, second looks and outages, on both databases where they differ."""
 
 import asyncio
 import json
@@ -150,6 +150,7 @@ async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is
     assert await world.states() == {(files[0], "missing"): "suspected"}
 
 
+@ON_SQLITE
 async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     files = sorted(uuid4() for _ in range(30))
     await world.upload(*files)

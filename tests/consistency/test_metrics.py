@@ -10,7 +10,7 @@ from app.consistency.models import CheckState
 from app.operations.repository import StatusRepository
 from tests.consistency.owner import Owner
 from tests.consistency.test_routes import add_source, run_check
-from tests.consistency.world import World
+from tests.consistency.world import ON_SQLITE, World
 from tests.support.waiting import look
 
 
@@ -26,6 +26,7 @@ async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
     assert status.due_looks == 0
 
 
+@ON_SQLITE
 async def test_checks_are_counted_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
     owner.put(uuid4(), uuid4())
     await run_check(client, (await add_source(client, owner))["id"])

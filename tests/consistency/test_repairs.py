@@ -1,4 +1,4 @@
-"""Plans of repairs and their application, on both databases, with real owners."""
+"""Plans of repairs and their application, on both databases where they differ, with real owners."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -321,6 +321,7 @@ async def test_what_cannot_be_compensated(world: World) -> None:
     await plan(world, REDELIVER, kind=Kind.MISSING_BLOCK)
 
 
+@ON_POSTGRESQL
 async def test_a_compensation_makes_no_source_stale(world: World, other: Owner) -> None:
     await world.upload(file_id := uuid4(), size=1)
     world.owner.put(file_id, size=2, position=1)
@@ -385,6 +386,7 @@ async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> N
     assert await list_compensations(world) == []
 
 
+@ON_SQLITE
 async def test_a_plan_holds_open_findings_that_match(world: World) -> None:
     opened, suspected = sorted(uuid4() for _ in range(2))
     await world.upload(opened, suspected)
@@ -399,6 +401,7 @@ async def test_a_plan_holds_open_findings_that_match(world: World) -> None:
         assert await apply(world, repair) == {}
 
 
+@ON_SQLITE
 async def test_a_finding_that_was_compensated_before_and_differs_again(world: World) -> None:
     await world.upload(file_id := uuid4(), size=1)
     world.owner.put(file_id, size=2)

@@ -1,4 +1,4 @@
-"""Sources, checks, findings and verdicts over HTTP, on both databases."""
+"""Sources, checks, findings and verdicts over HTTP, on both databases where they differ."""
 
 import asyncio
 import csv

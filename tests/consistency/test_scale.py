@@ -1,6 +1,5 @@
 """Owners that follow behind, many files, and a process that is killed."""
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -53,9 +52,10 @@ class Numbered(Owner):
     def respond(self, path: str) -> Reply:
         after = UUID(path.partition("after=")[2].partition("&")[0]).int if "after=" in path else 0
         last = min(after + 1000, FILES)
-        items = [{"file_id": str(UUID(int=number)), "size": number} for number in range(after + 1, last + 1)]
-        following = str(UUID(int=last)) if last < FILES else None
-        return 200, json.dumps({"items": items, "next": following, "total": FILES}).encode()
+        ids = {number: f'"00000000-0000-0000-0000-{number:012x}"' for number in range(after + 1, last + 1)}
+        items = ",".join([f'{{"file_id": {one}, "size": {number}}}' for number, one in ids.items()])
+        following = ids[last] if last < FILES else "null"
+        return 200, f'{{"items": [{items}], "next": {following}, "total": {FILES}}}'.encode()
 
 
 def resident_peak_bytes(*, reset: bool = False) -> int:

@@ -74,7 +74,7 @@ class World:
             self.database,
             [FileStateHandler(), *noting, *others],
             batch_size=1000,
-            max_attempts=2,
+            max_attempts=100,  # a slow pass may meet the same event several times
             retry_interval=timedelta(milliseconds=50),
         ).run_once()
 

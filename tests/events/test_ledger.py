@@ -100,13 +100,13 @@ async def test_concurrent_duplicates_make_one_event(database: Database) -> None:
 @pytest.mark.slow
 async def test_a_large_group_of_replays_is_answered(database: Database) -> None:
     ledger = open_ledger(database, group_size=10_000, append_timeout_seconds=60)
-    records = [record(idempotency_key=f"key-{number}") for number in range(5000)]
+    records = [record(idempotency_key=f"key-{number}") for number in range(2000)]
     first = await ledger.append(records)
     retried = [one._replace(id=uuid4()) for one in records]
     again = await ledger.append(retried)
     assert [receipt.event_id for receipt in again] == [receipt.event_id for receipt in first]
     assert all(receipt.replayed for receipt in again)
-    assert await read_head(database) == 5000
+    assert await read_head(database) == 2000
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL's writers do not wait for each other

@@ -11,7 +11,7 @@ from sqlalchemy import event, text, update
 
 from app.database.engine import Database
 from app.events import listing
-from app.events.listing import EventList
+from app.events.listing import EventList, EventPage
 from app.events.models import LedgerHead, SweepCursor
 from app.events.search import EventFilter
 
@@ -92,20 +92,20 @@ async def filled(database: Database) -> Database:
 
 async def test_pages_of_one_filter_or_of_unprocessed_events_are_full(filled: Database) -> None:
     for filters in FULL:
-        async with filled.connection() as connection:
-            page = await EventList(connection).newest(EventFilter(**filters), limit=10, offset=5)
+        page, visited = await _read(filled, filters)
         assert len(page.events) == 10 or page.following is None, filters
-        assert await _visited(filled, filters) <= 4 * 16 + 40, filters
+        assert visited <= 4 * 16 + 40, filters
 
 
 async def test_other_pages_end_after_a_number_of_events(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "VISITED_EVENTS", 500)
     for filters in OTHERS:
-        assert await _visited(filled, filters) <= 2 * 500 + 200, filters
+        _page, visited = await _read(filled, filters)
+        assert visited <= 2 * 500 + 200, filters
 
 
-async def _visited(database: Database, filters: dict[str, Any]) -> float:
-    """How many events are visited for a page, or on SQLite as many as its instructions allow."""
+async def _read(database: Database, filters: dict[str, Any]) -> tuple[EventPage, float]:
+    """A page, and how many events are visited for it, or on SQLite as many as its instructions allow."""
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
@@ -122,17 +122,17 @@ async def _visited(database: Database, filters: dict[str, Any]) -> float:
         if database.is_sqlite:
             await driver.set_progress_handler(count, 100)
         event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-        await EventList(connection).newest(EventFilter(**filters), limit=10, offset=5)
+        page = await EventList(connection).newest(EventFilter(**filters), limit=10, offset=5)
         event.remove(database.engine.sync_engine, "before_cursor_execute", note)
         if database.is_sqlite:
             await driver.set_progress_handler(None, 100)
-            return steps
+            return page, steps
         visited = 0.0
         for statement, parameters in statements:
             explained = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
             [plan] = explained.scalar_one()
             visited += sum(_rows(plan["Plan"]))
-        return visited
+        return page, visited
 
 
 def _rows(node: dict[str, Any]) -> Iterator[float]:
