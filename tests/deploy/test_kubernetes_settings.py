@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from app.config.outbound import CloudSettings
 from app.database.migrations import START_PATIENCE_SECONDS
 from app.outbound.address import AddressPolicy, AddressRefused, is_public
 from app.outbound.secret import NoEncryptionKey, create_cipher
-from tests.conftest import ROOT
 from tests.deploy.container_files import only, seconds
 from tests.deploy.manifests import KUBERNETES, MIGRATION, MONITORING, Document, container, pod, read, resource
 from tests.docs.markdown import code_blocks
+from tests.support.fork_server import ForkServer
 from tests.support.waiting import until_ready
 
 POSTGRESQL_CONNECTIONS = 100 - 3  # max_connections less superuser_reserved_connections, both as PostgreSQL has them
@@ -182,11 +180,11 @@ def test_the_key_of_the_secret_opens_the_vault_and_its_example_is_refused(config
         create_cipher(Settings(_env_file=None, auth0_domain=TENANT)).encrypt("text")
 
 
-def test_the_migration_runs_with_what_its_job_gives_it(tmp_path: Path) -> None:
+def test_the_migration_runs_with_what_its_job_gives_it(fork_server: ForkServer, tmp_path: Path) -> None:
     command, *arguments = container("Job", MIGRATION)["command"]
     environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     environment |= {"DATABASE_URL": f"sqlite:///{tmp_path}/sync.db", "ENVIRONMENT": "production"}
-    subprocess.run([sys.executable, "-m", command, *arguments], cwd=ROOT, env=environment, check=True, timeout=60)
+    fork_server.run((command, *arguments), environment).check_returncode()
     assert (tmp_path / "sync.db").stat().st_size > 0
 
 
