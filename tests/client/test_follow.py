@@ -49,6 +49,17 @@ async def take(sync: SyncClient, count: int, cursor: str | None = None, **option
     return changes
 
 
+async def follow_to(sync: SyncClient, last: UUID) -> list[Change]:
+    """Every change up to the first of the file `last`."""
+    changes: list[Change] = []
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(sync.follow()) as feed:
+        async for change in feed:
+            changes.append(change)
+            if change.file_id == last:
+                break
+    return changes
+
+
 def positions(changes: Sequence[Change]) -> list[int]:
     return [change.position for change in changes]
 
@@ -80,18 +91,9 @@ async def test_every_change_comes_once_in_order_while_the_service_is_killed(
             await service.crash()
         done.set()
 
-    async def follow() -> list[Change]:
-        changes: list[Change] = []
-        async with aclosing(sync.follow()) as feed:
-            async for change in feed:
-                changes.append(change)
-                if change.file_id == last:
-                    break
-        return changes
-
     async with asyncio.timeout(100), asyncio.TaskGroup() as group:
         group.create_task(write())
-        following = group.create_task(follow())
+        following = group.create_task(follow_to(sync, last))
         await crash()
     assert [change.file_id for change in following.result()] == files
     assert positions(following.result()) == list(range(1, len(files) + 1))
@@ -235,13 +237,14 @@ async def test_a_token_that_expires_on_the_way_is_replaced(service: RelayedServi
         return given[-1]
 
     async with SyncClient(service.url, token) as sync:
-        await sync.create(uuid4(), "upload")
-        following = asyncio.create_task(take(sync, 3))
-        await until(lambda: len(given) > 1, DEADLINE_SECONDS)  # of the follower, which waits meanwhile
-        for _ in range(2):
+        following = asyncio.create_task(follow_to(sync, last := uuid4()))
+        written = 1
+        while len(given) < 2:
             await sync.create(uuid4(), "upload")
-        changes = await following
-    assert positions(changes) == [1, 2, 3]
+            written += 1
+            await asyncio.sleep(0.2)
+        await sync.create(last, "upload")
+        assert positions(await following) == list(range(1, written + 1))
 
 
 @on_sqlite
