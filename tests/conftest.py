@@ -174,6 +174,7 @@ def make_settings(database_url: str, issuer: KeyServer, tmp_path: Path) -> MakeS
             "auth0_domain": issuer.domain,
             "api_audience": AUDIENCE,
             "sync_event_process_interval": 3600,
+            "jwks_timeout_seconds": 60,  # the first request waits for the keys
             "secret_key_file": tmp_path / "secret_key",
             "log_level": "WARNING",
         }
