@@ -246,10 +246,16 @@ async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, t
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state, AsyncExitStack() as held:
         assert state is not None
+        monitor = state["monitor"]
+
+        async def is_ready() -> bool:
+            return (await monitor.readiness()).status == "ready"
+
+        await until(is_ready)  # the keys come by themselves
         session = await held.enter_async_context(state["database"].read())
         await session.execute(text("SELECT 1"))
         started = time.monotonic()
-        health, readiness = await asyncio.gather(state["monitor"].health(), state["monitor"].readiness())
+        health, readiness = await asyncio.gather(monitor.health(), monitor.readiness())
         rendered = await state["exporter"].render()
         assert time.monotonic() - started < LIMIT_SECONDS
         assert (health.status, readiness.status) == ("healthy", "ready")
