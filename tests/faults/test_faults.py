@@ -24,7 +24,8 @@ SECONDS = chaos_seconds(0.2)  # of each fault
 IS_SHORT = not is_long()
 
 HARMLESS = {postgresql.hold_snapshot, sqlite.hold_snapshot, *callers.FAULTS}
-# In the short form these happen at once, and everything goes on once for all of them.
+# In the short form these happen at once, and everything goes on once for all of them. Lost packets come by themselves:
+# a restart would end the sessions that they leave, whose locks a later fault may await for up to 20 seconds.
 TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (postgresql.terminate_backends, postgresql.cancel_statements, postgresql.cut_connections),
     (postgresql.lock_ledger, postgresql.lock_sweep, postgresql.lock_subscriptions),
