@@ -249,7 +249,7 @@ async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, t
         monitor = state["monitor"]
 
         async def is_ready() -> bool:
-            return (await monitor.readiness()).status == "ready"
+            return bool((await monitor.readiness()).status == "ready")
 
         await until(is_ready)  # the keys come by themselves
         session = await held.enter_async_context(state["database"].read())
