@@ -211,7 +211,7 @@ async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successo
     ours, looked, succeeded = world.consistency.repairs, asyncio.Event(), asyncio.Event()
     look = ours._look
 
-    async def look_and_stand_still(*arguments: Any) -> None:
+    async def look_and_stand_still(*arguments: Any, **_named: Any) -> None:
         await look(*arguments)
         looked.set()
         await succeeded.wait()
