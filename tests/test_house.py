@@ -72,3 +72,12 @@ def test_each_table_is_known_to_alembic() -> None:
 def test_each_package_has_tests_of_its_name() -> None:
     tests = ROOT / "tests"
     assert [one for one in PACKAGES if not (tests / one).is_dir() and not (tests / f"test_{one}.py").is_file()] == []
+
+
+def test_the_environments_have_the_same_pins() -> None:
+    """CI installs what the checks need beside running tests, which must find no other version then."""
+    runtime, tests, bench, checks = (
+        dict(re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;\\]+)", (ROOT / path).read_text(), re.MULTILINE))
+        for path in ("requirements/runtime.txt", "requirements.txt", "requirements/bench.txt", "requirements/dev.txt")
+    )
+    assert runtime.items() <= tests.items() <= bench.items() <= checks.items()

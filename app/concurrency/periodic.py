@@ -10,14 +10,16 @@ from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.errors import Unavailable, describe
 from app.log.sparing import SparingLog
 
+FIRST_SECONDS = 10.0  # until the first pass, at most
+
 log = structlog.get_logger(__name__)
 
 
 class PeriodicTask:
     """Runs `run` again and again, `interval_seconds` after each end. A pass that fails is repeated.
 
-    The first pass begins after a random part of the interval, so that replicas that start together do not work in step;
-    with `at_once`, immediately.
+    The first pass begins after a random part of the interval, 10 seconds at most, so that replicas that start together
+    do not work in step; with `at_once`, immediately.
 
     The first failure is logged, and while passes go on failing one a minute, with their number.
 
@@ -54,7 +56,7 @@ class PeriodicTask:
 
     async def _repeat(self) -> None:
         if not self._at_once:
-            await wait_for_event(self._wake, random() * self._interval_seconds)  # noqa: S311 - no secret
+            await wait_for_event(self._wake, random() * min(self._interval_seconds, FIRST_SECONDS))  # noqa: S311 - no secret
         while not self._stopping.is_set():
             self._wake.clear()
             try:

@@ -45,8 +45,8 @@ _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 class UnlockingConnection(sqlite3.Connection):
     """Rolls back when it is closed.
 
-    SQLite keeps the transaction of a closed connection, with its lock, for as long as a cursor with unread rows lives:
-    after a cancelled statement until the next garbage collection, before which nobody else could write.
+    SQLite keeps the transaction of a closed connection, with its lock, for as long as a cursor with unread rows lives.
+    After a cancelled statement that is until the next garbage collection, and nobody else can write meanwhile.
     """
 
     def close(self) -> None:

@@ -280,7 +280,6 @@ async def test_another_process_goes_on_in_the_list(
     assert (check.state, check.listed, check.counts) == (CheckState.COMPLETE, 12, {"orphaned": 12})
 
 
-@ON_SQLITE
 async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world: World, siblings: Siblings) -> None:
     contents = [b"one", b"two", b"three"]
     paths = siblings.put(file_id := uuid4(), *contents)

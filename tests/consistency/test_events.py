@@ -17,7 +17,7 @@ from app.consistency.look_repository import FileCheckHandler
 from app.consistency.models import CheckState, FileCheck
 from app.sweep.repository import SweepRepository
 from tests.consistency.owner import Owner, Reply, serving
-from tests.consistency.world import GRACE, ON_POSTGRESQL, World
+from tests.consistency.world import GRACE, World
 from tests.support.waiting import until
 
 LAG_SECONDS, EVENTS = (3.0, 1000) if "SYNC_TEST_CHAOS_SECONDS" in os.environ else (0.5, 200)
@@ -166,7 +166,6 @@ async def test_an_owner_that_is_down_for_an_hour_is_asked_for_everything_afterwa
 
 
 @pytest.mark.slow
-@ON_POSTGRESQL
 async def test_owners_seconds_behind_are_never_wrong(noting: World) -> None:
     """200 events a second; meanwhile checks by event and five full ones, of owners with and without a watermark."""
     await noting.consistency.sources.delete_source(noting.source)

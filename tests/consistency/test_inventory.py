@@ -7,7 +7,7 @@ import pytest
 
 from app.consistency.models import CheckState
 from tests.consistency.owner import Reply
-from tests.consistency.world import ON_SQLITE, World
+from tests.consistency.world import World
 
 SHA = "ab" * 32
 
@@ -183,7 +183,6 @@ BROKEN = {
 }
 
 
-@ON_SQLITE
 async def test_a_listing_that_breaks_the_contract_changes_nothing(world: World) -> None:
     files = new_files(20)
     await world.upload(*files)
@@ -227,7 +226,6 @@ async def test_a_cut_listing_is_incomplete_or_suspect(world: World) -> None:
     assert len(await world.findings(state="suspected")) == 69
 
 
-@ON_SQLITE
 async def test_an_error_in_the_middle_is_asked_again_and_then_makes_the_check_incomplete(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

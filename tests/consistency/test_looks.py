@@ -46,7 +46,6 @@ async def test_named_files_are_asked_for_alone(world: World) -> None:
     assert await world.states() == {(files[0], "missing"): "suspected"}
 
 
-@ON_SQLITE
 async def test_a_404_counts_only_when_the_inventory_works(world: World) -> None:
     await world.upload(file_id := uuid4())
     world.owner.meddle = lambda _path, _reply: (404, b"")
@@ -150,7 +149,6 @@ async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is
     assert await world.states() == {(files[0], "missing"): "suspected"}
 
 
-@ON_SQLITE
 async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     files = sorted(uuid4() for _ in range(30))
     await world.upload(*files)

@@ -219,7 +219,6 @@ async def test_a_repair_over_http(client: httpx.AsyncClient, owner: Owner) -> No
         assert (await client.post("/consistency/repairs", json={**body, **change})).status_code == 422, change
 
 
-@ON_SQLITE
 async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFactory) -> None:
     source = (await add_source(client, owner))["id"]
     client.headers["Authorization"] = f"Bearer {tokens.token(scope='read:sync')}"

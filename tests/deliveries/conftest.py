@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.shared_database import (
-    anonymous,
-    client,
     database,
     database_url,
     make_settings,
@@ -17,8 +15,6 @@ from tests.support.shared_database import (
 )
 
 __all__ = [
-    "anonymous",
-    "client",
     "database",
     "database_url",
     "make_settings",

@@ -1,7 +1,10 @@
 """A migrated database of each kind for all tests of some folders: it is emptied before a test, not made again.
 
 A folder takes part when its `conftest.py` imports these fixtures and calls `share_loop`: connections belong to the
-event loop that opened them, so all tests of the folder run in the one of the session.
+event loop that opened them, so all tests of the folder run in the one of the session. Tables that a test adds are
+dropped again; another change of the schema needs a database of its own.
+
+Where a folder has an application, its tasks go on in the background of the tests that follow.
 """
 
 import shutil
@@ -57,6 +60,7 @@ class SharedDatabase:
         self.database = Database(Settings(_env_file=None, database_url=url))
         self._stack = AsyncExitStack()
         self._client: httpx.AsyncClient | None = None
+        self._settings: dict[str, Any] = {}
 
     async def reset(self) -> None:
         """Make its content what the migrations have left, once nobody is in a transaction any more."""
@@ -64,10 +68,13 @@ class SharedDatabase:
 
     async def client(self, make_settings: MakeSettings) -> httpx.AsyncClient:
         """A client without a token of the one application on this database, which begins with the first call."""
+        settings = make_settings()
+        of_all = settings.model_dump(exclude={"secret_key_file"})  # which is in the folder of each test
         if self._client is None:
-            settings = make_settings(jwks_timeout_seconds=60)
+            self._settings = of_all
             self._client = await self._stack.enter_async_context(serve_in_process(create_app(settings)))
             await until_ready(self._client)
+        assert of_all == self._settings, "a test with other settings makes an application of its own"
         self._client.headers.pop("Authorization", None)
         return self._client
 
@@ -115,7 +122,8 @@ def _begins(connection: sqlite3.Connection) -> bool:
 
 
 class SharedPostgres(SharedDatabase):
-    _truncation = ""
+    _tables: set[str]
+    _filled: list[str]  # of these, by the migrations
 
     async def prepare(self) -> None:
         """Keep what the migrations have left in a schema of its own."""

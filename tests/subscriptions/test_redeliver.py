@@ -13,10 +13,7 @@ from app.database.engine import Database
 from tests.deliveries.support import check_lanes, list_deliveries, make_sweeper
 from tests.deliveries.test_catch_up import settle
 from tests.events.support import add_events
-from tests.subscriptions.conftest import make_settings
 from tests.subscriptions.support import change, errors, subscribe
-
-__all__ = ["make_settings"]
 
 FILE, OTHER = uuid4(), uuid4()
 DEAD = [1, 2, 4, 6]
