@@ -126,6 +126,7 @@ async def test_clients_that_read_large_pages_slowly_take_little_memory_and_delay
     assert max(memory_bytes) < MEMORY_MIB * 2**20
     # The crowd shares its cores with the service and with PostgreSQL: the moment when all of it comes is slower.
     assert median(waits["ready"]) < 1
+    assert quantiles(waits["ready"], n=10, method="inclusive")[-1] < 1
     assert max(*waits["ready"], *waits["page"]) < 5
     assert set(statuses) <= {b"200", b"429"}
 
