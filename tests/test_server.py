@@ -18,7 +18,7 @@ from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import look, until
+from tests.support.waiting import get_once_connected, until
 
 Start = Callable[..., ServiceProcess]
 PLAIN_UVICORN = ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", "{port}")
@@ -98,7 +98,7 @@ async def test_it_listens_on_a_unix_socket(begin_service: Start, tmp_path: Path)
         transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://service"
     ) as client:
         await until(lambda: f"url=unix:{path}" in service.output())
-        assert (await look(client)).status_code == 200
+        assert (await get_once_connected(client)).status_code == 200
         second = begin_service("app", "serve", "--host", f"unix:{path}")
         assert await asyncio.to_thread(second.wait) == STARTUP_FAILED
         assert f"SERVER_HOST: cannot listen on unix:{path}: Address already in use" in second.output()

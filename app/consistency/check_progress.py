@@ -3,23 +3,22 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Expected, Facts, Staged, compare
 from app.consistency.finding_repository import FindingRepository
 from app.consistency.look import Clock
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.models import Check, CheckState, Kind, Source
+from app.consistency.models import Check, CheckState, Kind
 from app.consistency.sources.question import SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.errors import Unavailable
+from app.log.sparing import SparingLog
 
 APPLIED_AT_ONCE = 250
 SUSPECT_FILES, SUSPECT_SHARE = 10, 0.05
@@ -48,6 +47,7 @@ class CheckProgress:
         self._metrics = metrics
         self._clock = clock
         self.lease = lease
+        self._log = SparingLog(__name__)
 
     async def advance(
         self,
@@ -131,23 +131,14 @@ class CheckProgress:
     async def _extend(self, check_id: UUID, fence: int) -> None:
         while True:
             await asyncio.sleep(self.lease.total_seconds() / 3)
-            with suppress(LeaseLost, Unavailable):
+            try:
                 async with self._database.transaction(wait_for_standbys=False) as session:
                     until = await self._clock(session) + self.lease
                     await CheckRepository(session).change(check_id, fence, due_at=until)
-
-
-async def read_source(session: AsyncSession, check: Check) -> Source:
-    """The source as it is now, before it is asked for more.
-
-    Raises:
-        NotFound: it was deleted.
-        SourceError: it was disabled.
-    """
-    source = await SourceRepository(session).get(check.source_id)
-    if not source.enabled:
-        raise SourceError("was disabled")
-    return source
+            except (LeaseLost, Unavailable):
+                continue  # the next step of the check meets it too
+            except Exception as error:  # noqa: BLE001 - the next time may succeed
+                self._log.error("lease of a check not extended", check=str(check_id), exc_info=error)
 
 
 def compare_files(

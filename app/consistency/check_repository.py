@@ -43,7 +43,7 @@ class CheckRunning(Conflict):
 
 
 class LeaseLost(Exception):
-    """The check was cancelled, or another process has claimed it."""
+    """The check was cancelled, or another process has claimed the check or the repair."""
 
 
 class CheckRepository:

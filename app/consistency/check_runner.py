@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from app.consistency.check_progress import CheckProgress, read_source
+from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import LeaseLost
 from app.consistency.look import Looker
 from app.consistency.models import Check, CheckState, Verdict
@@ -66,7 +66,7 @@ class CheckRunner:
         left = [one for one in named if check.cursor is None or one > check.cursor]
         while left and not stopping.is_set():
             async with self._database.read() as session:
-                source = await read_source(session, check)
+                source = await SourceRepository(session).get_enabled(check.source_id)
             batch, left = left[:NAMED_AT_ONCE], left[NAMED_AT_ONCE:]
             looked = await self._looker.look(source, batch, NAMED, part=part)
             seen, position = looked.seen, looked.position

@@ -10,11 +10,8 @@ from uuid import UUID
 from app.consistency.models import Kind
 from app.events.models import EventType
 
-MEMBERS = (
-    "size",
-    "sha256",
-    "blocks",
-)  # what is compared of an event's metadata and of an item, in the order of Facts
+# What is compared of an event's metadata and of an item, in the order of Facts.
+MEMBERS = ("size", "sha256", "blocks")
 SHOWN_BLOCKS = 100  # in the evidence, of as many as there are
 SHOWN_CHARACTERS = 256  # of the id of a block
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")

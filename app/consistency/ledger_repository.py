@@ -36,7 +36,7 @@ class AsOf(NamedTuple):
 # The state of a file after its last processed event: its id, whether it exists, the position of the event, whether
 # the file is in flight, and members of the event's metadata, as JSON.
 FileRow = Sequence[Any]
-_FIRST_MEMBER = 4
+_FILE_ID, _EXISTS, _POSITION, _IN_FLIGHT, _FIRST_MEMBER = range(5)
 _NO_FACTS = Facts()
 _NOTHING, _UNPROCESSED = Expected(), Expected(in_flight=True)
 
@@ -121,7 +121,7 @@ class LedgerRepository:
         rows: Mapping[UUID, FileRow],
     ) -> dict[UUID, Expected]:
         """The expected state of each file; `rows` are the files with processed events."""
-        held = [row for one in found if (row := rows.get(one)) is not None and row[1] and not row[3]]
+        held = [row for one in found if (row := rows.get(one)) is not None and _is_held(row)]
         facts = await self._read_facts(as_of.position, members, held, found)
         required = await self._read_required(as_of.position, held, found)
         unprocessed = await self._list_with_events([one for one in file_ids if one not in rows])
@@ -136,7 +136,7 @@ class LedgerRepository:
         return files
 
     async def _list_rows(self, query: Select[*tuple[Any, ...]]) -> dict[UUID, FileRow]:
-        return {row[0]: row for row in await self._session.execute(query)}
+        return {row[_FILE_ID]: row for row in await self._session.execute(query)}
 
     async def _list_with_events(self, file_ids: Collection[UUID]) -> set[UUID]:
         if not file_ids:
@@ -155,14 +155,14 @@ class LedgerRepository:
         places = dict(zip(members, count(_FIRST_MEMBER)))
         values = {name: _read_all([row[place] for row in held]) for name, place in places.items()}
         carried = [{name: values[name][n] for name in values} for n in range(len(held))]
-        facts = {row[0]: read_facts(each) for row, each in zip(held, carried, strict=True)}
+        facts = {row[_FILE_ID]: read_facts(each) for row, each in zip(held, carried, strict=True)}
         events: dict[UUID, list[FileEvent]] = {}  # of files whose last one does not carry everything
         for member, place in places.items():
-            lacking = {row[0]: n for n, row in enumerate(held) if row[place] is None}
+            lacking = {row[_FILE_ID]: n for n, row in enumerate(held) if row[place] is None}
             lacking = {one: n for one, n in lacking.items() if getattr(found[one], member) is not None}
             for file_id, n in lacking.items():
                 of_last = {name: value for name, value in carried[n].items() if held[n][places[name]] is not None}
-                events.setdefault(file_id, [FileEvent(held[n][2], EventType.UPDATE, of_last)])
+                events.setdefault(file_id, [FileEvent(held[n][_POSITION], EventType.UPDATE, of_last)])
             for file_id, event in await self._list_carriers(position, lacking, member) if lacking else ():
                 events[file_id].append(event)
         if events:
@@ -174,7 +174,7 @@ class LedgerRepository:
         self, position: int, held: Sequence[FileRow], found: Mapping[UUID, Facts]
     ) -> Mapping[UUID, int]:
         """Of the files whose source is behind their last event: the last one that is not a compensation."""
-        behind = [row[0] for row in held if (at := found[row[0]].position) is not None and at < row[2]]
+        behind = [one for one, _, last, *_ in held if (at := found[one].position) is not None and at < last]
         if not behind:
             return {}
         query = (
@@ -245,24 +245,30 @@ def list_members(found: Collection[Facts]) -> list[str]:
     return [name for name in MEMBERS if any(getattr(facts, name) is not None for facts in found)]
 
 
-def list_equal(
+def equal_files(
     rows: Mapping[UUID, FileRow], found: Mapping[UUID, Mapping[str, Any]], members: Sequence[str]
 ) -> set[UUID]:
     """The files whose last event carries each of the members that the source gives, as the same JSON: as a rule, all.
 
     Such values do not differ: if they are no size, hash or list of blocks, they are not compared.
     """
-    held = [(row, found[row[0]]) for row in rows.values() if row[1] and not row[3] and row[0] in found]
-    other = {row[0] for row, item in held if (at := item.get("position")) is not None and not _is_reached(row[2], at)}
+    held = [(row, found[row[_FILE_ID]]) for row in rows.values() if _is_held(row) and row[_FILE_ID] in found]
+    behind = [row for row, item in held if (at := item.get("position")) is not None and not _is_reached(row, at)]
+    other = {row[_FILE_ID] for row in behind}
     for place, name in enumerate(members, _FIRST_MEMBER):
         values = _read_all([row[place] for row, _ in held])
         pairs = zip(held, values, strict=True)
-        other |= {row[0] for (row, item), ours in pairs if (their := item.get(name)) is not None and their != ours}
-    return {row[0] for row, _ in held} - other
+        differing = [row for (row, item), ours in pairs if (their := item.get(name)) is not None and their != ours]
+        other |= {row[_FILE_ID] for row in differing}
+    return {row[_FILE_ID] for row, _ in held} - other
 
 
-def _is_reached(position: int, at: Any) -> bool:
-    return isinstance(at, int) and at >= position
+def _is_held(row: FileRow) -> bool:
+    return bool(row[_EXISTS] and not row[_IN_FLIGHT])
+
+
+def _is_reached(row: FileRow, at: Any) -> bool:
+    return isinstance(at, int) and bool(at >= row[_POSITION])
 
 
 def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[*tuple[Any, ...]]:

@@ -177,9 +177,9 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_no_other(
 ) -> None:
     service = start_service(KEEP_ALIVE_TIMEOUT="2")
     large = f'{{"text":"{"x" * 15_000}"}}'
-    for _ in range(6):  # more than the kernel takes of a response
+    for _ in range(6):  # more than the kernel keeps of a response
         await open_ledger(database).append([record(metadata=large) for _ in range(100)])
-    async with connect(service.port) as deaf:
+    async with connect(service.port, receive_bytes=4096) as deaf:
         head = f"GET /changes/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens.token()}\r\n\r\n"
         await deaf.send(head.encode())
         await until(lambda: _is_waiting(outside, service, "stream"))

@@ -2,13 +2,17 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from structlog.testing import capture_logs
 
+from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import CheckRepository
 from app.consistency.look_repository import LookRepository
+from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState
 from app.consistency.opening import open_consistency
 from app.consistency.sources.question import NAMED, Patience
@@ -117,3 +121,27 @@ async def test_full_checks_begin_by_themselves(
         clock.advance(3601)
         begun += [await count_checks()]
         assert begun == ([1, 1, 2] if seconds else [0, 0, 0])
+
+
+@ON_SQLITE
+async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> None:
+    await world.begin()
+    async with world.database.transaction() as session:
+        [check] = await CheckRepository(session).claim(await world.clock(session), timedelta(seconds=60), 1)
+    calls, claimed_until = 0, check.due_at
+
+    async def fail_at_first(session: AsyncSession) -> datetime:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("a fault")
+        return await world.clock(session) + timedelta(seconds=600)
+
+    async def is_extended() -> bool:
+        return (await world.read_check(check.id)).due_at != claimed_until
+
+    progress = CheckProgress(world.database, fail_at_first, timedelta(seconds=0.03), ConsistencyMetrics())
+    with capture_logs() as lines:
+        async with progress.heartbeat(check):
+            await until(is_extended)
+    assert [(one["event"], one["check"]) for one in lines] == [("lease of a check not extended", str(check.id))]

@@ -17,7 +17,7 @@ from app.consistency.comparison import (
     read_blocks,
     read_facts,
 )
-from app.consistency.ledger_repository import list_equal
+from app.consistency.ledger_repository import equal_files
 from app.consistency.models import Kind
 
 SHA = "ab" * 32
@@ -120,7 +120,7 @@ def test_equal_json_never_differs() -> None:
     equal = set()
     for name, ours, theirs in product(MEMBERS, values, values):
         rows, found = {file_id: (file_id, True, 5, False, json.dumps(ours))}, {file_id: {name: theirs}}
-        if list_equal(rows, found, [name]):
+        if equal_files(rows, found, [name]):
             equal.add((str(ours), str(theirs)))
             assert compare(Expected(True, 5, read_facts({name: ours})), read_facts({name: theirs})) == {}
     assert {("2", "2"), ("2", "None"), (SHA, SHA)} <= equal
@@ -132,4 +132,4 @@ def test_a_file_is_equal_only_if_it_is_there_and_the_source_has_its_last_event()
     rows = {there: (there, True, 5, False), deleted: (deleted, False, 5, False), in_flight: (in_flight, True, 5, True)}
     for position, equal in ((None, {there}), (5, {there}), (6, {there}), (4, set()), ("5", set())):
         found = {key: {"position": position} for key in (there, deleted, in_flight, unknown)}
-        assert list_equal(rows, found, []) == equal
+        assert equal_files(rows, found, []) == equal

@@ -11,7 +11,7 @@ from app.operations.repository import StatusRepository
 from tests.consistency.owner import Owner
 from tests.consistency.test_routes import add_source, run_check
 from tests.consistency.world import ON_SQLITE, World
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 
 async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
@@ -30,7 +30,7 @@ async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
 async def test_checks_are_counted_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
     owner.put(uuid4(), uuid4())
     await run_check(client, (await add_source(client, owner))["id"])
-    text = (await look(client, "/metrics")).text
+    text = (await get_once_connected(client, "/metrics")).text
     values = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -40,7 +40,7 @@ async def test_checks_are_counted_over_http(client: httpx.AsyncClient, owner: Ow
     assert values["sync_consistency_checks_total", "complete"] == 1
     assert values["sync_consistency_files_compared_total",] == 2
     assert values["sync_consistency_checks_total", "suspect"] == 0
-    health = (await look(client)).json()
+    health = (await get_once_connected(client)).json()
     assert (health["status"], health["open_findings"]) == ("healthy", 0)
 
 

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.consistency.check_repository import CheckRepository
+from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Block, Facts
 from app.consistency.finding_repository import FindingFilter, Seen
 from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source, Verdict
-from app.consistency.repairs.decision import encode_compensation
+from app.consistency.repairs.decision import NotCompensable, encode_compensation
 from app.consistency.repairs.repository import RepairRepository
-from app.consistency.repairs.service import LEASE, NotCompensable, RepairService
+from app.consistency.repairs.service import LEASE, RepairService
 from app.events.models import SyncEvent
 from app.subscriptions.models import Delivery
 from tests.consistency.owner import Owner, serving
@@ -168,7 +168,7 @@ async def test_a_lease_taken_after_the_clock_was_read_is_not_taken_again(world: 
 
 
 async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world: World, other: Owner) -> None:
-    """The successor looks at the files before the first process compensates them, and compares afterwards."""
+    """The successor looks at the files before the first process compensates one of them, and compares afterwards."""
     files = sorted(uuid4() for _ in range(3))
     await world.upload(*files)
     await open_findings(world, *files)
@@ -187,9 +187,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
         held.set()
         await looked.wait()
         result = await append(records)
-        if len(await list_compensations(world)) == 3:
-            recorded.set()
-            await succeeding
+        recorded.set()
         return result
 
     successor._look = look_early  # type: ignore[method-assign]
@@ -202,6 +200,49 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
     once = ("skipped", "An event of this repair says the same of the file.")
     assert sorted(outcomes) == [("applied", None)] * 3 + [once] * 3
     assert len(await list_compensations(world)) == 3
+    await succeeding
+
+
+async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successor(world: World) -> None:
+    """The first process stands still after its look, and the successor finds a source that does not respond."""
+    await world.upload(file_id := uuid4())
+    findings = await open_findings(world, file_id)
+    repair = await plan(world, COMPENSATE)
+    ours, looked, succeeded = world.consistency.repairs, asyncio.Event(), asyncio.Event()
+    look = ours._look
+
+    async def look_and_stand_still(*arguments: Any, **_named: Any) -> None:
+        await look(*arguments)
+        looked.set()
+        await succeeded.wait()
+
+    ours._look = look_and_stand_still  # type: ignore[method-assign]
+    applying = asyncio.create_task(apply(world, repair))
+    await looked.wait()
+    world.clock.advance(LEASE.total_seconds() + 1)
+    world.owner.meddle = lambda _path, _reply: (503, b"")
+    stored = (await other_replica(world).apply(repair.id)).results
+    succeeded.set()
+    assert await applying == {findings["missing"].id: ("skipped", "The source responds with status 503.")}
+    assert (await ours.get(repair.id)).results == stored
+    assert await list_compensations(world) == []
+
+
+async def test_a_process_without_the_lease_neither_extends_nor_releases_it(world: World) -> None:
+    repair = await plan(world, COMPENSATE)
+    async with world.database.transaction() as session:
+        repairs, lease, now = RepairRepository(session), timedelta(seconds=60), await world.clock(session)
+        assert await repairs.claim(repair.id, now, lease)
+        late = Repair(id=repair.id, due_at=now + lease)
+        await repairs.extend(late, now + 2 * lease)
+        assert (await repairs.check_lease(late)).due_at == now + 2 * lease
+        assert await repairs.claim(repair.id, now + 3 * lease, lease)
+        await repairs.release(late)
+        with pytest.raises(LeaseLost):
+            await repairs.extend(late, now + 9 * lease)
+        with pytest.raises(LeaseLost):
+            await repairs.check_lease(late)
+        assert (await repairs.get(repair.id)).due_at == now + 4 * lease
 
 
 @ON_SQLITE

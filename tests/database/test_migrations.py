@@ -23,7 +23,7 @@ from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.fork_server import ForkServer
 from tests.support.postgres import PostgresServer
-from tests.support.waiting import look, until
+from tests.support.waiting import get_once_connected, until
 
 pytestmark = pytest.mark.slow
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -107,7 +107,7 @@ async def test_the_documented_columns_are_there(database: Database) -> None:
 async def test_sqlite_migrates_itself(make_settings: MakeSettings, tmp_path: Path) -> None:
     settings = make_settings(database_url=f"sqlite:///{tmp_path}/new.db")
     async with serve_in_process(create_app(settings)) as client:
-        assert (await look(client)).json()["status"] == "healthy"
+        assert (await get_once_connected(client)).json()["status"] == "healthy"
     with closing(sqlite3.connect(tmp_path / "new.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 

@@ -20,7 +20,7 @@ from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 QUICK = {
     "database_connect_timeout": 1,
@@ -99,7 +99,7 @@ async def test_a_restart_of_postgresql(on_postgres: httpx.AsyncClient, frail_pos
     assert (health.status_code, health.json()["database"]) == (503, "disconnected")
     frail_postgres.start()
     await expect_recovery(on_postgres)
-    assert (await look(on_postgres)).status_code == 200
+    assert (await get_once_connected(on_postgres)).status_code == 200
 
 
 async def test_an_append_survives_a_lost_connection(

@@ -16,7 +16,7 @@ from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -61,7 +61,7 @@ async def test_a_role_without_a_right_is_refused_with_the_grant_that_it_lacks(
 ) -> None:
     settings = make_settings(database_url=clerk_url)
     async with serve_in_process(create_app(settings)) as client:
-        assert (await look(client)).status_code == 200
+        assert (await get_once_connected(client)).status_code == 200
     database = Database(settings)
     await add_events(database, (uuid4(), "upload"))
     assert len(await read_ledger(database)) == 1

@@ -20,7 +20,7 @@ from tests.events.support import add_events, open_ledger, read_ledger, record
 from tests.support.application import serve_in_process
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -124,13 +124,13 @@ async def test_a_file_that_is_lost_is_noticed_before_the_next_201(
     client: httpx.AsyncClient, path: Path, sabotage: Callable[[Path], None], reason: str
 ) -> None:
     assert (await post(client)).status_code == 201
-    assert (await look(client)).json()["status"] == "healthy"
+    assert (await get_once_connected(client)).json()["status"] == "healthy"
     sabotage(path)
     for answer in [await post(client), await post(client), await client.get("/sync-events")]:
         assert answer.status_code == 503, answer.text
         assert answer.json()["type"] == "urn:sync-service:problem:database-damaged"
         assert reason in answer.json()["detail"]
-    health = await look(client)
+    health = await get_once_connected(client)
     assert (health.status_code, health.json()["status"], health.json()["writes"]) == (200, "degraded", "refused")
     assert reason in health.json()["writes_refused_reason"]
     assert (await client.get("/health/ready")).json()["checks"]["database"] == "failed"
@@ -141,7 +141,7 @@ async def test_a_wal_that_is_emptied_gives_no_201(client: httpx.AsyncClient, pat
     assert (await post(client)).status_code == 201
     empty_wal(path)
     assert [(await post(client)).status_code for _ in range(3)] == [503, 503, 503]
-    health = (await look(client)).json()
+    health = (await get_once_connected(client)).json()
     assert health["writes"] == "refused", health
     assert (await client.get("/health/ready")).json()["checks"]["database"] == "failed"
 
@@ -214,7 +214,7 @@ async def test_the_wal_that_goes_with_the_last_connection_raises_no_alarm(databa
 async def test_a_new_file_raises_no_alarm(make_settings: MakeSettings, tmp_path: Path) -> None:
     settings = make_settings(database_url=f"sqlite:///{tmp_path / 'new.db'}")
     async with serve_in_process(create_app(settings)) as client:
-        assert (await look(client)).json()["status"] == "healthy"
+        assert (await get_once_connected(client)).json()["status"] == "healthy"
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ async def test_a_damaged_page_is_a_503_and_an_error_line(
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:sync-service:problem:database-damaged")
         assert int(answer.headers["Retry-After"]) >= 1
         assert (await post(client)).status_code == 503
-        health = (await look(client)).json()
+        health = (await get_once_connected(client)).json()
         assert health["status"] == "degraded"
         assert "damaged" in health["writes_refused_reason"]
         assert (await client.get("/health/ready")).status_code == 503

@@ -103,7 +103,7 @@ FAILING: dict[str, Reply] = {
 @on_sqlite
 async def test_nothing_but_2xx_is_a_success(database: Database) -> None:
     replies = {name: [answer(204), reply, reply] for name, reply in FAILING.items()}
-    receivers = {name: Receiver(lambda _request, name=name: replies[name].pop()) for name in FAILING}  # type: ignore[misc]
+    receivers = {name: Receiver(lambda _request, name=name: replies[name].pop()) for name in FAILING}  # type: ignore[misc]  # mypy knows no bound lambdas
     async with receiving(*receivers.values()), running(database) as replica:
         subscriptions = {
             name: await add_subscription(database, url=receiver.url, secret=encrypted())

@@ -145,7 +145,7 @@ async def test_an_event_of_a_full_lane_that_is_processed_late_comes_once(databas
         assert [await EventRepository(session).requeue(ids[index]) for index in (2, 15)] == [True, True]
     await sweeper.run_once()
     assert await pending_positions(database, subscription_id) == [1, 2, 3, 4, 5]
-    while await full_lanes(database):
+    for _ in range(10):  # more than it takes
         await settle_due(database, subscription_id)
         await catch_up.run_once()
     await settle_due(database, subscription_id)

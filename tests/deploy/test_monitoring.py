@@ -21,7 +21,7 @@ from tests.deploy.prometheus import (
     rules,
 )
 from tests.docs.markdown import section
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 GUIDE = ROOT / "docs" / "alerts.md"
 OF_OTHERS = {"SSL_CERT_FILE"}  # variables that are not the service's own settings
@@ -134,7 +134,7 @@ def test_the_names_in_an_expression(expression: str, names: str) -> None:
 
 
 async def test_every_metric_that_is_read_is_exposed(client: httpx.AsyncClient) -> None:
-    exposed = exposed_names((await look(client, "/metrics")).text)
+    exposed = exposed_names((await get_once_connected(client, "/metrics")).text)
     sources = [rule["expr"] for rule in (*rules("alert"), *rules("record"))]
     read = {name for expression in (*sources, *dashboard_expressions()) for name in metric_names(expression)}
     assert {name for name in read if ":" not in name} - OF_PROMETHEUS - exposed == set()

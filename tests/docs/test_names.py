@@ -11,7 +11,7 @@ from app.main import create_app
 from tests.conftest import ROOT, MakeSettings
 from tests.deploy.prometheus import exposed_names, rules
 from tests.docs.markdown import PAGES, README, name, rows, section
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 # Variables that are not the service's own settings.
 OF_OTHERS = {
@@ -49,7 +49,7 @@ def test_settings_exist(page: Path) -> None:
 
 
 async def test_metrics_exist(client: httpx.AsyncClient) -> None:
-    exposed = exposed_names((await look(client, "/metrics")).text)
+    exposed = exposed_names((await get_once_connected(client, "/metrics")).text)
     histograms = {series.removesuffix("_bucket") for series in exposed if series.endswith("_bucket")}
     for page in PAGES:
         named = set(_METRIC.findall(re.sub(r"namespace_job:\S+", "", page.read_text())))

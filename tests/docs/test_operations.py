@@ -10,7 +10,7 @@ from app.database.metrics import DatabaseMetrics
 from app.deliveries.metrics import WebhookMetrics
 from app.metrics import Metrics
 from tests.docs.markdown import OPERATIONS, rows, section
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 SHARED_LABELS = {"sync_consistency_findings_open": ("kind", "source")}
 
@@ -27,7 +27,7 @@ def instruments() -> dict[str, MetricWrapperBase]:
 
 
 async def test_every_metric_is_listed_with_its_type_labels_and_meaning(client: httpx.AsyncClient) -> None:
-    exposition = (await look(client, "/metrics")).text
+    exposition = (await get_once_connected(client, "/metrics")).text
     families = [one for one in text_string_to_metric_families(exposition) if one.name.startswith("sync_")]
     declared = instruments()
     wanted = {}

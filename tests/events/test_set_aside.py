@@ -7,7 +7,7 @@ import pytest
 
 from app.database.engine import Database
 from app.events.models import RetryState
-from tests.operations.healthy.test_overview import NOW, write_events
+from tests.events.support import NOW, write_events
 
 ERRORS = ["a", "b", "a", "c", "b", "a"]
 

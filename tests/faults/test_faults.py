@@ -24,10 +24,9 @@ SECONDS = chaos_seconds(0.2)  # of each fault
 IS_SHORT = not is_long()
 
 HARMLESS = {postgresql.hold_snapshot, sqlite.hold_snapshot, *callers.FAULTS}
-# In the short form these happen at once, and everything goes on once for all of them. The restart ends the sessions of
-# lost connections, which keep their locks for 20 seconds otherwise.
+# In the short form these happen at once, and everything goes on once for all of them. Lost packets come by themselves:
+# a restart would end the sessions that they leave, whose locks a later fault may await for up to 20 seconds.
 TOGETHER: tuple[tuple[Fault, ...], ...] = (
-    (postgresql.restart, postgresql.lose_packets),
     (postgresql.terminate_backends, postgresql.cancel_statements, postgresql.cut_connections),
     (postgresql.lock_ledger, postgresql.lock_sweep, postgresql.lock_subscriptions),
     (postgresql.suspend_replica, postgresql.jump_clock),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.deliveries.replica import KEY
+from tests.support.chaos import is_long
 from tests.support.postgres import PostgresServer
 from tests.support.process import SERVE, ServiceProcess
 from tests.support.relay import Relay
@@ -16,7 +17,6 @@ LEASE_SECONDS = 2
 ENVIRONMENT = {
     "CHANGES_KEEP_ALIVE": "1",
     "DATABASE_CONNECT_TIMEOUT": "2",
-    "DATABASE_IDLE_TRANSACTION_TIMEOUT": "2",
     "DATABASE_LOCK_TIMEOUT": "2",
     "DATABASE_POOL_SIZE": "8",
     "DATABASE_MAX_OVERFLOW": "0",
@@ -29,8 +29,13 @@ ENVIRONMENT = {
     "WEBHOOK_POLL_INTERVAL": "0.2",
     "WEBHOOK_PORTS": "0",
     "WEBHOOK_RETRY_INTERVAL": "0.2",
-    "WEBHOOK_TIMEOUT": "5",
+    "WEBHOOK_TIMEOUT": "1",
 }
+if not is_long():
+    ENVIRONMENT |= {
+        "DATABASE_IDLE_TRANSACTION_TIMEOUT": "2",  # sessions that were cut off in a transaction end soon
+        "WEBHOOK_TIMEOUT": "5",  # the tests beside this one may have the machine
+    }
 
 Begin = Callable[..., ServiceProcess]
 

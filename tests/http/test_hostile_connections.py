@@ -14,7 +14,7 @@ from app.http.body import LARGE_BODIES
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import RawConnection, connect
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import look, until
+from tests.support.waiting import get_once_connected, until
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -50,7 +50,7 @@ class Scene:
     async def assert_served(self) -> None:
         """An event is recorded, and the database is looked at."""
         assert await self.post() == 201
-        assert (await look(self.good)).status_code == 200
+        assert (await get_once_connected(self.good)).status_code == 200
 
     async def assert_served_soon(self) -> None:
         """An event is recorded, and every probe answers within a second."""

@@ -30,7 +30,7 @@ from tests.support.load import Load, run_load
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
-from tests.support.waiting import look, until, until_ready
+from tests.support.waiting import get_once_connected, until, until_ready, until_unready
 
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
 LIMIT_SECONDS = 1
@@ -43,19 +43,6 @@ async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response:
     started = time.monotonic()
     answer = await client.get(url)
     assert time.monotonic() - started < LIMIT_SECONDS, url
-    return answer
-
-
-async def until_unready(client: httpx.AsyncClient, url: str = "/health/ready") -> httpx.Response:
-    """The first response that is 503, once a look at the database has found what is wrong."""
-    answer = await client.get(url)
-
-    async def is_unready() -> bool:
-        nonlocal answer
-        answer = await client.get(url)
-        return answer.status_code == 503
-
-    await until(is_unready)
     return answer
 
 
@@ -75,7 +62,7 @@ async def move_cursor(database: Database, position: int) -> None:
 
 
 async def test_health_tells_what_waits(anonymous: httpx.AsyncClient, database: Database) -> None:
-    empty = (await look(anonymous)).json()
+    empty = (await get_once_connected(anonymous)).json()
     assert (empty["unprocessed_events"], empty["oldest_unprocessed_age_seconds"], empty["set_aside_events"]) == (
         0,
         0,
@@ -87,7 +74,7 @@ async def test_health_tells_what_waits(anonymous: httpx.AsyncClient, database: D
     await set_state(database, RetryState.RETRYING, 2)
     await set_state(database, RetryState.WAITING, 3, 4)
     await set_state(database, RetryState.FAILED, 1)
-    body = (await look(anonymous)).json()
+    body = (await get_once_connected(anonymous)).json()
     assert body["version"] == "1.0.0"
     assert body["unprocessed_events"] == 4 + 1 + 2
     assert body["set_aside_events"] == 1
@@ -173,7 +160,7 @@ async def test_readiness_needs_keys_and_comes_with_them(
         async with serve_in_process(create_app(settings)) as client:
             answer = await client.get("/health/ready")
             assert (answer.status_code, answer.json()["checks"]["keys"]) == (503, "failed")
-            assert (await look(client)).status_code == 200
+            assert (await get_once_connected(client)).status_code == 200
             issuer.serve(signing_key)
             await until_ready(client)
     finally:
@@ -204,7 +191,7 @@ async def test_a_locked_sqlite_is_still_read(anonymous: httpx.AsyncClient, datab
     async with aiosqlite.connect(database_url.removeprefix("sqlite:///"), isolation_level=None) as other:
         await other.execute("BEGIN IMMEDIATE")
         for url in ("/health", "/metrics"):
-            assert (await look(anonymous, url)).status_code == 200
+            assert (await get_once_connected(anonymous, url)).status_code == 200
         for url in ("/health/live", "/health/ready"):
             assert (await anonymous.get(url)).status_code == 200
         await other.execute("ROLLBACK")
@@ -259,10 +246,16 @@ async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, t
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state, AsyncExitStack() as held:
         assert state is not None
+        monitor = state["monitor"]
+
+        async def is_ready() -> bool:
+            return bool((await monitor.readiness()).status == "ready")
+
+        await until(is_ready)  # the keys come by themselves
         session = await held.enter_async_context(state["database"].read())
         await session.execute(text("SELECT 1"))
         started = time.monotonic()
-        health, readiness = await asyncio.gather(state["monitor"].health(), state["monitor"].readiness())
+        health, readiness = await asyncio.gather(monitor.health(), monitor.readiness())
         rendered = await state["exporter"].render()
         assert time.monotonic() - started < LIMIT_SECONDS
         assert (health.status, readiness.status) == ("healthy", "ready")
@@ -329,7 +322,7 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
         assert (await client.get("/health/ready")).json()["checks"]["shutdown"] == "failed"
         for url in ("/health/live", "/"):
             assert (await client.get(url)).status_code == 200
-        assert (await look(client)).status_code == 200
+        assert (await get_once_connected(client)).status_code == 200
     assert await asyncio.to_thread(service.wait) == 0
 
 

@@ -23,7 +23,7 @@ from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
-from tests.support.waiting import look, until
+from tests.support.waiting import get_once_connected, until
 
 Values = Callable[..., float]
 FILE = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
@@ -57,7 +57,7 @@ async def sweeping(make_settings: MakeSettings, tokens: TokenFactory) -> AsyncIt
 async def test_what_the_original_lists_is_measured(client: httpx.AsyncClient, database: Database) -> None:
     await add_events(database, *((uuid4(), "upload") for _ in range(3)))
     await client.get(f"/files/{FILE}")
-    value = read((await look(client, "/metrics")).text)
+    value = read((await get_once_connected(client, "/metrics")).text)
     assert value("database_up") == 1
     assert value("events_unprocessed") == 3
     assert value("events_oldest_unprocessed_age_seconds") > 0
@@ -95,7 +95,7 @@ async def test_the_sweep_is_measured(sweeping: httpx.AsyncClient) -> None:
         return (await scrape(sweeping))("sweep_batch_events_sum") == 1
 
     await until(is_swept)
-    value = read((await look(sweeping, "/metrics")).text)
+    value = read((await get_once_connected(sweeping, "/metrics")).text)
     assert value("sweep_batch_duration_seconds_count") == 1, "passes without work are no batches"
     assert started <= value("sweep_last_success_timestamp_seconds") <= datetime.now(UTC).timestamp()
     assert (value("events_unprocessed"), value("events_oldest_unprocessed_age_seconds")) == (0, 0)

@@ -20,7 +20,7 @@ from tests.conftest import Alembic, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import look, until, until_ready
+from tests.support.waiting import get_once_connected, until, until_ready
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -33,7 +33,7 @@ async def post(client: httpx.AsyncClient) -> int:
 
 
 async def expect_degraded(client: httpx.AsyncClient, reason: str) -> None:
-    health, ready = await look(client), await client.get("/health/ready")
+    health, ready = await get_once_connected(client), await client.get("/health/ready")
     body = health.json()
     assert (health.status_code, body["status"], body["database"], body["writes"]) == (
         200,
@@ -43,13 +43,13 @@ async def expect_degraded(client: httpx.AsyncClient, reason: str) -> None:
     )
     assert reason in body["writes_refused_reason"]
     assert ready.status_code == 200
-    assert "sync_writes_refused 1.0" in (await look(client, "/metrics")).text
+    assert "sync_writes_refused 1.0" in (await get_once_connected(client, "/metrics")).text
 
 
 async def expect_healthy(client: httpx.AsyncClient) -> None:
-    body = (await look(client)).json()
+    body = (await get_once_connected(client)).json()
     assert (body["status"], body["writes"], body["writes_refused_reason"]) == ("healthy", "accepted", None)
-    assert "sync_writes_refused 0.0" in (await look(client, "/metrics")).text
+    assert "sync_writes_refused 0.0" in (await get_once_connected(client, "/metrics")).text
 
 
 @on_postgresql
@@ -108,7 +108,7 @@ async def test_a_damaged_page_of_postgresql_is_named(
         "CREATE VIEW subscriptions AS SELECT * FROM whole WHERE (SELECT damaged())",
         database_url.rpartition("/")[2],
     )
-    health, ready = await look(client), await client.get("/health/ready")
+    health, ready = await get_once_connected(client), await client.get("/health/ready")
     assert (health.status_code, health.json()["database"]) == (503, "connected")
     assert "damaged" in health.json()["writes_refused_reason"]
     assert ready.status_code == 200, "the other tables can be read"
@@ -155,13 +155,13 @@ async def test_fsync_that_is_switched_off_refuses_appends_until_it_is_on(
         try:
             await set_fsync("off")
 
-            await look(client, holds=lambda answer: answer.json()["writes"] == "refused")
+            await get_once_connected(client, holds=lambda answer: answer.json()["writes"] == "refused")
             assert await post(client) == 503
             await expect_degraded(client, "fsync = off")
         finally:
             await set_fsync("on")
 
-        await look(client, holds=lambda answer: answer.json()["status"] == "healthy")
+        await get_once_connected(client, holds=lambda answer: answer.json()["status"] == "healthy")
         assert await post(client) == 201
         await asyncio.to_thread(frail_postgres.sql, "ALTER SYSTEM RESET fsync")
 
@@ -172,7 +172,7 @@ async def test_a_schema_that_was_downgraded_is_named(
 ) -> None:
     await until_ready(client)
     await asyncio.to_thread(alembic, database_url, "downgrade", "-1")
-    health, ready = (await look(client)).json(), await client.get("/health/ready")
+    health, ready = (await get_once_connected(client)).json(), await client.get("/health/ready")
     assert ready.status_code == 503
     assert ready.json()["checks"] | {"migrations": "failed", "database": "ok"} == ready.json()["checks"]
     assert health["database"] == "connected"

@@ -10,7 +10,7 @@ from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
-from tests.support.waiting import look, until, until_ready
+from tests.support.waiting import get_once_connected, until, until_ready
 
 ORIGINAL_ROOT = {
     "title": "Synchronization Service API",
@@ -58,7 +58,7 @@ async def test_title_version_and_description_are_settings(make_settings: MakeSet
 
 async def test_health_is_what_the_original_documents(anonymous: httpx.AsyncClient) -> None:
     before = datetime.now(UTC)
-    answer = await look(anonymous)
+    answer = await get_once_connected(anonymous)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
     assert "Retry-After" not in answer.headers
@@ -90,7 +90,7 @@ async def test_health_is_503_while_the_database_is_away(
     anonymous: httpx.AsyncClient, database_url: str, postgres: PostgresServer
 ) -> None:
     name = database_url.rpartition("/")[2]
-    assert (await look(anonymous)).status_code == 200
+    assert (await get_once_connected(anonymous)).status_code == 200
 
     async def rename(old: str, new: str) -> None:
         cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{old}'"  # noqa: S608 - our own names
@@ -114,4 +114,4 @@ async def test_health_is_503_while_the_database_is_away(
     }
 
     await rename(f"{name}_away", name)
-    assert (await look(anonymous)).status_code == 200
+    assert (await get_once_connected(anonymous)).status_code == 200

@@ -1,6 +1,7 @@
 """HTTP/1.1 by hand, to send what no client library would."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -69,9 +70,18 @@ class RawConnection:
 
 
 @asynccontextmanager
-async def connect(port: int) -> AsyncIterator[RawConnection]:
-    """A connection to this machine."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connect(port: int, receive_bytes: int | None = None) -> AsyncIterator[RawConnection]:
+    """A connection to this machine, for which the kernel keeps about `receive_bytes` that nobody has read."""
+    one = socket.socket()
+    if receive_bytes:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    one.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=one)
+    except BaseException:
+        one.close()
+        raise
     try:
         yield RawConnection(reader, writer)
     finally:

@@ -31,7 +31,19 @@ async def until_ready(client: httpx.AsyncClient) -> None:
     await until(is_ready)
 
 
-async def look(
+async def until_unready(client: httpx.AsyncClient, url: str = "/health/ready") -> httpx.Response:
+    """The first response that is 503, once a look at the database has found what is wrong."""
+    responses: list[httpx.Response] = []
+
+    async def is_unready() -> bool:
+        responses.append(await client.get(url))
+        return responses[-1].status_code == httpx.codes.SERVICE_UNAVAILABLE
+
+    await until(is_unready)
+    return responses[-1]
+
+
+async def get_once_connected(
     client: httpx.AsyncClient,
     url: str = "/health",
     holds: Callable[[httpx.Response], bool] | None = None,

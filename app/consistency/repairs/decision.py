@@ -1,6 +1,6 @@
 """Whether a finding that was looked at again may be compensated, and by which event: pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.consistency.comparison import NOT_STORABLE, Block, Expected, Facts
 from app.consistency.finding_repository import Seen
-from app.consistency.models import Kind, Verdict
+from app.consistency.models import Finding, Kind, Source, Verdict
+from app.errors import Unprocessable
 from app.events.models import EventType
 from app.events.schemas import Metadata
 
@@ -17,6 +18,25 @@ NOT_RECORDABLE = (
     "The values that the source holds cannot be metadata of an event: over 16 KiB, or with a NUL character."
 )
 _METADATA: TypeAdapter[str] = TypeAdapter(Metadata)
+
+
+class NotCompensable(Unprocessable):
+    """422: the plan holds findings that no event can repair."""
+
+    code = "not-compensable"
+
+
+def check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) -> None:
+    """Refuse a plan with findings that no event can repair.
+
+    Raises:
+        NotCompensable: 422.
+    """
+    cloud = {one.id for one in sources if one.kind == "cloud"}
+    if any(one.kind == Kind.STALE for one in findings):
+        raise NotCompensable("A finding of kind stale cannot be compensated: only the source can catch up.")
+    if any(one.kind == Kind.MISSING_BLOCK and one.source_id in cloud for one in findings):
+        raise NotCompensable("A missing block of a source of kind cloud cannot be compensated: its own list names it.")
 
 
 def why_not_standing(kind: Kind, seen: Seen) -> str | None:

@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Update, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.consistency.check_repository import is_lease_over
+from app.consistency.check_repository import LeaseLost, is_lease_over
 from app.consistency.models import Repair
 from app.database.sql import write
 from app.errors import NotFound
@@ -45,10 +45,31 @@ class RepairRepository:
         statement = update(Repair).where(Repair.id == repair_id, Repair.results.is_(None), is_free)
         return bool(await write(self._session, statement.values(due_at=now + lease)))
 
-    async def extend(self, repair_id: UUID, until: datetime) -> None:
-        """Let the lease end later."""
-        await write(self._session, update(Repair).where(Repair.id == repair_id).values(due_at=until))
+    async def extend(self, repair: Repair, until: datetime) -> None:
+        """Let the lease of `repair`, which ends at its `due_at`, end later.
 
-    async def release(self, repair_id: UUID) -> None:
-        """Give the lease back."""
-        await write(self._session, update(Repair).where(Repair.id == repair_id).values(due_at=None))
+        Raises:
+            LeaseLost: another process has taken it.
+        """
+        if not await write(self._session, _under_lease(repair).values(due_at=until)):
+            raise LeaseLost
+        repair.due_at = until
+
+    async def release(self, repair: Repair) -> None:
+        """Give the lease back, unless another process has taken it."""
+        await write(self._session, _under_lease(repair).values(due_at=None))
+
+    async def check_lease(self, repair: Repair, *, for_change: bool = False) -> Repair:
+        """The plan as it is now, under the lease of `repair`; `for_change` locks it until the transaction ends.
+
+        Raises:
+            LeaseLost: another process has taken the lease.
+        """
+        current = await self.get(repair.id, for_change=for_change)
+        if current.results is not None or current.due_at != repair.due_at:
+            raise LeaseLost
+        return current
+
+
+def _under_lease(repair: Repair) -> Update:
+    return update(Repair).where(Repair.id == repair.id, Repair.results.is_(None), Repair.due_at == repair.due_at)

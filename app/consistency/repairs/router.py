@@ -7,9 +7,10 @@ from fastapi import APIRouter, Path, Request, Response, status
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.consistency.finding_repository import FindingFilter
+from app.consistency.repairs.decision import NotCompensable
 from app.consistency.repairs.repository import UNKNOWN_REPAIR
 from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
-from app.consistency.repairs.service import NotCompensable, RepairService
+from app.consistency.repairs.service import RepairService
 from app.errors import NotFound, ProblemError
 from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state
 from app.http.openapi import documented

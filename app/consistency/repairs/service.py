@@ -14,12 +14,14 @@ from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
 from app.concurrency.shared_task import SingleFlight
+from app.consistency.check_repository import LeaseLost
 from app.consistency.finding_repository import FindingFilter, FindingRepository, Seen
 from app.consistency.ledger_repository import LedgerRepository
 from app.consistency.look import Looker
 from app.consistency.models import REPAIR_SUBJECT, Finding, FindingState, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import (
     NOT_RECORDABLE,
+    check_compensable,
     encode_compensation,
     event_type_of,
     why_agreeing,
@@ -31,7 +33,7 @@ from app.consistency.sources.question import REFRESH
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 from app.deliveries.fan_out import DeliveryRepository
-from app.errors import NotFound, Unavailable, Unprocessable
+from app.errors import NotFound, Unavailable
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import Ledger
 
@@ -40,12 +42,6 @@ LEASE = timedelta(minutes=2)  # longer than a group of files takes
 POLL_SECONDS = 0.1
 DELETED = "The source of the finding was deleted."
 COMPENSATED = "The finding was compensated before, and the source differs again: accept it."
-
-
-class NotCompensable(Unprocessable):
-    """422: the plan holds findings that no event can repair."""
-
-    code = "not-compensable"
 
 
 class RepairService:
@@ -83,7 +79,7 @@ class RepairService:
                 is_open = replace(wanted, state=FindingState.OPEN)
                 findings += await FindingRepository(session).list_newest(is_open, limit=MAX_PLANNED, offset=0)
             if action is RepairAction.COMPENSATE:
-                _check_compensable(findings, await SourceRepository(session).list_all())
+                check_compensable(findings, await SourceRepository(session).list_all())
             repair = Repair(
                 id=uuid7(),
                 action=action,
@@ -121,19 +117,24 @@ class RepairService:
                 repair = await repository.get(repair_id)
             if repair.results is not None:
                 return repair
-            if is_ours:
-                break
-            await asyncio.sleep(POLL_SECONDS)
-        try:
-            await self._apply(repair)
-        except BaseException:
-            with suppress(Unavailable):
-                async with self._database.transaction() as session:
-                    await RepairRepository(session).release(repair_id)
-            raise
-        return await self.get(repair_id)
+            if not is_ours:
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            try:
+                with suppress(LeaseLost):  # this process stood still, and another one has taken over
+                    await self._apply(repair)
+            except BaseException:
+                with suppress(Unavailable):
+                    async with self._database.transaction() as session:
+                        await RepairRepository(session).release(repair)
+                raise
 
     async def _apply(self, repair: Repair) -> None:
+        """Apply it under our lease.
+
+        Raises:
+            LeaseLost: another process has taken the lease.
+        """
         async with self._database.read() as session:
             findings = await FindingRepository(session).list_by_ids([UUID(one) for one in repair.finding_ids])
             sources = {one.id: one for one in await SourceRepository(session).list_all() if one.enabled}
@@ -142,7 +143,7 @@ class RepairService:
         for start in range(0, len(files), self._files_at_once):
             group = files[start : start + self._files_at_once]
             async with self._database.transaction() as session:
-                await RepairRepository(session).extend(repair.id, await self._looker.clock(session) + LEASE)
+                await RepairRepository(session).extend(repair, await self._looker.clock(session) + LEASE)
             await self._look(plan, group)
             if repair.action == RepairAction.COMPENSATE:
                 await self._compensate(plan, [one for one in findings if one.file_id in group])
@@ -201,6 +202,7 @@ class RepairService:
         async with self._database.read() as session:
             current = await FindingRepository(session).list_by_ids([finding.id])
             is_changed = await LedgerRepository(session).has_later_event(finding.file_id, position, keys)
+            await RepairRepository(session).check_lease(plan.repair)
         if not current:
             return DELETED
         late = "The file has an event that came after the look at it." if is_changed else None
@@ -209,9 +211,7 @@ class RepairService:
     async def _finish(self, plan: "_Application") -> None:
         async with self._database.transaction() as session:
             await SourceRepository(session).lock_all()  # so that no finding is accepted meanwhile
-            repair = await RepairRepository(session).get(plan.repair.id, for_change=True)
-            if repair.results is not None:  # the lease had ended, and another process was faster
-                return
+            repair = await RepairRepository(session).check_lease(plan.repair, for_change=True)
             if repair.action == RepairAction.REDELIVER:
                 current = await FindingRepository(session).list_by_ids(plan.findings)
                 now = {one.id: _why_not_open(one.state) for one in current}
@@ -285,15 +285,6 @@ class _Application:
             outcome = "applied" if reason is None else "skipped"
             results.append(RepairResult(finding=finding_id, outcome=outcome, reason=reason).model_dump(mode="json"))
         return results
-
-
-def _check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) -> None:
-    """Raise for a plan with findings that no event can repair."""
-    cloud = {one.id for one in sources if one.kind == "cloud"}
-    if any(one.kind == Kind.STALE for one in findings):
-        raise NotCompensable("A finding of kind stale cannot be compensated: only the source can catch up.")
-    if any(one.kind == Kind.MISSING_BLOCK and one.source_id in cloud for one in findings):
-        raise NotCompensable("A missing block of a source of kind cloud cannot be compensated: its own list names it.")
 
 
 def _why_not_open(state: str) -> str | None:

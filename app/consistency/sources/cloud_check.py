@@ -13,7 +13,6 @@ from app.consistency.check_progress import (
     Doubt,
     compare_files,
     doubt_absence,
-    read_source,
 )
 from app.consistency.check_repository import CheckRepository
 from app.consistency.finding_repository import FindingRepository
@@ -23,6 +22,7 @@ from app.consistency.models import Check, CheckState, Source
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.deep import Part
 from app.consistency.sources.question import BACKGROUND, Look, NotVisible, SourceError
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 
 CHUNK_FILES = 50  # asked for concurrently
@@ -66,7 +66,7 @@ class CloudCheck:
             if stopping.is_set():
                 return
             async with self._database.read() as session:
-                source = await read_source(session, check)
+                source = await SourceRepository(session).get_enabled(check.source_id)
             started = asyncio.get_running_loop().time()
             through, file_ids = await self._next_files(check)
             count = len(file_ids)

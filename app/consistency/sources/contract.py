@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.consistency.comparison import Facts, read_facts, read_size
+from app.consistency.comparison import MEMBERS, Facts, read_facts, read_size
 from app.consistency.models import Source
 from app.consistency.sources.question import (
     BACKGROUND,
@@ -27,6 +27,7 @@ from app.outbound.client import AttemptResponse, OutboundClient
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 
 PAGE_ITEMS = 1000
+_KEPT = frozenset({"file_id", "position", *MEMBERS})  # of the members of an item
 
 
 class Address(NamedTuple):
@@ -140,7 +141,8 @@ def _read_item(value: Any) -> tuple[UUID, dict[str, Any]]:
     blocks = value.get("blocks")
     if isinstance(blocks, list) and len(blocks) > MAX_BLOCKS:
         raise SourceError("sends a file of more than 10,000 blocks")
-    return file_id, value
+    # Pages are kept until they are compared, so that other members would take memory for a long time.
+    return file_id, value if value.keys() <= _KEPT else {name: value[name] for name in _KEPT & value.keys()}
 
 
 def _read_count(document: Mapping[str, Any], name: str) -> int | None:

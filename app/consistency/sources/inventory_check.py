@@ -16,15 +16,15 @@ from app.consistency.check_progress import (
     Chunk,
     compare_files,
     doubt_absence,
-    read_source,
 )
 from app.consistency.comparison import MEMBERS
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import AsOf, LedgerRepository, list_equal
+from app.consistency.ledger_repository import AsOf, LedgerRepository, equal_files
 from app.consistency.look import Clock
 from app.consistency.models import Check, CheckState
 from app.consistency.sources.contract import ContractClient, read_item_facts
 from app.consistency.sources.question import Page, SourceError
+from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 
 # compared together, as many as a page holds; at a limited pace fewer, which leaves time for requests between
@@ -91,7 +91,7 @@ class InventoryCheck:
         """Ask for the page after the file `after`."""
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
-            source = await read_source(session, check)
+            source = await SourceRepository(session).get_enabled(check.source_id)
             now = await self._clock(session)
             position = await LedgerRepository(session).get_position(durable)
         if now > check.started_at + MAX_DURATION:
@@ -151,7 +151,7 @@ class InventoryCheck:
             if through is not None:
                 found = dict(listed[: bisect_right(listed, through, key=_FILE_ID)])
             active = await findings.list_active(check.source_id, active_ids) if active_ids else {}
-            equal = list_equal(rows, found, members) - active.keys()
+            equal = equal_files(rows, found, members) - active.keys()
             others = {*found, *rows, *active_ids} - equal
             file_ids = sorted(one for one in others if through is None or one <= through)
             facts = {one: read_item_facts(found[one]) for one in file_ids if one in found}

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.models import FileCheck, Finding, Source
+from app.consistency.sources.question import SourceError
 from app.consistency.sources.schemas import DEFAULT_GRACE_SECONDS, SourceKind
 from app.errors import NotFound
 
@@ -78,6 +79,18 @@ class SourceRepository:
         if found is None:
             raise NotFound(UNKNOWN_SOURCE)
         return found
+
+    async def get_enabled(self, source_id: UUID) -> Source:
+        """The source, before it is asked for more.
+
+        Raises:
+            NotFound: it was deleted.
+            SourceError: it was disabled.
+        """
+        source = await self.get(source_id)
+        if not source.enabled:
+            raise SourceError("was disabled")
+        return source
 
     async def lock_all(self) -> None:
         """Lock every source, as `get` does one."""

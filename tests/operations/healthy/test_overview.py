@@ -1,7 +1,6 @@
 """`GET /overview` and `GET /throughput`: exact over replicas, bounded, and refused when they make no sense."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,21 +8,20 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from app.consistency.models import Finding, FindingState, Kind, Source
 from app.database.engine import Database
-from app.events.models import LedgerHead, RetryState, SyncEvent
+from app.events.models import RetryState
 from app.main import create_app
 from app.operations.repository import MAX_COUNTED
 from app.subscriptions.models import Delivery, DeliveryStatus, SubscriptionStatus
 from tests.conftest import MakeSettings
 from tests.deliveries.support import add_subscription
+from tests.events.support import NOW, write_events
 from tests.support.application import serve_in_process
 from tests.support.tokens import TokenFactory
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 NONE = {"count": 0, "backlog": 0, "oldest_pending_age_seconds": None}
 EMPTY = {
     "head_position": 0,
@@ -43,22 +41,6 @@ EMPTY = {
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test may run minutes after this module was imported."""
     monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
-
-
-async def write_events(
-    database: Database, times: Sequence[datetime], *, each: Sequence[dict[str, Any]] = (), **values: Any
-) -> None:
-    """Events as the ledger has them, recorded at these rising times, with values of all and of each."""
-    rows: list[dict[str, Any]] = [
-        {"id": uuid7(), "position": number, "file_id": uuid4(), "event_type": "upload", "created_by": "tester"}
-        | {"created_at": at}
-        | values
-        | own
-        for number, (at, own) in enumerate(zip(times, each or [{}] * len(times), strict=True), 1)
-    ]
-    async with database.transaction() as session:
-        session.add_all(SyncEvent(**row) for row in rows)
-        await session.execute(update(LedgerHead).values(position=len(rows), created_at=times[-1]))
 
 
 async def get(client: httpx.AsyncClient, url: str = "/overview", **query: Any) -> Any:

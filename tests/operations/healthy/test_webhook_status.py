@@ -10,14 +10,14 @@ from app.database.engine import Database
 from app.deliveries.fan_out import DeliveryRepository
 from app.subscriptions.models import Delivery, DeliveryStatus, SubscriptionStatus
 from tests.deliveries.support import add_subscription
-from tests.support.waiting import look
+from tests.support.waiting import get_once_connected
 
 HOUR = timedelta(hours=1)
 
 
 async def read(client: httpx.AsyncClient) -> list[float]:
     """Pending deliveries, hours of the oldest one, hours of the longest failing subscription, disabled ones."""
-    families = text_string_to_metric_families((await look(client, "/metrics")).text)
+    families = text_string_to_metric_families((await get_once_connected(client, "/metrics")).text)
     values = {family.name: family.samples[0].value for family in families if family.samples}
     return [
         values["sync_webhook_deliveries_pending"],
