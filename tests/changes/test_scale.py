@@ -90,8 +90,9 @@ async def test_a_crowd_gets_everything_soon(
     assert report["changes"] == STREAMS * EVENTS_PER_SECOND * SECONDS
     assert report["p99_ms"] < 5000
     assert peak_bytes < MAX_MEMORY_BYTES
-    assert statistics.quantiles(seconds, n=10, method="inclusive")[-1] < 1
-    assert max(seconds) < 5
+    assert statistics.median(seconds) < 1
+    assert statistics.quantiles(seconds, n=10, method="inclusive")[-1] < 2
+    assert max(seconds) < 10
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

