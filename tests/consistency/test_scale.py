@@ -14,7 +14,7 @@ from app.consistency.models import CheckState
 from tests.consistency.conftest import KEY
 from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply
-from tests.consistency.world import ON_SQLITE, World
+from tests.consistency.world import World
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -68,7 +68,6 @@ def resident_peak_bytes(*, reset: bool = False) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@ON_SQLITE
 async def test_memory_does_not_grow_with_the_files(world: World) -> None:
     await fill(world.database, FILES)
     world.owner.respond = Numbered().respond  # type: ignore[method-assign]
