@@ -23,7 +23,7 @@ from app.events.repository import EventRepository, SetAsideFilter
 from app.events.search import EVERYTHING, EventFilter
 from app.events.set_aside_repository import SetAsideRepository
 from app.files.repository import FileRepository
-from app.operations.overview_repository import OverviewRepository
+from app.operations.repository import StatusRepository
 from app.sweep.repository import SweepRepository
 from tests.events.support import open_ledger, record
 
@@ -43,12 +43,14 @@ async def _get(session: AsyncSession) -> None:
 
 
 async def _overview(session: AsyncSession) -> None:
-    await OverviewRepository(await session.connection()).get()
+    repository = StatusRepository(await session.connection())
+    await repository.get_status()
+    await repository.read_backlogs()
 
 
 async def _throughput(session: AsyncSession) -> None:
     times = [PAST + timedelta(minutes=number) for number in range(121)]
-    await OverviewRepository(await session.connection()).list_positions(times)
+    await StatusRepository(await session.connection()).list_positions(times)
 
 
 async def _set_aside(session: AsyncSession) -> None:
