@@ -4,21 +4,14 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import NamedTuple
 
 from fastapi.sse import format_sse_event
 
-from app.changes.cursor import (
-    Change,
-    ChangeFilter,
-    CursorAhead,
-    CursorGone,
-    CursorOfLostEvent,
-    CursorOfOtherLedger,
-    FeedPosition,
-)
+from app.changes.cursor import Change, ChangeFilter, Cursor, CursorRefused
 from app.changes.feed import ChangeFeed, Page, cut_page
 from app.changes.tail import Tail
 from app.concurrency.fair_semaphore import ConcurrencyLimited
@@ -36,84 +29,58 @@ RETRY_MILLISECONDS = (500, 1500)  # random, so that clients do not all reconnect
 RECONNECT_EVENT = "reconnect"
 KEEP_ALIVE = "keep-alive"
 
-T = TypeVar("T")
-
 
 class Chunk(NamedTuple):
     """Server-sent events that hold `changes` changes: all matching ones up to `end`."""
 
     data: bytes
     changes: int
-    end: FeedPosition
-
-
-class RingCache(Generic[T]):
-    """At most `limit` values computed from the ring; a change of the ring clears the cache."""
-
-    def __init__(self, tail: Tail, limit: int) -> None:
-        self._tail = tail
-        self._limit = limit
-        self._version = tail.version
-        self._made: dict[Hashable, T] = {}
-
-    def get(self, key: Hashable, make: Callable[[], T | None]) -> T | None:
-        """The cached value of `key`, else the value of `make`, which is cached while there is space.
-
-        None when `make` returns None, or when the ring is not up to date.
-        """
-        if not self._tail.up_to_date:
-            return None
-        if self._version != self._tail.version:
-            self._version = self._tail.version
-            self._made.clear()
-        made = self._made.get(key)
-        if made is None:
-            made = make()
-            if made is not None and len(self._made) < self._limit:
-                self._made[key] = made
-        return made
+    end: Cursor
 
 
 class Broadcast:
     """Pages and chunks from the ring. Up-to-date followers ask for the same part of it, which is encoded once."""
 
     def __init__(self, tail: Tail) -> None:
-        self._tail = tail
-        self._chunks = RingCache[Chunk](tail, CACHED_CHUNKS)
-        self._pages = RingCache[Page](tail, CACHED_PAGES)
+        self.tail = tail
+        self._chunks = lru_cache(CACHED_CHUNKS)(self._make_chunk)
+        self._pages = lru_cache(CACHED_PAGES)(self._make_page)
 
-    def chunk_after(self, start: FeedPosition, change_filter: ChangeFilter) -> Chunk | None:
+    def chunk_after(self, start: Cursor, change_filter: ChangeFilter) -> Chunk | None:
         """The changes in the ring after `start`, possibly none; None when the ring does not reach back to `start`."""
-
-        def make() -> Chunk | None:
-            changes = self._list_after(start, change_filter)
-            return None if changes is None else encode_chunk(changes, self._end(start))
-
-        return self._chunks.get((start.cursor(), change_filter), make)
+        return self._chunks(self.tail.version, start, change_filter) if self.tail.up_to_date else None
 
     def page_after(
-        self, start: FeedPosition, change_filter: ChangeFilter, *, after: int, limit: int, max_bytes: int
+        self, start: Cursor, change_filter: ChangeFilter, *, after: int, limit: int, max_bytes: int
     ) -> Page | None:
         """The changes in the ring after `start`, as a page that begins after the position `after`.
 
-        No change between `after` and `start` matches. None when the ring does not reach back to `start`."""
+        No change between `after` and `start` matches. None when the ring does not reach back to `start`.
+        """
+        if not self.tail.up_to_date:
+            return None
+        return self._pages(self.tail.version, start, change_filter, after, limit, max_bytes)
 
-        def make() -> Page | None:
-            changes = self._list_after(start, change_filter)
-            return None if changes is None else cut_page(changes, after, self._end(start), limit, max_bytes)
+    def _make_chunk(self, _version: int, start: Cursor, change_filter: ChangeFilter) -> Chunk | None:
+        changes = self._list_after(start, change_filter)
+        return None if changes is None else encode_chunk(changes, self._end(start))
 
-        return self._pages.get((start.cursor(), change_filter, after, limit, max_bytes), make)
+    def _make_page(
+        self, _version: int, start: Cursor, change_filter: ChangeFilter, after: int, limit: int, max_bytes: int
+    ) -> Page | None:
+        changes = self._list_after(start, change_filter)
+        return None if changes is None else cut_page(changes, after, self._end(start), limit, max_bytes)
 
-    def _list_after(self, start: FeedPosition, change_filter: ChangeFilter) -> Iterable[Change] | None:
-        changes = self._tail.list_after(start.cursors.ledger_id, start.position, start.event_tag)
+    def _list_after(self, start: Cursor, change_filter: ChangeFilter) -> Iterable[Change] | None:
+        changes = self.tail.list_after(start.ledger_digest, start.position, start.event_tag)
         return None if changes is None else filter(change_filter.matches, changes)
 
-    def _end(self, start: FeedPosition) -> FeedPosition:
-        end, event_tag = self._tail.end, self._tail.end_tag
+    def _end(self, start: Cursor) -> Cursor:
+        end, event_tag = self.tail.end, self.tail.end_tag
         return replace(start, position=end, event_tag=event_tag) if end > start.position else start
 
 
-def encode_chunk(changes: Iterable[Change], end: FeedPosition) -> Chunk:
+def encode_chunk(changes: Iterable[Change], end: Cursor) -> Chunk:
     """Encode the first of `changes`, which are all matching ones up to `end`, as server-sent events."""
     parts: list[bytes] = []
     size, last = 0, end
@@ -121,13 +88,13 @@ def encode_chunk(changes: Iterable[Change], end: FeedPosition) -> Chunk:
         if size >= CHUNK_BYTES:
             return Chunk(b"".join(parts), len(parts), last)
         last = end.moved_to(change.position, change.event_id)
-        parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=last.cursor()))
+        parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=last.encode()))
         size += len(parts[-1])
     return Chunk(b"".join(parts), len(parts), end)
 
 
 class ChangeStream:
-    """Holds a feed position and buffers no changes: unsent ones remain in the ring or the database.
+    """Holds a cursor and buffers no changes: unsent ones remain in the ring or the database.
 
     A read of the database is a task, so that a hanging database delays neither keep-alives nor the end of the stream.
     `expires_at` and all other times are of the event loop's clock.
@@ -136,23 +103,22 @@ class ChangeStream:
     def __init__(
         self,
         feed: ChangeFeed,
-        tail: Tail,
         broadcast: Broadcast,
         *,
-        start: FeedPosition,
+        start: Cursor,
         change_filter: ChangeFilter,
         expires_at: float,
         keep_alive_seconds: float,
         metrics: ChangeMetrics,
     ) -> None:
         self._feed = feed
-        self._tail = tail
+        self._tail = broadcast.tail
         self._broadcast = broadcast
         self._reached = start
         self._change_filter = change_filter
         self._expires_at = expires_at
         self._keep_alive_seconds = keep_alive_seconds
-        self._breaks = tail.breaks
+        self._breaks = broadcast.tail.breaks
         self._limit = FIRST_CHANGES
         self._reading: asyncio.Task[Chunk] | None = None
         self._sent = metrics.sent["stream"]
@@ -160,13 +126,13 @@ class ChangeStream:
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Bytes to send, as soon as there are any; the consumer sets the pace."""
-        yield format_sse_event(id=self._reached.cursor(), retry=random.randint(*RETRY_MILLISECONDS))  # noqa: S311
+        yield format_sse_event(id=self._reached.encode(), retry=random.randint(*RETRY_MILLISECONDS))  # noqa: S311
         silent_until = self._now() + self._keep_alive_seconds
         try:
             while (reason := self._end_reason()) is None:
                 try:
                     chunk = await self._next_chunk(min(silent_until, self._expires_at))
-                except (CursorAhead, CursorOfOtherLedger, CursorGone, CursorOfLostEvent) as error:
+                except CursorRefused as error:
                     reason = error.code
                     break
                 moved = chunk.end.position > self._reached.position
@@ -176,7 +142,7 @@ class ChangeStream:
                     self._limit = _count_per_chunk(chunk)
                     yield chunk.data
                 elif self._now() >= silent_until:
-                    yield format_sse_event(comment=KEEP_ALIVE, id=self._reached.cursor())
+                    yield format_sse_event(comment=KEEP_ALIVE, id=self._reached.encode())
                 else:
                     if not moved:
                         await self._tail.wait(self._reached.position, min(silent_until, self._expires_at))
@@ -186,7 +152,7 @@ class ChangeStream:
             if self._reading is not None:
                 self._reading.cancel()
         yield format_sse_event(
-            event=RECONNECT_EVENT, data_str=json.dumps({"reason": reason}), id=self._reached.cursor()
+            event=RECONNECT_EVENT, data_str=json.dumps({"reason": reason}), id=self._reached.encode()
         )
 
     def _end_reason(self) -> str | None:
@@ -216,7 +182,7 @@ class ChangeStream:
         except (DatabaseUnavailable, ConcurrencyLimited):
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return Chunk(b"", 0, self._reached)
-        self._breaks = breaks  # set after the read, which has checked that the feed position is still valid
+        self._breaks = breaks  # set after the read, which has checked that the cursor is still valid
         return encode_chunk(page.changes, page.end)
 
 
