@@ -170,7 +170,7 @@ ProcessingState = Literal["pending", "processed", "retrying", "waiting", "failed
 
 
 class EventView(BaseModel):
-    """One recorded event, as the database writes it (`EVENT_JSON`)."""
+    """One recorded event."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PROCESSED_EVENT]})
 
