@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from fastapi.sse import format_sse_event
+
 from app.changes.cursor import (
     WITH_EVENT,
     Change,
@@ -20,6 +22,7 @@ from app.database.engine import Database
 from app.http.pages import PAGE_BYTES, PageMemory
 
 LATEST = "latest"
+CHANGE_EVENT = "change"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ class Page:
             f'"from_position":{self.after + 1},"to_position":{self.end.position}}}'
         )
         return text.encode()
+
+    @cached_property
+    def messages(self) -> bytes:
+        """The changes as server-sent events; encoded once for all streams that share the page."""
+        parts: list[bytes] = []
+        for change in self.changes:
+            cursor = self.end.moved_to(change.position, change.event_id).encode()
+            parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=cursor))
+        return b"".join(parts)
 
 
 class ChangeFeed:

@@ -4,38 +4,28 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from fastapi.sse import format_sse_event
 
-from app.changes.cursor import Change, ChangeFilter, Cursor, CursorRefused
+from app.changes.cursor import ChangeFilter, Cursor, CursorRefused
 from app.changes.feed import ChangeFeed, Page, cut_page
 from app.changes.tail import Tail
 from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.database.errors import DatabaseUnavailable
 from app.metrics import ChangeMetrics
 
-CHUNK_BYTES = 32_768  # most bytes handed to a stream in one piece, so that a slow reader buffers little
+CHUNK_BYTES = 32_768  # of changes handed to a stream in one piece, about, so that a slow reader buffers little
 CACHED_CHUNKS = 64
 CACHED_PAGES = 8  # each of about 1 MiB at most
-CHANGE_EVENT = "change"
 FIRST_CHANGES = 10  # in the first read of a stream that is behind the ring, when their size is unknown
-MAX_CHANGES = 100  # in a later read, when they are small
+MAX_CHANGES = 100  # in one piece
 OUTAGE_PAUSE_SECONDS = 1.0
 RETRY_MILLISECONDS = (500, 1500)  # random, so that clients do not all reconnect together
 RECONNECT_EVENT = "reconnect"
 KEEP_ALIVE = "keep-alive"
-
-
-class Chunk(NamedTuple):
-    """Server-sent events that hold `changes` changes: all matching ones up to `end`."""
-
-    data: bytes
-    changes: int
-    end: Cursor
 
 
 class Broadcast:
@@ -43,54 +33,30 @@ class Broadcast:
 
     def __init__(self, tail: Tail) -> None:
         self.tail = tail
-        self._chunks = lru_cache(CACHED_CHUNKS)(self._make_chunk)
+        self._chunks = lru_cache(CACHED_CHUNKS)(self._make_page)
         self._pages = lru_cache(CACHED_PAGES)(self._make_page)
-
-    def chunk_after(self, start: Cursor, change_filter: ChangeFilter) -> Chunk | None:
-        """The changes in the ring after `start`, possibly none; None when the ring does not reach back to `start`."""
-        return self._chunks(self.tail.version, start, change_filter) if self.tail.up_to_date else None
 
     def page_after(
         self, start: Cursor, change_filter: ChangeFilter, *, after: int, limit: int, max_bytes: int
     ) -> Page | None:
-        """The changes in the ring after `start`, as a page that begins after the position `after`.
+        """The changes in the ring after `start`, possibly none, as a page that begins after the position `after`.
 
         No change between `after` and `start` matches. None when the ring does not reach back to `start`.
         """
         if not self.tail.up_to_date:
             return None
-        return self._pages(self.tail.version, start, change_filter, after, limit, max_bytes)
-
-    def _make_chunk(self, _version: int, start: Cursor, change_filter: ChangeFilter) -> Chunk | None:
-        changes = self._list_after(start, change_filter)
-        return None if changes is None else encode_chunk(changes, self._end(start))
+        pages = self._chunks if max_bytes == CHUNK_BYTES else self._pages
+        return pages(self.tail.version, start, change_filter, after, limit, max_bytes)
 
     def _make_page(
         self, _version: int, start: Cursor, change_filter: ChangeFilter, after: int, limit: int, max_bytes: int
     ) -> Page | None:
-        changes = self._list_after(start, change_filter)
-        return None if changes is None else cut_page(changes, after, self._end(start), limit, max_bytes)
-
-    def _list_after(self, start: Cursor, change_filter: ChangeFilter) -> Iterable[Change] | None:
-        changes = self.tail.list_after(start.ledger_digest, start.position, start.event_tag)
-        return None if changes is None else filter(change_filter.matches, changes)
-
-    def _end(self, start: Cursor) -> Cursor:
-        end, event_tag = self.tail.end, self.tail.end_tag
-        return replace(start, position=end, event_tag=event_tag) if end > start.position else start
-
-
-def encode_chunk(changes: Iterable[Change], end: Cursor) -> Chunk:
-    """Encode the first of `changes`, which are all matching ones up to `end`, as server-sent events."""
-    parts: list[bytes] = []
-    size, last = 0, end
-    for change in changes:
-        if size >= CHUNK_BYTES:
-            return Chunk(b"".join(parts), len(parts), last)
-        last = end.moved_to(change.position, change.event_id)
-        parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=last.encode()))
-        size += len(parts[-1])
-    return Chunk(b"".join(parts), len(parts), end)
+        tail = self.tail
+        changes = tail.list_after(start.ledger_digest, start.position, start.event_tag)
+        if changes is None:
+            return None
+        end = replace(start, position=tail.end, event_tag=tail.end_tag) if tail.end > start.position else start
+        return cut_page(filter(change_filter.matches, changes), after, end, limit, max_bytes)
 
 
 class ChangeStream:
@@ -120,7 +86,7 @@ class ChangeStream:
         self._keep_alive_seconds = keep_alive_seconds
         self._breaks = broadcast.tail.breaks
         self._limit = FIRST_CHANGES
-        self._reading: asyncio.Task[Chunk] | None = None
+        self._reading: asyncio.Task[Page] | None = None
         self._sent = metrics.sent["stream"]
         self._now = asyncio.get_running_loop().time
 
@@ -138,9 +104,9 @@ class ChangeStream:
                 moved = chunk.end.position > self._reached.position
                 self._reached = chunk.end
                 if chunk.changes:
-                    self._sent.inc(chunk.changes)
+                    self._sent.inc(len(chunk.changes))
                     self._limit = _count_per_chunk(chunk)
-                    yield chunk.data
+                    yield chunk.messages
                 elif self._now() >= silent_until:
                     yield format_sse_event(comment=KEEP_ALIVE, id=self._reached.encode())
                 else:
@@ -160,38 +126,48 @@ class ChangeStream:
             return "shutdown"
         return "token-expired" if self._now() >= self._expires_at else None
 
-    async def _next_chunk(self, deadline: float) -> Chunk:
+    async def _next_chunk(self, deadline: float) -> Page:
         """The next chunk; an empty one at `deadline`, while its read continues."""
         if self._reading is None:
-            if self._tail.breaks == self._breaks and (
-                chunk := self._broadcast.chunk_after(self._reached, self._change_filter)
-            ):
+            chunk = None
+            if self._tail.breaks == self._breaks:
+                chunk = self._broadcast.page_after(
+                    self._reached,
+                    self._change_filter,
+                    after=self._reached.position,
+                    limit=MAX_CHANGES,
+                    max_bytes=CHUNK_BYTES,
+                )
+            if chunk is not None:
                 return chunk
             self._reading = asyncio.create_task(self._read_on(), name="change-stream-read")
             self._reading.add_done_callback(_retrieve_error)
         await self._tail.wait_for(self._reading, deadline)
         if not self._reading.done():
-            return Chunk(b"", 0, self._reached)
+            return self._empty()
         reading, self._reading = self._reading, None
         return reading.result()
 
-    async def _read_on(self) -> Chunk:
+    async def _read_on(self) -> Page:
         breaks = self._tail.breaks
         try:
             page = await self._feed.read_on(self._reached, self._change_filter, limit=self._limit)
         except (DatabaseUnavailable, ConcurrencyLimited):
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
-            return Chunk(b"", 0, self._reached)
+            return self._empty()
         self._breaks = breaks  # set after the read, which has checked that the cursor is still valid
-        return encode_chunk(page.changes, page.end)
+        return cut_page(page.changes, page.after, page.end, self._limit, CHUNK_BYTES)
+
+    def _empty(self) -> Page:
+        return Page((), self._reached.position, self._reached, self._reached.position)
 
 
-def _count_per_chunk(chunk: Chunk) -> int:
+def _count_per_chunk(chunk: Page) -> int:
     """How many changes of the average size in `chunk` fill one chunk, so that few are read twice."""
-    return min(math.ceil(CHUNK_BYTES * chunk.changes / len(chunk.data)), MAX_CHANGES)
+    return min(math.ceil(CHUNK_BYTES * len(chunk.changes) / len(chunk.messages)), MAX_CHANGES)
 
 
-def _retrieve_error(reading: asyncio.Task[Chunk]) -> None:
+def _retrieve_error(reading: asyncio.Task[Page]) -> None:
     """Retrieve the error of a read whose stream has ended, so that asyncio does not log it."""
     if not reading.cancelled():
         reading.exception()
