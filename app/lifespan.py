@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from app.auth.dependencies import TokenVerifier
 from app.auth.keys import open_keys
 from app.changes.service import ChangeService
-from app.concurrency.periodic import PeriodicTask
 from app.concurrency.rate_limit import RateLimiter
 from app.concurrency.shutdown import Drain
+from app.concurrency.task import PeriodicTask
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler

@@ -14,8 +14,7 @@ from jose.backends.base import Key
 from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
 from app.auth.local import LocalKey
-from app.concurrency.periodic import PeriodicTask
-from app.concurrency.shared_task import SingleFlight
+from app.concurrency.task import PeriodicTask, SingleFlight
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
 from app.log.sparing import SparingLog

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 from sqlalchemy import text
 
-from app.concurrency.periodic import PeriodicTask
+from app.concurrency.task import PeriodicTask
 from app.config import Settings
 from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
 from app.database.engine import Database
