@@ -11,9 +11,9 @@ import httpx
 import structlog
 from jose.backends.base import Key
 
-from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
 from app.auth.local import LocalKey
+from app.auth.token import KeysUnavailable
 from app.concurrency.task import PeriodicTask, SingleFlight
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
