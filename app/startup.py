@@ -9,7 +9,7 @@ from app.auth.local import LocalSecretError
 from app.concurrency.shutdown import StartInterrupted
 from app.database.migrations import NotMigrated
 from app.database.migrator import MigrationBlocked
-from app.database.preflight import DatabaseShared, DatabaseUnfit, NotDurable
+from app.database.opening import DatabaseShared, DatabaseUnfit, NotDurable
 from app.errors import Unavailable, describe
 from app.http.connection import PortTaken
 

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.database.preflight import NEEDED_RIGHTS, DatabaseUnfit, check_fitness
+from app.database.opening import NEEDED_RIGHTS, DatabaseUnfit, check_fitness
 from app.database.types import Base
 from app.main import create_app
 from app.startup import StartupRefused
