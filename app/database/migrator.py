@@ -19,7 +19,7 @@ from app.concurrency.shutdown import wait_for_event
 from app.config import Settings
 from app.database.connection import create_engine
 from app.database.errors import waited_for_lock
-from app.errors import describe
+from app.errors import StartupRefused, describe
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ _ADVISORY = text(
 )
 
 
-class MigrationBlocked(Exception):
+class MigrationBlocked(StartupRefused):
     """Another session has held a lock that a migration needs for too long; earlier migrations stay."""
 
 

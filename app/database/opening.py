@@ -19,7 +19,7 @@ from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, may_come_up
 from app.database.migrations import Schema, prepare_schema
 from app.database.watch import FSYNC_OFF, DurabilityCheck, LockWatch, WalTruncation
-from app.errors import describe
+from app.errors import StartupRefused, describe
 from app.metrics import DatabaseMetrics
 
 DURABILITY_SECONDS = 5
@@ -63,15 +63,15 @@ _MISSING_RIGHTS = text(
 log = structlog.get_logger(__name__)
 
 
-class DatabaseShared(Exception):
+class DatabaseShared(StartupRefused):
     """Another process serves the same SQLite database."""
 
 
-class NotDurable(Exception):
+class NotDurable(StartupRefused):
     """The database confirms a commit before it is on disk."""
 
 
-class DatabaseUnfit(Exception):
+class DatabaseUnfit(StartupRefused):
     """The database can be reached, but the service could not do its work in it."""
 
 
@@ -180,7 +180,7 @@ async def _check_encoding(session: AsyncSession) -> None:
     encoding = await session.scalar(text("SELECT current_setting('server_encoding')"))
     if encoding != _ENCODING:
         raise DatabaseUnfit(
-            f"the database stores {encoding}, which lacks characters that events may have: "
+            f"DATABASE_URL: the database stores {encoding}, which lacks characters that events may have: "
             f"make one with `createdb --encoding={_ENCODING} --template=template0`"
         )
 
@@ -188,13 +188,15 @@ async def _check_encoding(session: AsyncSession) -> None:
 async def _check_rights(session: AsyncSession) -> None:
     role = await session.scalar(text("SELECT current_user"))
     if await session.scalar(text("SELECT current_schema()")) is None:
-        raise DatabaseUnfit(f"the role {role} may not use any schema of its search_path: GRANT USAGE ON SCHEMA")
+        raise DatabaseUnfit(
+            f"DATABASE_URL: the role {role} may not use any schema of its search_path: GRANT USAGE ON SCHEMA"
+        )
     pairs = [(name, right) for name, rights in NEEDED_RIGHTS.items() for right in rights]
     names, rights = zip(*pairs, strict=True)
     missing = (await session.execute(_MISSING_RIGHTS, {"names": list(names), "rights": list(rights)})).all()
     if missing:
         grants = "; ".join(f"GRANT {rights} ON {name} TO {role}" for name, rights in missing)
-        raise DatabaseUnfit(f"the role {role} lacks rights that the service needs: {grants}")
+        raise DatabaseUnfit(f"DATABASE_URL: the role {role} lacks rights that the service needs: {grants}")
 
 
 async def check_durability(database: Database) -> None:
