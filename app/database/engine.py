@@ -37,9 +37,9 @@ class ConnectionsInUse(DatabaseUnavailable):
 class Database:
     """One connection pool. Every method raises `DatabaseUnavailable` when the database cannot serve now.
 
-    What requests ask for, other than appends, needs a permit, and there are fewer permits than connections: so appends,
-    the sweep and the other tasks of the service find free ones. A request that gets no permit in time gets
-    `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
+    What requests ask for, other than appends, needs a permit, and there are permits for three quarters of the
+    connections: so appends, the sweep and the other tasks of the service find free ones. A request that gets no permit
+    in time gets `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Database:
     ) -> None:
         self.engine = create_engine(settings)
         self._permits = FairSemaphore(
-            count_for_requests(settings),
+            max((settings.database_pool_size + settings.database_max_overflow) * 3 // 4, 1),
             resource="connections to the database",
             busy=ConnectionsInUse,
             timeout_seconds=settings.database_pool_timeout,
@@ -202,12 +202,6 @@ class Database:
             return
         if self._file is not None:
             self._file.close()
-
-
-def count_for_requests(settings: Settings) -> int:
-    """The connections that requests may use for anything but appends: three quarters of all, but for one alone."""
-    total = settings.database_pool_size + settings.database_max_overflow
-    return max(total * 3 // 4, 1)
 
 
 def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> AsyncEngine:
