@@ -35,7 +35,7 @@ from app.http.connection import ConnectionLimit
 from app.http.pages import PageMemory
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
-from app.operations.metrics import MetricsExporter, metrics_server
+from app.operations.metrics import metrics_server
 from app.startup import clear_refusals, tune_garbage_collector
 from app.state import State
 from app.sweep.sweeper import Sweeper
@@ -97,9 +97,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 version=settings.api_version,
                 last_sweep_at=lambda: sweeper.last_pass_at,
             )
-            exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
-                await stack.enter_async_context(metrics_server(settings, metrics, exporter))
+                await stack.enter_async_context(metrics_server(settings, metrics, monitor))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval, at_once=True)
             background = (sweep, webhooks.tasks, consistency.tasks)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, *background)
@@ -121,7 +120,6 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,
                 monitor=monitor,
-                exporter=exporter,
                 subscriptions=webhooks.subscriptions,
                 deliveries=webhooks.deliveries,
                 consistency=consistency,

@@ -104,17 +104,6 @@ def count_due_looks(most: int) -> ScalarSelect[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def count_open_findings(most: int) -> ScalarSelect[int]:
-    """How many findings are open, counted up to `most`, as an expression."""
-    rows = (
-        select(Finding.id)
-        .where(_IS_OPEN, Finding.source_id.in_(select(Source.id).where(~Source.deleted)))
-        .limit(most)
-        .subquery()
-    )
-    return select(func.count()).select_from(rows).scalar_subquery()
-
-
 def select_open_findings(most: int) -> Select[str, str, int]:
     """Open findings by kind and source, counted up to `most` in all."""
     rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()

@@ -141,7 +141,7 @@ class Health(BaseModel):
             oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
             set_aside_events=status and status.set_aside,
             ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
-            open_findings=status and sum(one.number for one in status.open_findings),
+            open_findings=status and status.open_finding_count,
             last_sweep_at=last_sweep_at,
         )
 
