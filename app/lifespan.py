@@ -13,18 +13,17 @@ from fastapi import FastAPI
 from app.auth.dependencies import TokenVerifier
 from app.auth.keys import open_keys
 from app.changes.service import ChangeService
-from app.concurrency.periodic import PeriodicTask
 from app.concurrency.rate_limit import RateLimiter
 from app.concurrency.shutdown import Drain
+from app.concurrency.task import PeriodicTask
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.opening import open_consistency
 from app.database.engine import Database
-from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
-from app.database.prober import Prober
+from app.database.watch import Prober
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.service import DeliveryTasks, open_webhooks
@@ -47,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     consistency_metrics = ConsistencyMetrics(metrics.registry)
-    database_metrics, webhook_metrics = DatabaseMetrics(metrics.registry), WebhookMetrics(metrics.registry)
+    webhook_metrics = WebhookMetrics(metrics.registry)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -58,7 +57,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.enter_context(drain.watching())
             with clear_refusals(), drain.ending_start():
                 database, schema = await stack.enter_async_context(
-                    open_database(settings, database_metrics, partial(metrics.http.rejected, "connections"))
+                    open_database(settings, metrics.database, partial(metrics.http.rejected, "connections"))
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
                 trust = httpx.create_ssl_context()  # shared: each context parses every trusted certificate

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from app.concurrency.shared_task import Batcher
 from app.concurrency.shutdown import CANCEL_SECONDS
+from app.concurrency.task import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.errors import Unavailable

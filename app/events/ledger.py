@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.concurrency.shared_task import Batcher
+from app.concurrency.task import Batcher
 from app.config import Settings
 from app.database.connection import CommitUncertain
 from app.database.engine import Database

@@ -15,7 +15,7 @@ from app.concurrency.shutdown import Drain
 from app.database.engine import Database
 from app.database.errors import DatabaseDamaged
 from app.database.migrations import Schema
-from app.database.prober import Prober
+from app.database.watch import Prober
 from app.http.dependencies import from_state
 from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
 from app.operations.repository import NO_RESPONSE, LedgerStatus, Look, look_at

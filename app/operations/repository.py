@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.consistency.look_repository import count_due_looks, oldest_open_finding, select_open_findings
 from app.consistency.metrics import OpenFindings
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
-from app.database.prober import Prober
 from app.database.sql import bound_rows
 from app.database.types import UtcDateTime, after_seconds, database_now, greatest_of, statement_now
+from app.database.watch import Prober
 from app.errors import Unavailable, describe
 from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent, head_position, last_position
 from app.subscriptions.lane import is_pending
