@@ -189,8 +189,8 @@ async def list_events(
         check_offset(query.offset)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        page = await EventList(connection, through).newest(
-            event_filter, limit=query.limit, offset=query.offset, before=query.before_position, memory=memory
+        page = await EventList(connection, through, memory).newest(
+            event_filter, limit=query.limit, offset=query.offset, before=query.before_position
         )
     following = page.following.query("before_position") if page.following and is_filtered else None
     links = page_links(
