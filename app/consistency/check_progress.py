@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Expected, Facts, Staged, compare
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.look import Clock
+from app.consistency.look_repository import Clock
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import Check, CheckState, Kind
 from app.consistency.sources.question import SourceError
@@ -24,16 +24,6 @@ APPLIED_AT_ONCE = 250
 SUSPECT_FILES, SUSPECT_SHARE = 10, 0.05
 MAX_DIFFERENCES = 1_000_000
 MAX_DURATION = timedelta(days=1)
-
-
-Doubt = tuple[CheckState, str]  # how a check ends, and the reason
-
-
-class Chunk(NamedTuple):
-    """The result of comparing some files; `tally` is added to the columns of the check."""
-
-    tally: Mapping[str, int]
-    staged: Sequence[Staged]
 
 
 class CheckProgress:
@@ -53,70 +43,52 @@ class CheckProgress:
         self,
         check: Check,
         through: UUID | None,
-        chunk: Chunk,
-        doubt_all: Callable[[Mapping[str, Any]], Doubt | None] | None = None,
+        tally: Mapping[str, int],
+        differences: Sequence[Staged],
+        *,
+        is_last: bool,
     ) -> None:
-        """Move the cursor to `through` (None: leave it), and count and keep the differences of the chunk.
+        """Move the cursor to `through` (None: leave it), add `tally` to the columns, and keep the differences.
 
-        `doubt_all` means that it was the last one, and returns from the columns of the check why the whole is in
-        doubt. Without a doubt the differences are applied next.
+        After the last files the differences are applied next, unless the whole is in doubt.
 
         Raises:
             SourceError: there are too many differences.
         """
-        counts = Counter(str(one.kind) for one in chunk.staged if one.evidence is not None)
-        values: dict[str, Any] = {
-            "cursor": check.cursor if through is None else through,
-            **{name: getattr(check, name) + count for name, count in chunk.tally.items()},
-            "counts": {kind: check.counts.get(kind, 0) + counts[kind] for kind in check.counts | counts},
-        }
-        if sum(values["counts"].values()) > MAX_DIFFERENCES:
+        counts = Counter(check.counts) + Counter(str(one.kind) for one in differences if one.evidence is not None)
+        if counts.total() > MAX_DIFFERENCES:
             raise SourceError("differs in more than a million values")
-        is_last = doubt_all is not None
-        columns = {"listed": check.listed, "expected": check.expected, "failed": check.failed, **values}
-        doubt = None if doubt_all is None else doubt_all(columns)
+        values: dict[str, Any] = {name: getattr(check, name) + number for name, number in tally.items()}
+        values |= {"cursor": check.cursor if through is None else through, "counts": dict(counts)}
+        doubt = _doubt(check, values) if is_last else {}
+        await self.change(check, differences, **values, **(doubt or {"is_listed": is_last}))
+
+    async def change(self, check: Check, differences: Sequence[Staged] = (), **values: Any) -> None:
+        """Set columns, and keep the differences until the whole is known. A `state` ends the check."""
         async with self._database.transaction() as session:
+            if "state" in values:
+                values |= {"ended_at": await self._clock(session), "due_at": None}
             repository = CheckRepository(session)
-            if doubt is not None:
-                now = await self._clock(session)
-                values |= {"state": doubt[0], "reason": doubt[1], "ended_at": now, "due_at": None}
-            else:
-                values["is_listed"] = is_last
             await repository.change(check.id, check.fence, **values)
-            await repository.stage(check.id, chunk.staged)
-        self._metrics.changed(values["compared"] - check.compared, values.get("state", CheckState.RUNNING))
+            await repository.stage(check.id, differences)
+        compared = values.get("compared", check.compared) - check.compared
+        self._metrics.changed(compared, values.get("state", CheckState.RUNNING))
         for name, value in values.items():
             setattr(check, name, value)
 
     async def apply(self, check: Check, stopping: asyncio.Event) -> None:
-        """Bring the findings up to date with what the whole inventory has shown."""
+        """Bring the findings up to date with what the whole source has shown."""
         while not stopping.is_set():
             async with self._database.transaction() as session:
                 source = await SourceRepository(session).get(check.source_id, for_change=True)
-                repository, now = CheckRepository(session), await self._clock(session)
+                repository = CheckRepository(session)
                 staged = await repository.take_staged(check.id, APPLIED_AT_ONCE)
                 await FindingRepository(session).apply_staged(source, staged)
-                values = {} if staged else {"state": CheckState.COMPLETE, "ended_at": now}
-                await repository.change(check.id, check.fence, due_at=now + self.lease if staged else None, **values)
+                due_at = await self._clock(session) + self.lease
+                await repository.change(check.id, check.fence, due_at=due_at)
             if not staged:
-                self._metrics.changed(0, CheckState.COMPLETE)
+                await self.change(check, state=CheckState.COMPLETE)
                 return
-
-    async def end(self, check: Check, state: CheckState, reason: str | None) -> None:
-        """End it."""
-        async with self._database.transaction() as session:
-            now = await self._clock(session)
-            repository = CheckRepository(session)
-            await repository.change(check.id, check.fence, state=state, reason=reason, ended_at=now, due_at=None)
-        self._metrics.changed(0, state)
-
-    async def change(self, check: Check, **values: Any) -> None:
-        """Set columns."""
-        async with self._database.transaction() as session:
-            await CheckRepository(session).change(check.id, check.fence, **values)
-        self._metrics.changed(values.get("compared", check.compared) - check.compared, CheckState.RUNNING)
-        for name, value in values.items():
-            setattr(check, name, value)
 
     @asynccontextmanager
     async def heartbeat(self, check: Check) -> AsyncIterator[None]:
@@ -146,34 +118,34 @@ def compare_files(
     found: Mapping[UUID, Facts],
     active: Mapping[UUID, Mapping[str, object]],
     seen_at: datetime,
-    *,
-    equal: int = 0,
-) -> Chunk:
+) -> tuple[Counter[str], list[Staged]]:
     """Compare files with what a source holds of them; `active` are their findings that are not resolved.
 
-    `equal` is how many other files were compared already, and do not differ.
+    Returns what is added to the columns of the check, and the differences.
     """
-    staged: list[Staged] = []
-    compared, in_flight, existing = equal, 0, equal
+    tally, staged = Counter(compared=0, in_flight=0, expected=0), list[Staged]()
     for file_id, expected in files.items():
         if expected.in_flight:
-            in_flight += 1
+            tally["in_flight"] += 1
             continue
         held = found.get(file_id)
-        compared += expected.exists or held is not None
-        existing += expected.exists
+        tally["compared"] += expected.exists or held is not None
+        tally["expected"] += expected.exists
         differences = compare(expected, held)
         staged += [Staged(file_id, kind, evidence, seen_at) for kind, evidence in differences.items()]
-        if active and file_id in active:
-            healed = [kind for kind in sorted(active[file_id]) if kind not in differences]
-            staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
-    return Chunk({"compared": compared, "in_flight": in_flight, "expected": existing}, staged)
+        healed = [kind for kind in sorted(active.get(file_id, ())) if kind not in differences]
+        staged += [Staged(file_id, kind, None, seen_at) for kind in healed]
+    return tally, staged
 
 
-def doubt_absence(check: Check, values: Mapping[str, Any]) -> Doubt | None:
-    """Why so many absent files are not to be believed; None: they are."""
-    absent, expected = values["counts"].get(Kind.MISSING, 0), values["expected"]
+def _doubt(check: Check, values: Mapping[str, Any]) -> dict[str, Any]:
+    """How the check ends because its result is not to be believed; empty: it is."""
+    failed, expected = values.get("failed", check.failed), values["expected"]
+    if failed:
+        reason = f"{failed} files could not be asked about. {check.reason}"
+        return {"state": CheckState.INCOMPLETE, "reason": reason}
+    absent = values["counts"].get(Kind.MISSING, 0)
     if check.accept_shrink or absent <= max(SUSPECT_FILES, SUSPECT_SHARE * expected):
-        return None
+        return {}
     reason = f"The source lacks {absent} of {expected} files. If that is true, check again with `accept_shrink`."
-    return CheckState.SUSPECT, reason
+    return {"state": CheckState.SUSPECT, "reason": reason}

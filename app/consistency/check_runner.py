@@ -1,6 +1,7 @@
 """Runs one claimed check: of a whole source, or of named files. Any process can go on from its cursor."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from uuid import UUID
 
@@ -56,7 +57,7 @@ class CheckRunner:
                     else:
                         await self._inventory.run(check, stopping)
                 except SourceError as error:
-                    await self._progress.end(check, CheckState.INCOMPLETE, f"The source {error}.")
+                    await self._progress.change(check, state=CheckState.INCOMPLETE, reason=f"The source {error}.")
             if stopping.is_set():
                 await self._progress.change(check, due_at=check.started_at)
 
@@ -68,27 +69,25 @@ class CheckRunner:
             async with self._database.read() as session:
                 source = await SourceRepository(session).get_enabled(check.source_id)
             batch, left = left[:NAMED_AT_ONCE], left[NAMED_AT_ONCE:]
-            looked = await self._looker.look(source, batch, NAMED, part=part)
-            seen, position = looked.seen, looked.position
+            seen, position, is_silent = await self._looker.look(source, batch, NAMED, part=part)
             failures = [one.reason for one in seen if one.verdict is Verdict.UNKNOWN]
             in_flight = sum(one.verdict is Verdict.IN_FLIGHT for one in seen)
-            counts = dict(check.counts)
-            for kind in [kind for one in seen for kind in one.differences or ()]:
-                counts[kind] = counts.get(kind, 0) + 1
             await self._progress.change(
                 check,
                 cursor=batch[-1],
                 position=position if check.position is None else min(position, check.position),
                 compared=check.compared + len(batch) - in_flight - len(failures),
                 in_flight=check.in_flight + in_flight,
-                failed=check.failed + len(failures) + (len(left) if looked.is_silent else 0),
-                counts=counts,
+                failed=check.failed + len(failures) + (len(left) if is_silent else 0),
+                counts=Counter(check.counts) + Counter(kind for one in seen for kind in one.differences or ()),
                 reason=check.reason or (f"The source {failures[0]}." if failures else None),
             )
-            if looked.is_silent:
+            if is_silent:
                 left = []
         if stopping.is_set() and left:
             return
-        failed = f"{check.failed} of {len(named)} files could not be asked about. {check.reason}"
-        state = CheckState.INCOMPLETE if check.failed else CheckState.COMPLETE
-        await self._progress.end(check, state, failed if check.failed else None)
+        if not check.failed:
+            await self._progress.change(check, state=CheckState.COMPLETE, reason=None)
+            return
+        reason = f"{check.failed} of {len(named)} files could not be asked about. {check.reason}"
+        await self._progress.change(check, state=CheckState.INCOMPLETE, reason=reason)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,19 +16,14 @@ from app.concurrency.shared_task import SingleFlight
 from app.consistency.comparison import Expected, compare
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import AsOf, LedgerRepository
+from app.consistency.look_repository import Clock
 from app.consistency.models import Kind, Source, Verdict
 from app.consistency.sources.deep import DeepBlocks, Part
 from app.consistency.sources.question import REFRESH, Look, NotVisible, Patience, SourceClient, SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-
-Clock = Callable[[AsyncSession], Awaitable[datetime]]
-
-
-async def database_clock(session: AsyncSession) -> datetime:
-    """The clock of all due times, leases and grace periods."""
-    return await LedgerRepository(session).get_now()
+from app.database.sql import read_now
 
 
 class Looked(NamedTuple):
@@ -57,7 +52,7 @@ class Looker:
         clients: Mapping[str, SourceClient],
         *,
         concurrency: int,
-        clock: Clock = database_clock,
+        clock: Clock = read_now,
     ) -> None:
         self._database = database
         self._clients = clients  # by the kind of source

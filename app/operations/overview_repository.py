@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.consistency.look_repository import count_open_findings
+from app.consistency.finding_repository import count_open_findings
 from app.database.sql import bound_rows
 from app.database.types import UtcDateTime, after_seconds, database_now, greatest_of, statement_now
 from app.events.models import SyncEvent, head_position, last_position

@@ -14,7 +14,7 @@ from app.consistency.check_repository import CheckRepository
 from app.consistency.look_repository import LookRepository
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.question import NAMED, Patience
 from app.database.engine import Database
 from tests.conftest import MakeSettings

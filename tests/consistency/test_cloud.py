@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.consistency.models import CheckState, Verdict
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.deep import Part
 from app.consistency.sources.question import Patience

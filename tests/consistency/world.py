@@ -12,11 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.finding_repository import FindingFilter, FindingRepository
+from app.consistency.finding_repository import FindingRepository
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.models import Check, FileCheck, Finding
-from app.consistency.opening import Consistency
-from app.consistency.schemas import NewCheck
+from app.consistency.schemas import Filter, NewCheck
+from app.consistency.service import Consistency
 from app.consistency.sources.schemas import NewSource
 from app.database.engine import Database
 from app.files.repository import FileStateHandler
@@ -113,7 +113,7 @@ class World:
     async def findings(self, **wanted: Any) -> list[Finding]:
         async with self.database.read() as session:
             repository = FindingRepository(session)
-            return list(await repository.list_newest(FindingFilter(**wanted), limit=10_000, offset=0))
+            return list(await repository.list_newest(Filter(**wanted), limit=10_000, offset=0))
 
     async def states(self) -> dict[tuple[UUID, str], str]:
         """The state of the newest finding of each file and kind."""

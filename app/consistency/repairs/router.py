@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Request, Response, status
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.consistency.finding_repository import FindingFilter
 from app.consistency.repairs.decision import NotCompensable
 from app.consistency.repairs.repository import UNKNOWN_REPAIR
 from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
@@ -61,7 +60,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     `redeliver` delivers the last event of each file again. `compensate` records an event with the state of the source,
     unless another enabled source agrees with the events.
     """
-    repair, findings = await repairs.plan(FindingFilter(**new.filter.model_dump()), new.action)
+    repair, findings = await repairs.plan(new.filter, new.action)
     response.headers["ETag"] = f'"{repair.digest}"'
     return RepairPlan.of(repair, findings)
 
@@ -87,4 +86,4 @@ async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repair
         raise PreconditionRequired
     if repair.digest not in {one.strip().removeprefix("W/").strip('"') for one in tags}:
         raise OtherPlan
-    return AppliedRepair.of(await repairs.apply(repair_id))
+    return AppliedRepair.model_validate(await repairs.apply(repair_id))

@@ -5,9 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.consistency.examples import FINDING, FINDING_ID
 from app.consistency.models import Finding, Repair, RepairAction
-from app.consistency.schemas import Filter, FindingView
+from app.consistency.schemas import FINDING, FINDING_ID, Filter, FindingView
 from app.http.types import Input
 
 REPAIR_ID = "019376b3-4f50-7162-9d7e-8f9a0b1c2d3e"
@@ -58,15 +57,11 @@ class RepairResult(BaseModel):
 class AppliedRepair(BaseModel):
     """The results of an applied repair."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_PLANNED, "results": [_APPLIED]}]})
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_extra={"examples": [{**_PLANNED, "results": [_APPLIED]}]}
+    )
 
     id: UUID
     digest: str
     action: RepairAction
     results: list[RepairResult]
-
-    @classmethod
-    def of(cls, repair: Repair) -> Self:
-        """The view of an applied plan."""
-        fields = {"id": repair.id, "digest": repair.digest, "action": repair.action, "results": repair.results}
-        return cls.model_validate(fields)

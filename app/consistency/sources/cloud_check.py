@@ -1,20 +1,14 @@
 """The check of the whole source of kind `cloud`, which has no inventory: each file is asked for by its id."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
 
 from app.concurrency.shutdown import wait_for_event
-from app.consistency.check_progress import (
-    MAX_DURATION,
-    CheckProgress,
-    Chunk,
-    Doubt,
-    compare_files,
-    doubt_absence,
-)
+from app.consistency.check_progress import MAX_DURATION, CheckProgress, compare_files
 from app.consistency.check_repository import CheckRepository
+from app.consistency.comparison import Staged
 from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import LedgerRepository
 from app.consistency.look import Looker
@@ -71,7 +65,8 @@ class CloudCheck:
             through, file_ids = await self._next_files(check)
             count = len(file_ids)
             if through is not None:
-                await self._progress.advance(check, through, await self._compare(check, source, file_ids))
+                tally, differences = await self._compare(check, source, file_ids)
+                await self._progress.advance(check, through, tally, differences, is_last=False)
             else:
                 page = await self._client.list_files(check.listed)
                 if page and page == last_page:
@@ -91,7 +86,7 @@ class CloudCheck:
                 raise SourceError("takes longer than a day to be asked for all files")
             ledger, findings = LedgerRepository(session), FindingRepository(session)
             lists = (
-                await ledger.list_file_ids(check.cursor, None, CHUNK_FILES, with_deleted=self._client.sees_all),
+                await ledger.list_file_ids(check.cursor, CHUNK_FILES, with_deleted=self._client.sees_all),
                 await findings.list_active_file_ids(check.source_id, check.cursor, None, CHUNK_FILES),
             )
         file_ids = sorted({*lists[0], *lists[1]})[:CHUNK_FILES]
@@ -102,11 +97,14 @@ class CloudCheck:
         async with self._database.read() as session:
             known = await LedgerRepository(session).list_present(page)
             known |= await CheckRepository(session).list_staged_files(check.id, page)
-        chunk = await self._compare(check, source, [one for one in dict.fromkeys(page) if one not in known])
-        chunk = Chunk({**chunk.tally, "listed": len(page)}, chunk.staged)
-        await self._progress.advance(check, None, chunk, None if page else _doubt(check))
+        others = [one for one in dict.fromkeys(page) if one not in known]
+        tally, differences = await self._compare(check, source, others)
+        tally["listed"] = len(page)
+        await self._progress.advance(check, None, tally, differences, is_last=not page)
 
-    async def _compare(self, check: Check, source: Source, file_ids: Sequence[UUID]) -> Chunk:
+    async def _compare(
+        self, check: Check, source: Source, file_ids: Sequence[UUID]
+    ) -> tuple[Counter[str], list[Staged]]:
         part = None if check.deep is None else Part.parse(check.deep)
         asked = await self._looker.ask(source, file_ids, BACKGROUND, part, check.position)
         failures = {one: look for one, look in asked.looks.items() if isinstance(look, SourceError)}
@@ -123,14 +121,6 @@ class CloudCheck:
         found = {
             one: look.found for one, look in asked.looks.items() if isinstance(look, Look) and look.found is not None
         }
-        chunk = compare_files(asked.files, found, active, asked.at)
-        return Chunk({**chunk.tally, "failed": len(counted)}, chunk.staged)
-
-
-def _doubt(check: Check) -> Callable[[Mapping[str, Any]], Doubt | None]:
-    def doubt(values: Mapping[str, Any]) -> Doubt | None:
-        if values["failed"]:
-            return CheckState.INCOMPLETE, f"{values['failed']} files could not be asked about. {check.reason}"
-        return doubt_absence(check, values)
-
-    return doubt
+        tally, differences = compare_files(asked.files, found, active, asked.at)
+        tally["failed"] = len(counted)
+        return tally, differences

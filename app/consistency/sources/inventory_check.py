@@ -4,23 +4,16 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.concurrency.shutdown import wait_for_event
-from app.consistency.check_progress import (
-    MAX_DURATION,
-    CheckProgress,
-    Chunk,
-    compare_files,
-    doubt_absence,
-)
+from app.consistency.check_progress import MAX_DURATION, CheckProgress, compare_files
 from app.consistency.comparison import MEMBERS
 from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import AsOf, LedgerRepository, equal_files
-from app.consistency.look import Clock
+from app.consistency.look_repository import Clock
 from app.consistency.models import Check, CheckState
 from app.consistency.sources.contract import ContractClient, read_item_facts
 from app.consistency.sources.question import Page, SourceError
@@ -108,8 +101,8 @@ class InventoryCheck:
         page = asked.page
         as_of = AsOf.of(asked.position, page.watermark, asked.at, asked.grace)
         if check.position is None:
-            first = {"position": as_of.position, "total": page.total, "has_watermark": page.watermark is not None}
-            await self._progress.change(check, **first)
+            has_watermark = page.watermark is not None
+            await self._progress.change(check, position=as_of.position, total=page.total, has_watermark=has_watermark)
         assert check.position is not None  # noqa: S101 - it was set with the first page
         if check.has_watermark and page.watermark is not None and page.watermark < check.position:
             raise SourceError("has a watermark that has fallen")
@@ -156,8 +149,7 @@ class InventoryCheck:
             file_ids = sorted(one for one in others if through is None or one <= through)
             facts = {one: read_item_facts(found[one]) for one in file_ids if one in found}
             files = await ledger.expect(as_of, file_ids, facts, members, rows)
-        # A look that was recorded since the page was asked for knows better.
-        chunk = compare_files(files, facts, active, asked_at, equal=len(equal))
-        chunk = Chunk({**chunk.tally, "listed": len(found)}, chunk.staged)
-        await self._progress.advance(check, through, chunk, partial(doubt_absence, check) if through is None else None)
+        tally, differences = compare_files(files, facts, active, asked_at)
+        tally.update(compared=len(equal), expected=len(equal), listed=len(found))
+        await self._progress.advance(check, through, tally, differences, is_last=through is None)
         return through, len(file_ids) + len(equal)

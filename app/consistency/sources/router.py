@@ -6,17 +6,16 @@ from fastapi import APIRouter, Path, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
-from app.consistency.errors import (
+from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
+from app.consistency.sources.schemas import SOURCE_ID, NewSource, SourceChange, SourceTest, SourceView
+from app.consistency.sources.service import (
     FixedByEnvironment,
     SourceOfEnvironment,
+    SourceService,
     SourceUrlRefused,
     TooManySourceHeaders,
     TooManySources,
 )
-from app.consistency.examples import SOURCE_ID
-from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
-from app.consistency.sources.schemas import NewSource, SourceChange, SourceTest, SourceView
-from app.consistency.sources.service import SourceService
 from app.errors import NotFound
 from app.http.dependencies import ReadSession, from_state
 from app.http.openapi import documented, location_header

@@ -1,21 +1,13 @@
 """Sources as operators manage them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.errors import (
-    MAX_SOURCES,
-    FixedByEnvironment,
-    SourceOfEnvironment,
-    SourceUrlRefused,
-    TooManySourceHeaders,
-    TooManySources,
-)
-from app.consistency.look import Clock
+from app.consistency.look_repository import Clock
 from app.consistency.models import Source
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient
@@ -23,9 +15,51 @@ from app.consistency.sources.question import SourceError, Trial
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind
 from app.database.engine import Database
+from app.errors import Conflict, FieldError, Unprocessable
 from app.outbound.address import AddressPolicy, AddressRefused
 from app.outbound.secret import SecretCipher
 from app.subscriptions.types import MAX_HEADERS
+
+MAX_SOURCES = 20
+
+
+class SourceUrlRefused(Unprocessable):
+    """422 at `url`."""
+
+    def __init__(self, reason: str) -> None:
+        error = FieldError(loc=["body", "url"], msg=reason, type="url_refused")
+        super().__init__("The source may not be at this URL; `errors` says why.", errors=[error])
+
+
+class TooManySourceHeaders(Unprocessable):
+    """422 at `headers`: together with the existing ones there would be too many."""
+
+    def __init__(self) -> None:
+        message = f"There may be {MAX_HEADERS} headers"
+        error = FieldError(loc=["body", "headers"], msg=message, type="headers_number")
+        super().__init__("The source would have too many headers.", errors=[error])
+
+
+class TooManySources(Conflict):
+    """409."""
+
+    code, detail = "too-many-sources", f"There are {MAX_SOURCES} sources, the maximum."
+
+
+class FixedByEnvironment(Unprocessable):
+    """422: these members of the source `cloud` come from the environment."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        message = "It comes from the environment"
+        errors = [FieldError(loc=["body", name], msg=message, type="fixed_by_environment") for name in names]
+        super().__init__("Of this source only `grace_seconds` and `enabled` can be changed.", errors=errors)
+
+
+class SourceOfEnvironment(Conflict):
+    """409."""
+
+    code = "source-of-environment"
+    detail = "The source exists because METADATA_SERVICE_URL is set; it can only be disabled."
 
 
 class SourceService:
