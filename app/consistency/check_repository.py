@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    insert,
     literal_column,
     or_,
     select,
@@ -21,7 +20,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Staged
 from app.consistency.models import Check, CheckState, Difference, Source
 from app.database.sql import write
 from app.database.types import among_ids
@@ -166,11 +164,12 @@ class CheckRepository:
         values = {"state": CheckState.CANCELLED, "ended_at": now, "due_at": None, "fence": Check.fence + 1}
         return await write(self._session, running.values(values))
 
-    async def stage(self, check_id: UUID, staged: Sequence[Staged]) -> None:
+    async def stage(self, check_id: UUID, differences: Sequence[Difference]) -> None:
         """Keep what an inventory saw until it is complete."""
-        if staged:
-            rows = [{"check_id": check_id, **one._asdict()} for one in staged]
-            await self._session.execute(insert(Difference), rows)
+        for one in differences:
+            one.check_id = check_id
+        self._session.add_all(differences)
+        await self._session.flush()
 
     async def list_staged_files(self, check_id: UUID, file_ids: Collection[UUID]) -> set[UUID]:
         """Those of the files of which a check has kept something."""
@@ -179,15 +178,10 @@ class CheckRepository:
         )
         return set((await self._session.scalars(query)).all())
 
-    async def take_staged(self, check_id: UUID, limit: int) -> list[Staged]:
+    async def take_staged(self, check_id: UUID, limit: int) -> Sequence[Difference]:
         """Remove and return some of the kept differences, by file."""
-        query = (
-            select(Difference.file_id, Difference.kind, Difference.evidence, Difference.seen_at)
-            .where(Difference.check_id == check_id)
-            .order_by(Difference.file_id, Difference.kind)
-            .limit(limit)
-        )
-        taken = [Staged(*row) for row in await self._session.execute(query)]
+        query = select(Difference).where(Difference.check_id == check_id).order_by(Difference.file_id, Difference.kind)
+        taken = (await self._session.scalars(query.limit(limit))).all()
         if taken:
             until = tuple_(Difference.file_id, Difference.kind) <= (taken[-1].file_id, taken[-1].kind)
             await write(self._session, delete(Difference).where(Difference.check_id == check_id, until))

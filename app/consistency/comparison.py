@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
-from uuid import UUID
 
 from app.consistency.models import Kind
 
@@ -18,15 +16,6 @@ NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")  # in the metadata of an event:
 
 Value = TypeVar("Value")
 Evidence = dict[str, Any]  # {"expected": …, "found": …}
-
-
-class Staged(NamedTuple):
-    """The result of an inventory for one file; `evidence` None: the source agrees again."""
-
-    file_id: UUID
-    kind: str
-    evidence: Evidence | None
-    seen_at: datetime
 
 
 class Block(NamedTuple):

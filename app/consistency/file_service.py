@@ -29,8 +29,6 @@ UNKNOWN_FILE = "Neither an event nor a finding names this file."
 
 
 class TooManyRefreshes(ProblemError):
-    """429."""
-
     status, code = 429, "too-many-refreshes"
     detail = f"Tokens of this subject have {MAX_REFRESHES} refreshes under way; wait until one ends."
 
@@ -81,13 +79,12 @@ class FileConsistencyService:
 
     async def _refresh(self, source: Source, file_id: UUID) -> SourceVerdict | None:
         try:
-            seen = await self._looker.refresh(source, file_id)
+            looked = await self._looker.refresh(source, file_id)
         except NotFound:  # the source was deleted meanwhile
             return None
-        async with self._database.read() as session:
-            now = await self._looker.clock(session)
+        [seen] = looked.seen
         evidence = merge_evidence(list((seen.differences or {}).values()))
-        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=now, evidence=evidence)
+        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=looked.at, evidence=evidence)
 
     @contextmanager
     def _refreshing(self, subject: str) -> Iterator[None]:

@@ -10,11 +10,12 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal_column
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Evidence, Expected, Facts, Staged
+from app.consistency.comparison import Evidence, Expected, Facts
 from app.consistency.ledger_repository import within
 from app.consistency.look_repository import MIN_WAIT, LookRepository
-from app.consistency.models import Finding, FindingState, Kind, Source, Verdict
+from app.consistency.models import Difference, Finding, FindingState, Kind, Source, Verdict
 from app.consistency.schemas import Filter
+from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
 from app.database.sql import write
 from app.database.types import among_ids
@@ -99,6 +100,7 @@ class FindingRepository:
             NotFound: 404.
             NotAcceptable: 409.
         """
+        await SourceRepository(self._session).lock_all()
         finding = await self.get(finding_id)
         if not await self._accept([Finding.id == finding_id], reason):
             raise NotAcceptable
@@ -111,6 +113,7 @@ class FindingRepository:
         Raises:
             OtherCount: 409; the transaction has to be rolled back.
         """
+        await SourceRepository(self._session).lock_all()
         acceptable = [Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *_conditions(wanted)]
         found = (await self._session.execute(select(func.count()).where(*acceptable))).scalar_one()
         if found != expected:
@@ -163,7 +166,7 @@ class FindingRepository:
         await self._session.flush()
         await looks.add(rows, claimed_until)
 
-    async def apply_staged(self, source: Source, staged: Sequence[Staged]) -> None:
+    async def apply_staged(self, source: Source, staged: Sequence[Difference]) -> None:
         """Bring the findings up to date with what a complete inventory saw; it opens none by itself."""
         grace = max(timedelta(seconds=source.grace_seconds), MIN_WAIT)
         file_ids = {one.file_id for one in staged}
@@ -242,17 +245,6 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     columns = (Finding.state, wanted.state), (Finding.kind, wanted.kind)
     ids = (Finding.source_id, wanted.source), (Finding.file_id, wanted.file_id)
     return [_visible(), *(column == value for column, value in (*columns, *ids) if value is not None)]
-
-
-def count_open_findings(most: int) -> ScalarSelect[int]:
-    """How many findings are open, counted up to `most`, as an expression."""
-    rows = (
-        select(Finding.id)
-        .where(_IS_OPEN, Finding.source_id.in_(select(Source.id).where(~Source.deleted)))
-        .limit(most)
-        .subquery()
-    )
-    return select(func.count()).select_from(rows).scalar_subquery()
 
 
 def select_open_findings(most: int) -> Select[str, str, int]:

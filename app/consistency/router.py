@@ -27,11 +27,12 @@ from app.consistency.schemas import (
     FindingView,
     NewCheck,
 )
-from app.consistency.service import ConsistencyService, NotDeep, SourceDisabled
+from app.consistency.service import CheckService, NotDeep, SourceDisabled
 from app.consistency.sources.repository import UNKNOWN_SOURCE
+from app.database.sql import read_now
 from app.errors import NotFound, OtherCount
 from app.events.listing import check_offset
-from app.http.dependencies import LINK_HEADER, ReadSession, from_state, page_links
+from app.http.dependencies import LINK_HEADER, ReadSession, WriteSession, from_state, page_links
 from app.http.openapi import documented, location_header
 from app.http.types import QueryBoolean, Uuid
 
@@ -44,7 +45,7 @@ CheckId = Annotated[Uuid, Path(description="The check's `id`.", examples=[CHECK_
 FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FINDING_ID])]
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
-Consistency = Annotated[ConsistencyService, from_state("consistency.service")]
+Checks = Annotated[CheckService, from_state("consistency.checks")]
 Files = Annotated[FileConsistencyService, from_state("consistency.files")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
@@ -62,7 +63,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 async def create_check(
     new: NewCheck,
     _operator: Operator,
-    consistency: Consistency,
+    checks: Checks,
     response: Response,
 ) -> CheckView:
     """Compare the whole inventory of a source, or named files, with the events.
@@ -70,7 +71,7 @@ async def create_check(
     A background task runs it; another replica continues it when one ends. A difference is `suspected` until a look at
     that file, after the grace period, sees it again.
     """
-    check = await consistency.create_check(new)
+    check = await checks.create_check(new)
     response.headers["Location"] = f"/consistency/checks/{check.id}"
     return CheckView.of_check(check)
 
@@ -112,9 +113,9 @@ async def get_check(check_id: CheckId, _reader: Reader, session: ReadSession) ->
     summary="Cancel a check",
     responses=documented(200, "The check as it is now.", NotFound(UNKNOWN_CHECK), CheckEnded()),
 )
-async def cancel_check(check_id: CheckId, _operator: Operator, consistency: Consistency) -> CheckView:
+async def cancel_check(check_id: CheckId, _operator: Operator, session: WriteSession) -> CheckView:
     """Stop a running check. The findings are as if it had never run."""
-    return CheckView.of_check(await consistency.cancel_check(check_id))
+    return CheckView.of_check(await CheckRepository(session).cancel(check_id, await read_now(session)))
 
 
 @router.get(
@@ -150,13 +151,10 @@ async def list_findings(
     responses=documented(200, "The finding as it is now.", NotFound(UNKNOWN_FINDING), NotAcceptable()),
 )
 async def accept_finding(
-    finding_id: FindingId,
-    acceptance: Acceptance,
-    _operator: Operator,
-    consistency: Consistency,
+    finding_id: FindingId, acceptance: Acceptance, _operator: Operator, session: WriteSession
 ) -> FindingView:
     """Accept a suspected or open finding, with a reason: it never opens again, and resolves when the source agrees."""
-    return FindingView.of(await consistency.accept(finding_id, acceptance.reason))
+    return FindingView.of(await FindingRepository(session).accept(finding_id, acceptance.reason))
 
 
 @router.post(
@@ -165,13 +163,9 @@ async def accept_finding(
     summary="Accept many findings",
     responses=documented(200, "How many were accepted.", OtherCount("1199 suspected or open findings")),
 )
-async def accept_findings(
-    acceptance: BulkAcceptance,
-    _operator: Operator,
-    consistency: Consistency,
-) -> Accepted:
+async def accept_findings(acceptance: BulkAcceptance, _operator: Operator, session: WriteSession) -> Accepted:
     """Accept all matching suspected and open findings, if `expected` is their number."""
-    await consistency.accept_all(acceptance.filter, acceptance.expected, acceptance.reason)
+    await FindingRepository(session).accept_all(acceptance.filter, acceptance.expected, acceptance.reason)
     return Accepted(accepted=acceptance.expected)
 
 

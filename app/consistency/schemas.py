@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from pydantic_core import PydanticCustomError
 
 from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
-from app.consistency.sources.deep import PATTERN, Part
+from app.consistency.sources.question import PART_PATTERN, Part
 from app.consistency.sources.schemas import SOURCE_ID
 from app.http.types import BodyInteger, Input, QueryInteger, Uuid
 
@@ -103,7 +103,7 @@ class NewCheck(Input):
         False, strict=True, description="Believe a listing that lacks more than 5 % (and more than 10) of the files."
     )
 
-    deep: Annotated[str, Field(pattern=PATTERN), AfterValidator(_part_of_all)] | None = Field(
+    deep: Annotated[str, Field(pattern=PART_PATTERN), AfterValidator(_part_of_all)] | None = Field(
         None, description="`k/n`: read and hash this part of the blocks; kind `cloud` only.", examples=["1/7"]
     )
 

@@ -5,25 +5,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple
-from uuid import UUID
 
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
-from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import CheckRepository
-from app.consistency.check_runner import CheckRunner
+from app.consistency.check_runner import CheckProgress, CheckRunner
 from app.consistency.file_service import FileConsistencyService
-from app.consistency.finding_repository import FindingRepository
 from app.consistency.look import Looker
 from app.consistency.look_repository import Clock
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.models import Check, Finding
+from app.consistency.models import Check
 from app.consistency.repairs.service import RepairService
-from app.consistency.schemas import Filter, NewCheck
-from app.consistency.sources.cloud import create_cloud_client
-from app.consistency.sources.cloud_check import CloudCheck
+from app.consistency.schemas import NewCheck
+from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient
-from app.consistency.sources.inventory_check import InventoryCheck
+from app.consistency.sources.full_check import CloudCheck, InventoryCheck
 from app.consistency.sources.question import MAX_HEADER_BYTES, MAX_PAGE_BYTES
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
@@ -38,8 +34,6 @@ from app.outbound.secret import create_cipher
 
 
 class SourceDisabled(Conflict):
-    """409."""
-
     code, detail = "source-disabled", "The source is disabled; enable it first."
 
 
@@ -51,8 +45,8 @@ class NotDeep(Unprocessable):
         super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
-class ConsistencyService:
-    """Each call is one transaction; no question to a source is asked inside it."""
+class CheckService:
+    """Begins checks, and wakes the task that runs them."""
 
     def __init__(self, database: Database, looker: Looker, *, on_added: Callable[[], None] = lambda: None) -> None:
         self._database = database
@@ -80,42 +74,11 @@ class ConsistencyService:
         self._on_added()
         return check
 
-    async def cancel_check(self, check_id: UUID) -> Check:
-        """Cancel a running check.
-
-        Raises:
-            NotFound: 404.
-            CheckEnded: 409.
-        """
-        async with self._database.transaction() as session:
-            return await CheckRepository(session).cancel(check_id, await self._looker.clock(session))
-
-    async def accept(self, finding_id: UUID, reason: str) -> Finding:
-        """Accept a suspected or open finding.
-
-        Raises:
-            NotFound: 404.
-            NotAcceptable: 409.
-        """
-        async with self._database.transaction() as session:
-            await SourceRepository(session).lock_all()
-            return await FindingRepository(session).accept(finding_id, reason)
-
-    async def accept_all(self, wanted: Filter, expected: int, reason: str) -> None:
-        """Accept `expected` findings.
-
-        Raises:
-            OtherCount: 409.
-        """
-        async with self._database.transaction() as session:
-            await SourceRepository(session).lock_all()
-            await FindingRepository(session).accept_all(wanted, expected, reason)
-
 
 class Consistency(NamedTuple):
     """The parts of the consistency checks in one process."""
 
-    service: ConsistencyService
+    checks: CheckService
     repairs: RepairService
     sources: SourceService
     files: FileConsistencyService
@@ -141,7 +104,7 @@ async def open_consistency(
     policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
     seconds, pace = settings.consistency_timeout, settings.consistency_files_per_second
     outbound = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
-    contract, cloud = ContractClient(outbound, cipher), create_cloud_client(settings, trust)
+    contract, cloud = ContractClient(outbound, cipher), CloudClient(settings, trust)
     looker = Looker(
         database,
         {SourceKind.CONTRACT: contract, SourceKind.CLOUD: cloud},
@@ -155,8 +118,10 @@ async def open_consistency(
         database,
         looker,
         progress,
-        InventoryCheck(database, contract, clock, progress, files_per_second=pace),
-        CloudCheck(database, cloud, looker, progress, files_per_second=pace),
+        {
+            SourceKind.CONTRACT: InventoryCheck(database, contract, clock, progress, files_per_second=pace).run,
+            SourceKind.CLOUD: CloudCheck(database, cloud, looker, progress, files_per_second=pace).run,
+        },
     )
     tasks = ConsistencyTasks(
         database,
@@ -174,7 +139,7 @@ async def open_consistency(
     )
     try:
         yield Consistency(
-            ConsistencyService(database, looker, on_added=tasks.wake),
+            CheckService(database, looker, on_added=tasks.wake),
             repairs,
             SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
             FileConsistencyService(database, looker, cloud_sees_all=settings.consistency_token_sees_all),

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.consistency.finding_repository import count_open_findings
 from app.database.sql import bound_rows
 from app.database.types import UtcDateTime, after_seconds, database_now, greatest_of, statement_now
 from app.events.models import SyncEvent, head_position, last_position
@@ -49,10 +48,10 @@ class OverviewRepository:
         since = after_seconds(statement_now(), -RATE_SECONDS)
         numbers = select(
             head_position() - last_position(SyncEvent.created_at < since),
-            count_open_findings(MAX_COUNTED),
             database_now(),
         )
-        recent, findings, now = (await self._connection.execute(numbers)).one()
+        recent, now = (await self._connection.execute(numbers)).one()
+        findings = sum(one.number for one in status.open_findings)
         return LedgerOverview(status, recent, await self.read_backlogs(now), findings)
 
     async def read_backlogs(self, now: datetime) -> dict[SubscriptionStatus, SubscriptionBacklog]:

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
-from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import CheckRepository
+from app.consistency.check_runner import CheckProgress
 from app.consistency.look_repository import LookRepository
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState

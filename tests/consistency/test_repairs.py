@@ -101,7 +101,7 @@ async def test_a_healed_finding_is_skipped_and_applying_twice_acts_once(world: W
     ids = {one.file_id: one.id for one in await world.findings()}
     repair = await plan(world, COMPENSATE)
     world.owner.put(healed)
-    await world.consistency.service.accept(ids[accepted], "known")
+    await world.accept(ids[accepted])
     outcomes = await apply(world, repair)
     assert outcomes == {
         ids[lost]: ("applied", None),
@@ -413,7 +413,7 @@ async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> N
 
     async def accept() -> None:
         world.owner.before_reply = None
-        await world.consistency.service.accept(findings[accepted], "known")
+        await world.accept(findings[accepted])
 
     world.owner.before_reply = accept
     assert await apply(world, repair) == {
@@ -471,7 +471,7 @@ async def test_what_happens_between_the_look_and_the_compensation_counts(world: 
             assert len(asked) == 8, "the second group is looked at when the first is repaired"
             left = [one for one in files[:8] if one != records[0].file_id]
             await world.append((left[0], "upload", None))
-            await world.consistency.service.accept(ids[left[1]], "known")
+            await world.accept(ids[left[1]])
             await world.append((files[9], "upload", None))
             compensated.extend(left[:2])
         return await append(records)

@@ -94,7 +94,7 @@ class World:
     async def begin(self, *file_ids: UUID, **changes: Any) -> UUID:
         scope = {"file_ids": [str(one) for one in file_ids]} if file_ids else {"all": True}
         new = NewCheck.model_validate({"source": str(self.source), "scope": scope, **changes})
-        return (await self.consistency.service.create_check(new)).id
+        return (await self.consistency.checks.create_check(new)).id
 
     async def check(self, *file_ids: UUID, **changes: Any) -> Check:
         """Run a check of the source, or of named files, to its end."""
@@ -105,6 +105,14 @@ class World:
     async def read_check(self, check_id: UUID) -> Check:
         async with self.database.read() as session:
             return await CheckRepository(session).get(check_id)
+
+    async def cancel(self, check_id: UUID) -> Check:
+        async with self.database.transaction() as session:
+            return await CheckRepository(session).cancel(check_id, await self.clock(session))
+
+    async def accept(self, finding_id: UUID) -> None:
+        async with self.database.transaction() as session:
+            await FindingRepository(session).accept(finding_id, "known")
 
     async def list_looks(self) -> Sequence[FileCheck]:
         async with self.database.read() as session:

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 from app.consistency.comparison import NOT_STORABLE, Block, Expected, Facts
 from app.consistency.finding_repository import Seen
 from app.consistency.models import Finding, FindingState, Kind, Repair, Source, Verdict
-from app.consistency.repairs.schemas import RepairResult
 from app.errors import Unprocessable
 from app.events.models import EventType
 from app.events.schemas import Metadata
@@ -171,7 +170,7 @@ class Application:
         for finding_id in map(UUID, self.repair.finding_ids):
             reason = self.reasons.get(finding_id, DELETED)
             outcome = "applied" if reason is None else "skipped"
-            results.append(RepairResult(finding=finding_id, outcome=outcome, reason=reason).model_dump(mode="json"))
+            results.append({"finding": str(finding_id), "outcome": outcome, "reason": reason})
         return results
 
 

@@ -52,10 +52,6 @@ class SourceRepository:
         changes = {"url": url, "deleted": False}
         await self._session.execute(statement.on_conflict_do_update(index_elements=[Source.id], set_=changes))
 
-    async def count(self) -> int:
-        """The number of sources."""
-        return (await self._session.execute(select(func.count()).where(~Source.deleted))).scalar_one()
-
     async def list_all(self) -> Sequence[Source]:
         """All sources, oldest first."""
         return (await self._session.scalars(select(Source).where(~Source.deleted).order_by(Source.id))).all()

@@ -134,13 +134,4 @@ async def ask_source(source_id: SourceId, _operator: Operator, sources: Sources)
 
     The source `cloud` is asked for one file, and its block store for the list of blocks.
     """
-    response, page, error = await sources.test_source(source_id)
-    return SourceTest(
-        ok=error is None,
-        status_code=response.status_code,
-        duration_ms=round(response.duration_seconds * 1000),
-        error=None if error is None else f"The source {error}.",
-        total=page.total if page else None,
-        watermark=page.watermark if page else None,
-        response=response.body,
-    )
+    return await sources.test_source(source_id)

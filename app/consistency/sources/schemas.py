@@ -9,7 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.consistency.models import MAX_GRACE, Source
+from app.consistency.sources.question import Page, SourceError
 from app.http.types import Input, number_not_text
+from app.outbound.client import AttemptResponse
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
 
 DEFAULT_GRACE_SECONDS = 300
@@ -117,3 +119,16 @@ class SourceTest(BaseModel):
     total: int | None
     watermark: int | None
     response: str = Field(description="The first KiB of the body.")
+
+    @classmethod
+    def of(cls, response: AttemptResponse, page: Page | None = None, error: SourceError | None = None) -> Self:
+        """The result from the last response, the page in it, and the fault."""
+        return cls(
+            ok=error is None,
+            status_code=response.status_code,
+            duration_ms=round(response.duration_seconds * 1000),
+            error=None if error is None else f"The source {error}.",
+            total=page.total if page else None,
+            watermark=page.watermark if page else None,
+            response=response.body,
+        )

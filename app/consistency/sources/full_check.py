@@ -1,4 +1,4 @@
-"""The check of a whole source of kind `contract`: a merge-join of its inventory and our files, page by page."""
+"""Checks of a whole source, file by file from their cursor: by its inventory, or by the id of each file."""
 
 import asyncio
 from bisect import bisect_right
@@ -9,21 +9,24 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.concurrency.shutdown import wait_for_event
-from app.consistency.check_progress import MAX_DURATION, CheckProgress, compare_files
+from app.consistency.check_repository import CheckRepository
+from app.consistency.check_runner import CheckProgress, Compared, compare_files
 from app.consistency.comparison import MEMBERS
 from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import AsOf, LedgerRepository, equal_files
+from app.consistency.look import Looker
 from app.consistency.look_repository import Clock
-from app.consistency.models import Check, CheckState
+from app.consistency.models import Check, CheckState, Source
+from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient, read_item_facts
-from app.consistency.sources.question import Page, SourceError
+from app.consistency.sources.question import BACKGROUND, Look, NotVisible, Page, SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
 
-# compared together, as many as a page holds; at a limited pace fewer, which leaves time for requests between
-CHUNK_FILES = 1000
-CHUNKS_A_SECOND = 8
-
+MAX_DURATION = timedelta(days=1)
+LISTED_AT_ONCE = 1000  # compared together, as many as a page holds
+ASKED_AT_ONCE = 50  # of a source without an inventory
+CHUNKS_A_SECOND = 8  # at a limited pace chunks are smaller, which leaves time for requests between
 
 Item = tuple[UUID, Mapping[str, Any]]
 _FILE_ID = itemgetter(0)  # of an item
@@ -55,10 +58,10 @@ class InventoryCheck:
         self._clock = clock
         self._progress = progress
         self._files_per_second = files_per_second
-        self._chunk_files = min(CHUNK_FILES, max(100, files_per_second // CHUNKS_A_SECOND or CHUNK_FILES))
+        self._chunk_files = min(LISTED_AT_ONCE, max(100, files_per_second // CHUNKS_A_SECOND or LISTED_AT_ONCE))
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
-        """Run it to its end, or until `stopping` is set.
+        """Compare all files, or those until `stopping` is set.
 
         Raises:
             SourceError: the source could not be asked, or breaks the contract.
@@ -77,8 +80,6 @@ class InventoryCheck:
             if asking is not None:
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
-        if check.state == CheckState.RUNNING:
-            await self._progress.apply(check, stopping)
 
     async def _ask(self, check: Check, after: UUID | None) -> Asked:
         """Ask for the page after the file `after`."""
@@ -119,8 +120,8 @@ class InventoryCheck:
         while not stopping.is_set():
             started = loop.time()
             through, count = await self._compare_chunk(check, items, page, as_of, asked.at)
-            if through is not None and self._files_per_second:
-                await wait_for_event(stopping, count / self._files_per_second - (loop.time() - started))
+            if through is not None:
+                await _keep_pace(stopping, self._files_per_second, count, loop.time() - started)
             if through == page.next:
                 return
             if through is not None:
@@ -153,3 +154,106 @@ class InventoryCheck:
         tally.update(compared=len(equal), expected=len(equal), listed=len(found))
         await self._progress.advance(check, through, tally, differences, is_last=through is None)
         return through, len(file_ids) + len(equal)
+
+
+class CloudCheck:
+    """First each of our files, by rising id; then those of the owner's list that are not ours, by their number in it.
+
+    Deleted files are asked for only when a 404 means that the file is gone. `cursor` and `listed` are the progress of
+    the two.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        client: CloudClient,
+        looker: Looker,
+        progress: CheckProgress,
+        *,
+        files_per_second: int,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._looker = looker
+        self._progress = progress
+        self._files_per_second = files_per_second
+
+    async def run(self, check: Check, stopping: asyncio.Event) -> None:
+        """Compare all files, or those until `stopping` is set.
+
+        Raises:
+            SourceError: the source could not be asked.
+        """
+        if check.position is None:
+            durable = await self._database.watermark.bound()
+            async with self._database.read() as session:
+                position = await LedgerRepository(session).get_position(durable)
+            await self._progress.change(check, position=position)
+        last_page: Sequence[UUID] = ()
+        loop = asyncio.get_running_loop()
+        while check.state == CheckState.RUNNING and not check.is_listed:
+            if stopping.is_set():
+                return
+            async with self._database.read() as session:
+                source = await SourceRepository(session).get_enabled(check.source_id)
+            started = loop.time()
+            through, file_ids = await self._next_files(check)
+            count = len(file_ids)
+            if through is not None:
+                tally, differences = await self._compare(check, source, file_ids)
+                await self._progress.advance(check, through, tally, differences, is_last=False)
+            else:
+                page = await self._client.list_files(check.listed)
+                if page and page == last_page:
+                    raise SourceError("repeats a page of its list of files")
+                last_page, count = page, len(page)
+                await self._advance_list(check, source, page)
+            await _keep_pace(stopping, self._files_per_second, count, loop.time() - started)
+
+    async def _next_files(self, check: Check) -> tuple[UUID | None, Sequence[UUID]]:
+        """Some files after the cursor that should exist, or have findings; and the last of them, None at the end."""
+        async with self._database.read() as session:
+            if await self._looker.clock(session) > check.started_at + MAX_DURATION:
+                raise SourceError("takes longer than a day to be asked for all files")
+            ledger, findings = LedgerRepository(session), FindingRepository(session)
+            lists = (
+                await ledger.list_file_ids(check.cursor, ASKED_AT_ONCE, with_deleted=self._client.sees_all),
+                await findings.list_active_file_ids(check.source_id, check.cursor, None, ASKED_AT_ONCE),
+            )
+        file_ids = sorted({*lists[0], *lists[1]})[:ASKED_AT_ONCE]
+        return file_ids[-1] if file_ids else None, file_ids
+
+    async def _advance_list(self, check: Check, source: Source, page: Sequence[UUID]) -> None:
+        """Ask for the files of a page of the owner's list that are not ours."""
+        async with self._database.read() as session:
+            known = await LedgerRepository(session).list_present(page)
+            known |= await CheckRepository(session).list_staged_files(check.id, page)
+        others = [one for one in dict.fromkeys(page) if one not in known]
+        tally, differences = await self._compare(check, source, others)
+        tally["listed"] = len(page)
+        await self._progress.advance(check, None, tally, differences, is_last=not page)
+
+    async def _compare(self, check: Check, source: Source, file_ids: Sequence[UUID]) -> Compared:
+        asked = await self._looker.ask(source, file_ids, BACKGROUND, check.deep, check.position)
+        failures = {one: look for one, look in asked.looks.items() if isinstance(look, SourceError)}
+        for failure in failures.values():
+            if failure.unanswered:
+                raise failure
+        async with self._database.read() as session:
+            active = await FindingRepository(session).list_active(source.id, file_ids)
+            expected = await LedgerRepository(session).list_present(failures.keys())
+        # A file that should not exist and cannot be seen is no failure.
+        counted = [look for one, look in failures.items() if one in expected or not isinstance(look, NotVisible)]
+        if counted and check.reason is None:
+            await self._progress.change(check, reason=f"The source {counted[0]}.")
+        found = {
+            one: look.found for one, look in asked.looks.items() if isinstance(look, Look) and look.found is not None
+        }
+        tally, differences = compare_files(asked.files, found, active, asked.at)
+        tally["failed"] = len(counted)
+        return tally, differences
+
+
+async def _keep_pace(stopping: asyncio.Event, files_per_second: int, files: int, spent_seconds: float) -> None:
+    if files_per_second:
+        await wait_for_event(stopping, files / files_per_second - spent_seconds)
