@@ -16,7 +16,6 @@ from app.http.connection import ConnectionLimit
 from app.http.pages import PageMemory
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
-from app.operations.metrics import MetricsExporter
 from app.subscriptions.service import SubscriptionService
 
 
@@ -35,7 +34,6 @@ class State(TypedDict):
     connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
-    exporter: MetricsExporter
     subscriptions: SubscriptionService
     deliveries: DeliveryService
     consistency: Consistency

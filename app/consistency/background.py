@@ -10,8 +10,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.concurrency.periodic import PeriodicTask
 from app.concurrency.shutdown import wait_for_event, wait_or_cancel
+from app.concurrency.task import PeriodicTask
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.concurrency.shared_task import SingleFlight
+from app.concurrency.task import SingleFlight
 from app.consistency.comparison import Expected, compare
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import AsOf, LedgerRepository

@@ -203,11 +203,12 @@ async def list_events(
     "/{event_id:uuid}",
     operation_id="getSyncEvent",
     summary="Get an event",
+    response_model=EventView,
     responses=documented(200, "The event.", EventUnknown()),
 )
-async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
+async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> Response:
     """One event by its id, with the state of its processing."""
-    return EventView.of(await events.get(event_id))
+    return Response((await events.get(event_id)).json, media_type="application/json")
 
 
 def _record(event: NewEvent, sender: Principal, idempotency_key: str | None) -> EventRecord:

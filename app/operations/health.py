@@ -14,7 +14,7 @@ from app.concurrency.shutdown import Drain
 from app.database.engine import Database
 from app.database.errors import DatabaseDamaged
 from app.database.migrations import Schema
-from app.database.prober import Prober
+from app.database.watch import Prober
 from app.operations.repository import NO_RESPONSE, LedgerStatus, Look, look_at
 
 CHECK_TIMEOUT_SECONDS = 0.8
@@ -141,7 +141,7 @@ class Health(BaseModel):
             oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
             set_aside_events=status and status.set_aside,
             ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
-            open_findings=status and sum(one.number for one in status.open_findings),
+            open_findings=status and status.open_finding_count,
             last_sweep_at=last_sweep_at,
         )
 

@@ -1,11 +1,12 @@
 """Service information and health."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.config import Settings
+from app.http.dependencies import from_state
 from app.http.middleware import TooManyUnderWay
 from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
 from app.operations.health import Health, HealthMonitor, Liveness, Readiness
@@ -18,6 +19,8 @@ def _unavailable(model: type[BaseModel], description: str) -> Responses:
 
 
 router = APIRouter(tags=["operations"])
+
+Monitor = Annotated[HealthMonitor, from_state("monitor")]
 
 
 class ApiInformation(BaseModel):
@@ -83,12 +86,12 @@ async def get_information(request: Request, response: Response) -> Any:
     | _unavailable(Health, "The database does not respond."),
 )
 @router.head("/health", include_in_schema=False)
-async def get_health(request: Request, response: Response) -> Health:
+async def get_health(monitor: Monitor, response: Response) -> Health:
     """Whether the service can do its job now, and how much work waits for it.
 
     Responds within a second, also while the database hangs; then with 503.
     """
-    health = await _monitor(request).health()
+    health = await monitor.health()
     _set_status(response, good=health.status != "unhealthy")
     return health
 
@@ -109,21 +112,16 @@ async def get_liveness() -> Liveness:
     responses=documented(200, "Every check passed.") | _unavailable(Readiness, "One of the checks failed."),
 )
 @router.head("/health/ready", include_in_schema=False)
-async def get_readiness(request: Request, response: Response) -> Readiness:
+async def get_readiness(monitor: Monitor, response: Response) -> Readiness:
     """Whether the process should be sent requests: it has a database, its migrations, and a key to verify tokens.
 
     A database that refuses events leaves it ready, because reads work; so do failures of less than 10 seconds.
 
     Responds within a second. Once shutdown has begun it responds with 503, before it stops listening.
     """
-    readiness = await _monitor(request).readiness()
+    readiness = await monitor.readiness()
     _set_status(response, good=readiness.status == "ready")
     return readiness
-
-
-def _monitor(request: Request) -> HealthMonitor:
-    monitor: HealthMonitor = request.state.monitor
-    return monitor
 
 
 def _set_status(response: Response, *, good: bool) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
-from app.concurrency.shared_task import SingleFlight
+from app.concurrency.task import SingleFlight
 from app.consistency.check_repository import LeaseLost
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.look import Looker
