@@ -13,8 +13,7 @@ from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, Update, 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.database.sql import bound_rows, write
 from app.database.types import after_seconds, statement_now
 from app.deliveries.metrics import WebhookMetrics

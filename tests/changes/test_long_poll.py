@@ -102,7 +102,7 @@ def wait(
 ) -> asyncio.Task[Page]:
     """A long poll for everything after `first`, as a task."""
     broadcast = broadcast or Broadcast(tail)
-    return asyncio.create_task(wait_for_page(feed, tail, broadcast, first, EVERYTHING, limit=limit, wait_seconds=60))
+    return asyncio.create_task(wait_for_page(feed, broadcast, first, EVERYTHING, limit=limit, wait_seconds=60))
 
 
 async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> None:

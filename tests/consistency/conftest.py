@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, serving

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
-from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import CheckRepository
+from app.consistency.check_runner import CheckProgress
 from app.consistency.look_repository import LookRepository
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.question import NAMED, Patience
 from app.database.engine import Database
 from tests.conftest import MakeSettings

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from app.consistency.errors import TooManyRefreshes
+from app.consistency.file_service import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.repository import SourceRepository
 from app.errors import NotFound
 from tests.conftest import MakeSettings
