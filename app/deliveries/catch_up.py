@@ -16,7 +16,6 @@ from app.database.engine import Database
 from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
 from app.database.sql import write
 from app.deliveries.fan_out import DeliveryRepository
-from app.errors import NotFound
 from app.events.models import SyncEvent
 from app.subscriptions.lane import LANE_ROWS, is_pending, list_long_lanes
 from app.subscriptions.models import Delivery, FullLane, Subscription, SubscriptionStatus
@@ -36,7 +35,7 @@ MAX_LANES = 100  # marked in one transaction
 class FullLaneRepository:
     """A full lane has a cursor of its own: its file's events after it are only in the ledger.
 
-    The methods change subscriptions from `SubscriptionRepository.get_for_change`, under the lanes' lock.
+    The methods change subscriptions from `SubscriptionRepository.find_for_change`, under the lanes' lock.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -152,18 +151,15 @@ class CatchUp:
 
     async def _advance(self, subscription_id: UUID) -> bool:
         """Process one chunk; returns whether more can be done now."""
-        try:
-            async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
-                subscription = await SubscriptionRepository(session).get_for_change(subscription_id, skip_locked=True)
-                goes_on = await self._advance_alone(session, subscription)
-        except NotFound:
-            return False
+        async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
+            subscription = await SubscriptionRepository(session).find_for_change(subscription_id)
+            if subscription is None or subscription.status != SubscriptionStatus.ACTIVE:
+                return False
+            goes_on = await self._advance_alone(session, subscription)
         self._on_added()
         return goes_on
 
     async def _advance_alone(self, session: AsyncSession, subscription: Subscription) -> bool:
-        if subscription.status != SubscriptionStatus.ACTIVE:
-            return False
         goes_on = False
         if not subscription.live and await _make_room(session, subscription, self._max_pending):
             await self._follow(session, subscription)
@@ -193,14 +189,13 @@ class CatchUp:
         subscription.live = subscription.cursor >= swept
 
     async def _refill(self, subscription_id: UUID, file_id: UUID) -> None:
-        try:
-            async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
-                repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id, skip_locked=True)
-                reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor
-                await FullLaneRepository(session).refill(subscription, file_id, reached)
-        except NotFound:
-            return
+        async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await repository.find_for_change(subscription_id)
+            if subscription is None:
+                return
+            reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor
+            await FullLaneRepository(session).refill(subscription, file_id, reached)
         self._on_added()
 
     def _is_time_to_look(self) -> bool:
@@ -212,15 +207,12 @@ class CatchUp:
 
     async def _release(self, subscription_id: UUID) -> None:
         """Make it live no longer: from here on its backlog is a position in the ledger."""
-        try:
-            async with self._database.transaction() as session:
-                repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id, skip_locked=True)
-                if await _make_room(session, subscription, self._max_pending_live):
-                    return
-                await repository.mark_behind(subscription)
-        except NotFound:
-            return
+        async with self._database.transaction() as session:
+            repository = SubscriptionRepository(session)
+            subscription = await repository.find_for_change(subscription_id)
+            if subscription is None or await _make_room(session, subscription, self._max_pending_live):
+                return
+            await repository.mark_behind(subscription)
         log.warning("subscription has too many pending deliveries", subscription_id=str(subscription_id))
 
 

@@ -1,7 +1,6 @@
 """Makes deliveries pending: new ones of events, and settled ones again. No event is read into the process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
@@ -24,21 +23,13 @@ from sqlalchemy.orm import aliased
 
 from app.database.sql import write
 from app.database.types import among, json_has, statement_now
-from app.deliveries.claim_repository import FENCE_LEAP
+from app.deliveries.claim import FENCE_LEAP
 from app.errors import OtherCount
 from app.events.models import SyncEvent
 from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
 MAX_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadFilter:
-    """A filter of a subscription's dead deliveries; None means any."""
-
-    delivery_ids: Sequence[int] | None = None
-    file_id: UUID | None = None
 
 
 class DeliveryRepository:
@@ -87,35 +78,38 @@ class DeliveryRepository:
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
         """Retry the 1000 oldest dead deliveries of the subscription and return their number."""
-        await lock_lanes(self._session)
-        dead = (
-            select(Delivery.id)
-            .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD)
-            .order_by(Delivery.position)
-            .limit(MAX_AT_ONCE)
-        )
-        return await self.mark_pending((await self._session.scalars(dead)).all())
+        return await self.mark_pending(await self._list_dead(subscription_id, limit=MAX_AT_ONCE))
 
     async def mark_matching_pending(
-        self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
+        self,
+        subscription_id: UUID,
+        *,
+        delivery_ids: Sequence[int] | None = None,
+        file_id: UUID | None = None,
+        up_to_position: int,
+        expected: int,
     ) -> None:
-        """Retry the `expected` matching dead deliveries at or below the position.
+        """Retry the `expected` dead deliveries at or below the position, of these ids and this file; None means any.
 
         Raises:
-            OtherCount: 409; the transaction has to be rolled back.
+            OtherCount: 409; nothing is changed.
         """
-        await lock_lanes(self._session)
-        conditions = [Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD]
-        if wanted.delivery_ids is not None:
-            conditions.append(among(Delivery.id, wanted.delivery_ids))
-        if wanted.file_id is not None:
-            conditions.append(Delivery.file_id == wanted.file_id)
-        dead = select(Delivery.id).where(*conditions, Delivery.position <= up_to_position)
-        found = (await self._session.scalars(dead.order_by(Delivery.position).limit(expected + 1))).all()
-        if len(found) > expected:
-            raise OtherCount(f"more than {expected} dead deliveries at or below the position")
-        if (count := await self.mark_pending(found)) != expected:
+        conditions = [Delivery.position <= up_to_position]
+        if delivery_ids is not None:
+            conditions.append(among(Delivery.id, delivery_ids))
+        if file_id is not None:
+            conditions.append(Delivery.file_id == file_id)
+        found = await self._list_dead(subscription_id, *conditions, limit=expected + 1)
+        if len(found) != expected:
+            count = f"more than {expected}" if len(found) > expected else len(found)
             raise OtherCount(f"{count} dead deliveries at or below the position")
+        await self.mark_pending(found)
+
+    async def _list_dead(self, subscription_id: UUID, *conditions: ColumnElement[bool], limit: int) -> Sequence[int]:
+        await lock_lanes(self._session)
+        dead = Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD
+        query = select(Delivery.id).where(*dead, *conditions).order_by(Delivery.position).limit(limit)
+        return (await self._session.scalars(query)).all()
 
     async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
         """Deliver matching events again, after the position `after`, up to and including `through`."""

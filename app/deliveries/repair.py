@@ -5,13 +5,11 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, Update, case, func, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.engine import Database
 from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
@@ -113,20 +111,15 @@ class ClockRepository:
 
     async def mark_due(self, lease_seconds: int) -> int:
         """Make these deliveries due; returns how many."""
-        ids = _far(lease_seconds).order_by(Delivery.id).with_for_update(skip_locked=True, of=Delivery).cte("far")
-        due = {"due_at": statement_now(), "wait_seconds": 0}
-        return await self._update(update(Delivery).where(Delivery.id.in_(select(ids.c.id))).values(**due), Delivery.id)
+        far = _far(lease_seconds).order_by(Delivery.id).with_for_update(skip_locked=True, of=Delivery)
+        statement = update(Delivery).where(Delivery.id.in_(far)).values(due_at=statement_now(), wait_seconds=0)
+        return await write(self._session, statement)
 
     async def end_slow_downs(self) -> int:
         """End these slow-downs; returns how many."""
-        ids = _slow_too_long().order_by(Subscription.id).with_for_update(skip_locked=True, key_share=True).cte("far")
-        statement = update(Subscription).where(Subscription.id.in_(select(ids.c.id))).values(slow_until=statement_now())
-        return await self._update(statement, Subscription.id)
-
-    async def _update(self, statement: Update, key: InstrumentedAttribute[Any]) -> int:
-        """Returns how many rows; the driver of SQLite does not count them after WITH."""
-        options = {"synchronize_session": False}
-        return len((await self._session.execute(statement.returning(key), execution_options=options)).all())
+        slow = _slow_too_long().order_by(Subscription.id).with_for_update(skip_locked=True, key_share=True)
+        statement = update(Subscription).where(Subscription.id.in_(slow)).values(slow_until=statement_now())
+        return await write(self._session, statement)
 
 
 def _far(lease_seconds: int) -> Select[int]:

@@ -3,8 +3,6 @@
 A lane is the pending deliveries of one file for one subscription that is ordered per file.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -102,16 +100,10 @@ async def share_lanes(session: AsyncSession) -> datetime:
     return now
 
 
-@asynccontextmanager
-async def lock_timeout(session: AsyncSession, milliseconds: int) -> AsyncIterator[None]:
-    """Within the block no statement waits longer for a lock; SQLite has no locks of rows."""
-    if not _needs_lock(session):
-        yield
-        return
-    before = await session.scalar(select(func.current_setting("lock_timeout")))
-    await session.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", True)))
-    yield
-    await session.execute(select(func.set_config("lock_timeout", before, True)))  # an error ends the transaction
+async def limit_lock_wait(session: AsyncSession, milliseconds: int) -> None:
+    """Let no statement of the rest of the transaction wait longer for a lock; SQLite has no locks of rows."""
+    if _needs_lock(session):
+        await session.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", True)))
 
 
 def _needs_lock(session: AsyncSession) -> bool:
