@@ -7,7 +7,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Insert,
-    Subquery,
     Table,
     bindparam,
     exists,
@@ -26,7 +25,7 @@ from app.database.types import among, json_has, statement_now
 from app.deliveries.claim import FENCE_LEAP
 from app.errors import OtherCount
 from app.events.models import SyncEvent
-from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
+from app.subscriptions.lane import due_at_first, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
 MAX_AT_ONCE = 1000
@@ -63,8 +62,9 @@ class DeliveryRepository:
     async def add_settled(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """Add missing deliveries of a range as delivered: a replay then makes them pending with the existing ones."""
         await lock_lanes(self._session)
-        new = _new_deliveries(*_processed(subscription_id, after, through))
-        await self._session.execute(_insert(new, DeliveryStatus.DELIVERED, null(), settled_at=statement_now()))
+        processed = _processed(subscription_id, after, through)
+        delivered = literal(DeliveryStatus.DELIVERED.value), null(), statement_now()
+        await self._session.execute(_add_missing(*processed, state=delivered))
 
     async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
         """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
@@ -125,20 +125,13 @@ class DeliveryRepository:
 
     async def _mark_pending(self, *conditions: ColumnElement[bool]) -> int:
         await lock_lanes(self._session)
-        settled = (
-            select(
-                Delivery.id,
-                Delivery.subscription_id,
-                Delivery.file_id,
-                Subscription.ordering,
-                rank_in_lane(Delivery.subscription_id, Delivery.file_id, Delivery.position).label("rank"),
-            )
+        due_at = due_at_first(Subscription.ordering, Delivery.subscription_id, Delivery.file_id, Delivery.position)
+        again = (
+            select(Delivery.id, due_at.label("due_at"))
             .join(Subscription, Subscription.id == Delivery.subscription_id)
             .where(Delivery.status != DeliveryStatus.PENDING, *conditions)
             .subquery()
         )
-        due_at = due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id)
-        again = select(settled.c.id, due_at.label("due_at")).subquery()
         statement = (
             update(Delivery)
             .where(Delivery.id == again.c.id)
@@ -158,18 +151,9 @@ class DeliveryRepository:
 
 def _add_pending(*conditions: ColumnElement[bool]) -> Insert:
     """Of the events and subscriptions that meet the `conditions`, those after the subscription's start."""
-    new = _new_deliveries(*conditions, SyncEvent.position > Subscription.start_position)
-    due_at = due_at_first(new.c.ordering, new.c.rank, new.c.subscription_id, new.c.file_id)
-    return _insert(new, DeliveryStatus.PENDING, due_at, settled_at=null())
-
-
-def _insert(
-    new: Subquery, status: DeliveryStatus, due_at: ColumnElement[Any], *, settled_at: ColumnElement[Any]
-) -> Insert:
-    key = (new.c.subscription_id, new.c.position, new.c.file_id)
-    rows = select(*key, literal(status.value), due_at, statement_now(), settled_at)
-    columns = ["subscription_id", "position", "file_id", "status", "due_at", "created_at", "settled_at"]
-    return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
+    due_at = due_at_first(Subscription.ordering, Subscription.id, SyncEvent.file_id, SyncEvent.position)
+    pending = literal(DeliveryStatus.PENDING.value), due_at, null()
+    return _add_missing(*conditions, SyncEvent.position > Subscription.start_position, state=pending)
 
 
 def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnElement[bool], ...]:
@@ -181,8 +165,11 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
     )
 
 
-def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """The pairs of events and matching subscriptions without a delivery, but none after the cursor of a full lane."""
+def _add_missing(*conditions: ColumnElement[bool], state: tuple[ColumnElement[Any], ...]) -> Insert:
+    """Deliveries of the events and subscriptions that match and have none, but none after the cursor of a full lane.
+
+    `state`: their `status`, `due_at` and `settled_at`.
+    """
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (
@@ -199,19 +186,14 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
         .correlate(Subscription, SyncEvent)
         .scalar_subquery()
     )
-    return (
-        select(
-            Subscription.id.label("subscription_id"),
-            Subscription.ordering,
-            SyncEvent.position,
-            SyncEvent.file_id,
-            rank_in_lane(Subscription.id, SyncEvent.file_id, SyncEvent.position).label("rank"),
-        )
+    rows = (
+        select(Subscription.id, SyncEvent.position, SyncEvent.file_id, statement_now(), *state)
         .select_from(SyncEvent)
         .join(Subscription, json_has(Subscription.event_type_list, SyncEvent.event_type))
         .where(*conditions, delivery.is_(None), full_lane.is_(None))
-        .subquery()
     )
+    columns = ["subscription_id", "position", "file_id", "created_at", "status", "due_at", "settled_at"]
+    return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
 
 
 _DELIVERIES = cast("Table", Delivery.__table__)
