@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import random
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -14,7 +13,6 @@ from app.concurrency.shared_task import Batcher
 from app.concurrency.shutdown import wait_for_event
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.deliveries.claim import LeaseKey
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryDecision, RetryPolicy, decide, has_failed_for, record_outcome
 from app.deliveries.settlement_repository import Result, SettlementRepository
@@ -107,25 +105,23 @@ class Settler:
         async with self._database.transaction(wait_for_standbys=False) as session:
             repository = SettlementRepository(session, self._process)
             now = await share_lanes(session)
-            locked, foreign = await repository.lock_health(*_by_success(group))
-            free = [result for result in group if result.subscription_id not in foreign]
-            decisions = {result.delivery.key: self._decide(result, now) for result in free}
-            lanes = await repository.mark_attempted([(one, decisions[one.delivery.key]) for one in free], now)
-            written = [result for result in free if result.delivery.key in lanes]
-            await repository.add_attempts(written)
-            settled = [lane for key, lane in lanes.items() if decisions[key].status is not DeliveryStatus.PENDING]
+            subscriptions, locked = await repository.lock_health(*_by_success(group))
+            decided = [(one, self._decide(one, now)) for one in group if one.subscription_id not in locked]
+            lanes = await repository.mark_attempted(decided, now)
+            written = [(one, decision) for one, decision in decided if one.delivery.key in lanes]
+            await repository.add_attempts([one for one, _ in written])
+            settled = [one for one, decision in written if decision.status is not DeliveryStatus.PENDING]
             if settled:
-                await repository.mark_next_due(settled)
-            died = {
-                result.subscription_id
-                for result in written
-                if decisions[result.delivery.key].status is DeliveryStatus.DEAD
-            }
-            reasons = await self._record_health(repository, locked, written, died, now)
-        self._report(free, written, decisions, now)
+                await repository.mark_next_due([lanes[one.delivery.key] for one in settled])
+            reasons = await self._record_health(repository, subscriptions, written, now)
+        if late := len(decided) - len(written):
+            self._metrics.late.inc(late)
+            log.warning("results came too late", results=late)
+        for result, decision in written:
+            self._report(result, decision.status, now)
         for one, reason in reasons:
             await self._disable(one, reason)
-        return [result for result in group if result.subscription_id in foreign]
+        return [one for one in group if one.subscription_id in locked]
 
     def _decide(self, result: Result, now: datetime) -> RetryDecision:
         return decide(
@@ -140,34 +136,32 @@ class Settler:
     async def _record_health(
         self,
         repository: SettlementRepository,
-        locked: Sequence[Subscription],
-        written: Sequence[Result],
-        died: set[UUID],
+        subscriptions: Sequence[Subscription],
+        written: Sequence[tuple[Result, RetryDecision]],
         now: datetime,
     ) -> list[tuple[Subscription, str]]:
-        """Update the health of `locked` subscriptions; returns the ones to disable, and why.
+        """Update the health of these locked subscriptions; returns the ones to disable, and why.
 
         A result from a former address of the subscription does not count for its health.
         """
-        by_id = {one.id: one for one in locked}
-        gone = set()
-        for result in written:
+        by_id = {one.id: one for one in subscriptions}
+        reasons: dict[UUID, str] = {}
+        for result, _ in written:
             one = by_id.get(result.subscription_id)
             if one is None or one.url != result.url:
                 continue
             record_outcome(one, result.outcome, now, random, result.response.retry_after_seconds)
             if result.outcome is Outcome.GONE:
-                gone.add(result.subscription_id)
-        failed_long = {one.id for one in locked if has_failed_for(one, self._policy.disable_after, now)}
-        for id_ in died & by_id.keys():
-            # With nothing left to send, days may pass without an attempt; they are not days of failures.
-            if not await repository.has_pending(id_):
-                by_id[id_].failing_since = None
+                reasons[one.id] = "The receiver responded with 410 Gone."
         days = self._policy.disable_after.total_seconds() / 86_400
-        return [
-            *((by_id[id_], "The receiver responded with 410 Gone.") for id_ in gone),
-            *((by_id[id_], f"Every attempt of the last {days:g} days has failed.") for id_ in failed_long - gone),
-        ]
+        for one in subscriptions:
+            if has_failed_for(one, self._policy.disable_after, now):
+                reasons.setdefault(one.id, f"Every attempt of the last {days:g} days has failed.")
+        for id_ in {one.subscription_id for one, decision in written if decision.status is DeliveryStatus.DEAD}:
+            # With nothing left to send, days may pass without an attempt; they are not days of failures.
+            if id_ in by_id and not await repository.has_pending(id_):
+                by_id[id_].failing_since = None
+        return [(by_id[id_], reason) for id_, reason in reasons.items()]
 
     async def _disable(self, failed: Subscription, reason: str) -> None:
         """Disable the subscription unless it was changed, or something was delivered, in the meantime.
@@ -194,44 +188,28 @@ class Settler:
             return
         log.error("subscription disabled", subscription_id=str(failed.id), reason=reason)
 
-    def _report(
-        self,
-        group: Sequence[Result],
-        written: Collection[Result],
-        decisions: dict[LeaseKey, RetryDecision],
-        now: datetime,
-    ) -> None:
-        if len(written) < len(group):
-            self._metrics.late.inc(len(group) - len(written))
-            log.warning("results came too late", results=len(group) - len(written))
-        for result in written:
-            status = decisions[result.delivery.key].status
-            self._metrics.attempts.labels(result.outcome).inc()
-            self._metrics.attempt_duration.observe(result.response.duration_seconds)
-            if status is DeliveryStatus.DELIVERED:
-                if result.delivery.is_first:
-                    self._metrics.delay.observe((now - result.delivery.event.created_at).total_seconds())
-                continue
-            if status is DeliveryStatus.DEAD:
-                self._metrics.dead.inc()
-            log.warning(
-                "attempt failed" if status is DeliveryStatus.PENDING else "delivery is dead", **_details(result)
-            )
+    def _report(self, result: Result, status: DeliveryStatus, now: datetime) -> None:
+        self._metrics.attempts.labels(result.outcome).inc()
+        self._metrics.attempt_duration.observe(result.response.duration_seconds)
+        if status is DeliveryStatus.DELIVERED:
+            if result.delivery.is_first:
+                self._metrics.delay.observe((now - result.delivery.event.created_at).total_seconds())
+            return
+        if status is DeliveryStatus.DEAD:
+            self._metrics.dead.inc()
+        log.warning(
+            "attempt failed" if status is DeliveryStatus.PENDING else "delivery is dead",
+            subscription_id=str(result.subscription_id),
+            delivery_id=result.delivery.id,
+            event_id=str(result.delivery.event.id),
+            attempt=result.delivery.attempts + 1,
+            outcome=str(result.outcome),
+            status=result.response.status_code,
+            reason=result.response.error,
+        )
 
 
 def _by_success(group: Sequence[Result]) -> tuple[set[UUID], set[UUID]]:
     """The subscriptions with results that succeeded, and with results that failed."""
     succeeded = {result.subscription_id for result in group if result.outcome is Outcome.DELIVERED}
     return succeeded, {result.subscription_id for result in group if result.outcome is not Outcome.DELIVERED}
-
-
-def _details(result: Result) -> dict[str, Any]:
-    return {
-        "subscription_id": str(result.subscription_id),
-        "delivery_id": result.delivery.id,
-        "event_id": str(result.delivery.event.id),
-        "attempt": result.delivery.attempts + 1,
-        "outcome": str(result.outcome),
-        "status": result.response.status_code,
-        "reason": result.response.error,
-    }

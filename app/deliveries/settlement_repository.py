@@ -23,7 +23,7 @@ _SETTLED = {
     name: _DELIVERIES.c[name].type
     for name in ("id", "fence", "status", "due_at", "wait_seconds", "attempts", "failures", "settled_at")
 }
-LANE = {name: _DELIVERIES.c[name].type for name in ("subscription_id", "file_id")}
+_LANE = {name: _DELIVERIES.c[name].type for name in ("subscription_id", "file_id")}
 
 _ATTEMPTS = cast("Table", Attempt.__table__)  # of the ORM an insert of many rows takes several times as long
 
@@ -80,7 +80,7 @@ class SettlementRepository:
 
     async def mark_next_due(self, lanes: Iterable[Lane]) -> int:
         """In each of these lanes, whose due delivery is settled, make the next one due; returns how many there were."""
-        bound = bound_rows(self._session.get_bind().dialect, LANE, sorted(set(lanes)))
+        bound = bound_rows(self._session.get_bind().dialect, _LANE, sorted(set(lanes)))
         waiting = aliased(Delivery)
         first = (
             select(waiting.id)
