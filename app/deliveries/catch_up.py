@@ -155,38 +155,33 @@ class CatchUp:
             subscription = await SubscriptionRepository(session).find_for_change(subscription_id)
             if subscription is None or subscription.status != SubscriptionStatus.ACTIVE:
                 return False
-            goes_on = await self._advance_alone(session, subscription)
+            goes_on = await self._follow(session, subscription), await self._replay(session, subscription)
         self._on_added()
-        return goes_on
+        return any(goes_on)
 
-    async def _advance_alone(self, session: AsyncSession, subscription: Subscription) -> bool:
-        goes_on = False
-        if not subscription.live and await _make_room(session, subscription, self._max_pending):
-            await self._follow(session, subscription)
-            goes_on = not subscription.live
-        cursor, until = subscription.replay_cursor, subscription.replay_until
-        if cursor is None or until is None:
-            return goes_on
-        if await _make_room(session, subscription, self._max_pending_replay):
-            await self._replay(session, subscription, cursor, until)
-            goes_on = goes_on or subscription.replay_cursor is not None
-        return goes_on
-
-    async def _replay(self, session: AsyncSession, subscription: Subscription, after: int, until: int) -> None:
-        through = min(after + self._chunk_events, until)
-        await DeliveryRepository(session).add_settled(subscription.id, after=after, through=through)
-        await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
-        subscription.replay_cursor = through
-        if through == until:
-            subscription.replay_cursor = subscription.replay_until = None
-
-    async def _follow(self, session: AsyncSession, subscription: Subscription) -> None:
+    async def _follow(self, session: AsyncSession, subscription: Subscription) -> bool:
+        """Write the deliveries of one chunk after the cursor; returns whether more can be done now."""
+        if subscription.live or not await _make_room(session, subscription, self._max_pending):
+            return False
         swept = await SubscriptionRepository(session).get_sweep_cursor()
         through = min(subscription.cursor + self._chunk_events, swept)
         if through > subscription.cursor:
             await DeliveryRepository(session).add_missed(subscription.id, after=subscription.cursor, through=through)
             subscription.cursor = through
         subscription.live = subscription.cursor >= swept
+        return not subscription.live
+
+    async def _replay(self, session: AsyncSession, subscription: Subscription) -> bool:
+        """Make one chunk of the replay pending; returns whether more can be done now."""
+        after, until = subscription.replay_cursor, subscription.replay_until
+        if after is None or until is None or not await _make_room(session, subscription, self._max_pending_replay):
+            return False
+        through = min(after + self._chunk_events, until)
+        await DeliveryRepository(session).add_settled(subscription.id, after=after, through=through)
+        await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
+        is_done = through == until
+        subscription.replay_cursor, subscription.replay_until = (None, None) if is_done else (through, until)
+        return not is_done
 
     async def _refill(self, subscription_id: UUID, file_id: UUID) -> None:
         async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
