@@ -26,6 +26,10 @@ _HARMLESS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
+class StartupRefused(Exception):
+    """The service will not start as things are; the message says in one line why, and what to do."""
+
+
 class FieldError(BaseModel):
     """One thing wrong with the input: where (`loc`), what (`msg`) and its kind (`type`); never the input itself."""
 

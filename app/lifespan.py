@@ -13,18 +13,17 @@ from fastapi import FastAPI
 from app.auth.dependencies import TokenVerifier
 from app.auth.keys import open_keys
 from app.changes.service import ChangeService
-from app.concurrency.periodic import PeriodicTask
 from app.concurrency.rate_limit import RateLimiter
 from app.concurrency.shutdown import Drain
+from app.concurrency.task import PeriodicTask
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.database.engine import Database
-from app.database.metrics import DatabaseMetrics
 from app.database.opening import open_database
-from app.database.prober import Prober
+from app.database.watch import Prober
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.service import Webhooks, open_webhooks
@@ -36,7 +35,7 @@ from app.http.connection import ConnectionLimit
 from app.http.pages import PageMemory
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
-from app.operations.metrics import MetricsExporter, metrics_server
+from app.operations.metrics import metrics_server
 from app.startup import clear_refusals, tune_garbage_collector
 from app.state import State
 from app.sweep.sweeper import Sweeper
@@ -47,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     consistency_metrics = ConsistencyMetrics(metrics.registry)
-    database_metrics, webhook_metrics = DatabaseMetrics(metrics.registry), WebhookMetrics(metrics.registry)
+    webhook_metrics = WebhookMetrics(metrics.registry)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -58,7 +57,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.enter_context(drain.watching())
             with clear_refusals(), drain.ending_start():
                 database, schema = await stack.enter_async_context(
-                    open_database(settings, database_metrics, partial(metrics.http.rejected, "connections"))
+                    open_database(settings, metrics.database, partial(metrics.http.rejected, "connections"))
                 )
                 keys = await stack.enter_async_context(open_keys(settings, metrics.auth))
                 trust = httpx.create_ssl_context()  # shared: each context parses every trusted certificate
@@ -98,9 +97,8 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 version=settings.api_version,
                 last_sweep_at=lambda: sweeper.last_pass_at,
             )
-            exporter = MetricsExporter(metrics, monitor)
             with clear_refusals():
-                await stack.enter_async_context(metrics_server(settings, metrics, exporter))
+                await stack.enter_async_context(metrics_server(settings, metrics, monitor))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval, at_once=True)
             background = (sweep, webhooks, consistency.tasks)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, *background)
@@ -122,7 +120,6 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),
                 metrics=metrics,
                 monitor=monitor,
-                exporter=exporter,
                 subscriptions=webhooks.subscriptions,
                 deliveries=webhooks.deliveries,
                 consistency=consistency,

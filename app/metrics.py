@@ -1,4 +1,4 @@
-"""The instruments of the service, in groups; those of the database and of the webhooks stand with them.
+"""The instruments of the service, in groups; those of the webhooks and of consistency stand with them.
 
 Names, units and labels follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/). Labels never hold
 an id or anything else that a caller can invent. With several worker processes the values of all of them are added up,
@@ -198,6 +198,25 @@ class AuthMetrics:
         )
 
 
+class DatabaseMetrics:
+    """The connection pool, SQLite's write-ahead log, and the oldest snapshot on PostgreSQL."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        _, _, live_gauge = instruments(registry)
+        most_of_workers = partial(Gauge, registry=registry, multiprocess_mode="livemax")
+        connections = live_gauge("sync_database_connections", "Connections of the pool, by state.", ("state",))
+        self.idle = connections.labels("idle")
+        self.in_use = connections.labels("in_use")
+        self.limit = live_gauge(
+            "sync_database_connections_limit", "Connections that the pool may open: its size and its overflow."
+        )
+        self.wal_bytes = most_of_workers("sync_sqlite_wal_bytes", "Size of SQLite's write-ahead log; 0 on PostgreSQL.")
+        self.oldest_snapshot = most_of_workers(
+            "sync_database_oldest_snapshot_age_seconds",
+            "Age of the oldest transaction that keeps PostgreSQL from removing dead rows; 0 on SQLite.",
+        )
+
+
 class Metrics:
     """These groups and those of the domains above, in one registry."""
 
@@ -210,6 +229,7 @@ class Metrics:
         self.changes = ChangeMetrics(self.registry)
         self.sweep = SweepMetrics(self.registry)
         self.auth = AuthMetrics(self.registry)
+        self.database = DatabaseMetrics(self.registry)
         self._build = Gauge(
             "sync_build_info",
             "1, with the versions of the service and of Python, and the kind of database.",

@@ -18,10 +18,11 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.config import Settings
 from app.database.opening import prepare_database
-from app.http.connection import PortTaken, address, bind, unix_path
+from app.errors import StartupRefused
+from app.http.connection import address, bind, unix_path
 from app.http.protocol import BoundedHttpProtocol
 from app.operations.metrics import MULTIPROCESS_DIRECTORY
-from app.startup import StartupRefused, clear_refusals
+from app.startup import clear_refusals
 
 ACCEPTED_AT_ONCE = 16
 START_REFUSED = 1
@@ -62,31 +63,26 @@ def serve(settings: Settings) -> int:
     )
     try:
         bound = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")
-    except PortTaken as error:
+        try:
+            return _serve(settings, config, bound)
+        finally:
+            path = unix_path(settings.server_host)
+            if path is not None:
+                path.unlink(missing_ok=True)
+    except StartupRefused as error:
         log.error(str(error))  # noqa: TRY400 - the line says all there is to know
         return START_REFUSED
+
+
+def _serve(settings: Settings, config: uvicorn.Config, bound: list[socket]) -> int:
     # uvloop takes one connection from each socket in a turn of its loop. Under load a turn can take 50 ms, and a probe
     # would wait behind hundreds of connections that came together. All these sockets are one queue of the kernel's.
     listeners = [*bound, *(listener.dup() for listener in bound for _ in range(ACCEPTED_AT_ONCE - 1))]
-    try:
-        if settings.web_concurrency == 1:
-            return _run(config, listeners)
-        return _supervise(config, listeners) if _prepare(settings) else START_REFUSED
-    finally:
-        path = unix_path(settings.server_host)
-        if path is not None:
-            path.unlink(missing_ok=True)
-
-
-def _prepare(settings: Settings) -> bool:
-    """Wait for the database and migrate it once for all workers; whether they can start."""
-    try:
-        with clear_refusals():
-            asyncio.run(prepare_database(settings))
-    except StartupRefused as error:
-        log.error(str(error))  # noqa: TRY400 - the line says all there is to know
-        return False
-    return True
+    if settings.web_concurrency == 1:
+        return _run(config, listeners)
+    with clear_refusals():
+        asyncio.run(prepare_database(settings))  # once for all workers
+    return _supervise(config, listeners)
 
 
 def _run(config: uvicorn.Config, listeners: list[socket]) -> int:

@@ -5,42 +5,21 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.auth.local import LocalSecretError
-from app.concurrency.shutdown import StartInterrupted
-from app.database.migrations import NotMigrated
-from app.database.migrator import MigrationBlocked
-from app.database.preflight import DatabaseShared, DatabaseUnfit, NotDurable
-from app.errors import Unavailable, describe
-from app.http.connection import PortTaken
+from app.errors import StartupRefused, Unavailable, describe
 
 YOUNG_OBJECTS = 5000  # about as many as a large batch creates
 _SERVER_LOGGER = "uvicorn.error"
-_REFUSALS = (
-    DatabaseShared,
-    LocalSecretError,
-    MigrationBlocked,
-    NotDurable,
-    NotMigrated,
-    PortTaken,
-    StartInterrupted,
-)
-
-
-class StartupRefused(Exception):
-    """The service will not start as things are."""
 
 
 @contextmanager
 def clear_refusals() -> Iterator[None]:
-    """Turn the expected reasons not to start into `StartupRefused`, which the server logs as a single line."""
+    """Have the server log an expected reason not to start as a single line."""
     server = logging.getLogger(_SERVER_LOGGER)
     server.addFilter(_keep_last_line)
     try:
         yield
-    except _REFUSALS as error:
-        raise StartupRefused(str(error)) from None
-    except DatabaseUnfit as error:
-        raise StartupRefused(f"DATABASE_URL: {error}") from None
+    except StartupRefused as error:
+        raise StartupRefused(str(error)) from None  # of one type, by which the filter knows it
     except Unavailable as error:
         raise StartupRefused(f"DATABASE_URL: {describe(error.__cause__ or error)}") from None
 

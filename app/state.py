@@ -6,7 +6,7 @@ from app.auth.dependencies import TokenVerifier
 from app.changes.service import ChangeService
 from app.concurrency.rate_limit import RateLimiter
 from app.config import Settings
-from app.consistency.opening import Consistency
+from app.consistency.service import Consistency
 from app.database.engine import Database
 from app.deliveries.service import DeliveryService
 from app.events.event_reader import EventReader
@@ -16,7 +16,6 @@ from app.http.connection import ConnectionLimit
 from app.http.pages import PageMemory
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
-from app.operations.metrics import MetricsExporter
 from app.subscriptions.service import SubscriptionService
 
 
@@ -35,7 +34,6 @@ class State(TypedDict):
     connection_limit: ConnectionLimit
     metrics: Metrics
     monitor: HealthMonitor
-    exporter: MetricsExporter
     subscriptions: SubscriptionService
     deliveries: DeliveryService
     consistency: Consistency

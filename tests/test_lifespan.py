@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.database.engine import Database
-from app.database.preflight import DatabaseShared, sole_process
+from app.database.opening import DatabaseShared, sole_process
 from app.events.models import SyncEvent
 from app.files.models import FileState
 from tests.conftest import MakeSettings

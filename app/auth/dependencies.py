@@ -12,10 +12,19 @@ from jose import jws
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
-from app.auth.errors import Reason, ScopeMissing, TokenRejected
 from app.auth.keys import KeySource
 from app.auth.local import LOCAL_ALGORITHM, LOCAL_ISSUER
-from app.auth.token import ClaimRules, Principal, Scope, VerifiedToken, check_claims, read_header
+from app.auth.token import (
+    ClaimRules,
+    Principal,
+    Reason,
+    Scope,
+    ScopeMissing,
+    TokenRejected,
+    VerifiedToken,
+    check_claims,
+    read_header,
+)
 from app.concurrency.fair_semaphore import caller
 from app.config import Settings
 from app.log.request_line import bind_request_fields
@@ -61,12 +70,12 @@ class TokenVerifier:
         cached = self._find_cached(digest)
         if cached is not None:
             return cached.principal
-        header = read_header(token, algorithms=self._algorithms, needs_key_id=self._needs_key_id)
-        key = await self._keys.find(header.key_id, header.algorithm)
+        algorithm, key_id = read_header(token, algorithms=self._algorithms, needs_key_id=self._needs_key_id)
+        key = await self._keys.find(key_id, algorithm)
         if key is None:
             raise TokenRejected(Reason.UNKNOWN_KEY)
         # Nothing is awaited from here on: a token is only cached if the current keys prove it.
-        verified = check_claims(_signed_payload(token, key, header.algorithm), self._rules, self._now())
+        verified = check_claims(_signed_payload(token, key, algorithm), self._rules, self._now())
         self._cache_token(digest, verified)
         return verified.principal
 

@@ -11,11 +11,10 @@ import httpx
 import structlog
 from jose.backends.base import Key
 
-from app.auth.errors import KeysUnavailable
 from app.auth.key_set import parse_key_set
 from app.auth.local import LocalKey
-from app.concurrency.periodic import PeriodicTask
-from app.concurrency.shared_task import SingleFlight
+from app.auth.token import KeysUnavailable
+from app.concurrency.task import PeriodicTask, SingleFlight
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
 from app.log.sparing import SparingLog
@@ -64,11 +63,7 @@ class KeyStore:
     ) -> None:
         self._url = f"https://{settings.auth0_domain}/.well-known/jwks.json"
         self._algorithms = frozenset(settings.algorithms)
-        self._refresh_after = settings.jwks_refresh_seconds
-        self._max_age = settings.jwks_max_age_seconds
-        self._cooldown = settings.jwks_cooldown_seconds
-        self._retry = min(_RETRY_SECONDS, settings.jwks_cooldown_seconds)
-        self._timeout = settings.jwks_timeout_seconds
+        self._settings = settings
         self._clock = clock
         self._metrics = metrics or AuthMetrics()
         self._client = httpx.AsyncClient(
@@ -76,11 +71,7 @@ class KeyStore:
             timeout=settings.jwks_timeout_seconds,
             limits=httpx.Limits(max_keepalive_connections=0),
             # Compressed, a small response could grow beyond the size limit in a single step.
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "sync-service",
-            },
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "sync-service"},
         )
         self._keys: dict[tuple[str, str], Key] = {}
         self._generation = 0
@@ -119,7 +110,7 @@ class KeyStore:
 
     async def refresh_if_due(self) -> None:
         """Fetch the keys unless a fetch succeeded within `JWKS_REFRESH_SECONDS`."""
-        if not self._keys or self._clock() - self._confirmed_at >= self._refresh_after:
+        if not self._keys or self._clock() - self._confirmed_at >= self._settings.jwks_refresh_seconds:
             await self.refresh()
 
     async def close(self) -> None:
@@ -134,19 +125,19 @@ class KeyStore:
         now = self._clock()
         if now < (self._cooldown_until if self._keys else self._retry_at):
             return False
-        self._cooldown_until = now + self._cooldown
+        self._cooldown_until = now + self._settings.jwks_cooldown_seconds
         return True
 
     async def _replace_keys(self) -> bool:
         started_at = self._clock()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._settings.jwks_timeout_seconds):
                 document = await self._download()
             keys = parse_key_set(document, self._algorithms)
         except asyncio.CancelledError:
             return False  # the store is closed; callers that share the fetch must not be cancelled with it
         except Exception as error:  # noqa: BLE001 - after any response of the key server, good keys stay
-            self._retry_at = self._clock() + self._retry
+            self._retry_at = self._clock() + min(_RETRY_SECONDS, self._settings.jwks_cooldown_seconds)
             self._metrics.key_refreshes.labels("failure").inc()
             self._log.warning("fetching the signing keys failed", url=self._url, error=repr(error)[:200])
             return False
@@ -170,7 +161,7 @@ class KeyStore:
         return bytes(document)
 
     def _drop_aged(self) -> None:
-        if self._keys and self._clock() - self._confirmed_at >= self._max_age:
+        if self._keys and self._clock() - self._confirmed_at >= self._settings.jwks_max_age_seconds:
             self._keys = {}
             self._generation += 1
             log.error("the signing keys are too old to be used", url=self._url)

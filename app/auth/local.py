@@ -16,6 +16,7 @@ from jose.exceptions import JOSEError
 from app.auth.token import is_subject
 from app.config import Settings
 from app.config.types import MIN_SECRET_LENGTH, PLACEHOLDERS
+from app.errors import StartupRefused
 
 LOCAL_ISSUER = "sync-service-local"
 LOCAL_ALGORITHM = "HS256"
@@ -24,7 +25,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749, section 3.3
 log = structlog.get_logger(__name__)
 
 
-class LocalSecretError(ValueError):
+class LocalSecretError(StartupRefused):
     """The secret cannot be used; the message names the variable, and never the secret."""
 
 

@@ -11,8 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.auth.dependencies import Permission
-from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
-from app.auth.token import Scope
+from app.auth.token import KeysUnavailable, Reason, Scope, ScopeMissing, TokenRejected
 from app.concurrency.fair_semaphore import ConcurrencyLimited
 from app.concurrency.rate_limit import RateLimiter
 from app.config import Settings

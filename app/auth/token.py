@@ -1,18 +1,22 @@
-"""Reads a JSON Web Token strictly: its form and header (RFC 7515), and its claims (RFC 7519, section 4.1)."""
+"""Reads a JSON Web Token strictly: its form and header (RFC 7515), and its claims (RFC 7519, section 4.1).
+
+Its refusals are problem details with the challenges of RFC 6750, section 3.
+"""
 
 import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
-from app.auth.errors import Reason, TokenRejected
 from app.auth.key_set import MAX_KEY_ID_LENGTH
+from app.errors import ProblemError, Unavailable
 from app.http.strict_json import parse_json
 
 MAX_TOKEN_BYTES = 8192
 MAX_SUBJECT_LENGTH = 255
+_CHALLENGE = 'Bearer realm="sync-service"'
 _SEGMENTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519, section 5.1; RFC 9068, section 4
 _MAX_BRACKETS = 256
@@ -27,6 +31,73 @@ class Scope(StrEnum):
     ADMIN = "admin:sync"
 
 
+class Reason(StrEnum):
+    """Why a token was rejected. The value is a metrics label, `description` the text for the caller.
+
+    A description is fixed text of the characters that RFC 6750 allows in `error_description`; it never contains
+    anything from the token.
+    """
+
+    description: str
+
+    def __new__(cls, value: str, description: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member
+
+    MISSING = "missing", "Send a bearer token in the Authorization header."
+    AMBIGUOUS = "ambiguous", "More than one Authorization header was sent."
+    TOO_LARGE = "too_large", "The token is larger than 8192 bytes."
+    MALFORMED = "malformed", "This is not a well-formed signed JSON Web Token."
+    ALGORITHM = "algorithm", "The token is signed with an algorithm that is not accepted."
+    HEADER = "header", "The header of the token has a parameter that is not accepted."
+    KEY_ID = "key_id", "The header of the token has no usable key id (kid)."
+    UNKNOWN_KEY = "unknown_key", "The token is signed with a key that is not known."
+    SIGNATURE = "signature", "The signature of the token is not valid."
+    CLAIMS = "claims", "A claim of the token (exp, nbf, iat, iss, aud) is missing or has the wrong type."
+    SUBJECT = "subject", "The subject (sub) of the token is missing, too long or not printable."
+    ISSUER = "issuer", "The token is from another issuer (iss)."
+    AUDIENCE = "audience", "The token is for another audience (aud)."
+    EXPIRED = "expired", "The token has expired (exp)."
+    NOT_YET_VALID = "not_yet_valid", "The token is not valid yet (nbf)."
+    ISSUED_LATER = "issued_later", "The token says it was issued in the future (iat)."
+
+
+class TokenRejected(ProblemError):
+    """401. The challenge has an error code only when a token was sent (RFC 6750, section 3.1)."""
+
+    status, code = 401, "unauthenticated"
+    reason: Reason
+
+    def __init__(self, reason: Reason) -> None:
+        challenge = _CHALLENGE
+        if reason is not Reason.MISSING:
+            challenge += f', error="invalid_token", error_description="{reason.description}"'
+        super().__init__(reason.description, headers={"WWW-Authenticate": challenge})
+        self.reason = reason
+
+
+class ScopeMissing(ProblemError):
+    """403; the challenge names the scope that is needed (RFC 6750, section 3.1)."""
+
+    status, code = 403, "insufficient-scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"This needs a token with the scope {scope}.",
+            headers={"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
+        )
+        self.scope = scope
+
+
+class KeysUnavailable(Unavailable):
+    """503: there are no signing keys, so that no token can be verified."""
+
+    code = "keys-unavailable"
+    detail = "Tokens cannot be verified now, because the signing keys are out of reach; try again."
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The caller whose token was verified: its subject (1 to 255 printable characters) and its scopes.
@@ -37,14 +108,6 @@ class Principal:
     subject: str
     scopes: frozenset[str]
     refused_from: float
-
-
-@dataclass(frozen=True, slots=True)
-class TokenHeader:
-    """The algorithm and the key that the header names. `key_id` is empty where tokens need none."""
-
-    algorithm: str
-    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +131,8 @@ class VerifiedToken:
     expires_at: float
 
 
-def read_header(token: str, *, algorithms: frozenset[str], needs_key_id: bool) -> TokenHeader:
-    """Check the form of `token` and its header, before any key is looked up.
+def read_header(token: str, *, algorithms: frozenset[str], needs_key_id: bool) -> tuple[str, str]:
+    """The algorithm and the key id of a token of sound form; the key id is empty where tokens need none.
 
     The parameters that contain a key or its address (`jwk`, `jku`, `x5c`, `x5u`) are ignored.
 
@@ -88,10 +151,10 @@ def read_header(token: str, *, algorithms: frozenset[str], needs_key_id: bool) -
     if "crit" in header or "b64" in header or not isinstance(kind, str) or kind.lower() not in _TYPES:
         raise TokenRejected(Reason.HEADER)
     if not needs_key_id:
-        return TokenHeader(algorithm, "")
+        return algorithm, ""
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_LENGTH:
         raise TokenRejected(Reason.KEY_ID)
-    return TokenHeader(algorithm, key_id)
+    return algorithm, key_id
 
 
 def check_claims(payload: bytes, rules: ClaimRules, now: float) -> VerifiedToken:
@@ -101,8 +164,9 @@ def check_claims(payload: bytes, rules: ClaimRules, now: float) -> VerifiedToken
         TokenRejected: 401.
     """
     claims = _parse_object(payload)
-    if _text(claims, "iss") != rules.issuer:
-        raise TokenRejected(Reason.ISSUER)
+    issuer = claims.get("iss")
+    if issuer != rules.issuer:
+        raise TokenRejected(Reason.ISSUER if isinstance(issuer, str) else Reason.CLAIMS)
     if rules.audience not in _audiences(claims):
         raise TokenRejected(Reason.AUDIENCE)
     expires_at = _seconds(claims, "exp")
@@ -149,13 +213,6 @@ def _decode(segment: str) -> bytes:
     if urlsafe_b64encode(raw).rstrip(b"=") != segment.encode():
         raise TokenRejected(Reason.MALFORMED)
     return raw
-
-
-def _text(claims: dict[str, Any], name: str) -> str:
-    value = claims.get(name)
-    if not isinstance(value, str):
-        raise TokenRejected(Reason.CLAIMS)
-    return value
 
 
 def _seconds(claims: dict[str, Any], name: str) -> float:

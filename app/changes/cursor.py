@@ -26,44 +26,50 @@ _FIELDS = struct.Struct(f">BQ{DIGEST_BYTES}s{DIGEST_BYTES}s")
 START_OVER = "Without a cursor the feed begins with the oldest event, with `cursor=latest` after the newest."
 
 
-class CursorInvalid(ProblemError):
-    """400: the text is not a cursor that this service returned."""
+class CursorRefused(ProblemError):
+    """400: the feed cannot continue after this cursor."""
 
-    status, code = 400, "cursor-invalid"
+    status = 400
+
+
+class CursorInvalid(CursorRefused):
+    """The text is not a cursor that this service returned."""
+
+    code = "cursor-invalid"
     detail = f"Invalid or damaged cursor: send it exactly as a response returned it. {START_OVER}"
 
 
-class CursorOfOtherFilter(ProblemError):
-    """400: the cursor belongs to another filter."""
+class CursorOfOtherFilter(CursorRefused):
+    """The cursor belongs to another filter."""
 
-    status, code = 400, "cursor-of-other-filter"
+    code = "cursor-of-other-filter"
     detail = (
         "The cursor was returned for another `event_type` or `file_id`: send the same filter as before. "
         f"To follow another filter, start over. {START_OVER}"
     )
 
 
-class CursorOfOtherLedger(ProblemError):
-    """400: the cursor belongs to another ledger."""
+class CursorOfOtherLedger(CursorRefused):
+    """The cursor belongs to another ledger."""
 
-    status, code = 400, "cursor-of-other-ledger"
+    code = "cursor-of-other-ledger"
     detail = (
         "The cursor belongs to another ledger, so its position is not valid here: "
         f"check the address of the service, or start over. {START_OVER}"
     )
 
 
-class CursorAhead(ProblemError):
-    """400: the ledger has lost events that the follower has seen."""
+class CursorAhead(CursorRefused):
+    """The ledger has lost events that the follower has seen."""
 
-    status, code = 400, "cursor-ahead"
+    code = "cursor-ahead"
     detail = (
         "The cursor is ahead of the newest event: the database was restored from an older backup. "
         f"Compare your data with the ledger, and start over. {START_OVER}"
     )
 
 
-class _EventsGone(ProblemError):
+class _EventsGone(CursorRefused):
     """410; `cursor` continues with the oldest event that is kept."""
 
     status = 410
@@ -133,54 +139,38 @@ def are_of_different_events(one: bytes | None, other: bytes | None) -> bool:
     return one is not None and other is not None and one != other
 
 
-class CursorMaker:
-    """Creates and checks the cursors for one filter and one ledger; `version` is the newest version that it writes."""
-
-    def __init__(self, change_filter: ChangeFilter, ledger_id: UUID, version: int = WITH_EVENT) -> None:
-        self.ledger_id = ledger_id
-        self._filter_digest = change_filter.digest()
-        self._ledger_digest = blake2b(ledger_id.bytes, digest_size=DIGEST_BYTES).digest()
-        self._version = version
-
-    def encode(self, position: int, event_tag: bytes | None) -> str:
-        """The cursor of a follower that has read all matching changes up to `position`.
-
-        Without an event tag, as at position 0, it has version 1.
-        """
-        tag = event_tag if self._version == WITH_EVENT else None
-        version = WITHOUT_EVENT if tag is None else WITH_EVENT
-        fields = _FIELDS.pack(version, position, self._filter_digest, self._ledger_digest) + (tag or b"")
-        return urlsafe_b64encode(fields + _check(fields)).decode()
-
-    def check(self, cursor: "Cursor", head_position: int) -> None:
-        """Check that `cursor` belongs to this filter and this ledger, whose last position is `head_position`.
-
-        Raises:
-            CursorOfOtherLedger, CursorOfOtherFilter, CursorAhead: 400.
-        """
-        if cursor.ledger_digest != self._ledger_digest:
-            raise CursorOfOtherLedger
-        if cursor.filter_digest != self._filter_digest:
-            raise CursorOfOtherFilter
-        if cursor.position > head_position:
-            raise CursorAhead
+def ledger_digest(ledger_id: UUID) -> bytes:
+    """Digest of a ledger's id, as stored in a cursor."""
+    return blake2b(ledger_id.bytes, digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The decoded content of a cursor: position, digests of its filter and ledger, and in version 2 its event tag."""
+    """A follower has read all changes up to `position` in one ledger that match one filter.
+
+    `event_tag` belongs to the event at `position`; None when the event is unknown, as at position 0. `version` is the
+    newest version that `encode` writes.
+    """
 
     position: int
+    event_tag: bytes | None
     filter_digest: bytes
     ledger_digest: bytes
-    event_tag: bytes | None
+    version: int = WITH_EVENT
+
+    def encode(self) -> str:
+        """The cursor as text; without an event tag it has version 1."""
+        tag = self.event_tag if self.version == WITH_EVENT else None
+        version = WITHOUT_EVENT if tag is None else WITH_EVENT
+        fields = _FIELDS.pack(version, self.position, self.filter_digest, self.ledger_digest) + (tag or b"")
+        return urlsafe_b64encode(fields + _check(fields)).decode()
 
     @classmethod
     def decode(cls, text: str) -> "Cursor":
         """Decode a cursor of either version.
 
         Raises:
-            CursorInvalid: 400, when it is not bit for bit an output of `CursorMaker.encode`.
+            CursorInvalid: 400, when it is not bit for bit an output of `encode`.
         """
         if not _TEXT.fullmatch(text):
             raise CursorInvalid
@@ -188,28 +178,26 @@ class Cursor:
         fields, check = raw[:-DIGEST_BYTES], raw[-DIGEST_BYTES:]
         if check != _check(fields):
             raise CursorInvalid
-        version, position, filter_digest, ledger_digest = _FIELDS.unpack(fields[: _FIELDS.size])
+        version, position, of_filter, of_ledger = _FIELDS.unpack(fields[: _FIELDS.size])
         if LENGTHS.get(version) != len(text) or position > MAX_POSITION:
             raise CursorInvalid
-        return cls(position, filter_digest, ledger_digest, fields[_FIELDS.size :] or None)
+        return cls(position, fields[_FIELDS.size :] or None, of_filter, of_ledger, version)
 
+    def check(self, change_filter: ChangeFilter, ledger_id: UUID, head_position: int) -> None:
+        """Check that it belongs to this filter and this ledger, whose last position is `head_position`.
 
-@dataclass(frozen=True, slots=True)
-class FeedPosition:
-    """How far a follower has read in the ledger of `cursors`.
+        Raises:
+            CursorOfOtherLedger, CursorOfOtherFilter, CursorAhead: 400.
+        """
+        if self.ledger_digest != ledger_digest(ledger_id):
+            raise CursorOfOtherLedger
+        if self.filter_digest != change_filter.digest():
+            raise CursorOfOtherFilter
+        if self.position > head_position:
+            raise CursorAhead
 
-    `event_tag` belongs to the event at `position`; None when the event is unknown, as at position 0.
-    """
-
-    position: int
-    event_tag: bytes | None
-    cursors: CursorMaker
-
-    def cursor(self) -> str:
-        return self.cursors.encode(self.position, self.event_tag)
-
-    def moved_to(self, position: int, event_id: UUID | None) -> "FeedPosition":
-        """The feed position at `position`, where the event with this id is."""
+    def moved_to(self, position: int, event_id: UUID | None) -> "Cursor":
+        """The cursor at `position`, where the event with this id is."""
         return replace(self, position=position, event_tag=tag_of(event_id))
 
 

@@ -4,18 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from fastapi.sse import format_sse_event
+
 from app.changes.cursor import (
     WITH_EVENT,
     Change,
     ChangeFilter,
     Cursor,
-    CursorAhead,
     CursorGone,
-    CursorMaker,
     CursorOfLostEvent,
-    CursorOfOtherLedger,
-    FeedPosition,
     are_of_different_events,
+    ledger_digest,
     tag_of,
 )
 from app.changes.repository import ChangeRepository, FeedHead
@@ -23,6 +22,7 @@ from app.database.engine import Database
 from app.http.pages import PAGE_BYTES, PageMemory
 
 LATEST = "latest"
+CHANGE_EVENT = "change"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Page:
 
     changes: Sequence[Change]
     after: int
-    end: FeedPosition
+    end: Cursor
     head: int
 
     @property
@@ -44,11 +44,20 @@ class Page:
         """The page as JSON (`ChangePage`); encoded once for all requests that share the page."""
         changes = ",".join([change.json for change in self.changes])
         text = (
-            f'{{"changes":[{changes}],"cursor":"{self.end.cursor()}",'
+            f'{{"changes":[{changes}],"cursor":"{self.end.encode()}",'
             f'"has_more":{"true" if self.has_more else "false"},"head_position":{self.head},'
             f'"from_position":{self.after + 1},"to_position":{self.end.position}}}'
         )
         return text.encode()
+
+    @cached_property
+    def messages(self) -> bytes:
+        """The changes as server-sent events; encoded once for all streams that share the page."""
+        parts: list[bytes] = []
+        for change in self.changes:
+            cursor = self.end.moved_to(change.position, change.event_id).encode()
+            parts.append(format_sse_event(data_str=change.json, event=CHANGE_EVENT, id=cursor))
+        return b"".join(parts)
 
 
 class ChangeFeed:
@@ -70,10 +79,10 @@ class ChangeFeed:
         self._database = database
         self._cursor_version = cursor_version
 
-    async def resolve_cursor(self, cursor: str | None, change_filter: ChangeFilter) -> FeedPosition:
-        """The feed position of `cursor`, for a long-lived request.
+    async def resolve_cursor(self, cursor: str | None, change_filter: ChangeFilter) -> Cursor:
+        """The decoded and checked `cursor`, for a long-lived request.
 
-        Without a cursor it is before the oldest event, for `latest` at the head.
+        Without a cursor it is the one before the oldest event, for `latest` the one at the head.
 
         Raises:
             CursorInvalid, CursorOfOtherFilter: 400.
@@ -88,40 +97,40 @@ class ChangeFeed:
 
     async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
         """The page of at most `limit` changes after `cursor`; raises `CursorInvalid` or `CursorOfOtherFilter` (400)."""
-        parsed = _parse_cursor(cursor)
+        return await self._read(_parse_cursor(cursor), change_filter, limit)
+
+    async def read_on(self, start: Cursor, change_filter: ChangeFilter, *, limit: int) -> Page:
+        """The page of at most `limit` changes after `start`, for a long-lived request."""
+        return await self._read(start, change_filter, limit)
+
+    async def _read(self, parsed: Cursor | str | None, change_filter: ChangeFilter, limit: int) -> Page:
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
             repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes(PAGE_BYTES))
             head = await repository.get_head(_position(parsed))
-            return await _read_page(
-                repository, head, self._resolve_cursor(head, parsed, change_filter), change_filter, limit
+            start = self._resolve_cursor(head, parsed, change_filter)
+            changes, end = await repository.list_after(
+                change_filter, after=start.position, head=head.position, limit=limit
             )
+            # Checked after the read: an event that is kept now was also kept during the read.
+            now = await repository.get_head(end)
+        _check_kept(now, start)
+        if end == head.position:
+            event_id = head.event_id
+        else:
+            event_id = changes[-1].event_id if changes and changes[-1].position == end else now.asked_event_id
+        return Page(changes, start.position, start.moved_to(end, event_id), head.position)
 
-    async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
-        """The page of at most `limit` changes after `start`, for a long-lived request."""
-        through = await self._database.watermark.bound()
-        async with self._database.read() as session:
-            repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes(PAGE_BYTES))
-            head = await repository.get_head(start.position)
-            if start.cursors.ledger_id != head.ledger_id:
-                raise CursorOfOtherLedger
-            if start.position > head.position:
-                raise CursorAhead
-            _check_event(head, start)
-            return await _read_page(repository, head, start, change_filter, limit)
-
-    def _resolve_cursor(self, head: FeedHead, parsed: Cursor | str | None, change_filter: ChangeFilter) -> FeedPosition:
-        cursors = CursorMaker(change_filter, head.ledger_id, self._cursor_version)
-        match parsed:
-            case None:
-                return FeedPosition(head.before_oldest, None, cursors)
-            case Cursor():
-                cursors.check(parsed, head.position)
-                start = FeedPosition(parsed.position, parsed.event_tag, cursors)
-                _check_event(head, start)
-                return replace(start, event_tag=tag_of(head.asked_event_id) or parsed.event_tag)
-            case _:
-                return FeedPosition(head.position, tag_of(head.event_id), cursors)
+    def _resolve_cursor(self, head: FeedHead, parsed: Cursor | str | None, change_filter: ChangeFilter) -> Cursor:
+        if isinstance(parsed, Cursor):
+            parsed.check(change_filter, head.ledger_id, head.position)
+            tag = tag_of(head.asked_event_id)
+            if are_of_different_events(parsed.event_tag, tag):
+                raise CursorOfLostEvent(head.before_oldest + 1, parsed.moved_to(head.before_oldest, None).encode())
+            return replace(parsed, event_tag=tag or parsed.event_tag, version=self._cursor_version)
+        digests = change_filter.digest(), ledger_digest(head.ledger_id)
+        oldest = Cursor(head.before_oldest, None, *digests, self._cursor_version)
+        return oldest.moved_to(head.position, head.event_id) if parsed == LATEST else oldest
 
 
 def _parse_cursor(cursor: str | None) -> Cursor | str | None:
@@ -132,32 +141,12 @@ def _position(parsed: Cursor | str | None) -> int:
     return parsed.position if isinstance(parsed, Cursor) else 0
 
 
-async def _read_page(
-    repository: ChangeRepository, head: FeedHead, start: FeedPosition, change_filter: ChangeFilter, limit: int
-) -> Page:
-    changes, through = await repository.list_after(change_filter, after=start.position, head=head.position, limit=limit)
-    # Checked after the read: an event that is kept now was also kept during the read.
-    now = await repository.get_head(through)
-    _check_kept(now, start)
-    if through == head.position:
-        event_id = head.event_id
-    else:
-        event_id = changes[-1].event_id if changes and changes[-1].position == through else now.asked_event_id
-    return Page(changes, start.position, start.moved_to(through, event_id), head.position)
-
-
-def _check_kept(head: FeedHead, start: FeedPosition) -> None:
+def _check_kept(head: FeedHead, start: Cursor) -> None:
     if start.position < head.before_oldest:
-        raise CursorGone(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())
+        raise CursorGone(head.before_oldest + 1, start.moved_to(head.before_oldest, None).encode())
 
 
-def _check_event(head: FeedHead, start: FeedPosition) -> None:
-    """Raise unless the event at `start`, which is the asked event of `head`, is the one the follower has read."""
-    if are_of_different_events(start.event_tag, tag_of(head.asked_event_id)):
-        raise CursorOfLostEvent(head.before_oldest + 1, start.moved_to(head.before_oldest, None).cursor())
-
-
-def cut_page(changes: Iterable[Change], after: int, end: FeedPosition, limit: int, max_bytes: int) -> Page:
+def cut_page(changes: Iterable[Change], after: int, end: Cursor, limit: int, max_bytes: int) -> Page:
     """A page of the first `limit` of `changes`, which are all matching ones up to `end`.
 
     It ends early with the change that makes it about `max_bytes` or longer.

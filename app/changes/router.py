@@ -1,14 +1,17 @@
 """The routes of the change feed."""
 
+import json
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
 from app.changes.cursor import (
+    ChangeFilter,
     CursorAhead,
     CursorGone,
     CursorInvalid,
@@ -16,14 +19,44 @@ from app.changes.cursor import (
     CursorOfOtherFilter,
     CursorOfOtherLedger,
 )
-from app.changes.schemas import BEGINNING, CURSOR, STREAM_EXAMPLE, ChangePage, ChangesQuery, FollowQuery
 from app.changes.service import ChangeService, TooManyFollowers
 from app.errors import FieldError, Unprocessable
+from app.events.models import EventType
+from app.events.schemas import PAGE_MAX_EVENTS, PENDING_EVENT, EventView
 from app.http.dependencies import CurrentPageMemory, from_state
 from app.http.middleware import cancel_on_disconnect
 from app.http.openapi import documented
 from app.http.pages import PageResponse
+from app.http.types import QueryInteger, Uuid
 
+MAX_WAIT_SECONDS = 60
+
+_BEGINNING = "AQAAAAAAAAAAsDODTOeDmniPlNanC_8h0Zuo"
+_CURSOR = "AgAAAAAAAAABsDODTOeDmniPlNanP20qG0xdyHF6VgNK"
+_PAGE: dict[str, Any] = {
+    "changes": [PENDING_EVENT],
+    "cursor": _CURSOR,
+    "has_more": False,
+    "head_position": 1,
+    "from_position": 1,
+    "to_position": 1,
+}
+_STREAM = f"""\
+id: {_BEGINNING}
+retry: 1024
+
+event: change
+data: {json.dumps(PENDING_EVENT, separators=(",", ":"))}
+id: {_CURSOR}
+
+: keep-alive
+id: {_CURSOR}
+
+event: reconnect
+data: {{"reason": "token-expired"}}
+id: {_CURSOR}
+
+"""
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 CURSOR_ERRORS = (
@@ -31,14 +64,72 @@ CURSOR_ERRORS = (
     CursorOfOtherFilter(),
     CursorOfOtherLedger(),
     CursorAhead(),
-    CursorGone(41, CURSOR),
-    CursorOfLostEvent(1, BEGINNING),
+    CursorGone(41, _CURSOR),
+    CursorOfLostEvent(1, _BEGINNING),
 )
 
 router = APIRouter(prefix="/changes", tags=["changes"], route_class=AuthenticatedRoute)
 
 
 Changes = Annotated[ChangeService, from_state("changes")]
+
+
+class FollowQuery(BaseModel):
+    """The filter and the cursor of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(
+        None,
+        description="The `cursor` of an earlier response, with the same filter. Without one the feed begins with the "
+        "oldest event; `latest` begins after the newest.",
+    )
+    event_type: Annotated[list[EventType], Field(max_length=len(EventType))] = Field(
+        [], description="Only changes of this type; repeat the parameter for several types."
+    )
+    file_id: Uuid | None = Field(None, description="Only changes of this file.")
+
+    def change_filter(self) -> ChangeFilter:
+        return ChangeFilter(frozenset(self.event_type), self.file_id)
+
+
+class ChangesQuery(FollowQuery):
+    """The filter, the cursor, the size of the page and the wait of a request."""
+
+    limit: QueryInteger = Field(100, ge=1, le=PAGE_MAX_EVENTS, description="Maximum number of changes in the page.")
+    wait: QueryInteger = Field(
+        0,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for a change when there is none: the response comes with the first change, or "
+        "empty at the end of the wait.",
+    )
+
+
+class ChangePage(BaseModel):
+    """All matching changes of the positions from `from_position` to `to_position`, in order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PAGE]})
+
+    changes: list[EventView] = Field(
+        description="The events, in the order of their positions, which are consecutive without a filter."
+    )
+    cursor: str = Field(
+        description="Send it to continue after this page. It is opaque, and valid as long as the ledger keeps the "
+        "events after it."
+    )
+    has_more: bool = Field(
+        description="Whether the ledger continues after `to_position`: request the next page immediately."
+    )
+    head_position: int = Field(
+        description="The last position of the ledger at the time of the response; 0 while it is empty."
+    )
+    from_position: int = Field(
+        description="First position that the page covers: the position after the cursor of the request."
+    )
+    to_position: int = Field(
+        description="Last position that the page covers; `from_position - 1` when there is nothing new."
+    )
 
 
 async def take_follower_slot(request: Request, changes: Changes) -> AsyncIterator[None]:
@@ -117,7 +208,7 @@ async def list_changes(
         **documented(200, "", *CURSOR_ERRORS, TooManyFollowers()),
         200: {
             "description": "Server-sent events, until the client leaves, the token expires or the process ends.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM}},
         },
     },
 )

@@ -38,8 +38,8 @@ class ChangeService:
         on_reject: Callable[[], None],
     ) -> None:
         self._feed = ChangeFeed(database, cursor_version=settings.changes_cursor_version, memory=memory)
-        self._tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
-        self._broadcast = Broadcast(self._tail)
+        tail = Tail(database, poll_interval_seconds=settings.changes_poll_interval, metrics=metrics)
+        self._broadcast = Broadcast(tail)
         self._followers = FairSemaphore(
             settings.max_change_streams,
             resource="streams and long polls",
@@ -49,9 +49,9 @@ class ChangeService:
         )
         self._keep_alive_seconds = settings.changes_keep_alive
         self._metrics = metrics
-        self.start = self._tail.start
-        self.close = self._tail.close
-        self.stop = self._tail.stop
+        self.start = tail.start
+        self.close = tail.close
+        self.stop = tail.stop
 
     @asynccontextmanager
     async def follower_slot(self, kind: str) -> AsyncIterator[None]:
@@ -74,7 +74,7 @@ class ChangeService:
     async def wait_for_page(self, first: Page, change_filter: ChangeFilter, *, limit: int, wait_seconds: float) -> Page:
         """The first page with changes after the empty page `first`; see the function `wait_for_page`."""
         page = await wait_for_page(
-            self._feed, self._tail, self._broadcast, first, change_filter, limit=limit, wait_seconds=wait_seconds
+            self._feed, self._broadcast, first, change_filter, limit=limit, wait_seconds=wait_seconds
         )
         return self._count(page)
 
@@ -89,7 +89,6 @@ class ChangeService:
         start = await self._feed.resolve_cursor(cursor, change_filter)
         stream = ChangeStream(
             self._feed,
-            self._tail,
             self._broadcast,
             start=start,
             change_filter=change_filter,
@@ -105,14 +104,7 @@ class ChangeService:
 
 
 async def wait_for_page(
-    feed: ChangeFeed,
-    tail: Tail,
-    broadcast: Broadcast,
-    first: Page,
-    change_filter: ChangeFilter,
-    *,
-    limit: int,
-    wait_seconds: float,
+    feed: ChangeFeed, broadcast: Broadcast, first: Page, change_filter: ChangeFilter, *, limit: int, wait_seconds: float
 ) -> Page:
     """`first` if it has changes, else the first page with changes within `wait_seconds`, else an empty page.
 
@@ -123,19 +115,16 @@ async def wait_for_page(
         CursorGone, CursorOfLostEvent: 410.
         DatabaseUnavailable: 503.
     """
-    now = asyncio.get_running_loop().time
+    tail, now = broadcast.tail, asyncio.get_running_loop().time
     deadline = now() + wait_seconds
     page, breaks = first, tail.breaks
     while not page.changes and not tail.closing and now() < deadline:
         if not page.has_more:
             await tail.wait(page.end.position, deadline)
         start, known_breaks, breaks = page.end, breaks, tail.breaks
-        known = (
-            broadcast.page_after(
-                start, change_filter, after=first.after, limit=limit, max_bytes=feed.memory.slice_bytes(PAGE_BYTES)
-            )
-            if breaks == known_breaks
-            else None
-        )
+        known = None
+        if breaks == known_breaks:
+            max_bytes = feed.memory.slice_bytes(PAGE_BYTES)
+            known = broadcast.page_after(start, change_filter, after=first.after, limit=limit, max_bytes=max_bytes)
         page = known or replace(await feed.read_on(start, change_filter, limit=limit), after=first.after)
     return page

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
-from uuid import UUID
 
 import structlog
 
-from app.changes.cursor import EVERYTHING, Change, are_of_different_events, tag_of
+from app.changes.cursor import EVERYTHING, Change, are_of_different_events, ledger_digest, tag_of
 from app.changes.repository import ChangeRepository, FeedHead
 from app.concurrency.shutdown import wait_or_cancel
 from app.database.engine import Database
@@ -92,7 +91,7 @@ class Tail:
         self._poll_interval_seconds = poll_interval_seconds
         self._metrics = metrics or ChangeMetrics()
         self._ring = Ring(ring_bytes)
-        self._ledger_id: UUID | None = None
+        self._ledger: bytes | None = None  # its digest
         self.up_to_date = False  # whether the last read reached the head, and a follower has waited since
         self.version = 0  # of the ring, raised by every change of it
         self.breaks = 0  # how often the ledger was replaced or had lost events that were read
@@ -117,13 +116,13 @@ class Tail:
     def end_tag(self) -> bytes | None:
         return self._ring.end_tag
 
-    def list_after(self, ledger_id: UUID, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
-        """All changes of this ledger after `position`; None when only the database has all of them.
+    def list_after(self, ledger: bytes, position: int, event_tag: bytes | None) -> Sequence[Change] | None:
+        """All changes after `position` of the ledger with this digest; None when only the database has all of them.
 
         None also when the ring has another event at `position` than the one with this tag, or is not up to date: the
         ledger may have lost its last events since.
         """
-        if not self.up_to_date or self._ledger_id != ledger_id:
+        if not self.up_to_date or self._ledger != ledger:
             return None
         return [] if position > self._ring.end else self._ring.list_after(position, event_tag)
 
@@ -205,7 +204,7 @@ class Tail:
 
     def _continues(self, head: FeedHead) -> bool:
         """Whether reading can continue from the end of the ring to `head`."""
-        same = self.up_to_date and head.ledger_id == self._ledger_id and not self._has_lost_events(head)
+        same = self.up_to_date and ledger_digest(head.ledger_id) == self._ledger and not self._has_lost_events(head)
         return same and head.position - self._ring.end <= MAX_BEHIND_EVENTS
 
     def _has_lost_events(self, head: FeedHead) -> bool:
@@ -214,10 +213,11 @@ class Tail:
         return is_shorter or are_of_different_events(self._ring.end_tag, tag_of(head.asked_event_id))
 
     def _restart(self, head: FeedHead) -> None:
-        if self._ledger_id not in (None, head.ledger_id) or self._has_lost_events(head):
+        ledger = ledger_digest(head.ledger_id)
+        if self._ledger not in (None, ledger) or self._has_lost_events(head):
             self.breaks += 1
         self._ring.restart(head.position, tag_of(head.event_id))
-        self._ledger_id = head.ledger_id
+        self._ledger = ledger
         self.up_to_date = True
         self.version += 1
 

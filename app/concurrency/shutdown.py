@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from app.errors import StartupRefused
+
 Handler = Callable[[int, FrameType | None], object]
 
 CANCEL_SECONDS = 2  # a statement on a connection that hangs takes a while to give up
@@ -34,7 +36,7 @@ async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> None:
             await event.wait()
 
 
-class StartInterrupted(Exception):
+class StartInterrupted(StartupRefused):
     """A signal ended the service before it could serve."""
 
 

@@ -5,8 +5,15 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.config.ledger import ChangeSettings, DatabaseSettings, LedgerSettings, SweepSettings
-from app.config.outbound import CloudSettings, ConsistencySettings, WebhookSettings
+from app.config.domains import (
+    ChangeSettings,
+    CloudSettings,
+    ConsistencySettings,
+    DatabaseSettings,
+    LedgerSettings,
+    SweepSettings,
+    WebhookSettings,
+)
 from app.config.server import ApiSettings, Auth0Settings, LocalSettings, OperationSettings, ServerSettings
 from app.config.types import PLACEHOLDERS, explain
 from app.database.url import DatabaseUrl, parse_database_url

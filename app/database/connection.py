@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.config import Settings
-from app.database.errors import DatabaseUnavailable, connection_lost, plan_outdated
+from app.database.errors import READ_ONLY_STATE, DatabaseUnavailable, connection_lost, plan_outdated
 from app.database.sqlite_file import UnlockingConnection
 from app.errors import describe
 
@@ -31,7 +31,6 @@ CLOSE_SECONDS = 2
 ISOLATION = "READ COMMITTED"  # what is read after a lock has to include what its last holder committed
 WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
 
-_READ_ONLY_SERVER = "25006"
 _USED = "sync-service: used"
 # A peer that has vanished is noticed after 20 seconds without traffic, and 5 after a statement was sent to it.
 _KEEP_ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 5000}
@@ -189,7 +188,7 @@ def _prepare_sqlite(engine: AsyncEngine, settings: Settings) -> None:
 
 def _treat_read_only_as_lost(context: ExceptionContext) -> None:
     # After a failover the pool still holds connections to the old primary, now a read-only standby.
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SERVER:
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY_STATE:
         context.is_disconnect = True
 
 

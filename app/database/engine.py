@@ -4,24 +4,28 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import event, func, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.concurrency.fair_semaphore import FairSemaphore, caller
 from app.config import Settings
 from app.database.connection import BEGIN, CLOSE_SECONDS, ReadConnection, create_engine, never_cancelled
 from app.database.errors import DAMAGE, DatabaseDamaged, DatabaseUnavailable, Writability, database_errors
-from app.database.metrics import DatabaseMetrics, measure_pool
 from app.database.sqlite_file import SqliteFile
 from app.database.watermark import DurableWatermark
 from app.errors import describe
 from app.log.sparing import SparingLog
+from app.metrics import DatabaseMetrics
 
 _COMMIT_LOCALLY = text("SET LOCAL synchronous_commit = local")
 _NO_LIMIT_SECONDS = 7 * 86_400
+_TAKEN = "sync-service: taken"
 
 
 class ConnectionsInUse(DatabaseUnavailable):
@@ -33,9 +37,9 @@ class ConnectionsInUse(DatabaseUnavailable):
 class Database:
     """One connection pool. Every method raises `DatabaseUnavailable` when the database cannot serve now.
 
-    What requests ask for, other than appends, needs a permit, and there are fewer permits than connections: so appends,
-    the sweep and the other tasks of the service find free ones. A request that gets no permit in time gets
-    `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
+    What requests ask for, other than appends, needs a permit, and there are permits for three quarters of the
+    connections: so appends, the sweep and the other tasks of the service find free ones. A request that gets no permit
+    in time gets `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class Database:
     ) -> None:
         self.engine = create_engine(settings)
         self._permits = FairSemaphore(
-            count_for_requests(settings),
+            max((settings.database_pool_size + settings.database_max_overflow) * 3 // 4, 1),
             resource="connections to the database",
             busy=ConnectionsInUse,
             timeout_seconds=settings.database_pool_timeout,
@@ -80,7 +84,7 @@ class Database:
         )
         self.watermark.watch(self.engine)
         if metrics is not None:
-            measure_pool(self.engine, settings, metrics)  # last: what a check before it refuses was not taken
+            _measure_pool(self.engine, settings, metrics)  # last: what a check before it refuses was not taken
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -200,13 +204,64 @@ class Database:
             self._file.close()
 
 
-def count_for_requests(settings: Settings) -> int:
-    """The connections that requests may use for anything but appends: three quarters of all, but for one alone."""
-    total = settings.database_pool_size + settings.database_max_overflow
-    return max(total * 3 // 4, 1)
-
-
 def _create_waiting_engine(settings: Settings, options: dict[str, Any]) -> AsyncEngine:
     """An engine of one connection whose statements may take as long as they take."""
     limits = {"database_pool_size": 1, "database_max_overflow": 0, "database_statement_timeout": _NO_LIMIT_SECONDS}
     return create_engine(settings.model_copy(update=limits)).execution_options(**options)
+
+
+def _measure_pool(engine: AsyncEngine, settings: Settings, metrics: DatabaseMetrics) -> None:
+    """Count the pool's connections as they come and go."""
+    metrics.limit.set(settings.database_pool_size + settings.database_max_overflow)
+
+    pool = engine.sync_engine
+
+    @event.listens_for(pool, "connect")
+    def _connected(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        metrics.idle.inc()
+
+    @event.listens_for(pool, "checkout")
+    def _taken(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        record.info[_TAKEN] = True
+        metrics.idle.dec()
+        metrics.in_use.inc()
+
+    @event.listens_for(pool, "checkin")
+    def _given_back(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        # An attempt to connect that failed is given back without ever having been taken.
+        if record.info.pop(_TAKEN, False):
+            metrics.in_use.dec()
+            metrics.idle.inc()
+
+    @event.listens_for(pool, "close")
+    def _closed(_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        metrics.idle.dec()
+
+
+class BackgroundJob(IntEnum):
+    """Jobs that one replica at a time runs; the values are keys of advisory locks, unique in this database."""
+
+    CATCH_UP = 0x5745_4248_4341_5443
+    PRUNE = 0x5745_4248_5052_554E
+    STALLED = 0x5745_4248_5354_414C
+
+
+class OtherReplicaWorks(Exception):
+    """Another replica runs the job."""
+
+
+@asynccontextmanager
+async def job_transaction(database: Database, job: BackgroundJob) -> AsyncIterator[AsyncSession]:
+    """A transaction of the only replica that runs `job`.
+
+    The lock is never waited for, so it may come before the lanes' lock. SQLite has one writer at a time anyway.
+
+    Raises:
+        OtherReplicaWorks: another replica holds the lock.
+        DatabaseUnavailable: the database cannot serve.
+    """
+    async with database.transaction() as session:
+        locked = select(func.pg_try_advisory_xact_lock(job.value))
+        if session.get_bind().dialect.name == "postgresql" and not await session.scalar(locked):
+            raise OtherReplicaWorks
+        yield session

@@ -26,7 +26,7 @@ DAMAGED_RETRY_SECONDS = 60
 _LOST_CLASSES = ("08", "57P01", "57P02", "57P03")
 _FAILED_CLASSES = ("08", "53", "57P", "58")
 _FAILED_STATES = frozenset({"25006", "55000", "25P03", "40001", "40P01", "3D000", "28000", "28P01"})
-_READ_ONLY_SERVER = "25006"
+READ_ONLY_STATE = "25006"
 _DISK_FULL = "53100"
 _SCHEMA_STATES = frozenset({"42P01", "42703"})  # undefined table, undefined column
 _SQLITE_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
@@ -90,9 +90,7 @@ class SchemaBehind(DatabaseUnavailable):
 
 def connection_lost(error: BaseException) -> bool:
     """Whether an established connection broke while it was used."""
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated or isinstance(error, InterfaceError):
+    if isinstance(error, InterfaceError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return True
     state = _sqlstate(error)
     if state is None:
@@ -102,84 +100,81 @@ def connection_lost(error: BaseException) -> bool:
 
 def plan_outdated(error: BaseException) -> bool:
     """Whether a prepared statement no longer fits its tables; it did nothing; the next attempt prepares it again."""
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
-    return isinstance(cause, asyncpg.InvalidCachedStatementError)
+    original = getattr(error, "orig", None)
+    return isinstance(getattr(original, "__cause__", None), asyncpg.InvalidCachedStatementError)
 
 
 def connection_failed(error: BaseException) -> bool:
     """Whether `error` is the database's own and would meet any statement now."""
     if isinstance(error, StatementError) and isinstance(error.orig, (OSError, TimeoutError, PoolTimeoutError)):
         return True  # it reconnected to repeat a read, in vain
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, (DatabaseUnavailable, PoolTimeoutError))
+    if isinstance(error, (DatabaseUnavailable, PoolTimeoutError)):
+        return True
     if connection_lost(error) or found_damage(error) or plan_outdated(error):
         return True
     state = _sqlstate(error)
     if state is not None:
         return state in _FAILED_STATES or state.startswith(_FAILED_CLASSES)
-    return _sqlite_code(error) in _SQLITE_FAILED
+    return _sqlite_primary_code(error) in _SQLITE_FAILED
 
 
 def found_damage(error: BaseException) -> bool:
     """Whether the database reports in `error` that it is damaged, or no database."""
-    if not isinstance(error, DBAPIError):
-        return False
-    if _sqlstate(error) in _DAMAGED_STATES or _sqlite_code(error) in _SQLITE_DAMAGED:
+    if _sqlstate(error) in _DAMAGED_STATES or _sqlite_primary_code(error) in _SQLITE_DAMAGED:
         return True
     # A page that has to be there is beyond the end of its file, most likely of a WAL that was cut.
-    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ
+    return _sqlite_code(error) == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def ran_out_of_time(error: BaseException) -> bool:
     """Whether `error` is a time-out that the database set for this statement or its locks."""
-    return isinstance(error, DBAPIError) and _sqlstate(error) in _TIMEOUT_STATES
+    return _sqlstate(error) in _TIMEOUT_STATES
 
 
 def waited_for_lock(error: BaseException) -> bool:
     """Whether `error` is the time-out of a lock that another session holds, which is no fault of the statement."""
-    return isinstance(error, DBAPIError) and _sqlstate(error) == _LOCK_TIMEOUT
+    return _sqlstate(error) == _LOCK_TIMEOUT
 
 
 def may_come_up(error: BaseException | None) -> bool:
     """Whether a database that fails with `error` may only be starting: it refuses, is not resolved, is silent."""
     if isinstance(error, (OSError, TimeoutError)):
         return not isinstance(error, (ssl.SSLError, PermissionError))
-    return isinstance(error, DBAPIError) and _sqlstate(error) in _STARTING_STATES
+    return _sqlstate(error) in _STARTING_STATES
 
 
-def is_denied(error: DBAPIError) -> bool:
+def is_denied(error: BaseException) -> bool:
     """Whether the role lacks the right to do what it tried."""
     return _sqlstate(error) == _DENIED
 
 
 def is_read_only(error: BaseException) -> bool:
     """Whether the database refused a write because it takes none."""
-    return isinstance(error, DBAPIError) and (
-        _sqlstate(error) == _READ_ONLY_SERVER or _sqlite_code(error) == sqlite3.SQLITE_READONLY
-    )
+    return _sqlstate(error) == READ_ONLY_STATE or _sqlite_primary_code(error) == sqlite3.SQLITE_READONLY
 
 
 def disk_is_full(error: BaseException) -> bool:
     """Whether the database could not write to its disk."""
-    return isinstance(error, DBAPIError) and (
-        _sqlstate(error) == _DISK_FULL or getattr(error.orig, "sqlite_errorcode", None) in _SQLITE_FULL
-    )
+    return _sqlstate(error) == _DISK_FULL or _sqlite_code(error) in _SQLITE_FULL
 
 
 def _misses_schema(error: BaseException) -> bool:
-    if not isinstance(error, DBAPIError):
-        return False
-    if _sqlite_code(error) == sqlite3.SQLITE_ERROR:
-        return any(words in str(error.orig) for words in _SQLITE_SCHEMA)
+    if _sqlite_primary_code(error) == sqlite3.SQLITE_ERROR:
+        return any(words in str(getattr(error, "orig", None)) for words in _SQLITE_SCHEMA)
     return _sqlstate(error) in _SCHEMA_STATES
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
+def _sqlstate(error: BaseException | None) -> str | None:
+    """PostgreSQL's code of an error of SQLAlchemy; None for any other."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
-def _sqlite_code(error: DBAPIError) -> int | None:
-    code: int | None = getattr(error.orig, "sqlite_errorcode", None)
+def _sqlite_code(error: BaseException) -> int | None:
+    return getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+
+
+def _sqlite_primary_code(error: BaseException) -> int | None:
+    code = _sqlite_code(error)
     return None if code is None else code & _PRIMARY_CODE
 
 

@@ -15,6 +15,7 @@ from app.config import Settings
 from app.database.engine import Database
 from app.database.errors import database_errors, is_denied
 from app.database.migrator import migrate
+from app.errors import StartupRefused
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,7 @@ START_PATIENCE_SECONDS = 30
 LATER = "the schema is of a later release than this one"
 
 
-class NotMigrated(Exception):
+class NotMigrated(StartupRefused):
     """The database's schema is not the one this code was written for."""
 
 

@@ -5,6 +5,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from alembic import op
@@ -17,8 +19,7 @@ from app.concurrency.shutdown import wait_for_event
 from app.config import Settings
 from app.database.connection import create_engine
 from app.database.errors import waited_for_lock
-from app.database.locks import Holder, list_advisory_holders, list_blockers
-from app.errors import describe
+from app.errors import StartupRefused, describe
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +32,42 @@ PATIENCE_SECONDS = 600
 LONG_SECONDS = 3600
 _PATIENCE = "patience_seconds"
 _IS_INVALID = "SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('{name}') AND NOT indisvalid"
+_BLOCKERS = text(
+    "SELECT pid, application_name, query_start FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(:pid))"
+)
+_ADVISORY = text(
+    """
+    SELECT pid, application_name, query_start FROM pg_locks JOIN pg_stat_activity USING (pid)
+     WHERE locktype = 'advisory' AND granted AND datname = current_database() AND database = datid
+       AND (CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) = :key AND objsubid = 1
+    """
+)
 
 
-class MigrationBlocked(Exception):
+class MigrationBlocked(StartupRefused):
     """Another session has held a lock that a migration needs for too long; earlier migrations stay."""
+
+
+class Holder(NamedTuple):
+    """A session whose locks others wait for."""
+
+    pid: int
+    application: str
+    query_started_at: datetime | None
+
+    def __str__(self) -> str:
+        since = f", whose query began at {self.query_started_at:%Y-%m-%d %H:%M:%S} UTC" if self.query_started_at else ""
+        return f"pid {self.pid} ({self.application or 'no application_name'}){since}"
+
+
+async def list_blockers(connection: AsyncConnection, pid: int) -> list[Holder]:
+    """The sessions for whose locks the session `pid` waits at this moment. PostgreSQL only."""
+    return [Holder(*row) for row in await connection.execute(_BLOCKERS, {"pid": pid})]
+
+
+async def list_advisory_holders(connection: AsyncConnection, key: int) -> list[Holder]:
+    """The sessions that hold the advisory lock `key` (64 bits). PostgreSQL only."""
+    return [Holder(*row) for row in await connection.execute(_ADVISORY, {"key": key})]
 
 
 async def migrate(

@@ -1,32 +1,78 @@
 """Opens the database for the service: checks it, migrates it where that is the rule, and watches it while open."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import structlog
+from filelock import FileLock, Timeout
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.concurrency.periodic import PeriodicTask
+from app.concurrency.task import PeriodicTask
 from app.config import Settings
-from app.database.connection import CLOSE_SECONDS, WAL_LIMIT_BYTES
+from app.database.connection import CLOSE_SECONDS
 from app.database.engine import Database
-from app.database.errors import READ_ONLY, DatabaseUnavailable, may_come_up
-from app.database.locks import LockWatch
-from app.database.metrics import DatabaseMetrics
+from app.database.errors import DatabaseUnavailable, may_come_up
 from app.database.migrations import Schema, prepare_schema
-from app.database.preflight import FSYNC_OFF, check_durability, check_fitness, sole_process
-from app.errors import describe
+from app.database.watch import FSYNC_OFF, DurabilityCheck, LockWatch, WalTruncation
+from app.errors import StartupRefused, describe
+from app.metrics import DatabaseMetrics
 
 DURABILITY_SECONDS = 5
 LOCKS_SECONDS = 5
 START_PAUSE_SECONDS = 0.5
 WAL_SECONDS = 10
-WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
-_FSYNC = "fsync"
+
+# The rights that the statements of this release need, by PostgreSQL's names. Further rights do no harm; without them
+# the ledger is append-only for the service.
+_EVERYTHING = ("SELECT", "INSERT", "UPDATE", "DELETE")
+NEEDED_RIGHTS: dict[str, tuple[str, ...]] = {
+    "alembic_version": ("SELECT",),
+    "sync_events": ("SELECT", "INSERT", "UPDATE"),
+    "ledger_head": ("SELECT", "UPDATE"),
+    "ledger_identity": ("SELECT",),
+    "sweep_cursor": ("SELECT", "UPDATE"),
+    "files": ("SELECT", "INSERT", "UPDATE"),
+    "subscriptions": _EVERYTHING,
+    "deliveries": _EVERYTHING,
+    "full_lanes": _EVERYTHING,
+    "delivery_attempts": ("SELECT", "INSERT", "DELETE"),
+    "consistency_sources": _EVERYTHING,
+    "consistency_checks": _EVERYTHING,
+    "consistency_differences": _EVERYTHING,
+    "consistency_file_checks": _EVERYTHING,
+    "consistency_findings": _EVERYTHING,
+    "consistency_repairs": ("SELECT", "INSERT", "UPDATE"),
+}
+_ENCODING = "UTF8"
+
+_MISSING_RIGHTS = text(
+    """
+    SELECT needed.name, string_agg(needed.right, ', ' ORDER BY needed.ordinal) AS rights
+      FROM unnest(CAST(:names AS text[]), CAST(:rights AS text[])) WITH ORDINALITY AS needed (name, "right", ordinal)
+     WHERE NOT has_table_privilege(to_regclass(needed.name), needed.right)
+     GROUP BY needed.name
+     ORDER BY min(needed.ordinal)
+    """
+)
 
 log = structlog.get_logger(__name__)
+
+
+class DatabaseShared(StartupRefused):
+    """Another process serves the same SQLite database."""
+
+
+class NotDurable(StartupRefused):
+    """The database confirms a commit before it is on disk."""
+
+
+class DatabaseUnfit(StartupRefused):
+    """The database can be reached, but the service could not do its work in it."""
 
 
 @asynccontextmanager
@@ -105,67 +151,89 @@ async def _wait_until_fit(database: Database, timeout_seconds: float) -> None:
         await asyncio.sleep(START_PAUSE_SECONDS)
 
 
-class DurabilityCheck:
-    """Checks repeatedly whether PostgreSQL keeps what it confirms, accepts writes, and has synchronous standbys."""
+async def check_fitness(database: Database) -> None:
+    """Make sure that a file can be opened, that PostgreSQL stores every character, and that our role has its rights.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Tables that do not exist yet are no concern of this check.
 
-    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Refuse appends while `fsync` is off, report a read-only server, and find out about synchronous standbys.
-
-        Raises:
-            DatabaseUnavailable: when the database cannot serve now.
-        """
-        query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
-        writability = self._database.writability
-        async with self._database.connection() as connection:
-            fsync_is_off, is_read_only = (await connection.execute(query)).one()
-            await self._database.watermark.check(connection)
-            if is_read_only:
-                await connection.invalidate()  # the default of its session may be of the past
-        if fsync_is_off:
-            writability.refuse(_FSYNC, FSYNC_OFF)
-        else:
-            writability.allow(_FSYNC)
-        if is_read_only:
-            writability.report_read_only()
-        else:
-            writability.allow(READ_ONLY)
-
-
-class WalTruncation:
-    """Empties a WAL of more than 16 MiB.
-
-    SQLite writes the WAL into the file by itself every 4 MiB, but not beyond the snapshot of the oldest reader, and
-    begins at its front only while it has no reader: after one long transaction of another process it would stay large.
+    Raises:
+        DatabaseUnfit: in one sentence, with what to do.
+        DatabaseUnavailable: the file cannot be opened.
     """
+    if database.is_sqlite:
+        await asyncio.to_thread(_open_file, str(database.engine.url.database))
+        return
+    async with database.read() as session:
+        await _check_encoding(session)
+        await _check_rights(session)
 
-    def __init__(self, database: Database, metrics: DatabaseMetrics) -> None:
-        self._database = database
-        self._metrics = metrics
-        self._is_held = False
 
-    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Measure the WAL, and empty it if it is large and has no reader.
+def _open_file(path: str) -> None:
+    # Before aiosqlite does: the thread of a connection that fails outlives the event loop, and complains of that.
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.OperationalError as error:
+        raise DatabaseUnavailable from error
 
-        Raises:
-            DatabaseUnavailable: when the database cannot serve now.
-        """
-        if self._measure() <= WAL_LIMIT_BYTES:
-            self._is_held = False
-            return
-        emptied = await self._database.truncate_wal()
-        size = self._measure()
-        is_held = not emptied and size > WAL_WARN_BYTES
-        if is_held and not self._is_held:
-            log.warning("the WAL cannot be emptied while another process reads an old snapshot", wal_bytes=size)
-        self._is_held = is_held
 
-    def _measure(self) -> int:
-        try:
-            size = self._database.wal_path.stat().st_size
-        except FileNotFoundError:
-            size = 0
-        self._metrics.wal_bytes.set(size)
-        return size
+async def _check_encoding(session: AsyncSession) -> None:
+    encoding = await session.scalar(text("SELECT current_setting('server_encoding')"))
+    if encoding != _ENCODING:
+        raise DatabaseUnfit(
+            f"DATABASE_URL: the database stores {encoding}, which lacks characters that events may have: "
+            f"make one with `createdb --encoding={_ENCODING} --template=template0`"
+        )
+
+
+async def _check_rights(session: AsyncSession) -> None:
+    role = await session.scalar(text("SELECT current_user"))
+    if await session.scalar(text("SELECT current_schema()")) is None:
+        raise DatabaseUnfit(
+            f"DATABASE_URL: the role {role} may not use any schema of its search_path: GRANT USAGE ON SCHEMA"
+        )
+    pairs = [(name, right) for name, rights in NEEDED_RIGHTS.items() for right in rights]
+    names, rights = zip(*pairs, strict=True)
+    missing = (await session.execute(_MISSING_RIGHTS, {"names": list(names), "rights": list(rights)})).all()
+    if missing:
+        grants = "; ".join(f"GRANT {rights} ON {name} TO {role}" for name, rights in missing)
+        raise DatabaseUnfit(f"DATABASE_URL: the role {role} lacks rights that the service needs: {grants}")
+
+
+async def check_durability(database: Database) -> None:
+    """Make sure that a commit is flushed to disk before it is confirmed.
+
+    What depends on the session is set on each of our connections; `fsync` is the server's own.
+
+    Raises:
+        NotDurable: when PostgreSQL does not flush at all.
+    """
+    if database.is_sqlite:
+        return
+    async with database.read() as session:
+        if await session.scalar(text("SELECT current_setting('fsync')")) == "off":
+            raise NotDurable(FSYNC_OFF)
+
+
+@contextmanager
+def sole_process(settings: Settings) -> Iterator[None]:
+    """Hold a lock file beside a SQLite database in production; elsewhere do nothing.
+
+    Raises:
+        DatabaseShared: when another process holds it.
+    """
+    if settings.environment != "production" or not settings.database.is_sqlite:
+        yield
+        return
+    # By any of its names it is one file.
+    lock = FileLock(f"{Path(str(settings.database.url.database)).resolve()}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DatabaseShared(
+            "DATABASE_URL names SQLite, which serves one worker, and another process has it: "
+            "start a single worker, or use PostgreSQL"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -27,7 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
-from sqlalchemy.types import NullType
+from sqlalchemy.types import NullType, TypeEngine
 
 JsonList = JSON().with_variant(JSONB(), "postgresql")  # a list of texts, which `json_has` searches
 
@@ -102,106 +102,76 @@ def partial_index(name: str, *columns: str, where: str, unique: bool = False) ->
 _SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 _SQLITE_PAIRS = "SELECT l.value, r.value FROM json_each({2}) AS l JOIN json_each({3}) AS r USING (key)"
 
-_Function = TypeVar("_Function", bound=type[GenericFunction[Any]])
+_Value = TypeVar("_Value")
 
 
-def _in_sql(*, postgresql: str, sqlite: str) -> Callable[[_Function], _Function]:
-    """Give a function its SQL in each dialect; `{0}`, `{1}`, … stand for its arguments."""
+def _function(
+    name: str, type_: TypeEngine[_Value], *, postgresql: str, sqlite: str
+) -> Callable[..., GenericFunction[_Value]]:
+    """A function with its SQL in each dialect; `{0}`, `{1}`, … stand for its arguments."""
+    function = type(name, (GenericFunction,), {"type": type_, "inherit_cache": True})
+    for dialect, template in (("postgresql", postgresql), ("sqlite", sqlite)):
 
-    def decorate(function: _Function) -> _Function:
-        function.inherit_cache = True
-        for dialect, template in (("postgresql", postgresql), ("sqlite", sqlite)):
+        def render(element: GenericFunction[Any], compiler: SQLCompiler, *, _sql: str = template, **kw: Any) -> str:
+            return _sql.format(*(compiler.process(clause, **kw) for clause in element.clauses))
 
-            def render(element: GenericFunction[Any], compiler: SQLCompiler, *, _sql: str = template, **kw: Any) -> str:
-                return _sql.format(*(compiler.process(clause, **kw) for clause in element.clauses))
-
-            compiles(function, dialect)(render)
-        return function
-
-    return decorate
+        compiles(function, dialect)(render)
+    return function
 
 
-class _Instant(GenericFunction[datetime]):
-    type = UtcDateTime()
+# The database's clock at the moment of evaluation (not of the transaction's start).
+database_now = _function("database_now", UtcDateTime(), postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
 
+# The database's clock at the start of the statement, the same in all of it: it may bound a range of an index.
+statement_now = _function("statement_now", UtcDateTime(), postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
 
-class _Integer(GenericFunction[int]):
-    type = BigInteger()
+# The later of two instants.
+latest = _function("latest", UtcDateTime(), postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
 
-
-class _Condition(GenericFunction[Any]):
-    type = NullType()  # of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve
-
-
-@_in_sql(postgresql="clock_timestamp()", sqlite=_SQLITE_NOW)
-class database_now(_Instant):  # noqa: N801 - these are named as the SQL functions that they are
-    """The database's clock at the moment of evaluation (not of the transaction's start)."""
-
-
-@_in_sql(postgresql="statement_timestamp()", sqlite=_SQLITE_NOW)
-class statement_now(_Instant):  # noqa: N801
-    """The database's clock at the start of the statement, the same in all of it: it may bound a range of an index."""
-
-
-@_in_sql(postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
-class latest(_Instant):  # noqa: N801
-    """The later of two instants."""
-
-
-@_in_sql(
+# An instant so many whole seconds after another one.
+after_seconds = _function(
+    "after_seconds",
+    UtcDateTime(),
     postgresql="({0} + make_interval(secs => {1}))",
     sqlite="strftime('%Y-%m-%d %H:%M:%f000', {0}, ({1}) || ' seconds')",
 )
-class after_seconds(_Instant):  # noqa: N801
-    """An instant so many whole seconds after another one."""
 
+least_of = _function("least_of", BigInteger(), postgresql="least({0}, {1})", sqlite="min({0}, {1})")
+greatest_of = _function("greatest_of", BigInteger(), postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
 
-@_in_sql(postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
-class octets_of(_Integer):  # noqa: N801
-    """The length of a text in bytes."""
+# The length of a text in bytes.
+octets_of = _function("octets_of", BigInteger(), postgresql="octet_length({0})", sqlite="length(CAST({0} AS BLOB))")
 
-
-@_in_sql(
+# The length of a JSON text of up to 16 KiB in bytes. PostgreSQL expands nothing: it says 16 KiB if compressed.
+most_octets_of = _function(
+    "most_octets_of",
+    BigInteger(),
     postgresql="CASE WHEN pg_column_compression({0}) IS NULL THEN pg_column_size({0}) ELSE 16384 END",
     sqlite="length(CAST({0} AS BLOB))",
 )
-class most_octets_of(_Integer):  # noqa: N801
-    """The length of a JSON text of up to 16 KiB in bytes. PostgreSQL expands nothing: it says 16 KiB if compressed."""
 
-
-@_in_sql(postgresql="least({0}, {1})", sqlite="min({0}, {1})")
-class least_of(_Integer):  # noqa: N801
-    """The least of two integers."""
-
-
-@_in_sql(postgresql="greatest({0}, {1})", sqlite="max({0}, {1})")
-class greatest_of(_Integer):  # noqa: N801
-    """The greatest of two integers."""
-
-
-@_in_sql(
+# The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it.
+json_words = _function(
+    "json_words",
+    JsonList,
     postgresql="""((('["'::text || replace(({0})::text, ' '::text, '","'::text)) || '"]'::text))::jsonb""",
     sqlite="""'["' || replace({0}, ' ', '","') || '"]'""",
 )
-class json_words(GenericFunction[Any]):  # noqa: N801
-    """The words of a text that one space separates, as a JSON list; immutable, so that a column can be made of it."""
 
-    type = JsonList
-
-
-@_in_sql(postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT value FROM json_each({1}))")
-class _among(_Condition):  # noqa: N801
-    pass
-
-
-@_in_sql(postgresql="({0}, {1}) IN (SELECT * FROM unnest({2}, {3}))", sqlite=f"({{0}}, {{1}}) IN ({_SQLITE_PAIRS})")
-class _among_pairs(_Condition):  # noqa: N801
-    pass
-
-
-@_in_sql(postgresql="{0} ? {1}", sqlite="{1} IN (SELECT value FROM json_each({0}))")
-class _json_has(_Condition):  # noqa: N801
-    pass
+# Of a Boolean SQLAlchemy would make `… = 1` on SQLite, which no index can serve.
+_CONDITION: TypeEngine[Any] = NullType()
+_among = _function(
+    "_among", _CONDITION, postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT value FROM json_each({1}))"
+)
+_among_pairs = _function(
+    "_among_pairs",
+    _CONDITION,
+    postgresql="({0}, {1}) IN (SELECT * FROM unnest({2}, {3}))",
+    sqlite=f"({{0}}, {{1}}) IN ({_SQLITE_PAIRS})",
+)
+_json_has = _function(
+    "_json_has", _CONDITION, postgresql="{0} ? {1}", sqlite="{1} IN (SELECT value FROM json_each({0}))"
+)
 
 
 def among(column: ColumnElement[int] | InstrumentedAttribute[int], positions: Sequence[int]) -> ColumnElement[bool]:

@@ -12,8 +12,7 @@ from sqlalchemy import delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shutdown import wait_for_event
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.database.sql import write
 from app.deliveries.fan_out import DeliveryRepository
 from app.events.models import SyncEvent

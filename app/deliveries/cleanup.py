@@ -11,8 +11,7 @@ from sqlalchemy import ColumnElement, Row, delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.database.sql import read_now, write
 from app.database.types import among, statement_now
 from app.subscriptions.lane import lock_lanes, share_lanes

@@ -11,8 +11,7 @@ import structlog
 from sqlalchemy import Select, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.database.sql import write
 from app.database.types import after_seconds, among_ids, statement_now
 from app.deliveries.metrics import WebhookMetrics

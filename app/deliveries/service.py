@@ -9,7 +9,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from app.concurrency.periodic import PeriodicTask
+from app.concurrency.task import PeriodicTask
 from app.config import Settings
 from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp

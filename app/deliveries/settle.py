@@ -9,8 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from app.concurrency.shared_task import Batcher
 from app.concurrency.shutdown import wait_for_event
+from app.concurrency.task import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.deliveries.metrics import WebhookMetrics

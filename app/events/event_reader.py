@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from app.concurrency.shared_task import Batcher
 from app.concurrency.shutdown import CANCEL_SECONDS
+from app.concurrency.task import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.errors import Unavailable
-from app.events.repository import EventRepository, EventRow, EventUnknown
+from app.events.repository import EventRepository, EventUnknown, StoredEvent
 
 GROUP_SIZE = 500
 
 
 class _Lookup(NamedTuple):
     event_id: UUID
-    result: asyncio.Future[EventRow]
+    result: asyncio.Future[StoredEvent]
 
 
 class ReadTooLate(Unavailable):
@@ -37,7 +37,7 @@ class EventReader:
         self._waiting: list[_Lookup] = []
         self._batcher = Batcher("event-reader", self._read_group, lambda: bool(self._waiting))
 
-    async def get(self, event_id: UUID) -> EventRow:
+    async def get(self, event_id: UUID) -> StoredEvent:
         """The event with this id.
 
         Raises:

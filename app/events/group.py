@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -105,50 +105,33 @@ class GroupPlan:
     refused: list[Append] = field(default_factory=list)
 
 
-class KnownEvents:
-    """Events that are recorded, by id and by scoped key."""
+def plan_group(appends: Iterable[Append], known: Collection[EventRecord]) -> GroupPlan:
+    """Sort `appends` into records to write and receipts to give; an append is refused as a whole or not at all.
 
-    def __init__(self, records: Iterable[EventRecord] = ()) -> None:
-        self.ids: set[UUID] = set()
-        self.by_key: dict[tuple[str, str], EventRecord] = {}
-        self.add(records)
-
-    def add(self, records: Iterable[EventRecord]) -> None:
-        for record in records:
-            self.ids.add(record.id)
-            if key := record.scoped_key:
-                self.by_key[key] = record
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def plan_group(appends: Iterable[Append], known: KnownEvents) -> GroupPlan:
-    """Sort `appends` into records to write and receipts to give; an append is refused as a whole or not at all."""
+    `known` are the events of the group that the ledger holds under their id or their scoped key.
+    """
     plan = GroupPlan()
-    claimed: dict[tuple[str, str], EventRecord] = {}
+    written = {record.id for record in known}
+    by_key = {record.scoped_key: record for record in known}
     for append in appends:
         receipts: list[Receipt] = []
-        own: dict[tuple[str, str], EventRecord] = {}
+        own: dict[tuple[str, str] | None, EventRecord] = {}
         records: list[EventRecord] = []
         for record in append.records:
             key = record.scoped_key
-            earlier = key and (known.by_key.get(key) or claimed.get(key) or own.get(key))
+            earlier = key and (by_key.get(key) or own.get(key))
             if earlier and not earlier.same_content(record):
                 plan.refused.append(append)
                 break
-            receipts.append(Receipt(earlier.id if earlier else record.id, replayed=_is_replay(earlier, record)))
-            if not earlier and not (known.ids and record.id in known.ids):
+            recorded = earlier or record
+            # With the same id it is our own write, whose response was lost: to the caller it is the first.
+            receipts.append(Receipt(recorded.id, replayed=recorded.id != record.id))
+            if not earlier and record.id not in written:
                 records.append(record)
                 if key:
                     own[key] = record
         else:
-            claimed |= own
+            by_key |= own
             plan.records += records
             plan.accepted.append((append, receipts))
     return plan
-
-
-def _is_replay(earlier: EventRecord | None, record: EventRecord) -> bool:
-    # The same id means that our own write had arrived although its response was lost: to the caller it is the first.
-    return earlier is not None and earlier.id != record.id

@@ -4,18 +4,19 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.concurrency.shared_task import Batcher
+from app.concurrency.task import Batcher
 from app.config import Settings
 from app.database.connection import CommitUncertain
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.database.watermark import server_of
 from app.errors import Unavailable, describe
-from app.events.group import Append, EventRecord, IdempotencyKeyReused, KnownEvents, Receipt, plan_group
+from app.events.group import Append, EventRecord, IdempotencyKeyReused, Receipt, plan_group
 from app.events.ledger_repository import LedgerRepository
 from app.events.models import EventType
 from app.metrics import LedgerMetrics
@@ -55,10 +56,11 @@ class Ledger:
         self._database = database
         self._group_size = group_size
         self._queue_size = queue_size
-        self._deadlines = Deadlines(append_timeout_seconds)
+        self._append_timeout_seconds = append_timeout_seconds
         self._metrics = metrics or LedgerMetrics()
         self._metrics.start_at_zero(EventType)
         self._queue: deque[Append] = deque()
+        self._under_way: list[Append] = []
         self._waiting_events = 0
         self._batcher = Batcher("ledger-writer", self._write_group, lambda: bool(self._queue))
 
@@ -84,28 +86,31 @@ class Ledger:
         if self._queue and self._waiting_events + len(records) > self._queue_size:
             self._metrics.busy.inc()
             raise LedgerBusy
-        append = Append(records, asyncio.get_running_loop().create_future(), recorded_context())
+        loop = asyncio.get_running_loop()
+        append = Append(records, loop.create_future(), recorded_context())
         self._queue.append(append)
-        self._deadlines.add(append)
         self._waiting_events += len(records)
         self._metrics.queue_events.inc(len(records))
         self._batcher.wake()
-        return await append.outcome
+        deadline = loop.call_later(self._append_timeout_seconds, lambda: append.refuse(CommitTooLate()))
+        try:
+            return await append.outcome
+        finally:
+            deadline.cancel()
 
     async def close(self, timeout_seconds: float) -> None:
         """Wait until every accepted append has its outcome; after `timeout_seconds` refuse the rest."""
         if not await self._batcher.close(timeout_seconds):
             log.error("ledger closed before every append was committed", waiting_events=self._waiting_events)
+        _refuse(self._under_way, CommitTooLate())
         while group := self._take_group():
             _refuse(group, CommitTooLate())
-        self._deadlines.close()
 
     async def _write_group(self) -> None:
-        try:
-            if group := self._take_group():
-                await self._settle(group)
-        finally:
-            self._deadlines.forget_settled()
+        self._under_way = self._take_group()
+        if self._under_way:
+            await self._settle(self._under_way)
+            self._under_way = []
 
     def _take_group(self) -> list[Append]:
         """Appends for one transaction: at least one, at most `group_size` events unless the first alone has more."""
@@ -122,37 +127,31 @@ class Ledger:
 
     async def _settle(self, group: list[Append]) -> None:
         """Write `group` together, or one by one when the database refuses something in it."""
+        size = sum(len(append.records) for append in group)
+        origins = (append.origin for append in group)
         try:
-            await self._write_or_split(group)
-        except asyncio.CancelledError:
-            _refuse(group, CommitTooLate())
-            raise
-        except Exception as error:  # noqa: BLE001 - every caller gets an outcome after any error
-            _refuse(group, error)
-
-    async def _write_or_split(self, group: list[Append]) -> None:
-        try:
-            size = sum(len(append.records) for append in group)
-            origins = (append.origin for append in group)
             with traced("ledger.commit", {"sync.events": size, "sync.appends": len(group)}, origins):
                 await self._write(group)
-        except DBAPIError as error:
-            if len(group) == 1:
-                raise
+        except Exception as error:  # noqa: BLE001 - every caller gets an outcome after any error
+            if len(group) == 1 or not isinstance(error, DBAPIError):
+                _refuse(group, error)
+                return
             log.warning("group refused, writing its appends one by one", appends=len(group), error=describe(error))
             for append in group:
                 await self._settle([append])
 
     async def _write(self, group: list[Append]) -> None:
-        known, known_through = KnownEvents(), 0
+        known: dict[UUID, EventRecord] = {}
+        known_through = 0
         while True:
-            plan = plan_group(group, known)
+            plan = plan_group(group, known.values())
             try:
                 await self._commit(plan.records)
             except IntegrityError:
                 seen = len(known)
-                records, through = await self._list_known(plan.records)
-                known.add(records)
+                async with self._database.append() as connection:
+                    found, through = await LedgerRepository(connection).list_known(plan.records)
+                known |= {record.id: record for record in found}
                 known_through = max(known_through, through)
                 if len(known) == seen:
                     raise
@@ -193,48 +192,7 @@ class Ledger:
             server = server_of(connection)
         self._database.watermark.confirm(last, server)
 
-    async def _list_known(self, records: list[EventRecord]) -> tuple[list[EventRecord], int]:
-        async with self._database.append() as connection:
-            return await LedgerRepository(connection).list_known(records)
-
 
 def _refuse(group: list[Append], error: Exception) -> None:
     for append in group:
         append.refuse(error)
-
-
-class Deadlines:
-    """Refuses an append that has no outcome after `timeout_seconds`. A timer for each would be a tenth of its cost."""
-
-    def __init__(self, timeout_seconds: float) -> None:
-        self._timeout_seconds = timeout_seconds
-        self._waiting: deque[tuple[float, Append]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, append: Append) -> None:
-        """Give `append` its time, from now on."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_seconds
-        self._waiting.append((deadline, append))
-        if self._timer is None:
-            self._timer = loop.call_at(deadline, self._refuse_late)
-
-    def forget_settled(self) -> None:
-        """Drop appends that have an outcome, from the oldest on."""
-        while self._waiting and self._waiting[0][1].settled:
-            self._waiting.popleft()
-
-    def close(self) -> None:
-        """Refuse every append that still waits, and cancel the timer."""
-        while self._waiting:
-            self._waiting.popleft()[1].refuse(CommitTooLate())
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _refuse_late(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting and self._waiting[0][0] <= loop.time():
-            self._waiting.popleft()[1].refuse(CommitTooLate())
-        self.forget_settled()
-        self._timer = loop.call_at(self._waiting[0][0], self._refuse_late) if self._waiting else None

@@ -189,8 +189,8 @@ async def list_events(
         check_offset(query.offset)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        page = await EventList(connection, through).newest(
-            event_filter, limit=query.limit, offset=query.offset, before=query.before_position, memory=memory
+        page = await EventList(connection, through, memory).newest(
+            event_filter, limit=query.limit, offset=query.offset, before=query.before_position
         )
     following = page.following.query("before_position") if page.following and is_filtered else None
     links = page_links(
@@ -203,11 +203,12 @@ async def list_events(
     "/{event_id:uuid}",
     operation_id="getSyncEvent",
     summary="Get an event",
+    response_model=EventView,
     responses=documented(200, "The event.", EventUnknown()),
 )
-async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> EventView:
+async def get_event(event_id: EventId, _reader: Reader, events: CurrentEventReader) -> Response:
     """One event by its id, with the state of its processing."""
-    return EventView.of(await events.get(event_id))
+    return Response((await events.get(event_id)).json, media_type="application/json")
 
 
 def _record(event: NewEvent, sender: Principal, idempotency_key: str | None) -> EventRecord:

@@ -1,16 +1,15 @@
 """Events as JSON, in requests and responses."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
-from sqlalchemy import Row
 
 from app.events.group import encode_metadata
-from app.events.models import Anomaly, EventType, SyncEvent
-from app.http.types import Input, QueryBoolean, QueryInteger, QueryPosition, QueryTimestamp, RowId, Uuid
+from app.events.models import Anomaly, EventType
+from app.http.types import MAX_AT_ONCE, Input, QueryBoolean, QueryInteger, QueryPosition, QueryTimestamp, RowId, Uuid
 
 EVENT_ID = "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d"
 FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
@@ -194,24 +193,6 @@ class EventView(BaseModel):
     attempts: int = Field(description="Failed attempts to process the event.")
     last_error: str | None = Field(description="Why the last attempt failed.")
 
-    @classmethod
-    def of(cls, event: SyncEvent | Row[Any]) -> "EventView":
-        return cls.model_construct(
-            event_id=event.id,
-            file_id=event.file_id,
-            event_type=EventType(event.event_type),
-            created_at=event.created_at,
-            processed=event.processed,
-            processed_at=event.processed_at,
-            metadata=event.event_metadata,
-            position=event.position,
-            created_by=event.created_by,
-            anomaly=Anomaly(event.anomaly) if event.anomaly else None,
-            state=cast("ProcessingState", "processed" if event.processed else event.retry_state or "pending"),
-            attempts=event.attempts,
-            last_error=event.last_error,
-        )
-
 
 class PageQuery(BaseModel):
     """Which part of a list."""
@@ -243,3 +224,12 @@ class EventQuery(PageQuery):
     state: ProcessingState | None = Field(
         None, description="Only events in this state; `failed`: set aside by the sweep."
     )
+
+
+class RequeueFilter(Input):
+    """Which set-aside events; a member that is left out matches any."""
+
+    event_ids: Annotated[list[Uuid], Field(min_length=1, max_length=MAX_AT_ONCE)] | None = None
+    last_error: str | None = Field(None, description="The whole `last_error` of the events.")
+    event_type: EventType | None = None
+    file_id: Uuid | None = None

@@ -1,26 +1,23 @@
 """Set-aside events over HTTP: grouped by error, and requeued one by one or all that match a filter."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
 from app.errors import Conflict, OtherCount
-from app.events.models import EventType
-from app.events.repository import EventRepository, EventUnknown, SetAsideFilter
+from app.events.repository import MAX_NEXT, EventRepository, EventUnknown, SetAsideGroup
 from app.events.router import EventId
-from app.events.schemas import EVENT_ID, EventView
-from app.events.set_aside_repository import MAX_NEXT, SetAsideGroup, SetAsideRepository
+from app.events.schemas import EVENT_ID, EventView, RequeueFilter
 from app.http.body import TooManyLargeBodies
 from app.http.dependencies import CurrentDatabase, WriteSession
 from app.http.openapi import body_problems, documented
-from app.http.types import MAX_AT_ONCE, BulkRequest, Input, Uuid
+from app.http.types import BulkRequest
 
-NOT_SET_ASIDE = Conflict("The event is not set aside, so there is nothing to requeue.")
 _BY_ERROR: dict[str, Any] = {
     "filter": {"last_error": "TimeoutError: the index did not respond", "event_type": "upload"},
     "up_to_position": 4211,
@@ -42,6 +39,10 @@ _GROUPS: dict[str, Any] = {
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
 bulk_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=LargeBodyRoute)
+
+
+class NotSetAside(Conflict):
+    detail = "The event is not set aside, so there is nothing to requeue."
 
 
 class NextRequeue(BaseModel):
@@ -90,17 +91,8 @@ async def list_set_aside_groups(_reader: Reader, database: CurrentDatabase) -> S
     """
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        groups, others = await SetAsideRepository(connection, through).list_groups()
+        groups, others = await EventRepository(connection, through).list_set_aside_groups()
     return SetAside(groups=[SetAsideGroupView.of(group) for group in groups], others=others)
-
-
-class RequeueFilter(Input):
-    """Which set-aside events; a member that is left out matches any."""
-
-    event_ids: Annotated[list[Uuid], Field(min_length=1, max_length=MAX_AT_ONCE)] | None = None
-    last_error: str | None = Field(None, description="The whole `last_error` of the events.")
-    event_type: EventType | None = None
-    file_id: Uuid | None = None
 
 
 class BulkRequeue(BulkRequest):
@@ -136,8 +128,7 @@ async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteS
 
     Events above `up_to_position` stay as they are, because they were set aside after the caller looked.
     """
-    wanted = SetAsideFilter(**bulk.filter.model_dump())
-    await EventRepository(session).requeue_all(wanted, up_to_position=bulk.up_to_position, expected=bulk.expected)
+    await EventRepository(session).requeue_all(bulk.filter, up_to_position=bulk.up_to_position, expected=bulk.expected)
     return Requeued(requeued=bulk.expected)
 
 
@@ -146,9 +137,10 @@ async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteS
     operation_id="requeueSyncEvent",
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=documented(202, "The event waits for the next sweep.", EventUnknown(), NOT_SET_ASIDE),
+    response_model=EventView,
+    responses=documented(202, "The event waits for the next sweep.", EventUnknown(), NotSetAside()),
 )
-async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> EventView:
+async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> Response:
     """Return a set-aside event to the next sweep, with all its attempts again.
 
     It is then processed after later events of its file, if there are any; the latest event still determines the file's
@@ -158,5 +150,5 @@ async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSe
     requeued = await repository.requeue(event_id)
     event = await repository.get(event_id)
     if not requeued:
-        raise Conflict(str(NOT_SET_ASIDE))
-    return EventView.of(event)
+        raise NotSetAside
+    return Response(event.json, status.HTTP_202_ACCEPTED, media_type="application/json")

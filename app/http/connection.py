@@ -20,7 +20,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.config import Settings
-from app.errors import PROBLEM_JSON, PlainProblem, phrase, problem_document
+from app.errors import PROBLEM_JSON, PlainProblem, StartupRefused, phrase, problem_document
 from app.log.sparing import SparingLog
 
 UNIX = "unix:"
@@ -32,7 +32,7 @@ _access_log = structlog.get_logger("app.access")
 _REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
 
 
-class PortTaken(Exception):
+class PortTaken(StartupRefused):
     """The service cannot listen on a port."""
 
 

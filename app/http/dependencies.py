@@ -16,8 +16,8 @@ from app.database.engine import Database
 from app.errors import FieldError, ProblemError, Unprocessable
 from app.http.pages import PageMemory
 
-# One element of the list; an empty one counts for nothing (RFC 9110, section 5.6.1).
-_ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*"))?[ \t]*(?:,|$)')
+# An empty element of the list counts for nothing (RFC 9110, section 5.6.1).
+_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*")')
 PATTERN = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
 
 ETAG_HEADER = {
@@ -91,21 +91,12 @@ class IfMatch:
         Raises:
             ValueError: they are not `*` or a list of entity tags.
         """
-        text = ",".join(values).strip(" \t")
-        if not values or text == "*":
+        text = ",".join(values)
+        if not values or text.strip(" \t") == "*":
             return cls()
-        tags: set[str] = set()
-        position, is_empty = 0, True
-        while position < len(text):
-            element = _ELEMENT.match(text, position)
-            if element is None:
-                raise ValueError("no list of entity tags")
-            tag = element[1]
-            is_empty = is_empty and not tag
-            if tag:
-                tags.add(tag)
-            position = element.end()
-        if is_empty:
+        parts = _TAG.split(text)
+        gaps, tags = parts[::2], parts[1::2]
+        if not tags or "".join(gaps).strip(" \t,") or not all("," in gap for gap in gaps[1:-1]):
             raise ValueError("no list of entity tags")
         return cls(frozenset(tags))
 

@@ -74,108 +74,87 @@ def count_alone() -> None:
     prometheus_client.values.ValueClass = prometheus_client.values.MutexValue
 
 
-class MetricsExporter:
-    """The body of `GET /metrics`, in Prometheus' text format 0.0.4."""
-
-    def __init__(self, metrics: Metrics, monitor: HealthMonitor) -> None:
-        self._metrics = metrics
-        self._monitor = monitor
-
-    async def render(self) -> bytes:
-        """Every metric, except the ledger's when the database does not respond within a second."""
-        status = await self._monitor.ledger_status()
-        refused = self._monitor.writes_refused_reason is not None
-        return generate_latest(_Union(_process_metrics(self._metrics), _StatusCollector(status, refused)))
-
-
-class _Union(Collector):
-    def __init__(self, *collectors: Collector) -> None:
-        self._collectors = collectors
-
-    def collect(self) -> Iterator[Metric]:
-        for collector in self._collectors:
-            yield from collector.collect()
+async def render(metrics: Metrics, monitor: HealthMonitor) -> bytes:
+    """Every metric in Prometheus' text format 0.0.4, except the ledger's when the database does not respond in time."""
+    status = await monitor.ledger_status()
+    refused = monitor.writes_refused_reason is not None
+    return generate_latest(_process_metrics(metrics)) + generate_latest(_StatusCollector(status, refused))
 
 
 class _StatusCollector(Collector):
-    """The same on every replica, so these are to be read with `max()`."""
+    """Gauges of the database, which are the same on every replica: they are to be read with `max()`."""
 
     def __init__(self, status: LedgerStatus | None, writes_refused: bool) -> None:
         self._status = status
         self._writes_refused = writes_refused
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("sync_database_up", "1 when the database responds, else 0.", float(self._status is not None))
-        yield _gauge(
+        yield GaugeMetricFamily("sync_database_up", "1 when the database responds, else 0.", self._status is not None)
+        yield GaugeMetricFamily(
             "sync_writes_refused",
             "1 while events cannot be recorded for a reason that `/health` names, else 0; the database being away is "
             "not one.",
-            float(self._writes_refused),
+            self._writes_refused,
         )
-        if self._status is None:
-            return
-        yield _gauge("sync_ledger_position", "Position of the newest event.", self._status.position)
-        yield _gauge("sync_events_unprocessed", "Events that wait for the sweep.", self._status.unprocessed)
-        yield _gauge("sync_events_set_aside", "Events that wait for an operator.", self._status.set_aside)
-        yield _gauge(
+        if self._status is not None:
+            yield from _ledger_gauges(self._status)
+
+
+def _ledger_gauges(status: LedgerStatus) -> list[GaugeMetricFamily]:
+    findings = GaugeMetricFamily(
+        "sync_consistency_findings_open",
+        "Open findings, up to 100,000, by kind and by the id of the source.",
+        labels=("kind", "source"),
+    )
+    for kind, source, count in status.open_findings:
+        findings.add_metric((kind, source), count)
+    return [
+        GaugeMetricFamily("sync_ledger_position", "Position of the newest event.", status.position),
+        GaugeMetricFamily("sync_events_unprocessed", "Events that wait for the sweep.", status.unprocessed),
+        GaugeMetricFamily("sync_events_set_aside", "Events that wait for an operator.", status.set_aside),
+        GaugeMetricFamily(
             "sync_events_oldest_unprocessed_age_seconds",
             "Age of the oldest event that waits for the sweep; 0 when there is none.",
-            self._status.oldest_unprocessed_age.total_seconds(),
-        )
-        yield _gauge(
+            status.oldest_unprocessed_age.total_seconds(),
+        ),
+        GaugeMetricFamily(
             "sync_ledger_ahead_seconds",
             "How far the newest event's time is ahead of the database's clock, which has been set back since; else 0.",
-            self._status.newest_event_ahead.total_seconds(),
-        )
-        yield from self._webhooks(self._status)
-        yield from self._consistency(self._status)
-
-    def _consistency(self, status: LedgerStatus) -> Iterator[Metric]:
-        findings = GaugeMetricFamily(
-            "sync_consistency_findings_open",
-            "Open findings, up to 100,000, by kind and by the id of the source.",
-            labels=("kind", "source"),
-        )
-        for kind, source, count in status.open_findings:
-            findings.add_metric((kind, source), count)
-        yield findings
-        yield _gauge(
-            "sync_consistency_oldest_finding_age_seconds",
-            "Age of the oldest open finding; 0 when there is none.",
-            status.oldest_open_finding_age.total_seconds(),
-        )
-        yield _gauge(
-            "sync_consistency_checks_due",
-            "Files that are to be looked at now at enabled sources, up to 100,000.",
-            status.due_looks,
-        )
-
-    def _webhooks(self, status: LedgerStatus) -> Iterator[Metric]:
-        yield _gauge(
+            status.newest_event_ahead.total_seconds(),
+        ),
+        GaugeMetricFamily(
             "sync_webhook_deliveries_pending",
             "Deliveries that active subscriptions wait for, up to 100,000.",
             status.pending_deliveries,
-        )
-        yield _gauge(
+        ),
+        GaugeMetricFamily(
             "sync_webhook_oldest_pending_age_seconds",
             "Age of the oldest delivery that an active subscription waits for, since it last became pending; 0 when "
             "there is none.",
             status.oldest_pending_delivery_age.total_seconds(),
-        )
-        yield _gauge(
+        ),
+        GaugeMetricFamily(
             "sync_webhook_failing_age_seconds",
             "Longest time for which an active subscription has only failed; 0 when none does.",
             status.longest_failing_subscription.total_seconds(),
-        )
-        yield _gauge(
+        ),
+        GaugeMetricFamily(
             "sync_webhook_subscriptions_disabled",
             "Subscriptions that the service has disabled.",
             status.disabled_subscriptions,
-        )
-
-
-def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, documentation, value=value)
+        ),
+        findings,
+        GaugeMetricFamily(
+            "sync_consistency_oldest_finding_age_seconds",
+            "Age of the oldest open finding; 0 when there is none.",
+            status.oldest_open_finding_age.total_seconds(),
+        ),
+        GaugeMetricFamily(
+            "sync_consistency_checks_due",
+            "Files that are to be looked at now at enabled sources, up to 100,000.",
+            status.due_looks,
+        ),
+    ]
 
 
 def _process_metrics(metrics: Metrics) -> Collector:
@@ -222,8 +201,7 @@ def _is_running(pid: int) -> bool:
 @metrics_router.head("/metrics", include_in_schema=False)
 async def get_metrics(request: Request) -> Response:
     """Metrics for Prometheus, in its text format; it responds within a second, also while the database does not."""
-    exporter: MetricsExporter = request.state.exporter
-    return Response(await exporter.render(), media_type=CONTENT_TYPE)
+    return Response(await render(request.state.metrics, request.state.monitor), media_type=CONTENT_TYPE)
 
 
 class _InnerServer(uvicorn.Server):
@@ -236,7 +214,7 @@ class _InnerServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def metrics_server(settings: Settings, metrics: Metrics, exporter: MetricsExporter) -> AsyncIterator[None]:
+async def metrics_server(settings: Settings, metrics: Metrics, monitor: HealthMonitor) -> AsyncIterator[None]:
     """Serve on `METRICS_PORT` while the block runs; with 0 there is nothing to serve.
 
     Raises:
@@ -250,7 +228,7 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
     host = settings.server_host if unix_path(settings.server_host) is None else "127.0.0.1"
     listeners = bind(host, settings.metrics_port, setting="METRICS_PORT", shared=shared)
     config = uvicorn.Config(
-        _create_app(settings, metrics, exporter),
+        _create_app(settings, metrics, monitor),
         lifespan="on",
         http=BoundedHttpProtocol,
         log_config=None,
@@ -267,10 +245,10 @@ async def metrics_server(settings: Settings, metrics: Metrics, exporter: Metrics
         await serving
 
 
-def _create_app(settings: Settings, metrics: Metrics, exporter: MetricsExporter) -> FastAPI:
+def _create_app(settings: Settings, metrics: Metrics, monitor: HealthMonitor) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        yield {"settings": settings, "metrics": metrics, "exporter": exporter}
+        yield {"settings": settings, "metrics": metrics, "monitor": monitor}
 
     telemetry = TelemetryConfig(tracing=False, auto_configure=False)
     app = FastAPI(openapi_url=None, lifespan=lifespan, redirect_slashes=False, telemetry=telemetry)

@@ -1,26 +1,43 @@
-"""Looks at the database: does it respond, the state of the ledger, the revision of the schema."""
+"""Reads the state of the whole ledger: for health and metrics in one look, for the overview, and over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Column, ColumnElement, MetaData, ScalarSelect, String, Table, exists, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    MetaData,
+    ScalarSelect,
+    Select,
+    String,
+    Table,
+    case,
+    exists,
+    func,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.consistency.look_repository import count_due_looks, oldest_open_finding, select_open_findings
+from app.consistency.finding_repository import oldest_open_finding, select_open_findings
+from app.consistency.look_repository import count_due_looks
 from app.consistency.metrics import OpenFindings
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
-from app.database.prober import Prober
-from app.database.types import database_now
+from app.database.sql import bound_rows
+from app.database.types import UtcDateTime, after_seconds, database_now, greatest_of, statement_now
+from app.database.watch import Prober
 from app.errors import Unavailable, describe
-from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent, head_position
+from app.events.models import LedgerHead, RetryState, SweepCursor, SyncEvent, head_position, last_position
 from app.subscriptions.lane import is_pending
-from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
-from app.subscriptions.repository import oldest_pending_at
+from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from app.subscriptions.repository import count_deliveries, oldest_pending_at
 
 MAX_COUNTED = 100_000
+RATE_SECONDS = 60
+SHOWN = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED, SubscriptionStatus.DISABLED)
 _SCHEMA_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))  # alembic's own
 
 log = structlog.get_logger(__name__)
@@ -45,10 +62,15 @@ class LedgerStatus:
     longest_failing_subscription: timedelta
     disabled_subscriptions: int
     newest_event_ahead: timedelta
+    recent_events: int  # of the last `RATE_SECONDS`
     open_findings: Sequence[OpenFindings]
     oldest_open_finding_age: timedelta
     due_looks: int
     schema_revision: str | None
+
+    @property
+    def open_finding_count(self) -> int:
+        return sum(one.number for one in self.open_findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +89,20 @@ class Look:
 NO_RESPONSE = Look(connected=False)
 
 
+class SubscriptionBacklog(NamedTuple):
+    """Subscriptions of one status, and what they have not delivered.
+
+    `backlog` adds up the pending deliveries, of each subscription at most 100,000, and how many positions of the ledger
+    those that are not live are behind.
+    """
+
+    subscriptions: int
+    backlog: int
+    oldest_pending_age: timedelta | None
+
+
 class StatusRepository:
-    """Reads the state of the whole ledger."""
+    """Reads in a few statements, each bounded, and each a snapshot of its own."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -91,6 +125,7 @@ class StatusRepository:
             _of_active(func.min(Subscription.failing_since)),  # type: ignore[arg-type]  # no failure is null, which min() skips
             _disabled_subscriptions(),
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
+            head - last_position(SyncEvent.created_at < after_seconds(statement_now(), -RATE_SECONDS)),
             oldest_open_finding(),
             count_due_looks(MAX_COUNTED),
             database_now(),
@@ -98,7 +133,7 @@ class StatusRepository:
         )
         has_head, *row = (await self._connection.execute(query)).one()
         position, fresh, retrying, waiting, failed, *rest = row
-        *oldest, pending, since, failing, disabled, newest, found_at, due_looks, now, revision = rest
+        *oldest, pending, since, failing, disabled, newest, recent, found_at, due_looks, now, revision = rest
         if not has_head or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         findings = await self._connection.execute(select_open_findings(MAX_COUNTED))
@@ -112,11 +147,26 @@ class StatusRepository:
             longest_failing_subscription=_age([failing], now),
             disabled_subscriptions=disabled,
             newest_event_ahead=max(newest - now, timedelta()) if newest else timedelta(),
+            recent_events=recent,
             open_findings=[OpenFindings(kind, str(source), count) for kind, source, count in findings],
             oldest_open_finding_age=_age([found_at], now),
             due_looks=due_looks,
             schema_revision=revision,
         )
+
+    async def read_backlogs(self) -> dict[SubscriptionStatus, SubscriptionBacklog]:
+        """The backlog of the subscriptions of each status that is shown."""
+        backlogs = dict.fromkeys(SHOWN, SubscriptionBacklog(0, 0, None))
+        for status, count, pending, behind, oldest, now in await self._connection.execute(_backlogs()):
+            age = None if oldest is None else max(now - oldest, timedelta())
+            backlogs[SubscriptionStatus(status)] = SubscriptionBacklog(count, int(pending + behind), age)
+        return backlogs
+
+    async def list_positions(self, times: Sequence[datetime]) -> list[int]:
+        """The position of the last event before each of the rising `times`; 0 where there is none."""
+        bound = bound_rows(self._connection.dialect, {"at": UtcDateTime()}, [(at,) for at in times])
+        query = select(last_position(SyncEvent.created_at < bound.c.at)).select_from(bound).order_by(bound.c.at)
+        return list((await self._connection.scalars(query)).all())
 
 
 async def look_at(prober: Prober) -> Look:
@@ -168,6 +218,22 @@ def _pending_deliveries() -> ScalarSelect[int]:
         .subquery()
     )
     return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def _backlogs() -> Select[str, int, int, Any, datetime, datetime]:
+    behind = case((Subscription.live, 0), else_=greatest_of(head_position() - Subscription.cursor, 0))
+    return (
+        select(
+            Subscription.status,
+            func.count(),
+            func.sum(count_deliveries(DeliveryStatus.PENDING, MAX_COUNTED)),
+            func.sum(behind),
+            func.min(oldest_pending_at()),
+            database_now(),
+        )
+        .where(Subscription.status.in_(SHOWN))
+        .group_by(Subscription.status)
+    )
 
 
 def _of_active(value: ColumnElement[datetime]) -> ScalarSelect[datetime]:

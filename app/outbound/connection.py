@@ -14,7 +14,7 @@ from typing import Any
 import httpcore
 from httpcore import SOCKET_OPTION
 
-from app.concurrency.shared_task import SingleFlight
+from app.concurrency.task import SingleFlight
 from app.outbound.address import AddressPolicy
 
 MAX_RESPONSE_BYTES = 65_536

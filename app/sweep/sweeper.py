@@ -4,14 +4,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
-from opentelemetry.trace import get_current_span
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
@@ -131,9 +129,8 @@ class Sweeper:
         """
         started = time.perf_counter()
         try:
-            with ExitStack() as span:
-                async with self._database.transaction() as session:
-                    outcome = await self._sweep(session, self._repository(session), span)
+            async with self._database.transaction() as session:
+                outcome = await self._sweep(session)
         except DatabaseUnavailable as error:
             if error.__cause__ is not None and ran_out_of_time(error.__cause__):
                 self._limit = max(1, self._limit // 2)
@@ -148,45 +145,31 @@ class Sweeper:
     def _repository(self, session: AsyncSession) -> SweepRepository:
         return SweepRepository(session, self._retry_interval)
 
-    async def _sweep(self, session: AsyncSession, repository: SweepRepository, span: ExitStack) -> _Outcome | None:
+    async def _sweep(self, session: AsyncSession) -> _Outcome | None:
+        repository = self._repository(session)
         cursor = await repository.lock_cursor()
         if cursor is None:
             return None
         head, has_retries = await repository.read_ahead()
-        outcome = None
-        if not has_retries:
-            outcome = await self._sweep_together(session, range(cursor + 1, min(cursor + self._limit, head) + 1), span)
-        if outcome is None:
-            outcome = await self._sweep_apart(session, repository, cursor, span)
-        await self._mark(repository, outcome)
-        if outcome.cursor > cursor:
-            await repository.advance_cursor(outcome.cursor)
-        get_current_span().set_attributes(
-            {"sync.processed": len(outcome.processed), "sync.failed": len(outcome.failed)}
-        )
+        fresh = range(cursor + 1, min(cursor + self._limit, head) + 1)
+        if not fresh and not has_retries:
+            return None
+        with traced("sweep.batch") as span:
+            if has_retries or await self._try_handlers(session, fresh):
+                outcome = await self._sweep_apart(session, repository, cursor)
+            else:
+                outcome = _Outcome(processed=fresh, cursor=fresh[-1])
+            await self._mark(repository, outcome)
+            processed, failed = len(outcome.processed), len(outcome.failed)
+            span.set_attributes({"sync.events": outcome.events, "sync.processed": processed, "sync.failed": failed})
         return outcome
 
-    async def _sweep_together(self, session: AsyncSession, fresh: range, span: ExitStack) -> _Outcome | None:
-        """Run the handlers over all of `fresh` without reading it; None if one of them fails."""
-        outcome = _Outcome(processed=fresh)
-        if fresh:
-            outcome.cursor = fresh[-1]
-            span.enter_context(traced("sweep.batch", {"sync.events": len(fresh)}))
-            if await self._try_handlers(session, fresh):
-                span.close()
-                return None
-        return outcome
-
-    async def _sweep_apart(
-        self, session: AsyncSession, repository: SweepRepository, cursor: int, span: ExitStack
-    ) -> _Outcome:
+    async def _sweep_apart(self, session: AsyncSession, repository: SweepRepository, cursor: int) -> _Outcome:
         """Read the events, hold back events that must wait, and find events that a handler refuses."""
         now = self._clock()
         due = await repository.list_due(now, self._limit)
         fresh = await repository.list_after(cursor, self._limit - len(due))
         events = [*due, *fresh]
-        if events:
-            span.enter_context(traced("sweep.batch", {"sync.events": len(events)}))
         outcome = _Outcome(await repository.list_holds({event.file_id for event in events}, now))
         await self._apply(session, events, outcome, now)
         if fresh:
@@ -244,6 +227,8 @@ class Sweeper:
             await repository.mark_failed_attempt(
                 failure.event.position, attempts=failure.attempts, error=failure.error, retry_at=failure.retry_at
             )
+        if outcome.cursor:
+            await repository.advance_cursor(outcome.cursor)
 
     def _report(self, outcome: _Outcome, duration_seconds: float) -> None:
         self._metrics.batch_events.observe(outcome.events)

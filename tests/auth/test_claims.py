@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.auth.errors import Reason, TokenRejected
-from app.auth.token import ClaimRules, Principal, VerifiedToken, check_claims
+from app.auth.token import ClaimRules, Principal, Reason, TokenRejected, VerifiedToken, check_claims
 
 NOW = 1_800_000_000
 LEEWAY = 10

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from app.auth.errors import KeysUnavailable, Reason, ScopeMissing, TokenRejected
-from app.auth.token import Scope
+from app.auth.token import KeysUnavailable, Reason, Scope, ScopeMissing, TokenRejected
 
 
 @pytest.mark.parametrize("reason", Reason)

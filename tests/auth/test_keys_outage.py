@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.auth.errors import KeysUnavailable
 from app.auth.keys import KeyStore
+from app.auth.token import KeysUnavailable
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import SigningKey

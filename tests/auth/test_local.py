@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jose import jwk
 
 from app.auth.dependencies import TokenVerifier
-from app.auth.errors import Reason, TokenRejected
 from app.auth.local import LocalKey, LocalSecretError, load_secret, mint_local_token
-from app.auth.token import Principal
+from app.auth.token import Principal, Reason, TokenRejected
 from app.config import Settings
 from tests.support.clock import FakeClock
 from tests.support.tokens import SigningKey, sign

@@ -7,8 +7,8 @@ import pytest
 from jose.backends.base import Key
 
 from app.auth.dependencies import TokenVerifier
-from app.auth.errors import KeysUnavailable, Reason, TokenRejected
 from app.auth.keys import KeyStore
+from app.auth.token import KeysUnavailable, Reason, TokenRejected
 from app.config import Settings
 from tests.support.clock import FakeClock
 from tests.support.keyserver import KeyServer

@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from app.auth.dependencies import TokenVerifier
-from app.auth.errors import TokenRejected
-from app.auth.token import Principal
+from app.auth.token import Principal, TokenRejected
 from tests.support.clock import FakeClock
 from tests.support.tokens import TokenFactory, sign
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.changes.cursor import EVERYTHING, ChangeFilter, FeedPosition
+from app.changes.cursor import EVERYTHING, ChangeFilter, Cursor
 from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import CHUNK_BYTES, FIRST_CHANGES, MAX_CHANGES, Broadcast, ChangeStream
 from app.changes.tail import Tail
@@ -20,7 +20,7 @@ class CountingFeed(ChangeFeed):
         super().__init__(database)
         self.reads: list[int] = []
 
-    async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
+    async def read_on(self, start: Cursor, change_filter: ChangeFilter, *, limit: int) -> Page:
         page = await super().read_on(start, change_filter, limit=limit)
         self.reads.append(len(page.changes))
         return page
@@ -33,7 +33,6 @@ async def catch_up(database: Database, *metadata_characters: int) -> list[int]:
     feed, tail = CountingFeed(database), Tail(database, poll_interval_seconds=0.01)
     messages = ChangeStream(
         feed,
-        tail,
         Broadcast(tail),
         start=await feed.resolve_cursor(None, EVERYTHING),
         change_filter=EVERYTHING,

@@ -18,9 +18,9 @@ from app.changes.cursor import (
     Cursor,
     CursorAhead,
     CursorInvalid,
-    CursorMaker,
     CursorOfOtherFilter,
     CursorOfOtherLedger,
+    ledger_digest,
 )
 from app.events.models import EventType
 
@@ -29,32 +29,43 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=\
 
 
 EVENT_TAG = bytes(range(EVENT_TAG_BYTES))
+
+
+def make_cursor(
+    position: int,
+    version: int = WITH_EVENT,
+    *,
+    event_tag: bytes | None = EVENT_TAG,
+    change_filter: ChangeFilter = EVERYTHING,
+    ledger: UUID = LEDGER,
+) -> Cursor:
+    return Cursor(position, event_tag, change_filter.digest(), ledger_digest(ledger), version)
+
+
 versions = pytest.mark.parametrize("version", [WITHOUT_EVENT, WITH_EVENT])
 
 
 @given(st.integers(0, MAX_POSITION), st.binary(min_size=EVENT_TAG_BYTES, max_size=EVENT_TAG_BYTES))
 def test_a_cursor_keeps_its_position_and_its_event(position: int, event_tag: bytes) -> None:
     for version, kept in ((WITHOUT_EVENT, None), (WITH_EVENT, event_tag)):
-        cursors = CursorMaker(EVERYTHING, LEDGER, version)
-        text = cursors.encode(position, event_tag)
+        text = make_cursor(position, version, event_tag=event_tag).encode()
         assert len(text) == LENGTHS[version]
         cursor = Cursor.decode(text)
-        cursors.check(cursor, MAX_POSITION)
+        cursor.check(EVERYTHING, LEDGER, MAX_POSITION)
         assert (cursor.position, cursor.event_tag) == (position, kept)
-        assert len(cursors.encode(position, None)) == LENGTHS[WITHOUT_EVENT]
+        assert len(make_cursor(position, version, event_tag=None).encode()) == LENGTHS[WITHOUT_EVENT]
 
 
 def test_a_cursor_of_the_release_before_is_read_and_written_to_the_last_bit() -> None:
     ledger = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
     text = "AQAAAAAAAAAAsDODTOeDmniPlNanC_8h0Zuo"
-    cursors = CursorMaker(EVERYTHING, ledger, WITHOUT_EVENT)
-    cursors.check(Cursor.decode(text), 0)
-    assert cursors.encode(0, EVENT_TAG) == text
+    Cursor.decode(text).check(EVERYTHING, ledger, 0)
+    assert make_cursor(0, WITHOUT_EVENT, ledger=ledger).encode() == text
 
 
 @versions
 def test_every_other_character_at_every_place_is_noticed(version: int) -> None:
-    text = CursorMaker(EVERYTHING, LEDGER, version).encode(12345, EVENT_TAG)
+    text = make_cursor(12345, version).encode()
     for place, character in product(range(len(text)), ALPHABET):
         if character != text[place]:
             with pytest.raises(CursorInvalid):
@@ -74,15 +85,15 @@ def test_any_other_text_of_the_right_length_is_refused(text: str) -> None:
 
 
 def test_what_it_is_not_for_is_told_apart() -> None:
-    cursors = CursorMaker(ChangeFilter(frozenset({EventType.DELETE})), LEDGER)
-    cursor = Cursor.decode(cursors.encode(7, EVENT_TAG))
+    deletes = ChangeFilter(frozenset({EventType.DELETE}))
+    cursor = Cursor.decode(make_cursor(7, change_filter=deletes).encode())
     with pytest.raises(CursorOfOtherFilter):
-        CursorMaker(EVERYTHING, LEDGER).check(cursor, 7)
+        cursor.check(EVERYTHING, LEDGER, 7)
     with pytest.raises(CursorOfOtherLedger):
-        CursorMaker(ChangeFilter(frozenset({EventType.DELETE})), uuid4()).check(cursor, 7)
+        cursor.check(deletes, uuid4(), 7)
     with pytest.raises(CursorAhead):
-        cursors.check(cursor, 6)
-    cursors.check(cursor, 7)
+        cursor.check(deletes, LEDGER, 6)
+    cursor.check(deletes, LEDGER, 7)
 
 
 def test_the_order_of_types_does_not_matter_and_a_file_does() -> None:

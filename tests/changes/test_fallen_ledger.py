@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import delete, event, update
 
-from app.changes.cursor import EVERYTHING, ChangeFilter, CursorAhead, CursorOfLostEvent, FeedPosition
+from app.changes.cursor import EVERYTHING, ChangeFilter, Cursor, CursorAhead, CursorOfLostEvent
 from app.changes.feed import ChangeFeed, Page
 from app.changes.service import wait_for_page
 from app.changes.stream import Broadcast, ChangeStream
@@ -32,7 +32,7 @@ class LateFeed(ChangeFeed):
         super().__init__(database)
         self.grown = asyncio.Event()
 
-    async def read_on(self, start: FeedPosition, change_filter: ChangeFilter, *, limit: int) -> Page:
+    async def read_on(self, start: Cursor, change_filter: ChangeFilter, *, limit: int) -> Page:
         await self.grown.wait()
         return await super().read_on(start, change_filter, limit=limit)
 
@@ -52,7 +52,6 @@ async def open_stream(
     start = await feed.resolve_cursor(cursor, EVERYTHING)
     return ChangeStream(
         feed,
-        tail,
         Broadcast(tail),
         start=start,
         change_filter=EVERYTHING,
@@ -140,7 +139,7 @@ async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None
 
 
 async def _poll(feed: ChangeFeed, tail: Tail, first: Page) -> Page:
-    return await wait_for_page(feed, tail, Broadcast(tail), first, EVERYTHING, limit=10, wait_seconds=30)
+    return await wait_for_page(feed, Broadcast(tail), first, EVERYTHING, limit=10, wait_seconds=30)
 
 
 async def test_a_follower_ahead_of_the_reader_gets_cursor_ahead(tail: Tail, database: Database) -> None:

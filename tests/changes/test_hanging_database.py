@@ -61,7 +61,6 @@ class Stream:
         feed = ChangeFeed(self._hanging)
         messages = ChangeStream(
             feed,
-            self.tail,
             Broadcast(self.tail),
             start=await feed.resolve_cursor(None, EVERYTHING),
             change_filter=EVERYTHING,

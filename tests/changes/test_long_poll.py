@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import httpx
+import pytest
 
 from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed, Page
@@ -67,6 +68,7 @@ async def _is_said(service: ServiceProcess, outside: httpx.AsyncClient, line: st
     return line in (await outside.get(f"{service.url}/metrics")).text
 
 
+@pytest.mark.slow
 async def test_the_end_of_the_wait_brings_an_empty_page_that_has_moved_on(
     client: httpx.AsyncClient, database: Database
 ) -> None:
@@ -100,7 +102,7 @@ def wait(
 ) -> asyncio.Task[Page]:
     """A long poll for everything after `first`, as a task."""
     broadcast = broadcast or Broadcast(tail)
-    return asyncio.create_task(wait_for_page(feed, tail, broadcast, first, EVERYTHING, limit=limit, wait_seconds=60))
+    return asyncio.create_task(wait_for_page(feed, broadcast, first, EVERYTHING, limit=limit, wait_seconds=60))
 
 
 async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> None:

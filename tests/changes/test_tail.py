@@ -71,7 +71,7 @@ async def test_a_waiting_follower_is_woken_and_finds_new_changes(awake: Tail, da
         waiting = asyncio.create_task(awake.wait(number - 1, soon()))
         await fill(database, 1)
         await waiting
-        changes = awake.list_after(start.cursors.ledger_id, 0, None)
+        changes = awake.list_after(start.ledger_digest, 0, None)
         assert [change.position for change in changes or ()] == list(range(1, number + 1))
 
 
@@ -84,7 +84,7 @@ async def test_far_behind_it_restarts_at_the_head(
     await waiting
     assert awake.end == 11
     start = await ChangeFeed(database).resolve_cursor("latest", EVERYTHING)
-    assert awake.list_after(start.cursors.ledger_id, 10, None) is None
+    assert awake.list_after(start.ledger_digest, 10, None) is None
 
 
 async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, database: Database) -> None:
@@ -101,7 +101,7 @@ async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, databas
             await session.execute(text(change))
         await waiting
         assert awake.breaks == breaks + 1
-        assert awake.list_after(start.cursors.ledger_id, 1, None) is None
+        assert awake.list_after(start.ledger_digest, 1, None) is None
     assert awake.end == 1
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.engine import Database
-from app.database.preflight import NotDurable, check_durability
+from app.database.opening import NotDurable, check_durability
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.postgres import PostgresServer

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.database.locks import LockWatch
-from app.database.metrics import DatabaseMetrics
+from app.database.watch import LockWatch
+from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.deliveries.support import add_subscription
 

@@ -15,12 +15,13 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
-from app.database import opening
+from app.database import watch
 from app.database.connection import WAL_LIMIT_BYTES
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, may_come_up
-from app.database.metrics import DatabaseMetrics
-from app.database.opening import START_PAUSE_SECONDS, WalTruncation, prepare_database
+from app.database.opening import START_PAUSE_SECONDS, prepare_database
+from app.database.watch import WalTruncation
+from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 from tests.support.ports import ReservedPort
@@ -38,7 +39,7 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_wal_that_a_reader_held_is_emptied_once_it_ends(
     database: Database, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(opening, "WAL_WARN_BYTES", WAL_LIMIT_BYTES)
+    monkeypatch.setattr(watch, "WAL_WARN_BYTES", WAL_LIMIT_BYTES)
     metrics = DatabaseMetrics()
     task, ledger = WalTruncation(database, metrics), open_ledger(database)
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as reader:
@@ -93,6 +94,7 @@ async def test_a_wrong_password_and_a_missing_database_end_the_start_at_once(
         assert reason in str(refused.value.__cause__)
 
 
+@pytest.mark.slow
 async def test_a_database_that_may_be_starting_is_waited_for_and_no_longer_than_the_setting_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

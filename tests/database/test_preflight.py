@@ -8,10 +8,10 @@ import structlog
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.database.preflight import NEEDED_RIGHTS, DatabaseUnfit, check_fitness
+from app.database.opening import NEEDED_RIGHTS, DatabaseUnfit, check_fitness
 from app.database.types import Base
+from app.errors import StartupRefused
 from app.main import create_app
-from app.startup import StartupRefused
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.application import serve_in_process

@@ -19,11 +19,11 @@ from app.events.group import EventRecord
 from app.events.ledger_repository import LedgerRepository
 from app.events.listing import EventList
 from app.events.models import EventType, LedgerHead, SweepCursor
-from app.events.repository import EventRepository, SetAsideFilter
+from app.events.repository import EventRepository
+from app.events.schemas import RequeueFilter
 from app.events.search import EVERYTHING, EventFilter
-from app.events.set_aside_repository import SetAsideRepository
 from app.files.repository import FileRepository
-from app.operations.overview_repository import OverviewRepository
+from app.operations.repository import StatusRepository
 from app.sweep.repository import SweepRepository
 from tests.events.support import open_ledger, record
 
@@ -43,16 +43,18 @@ async def _get(session: AsyncSession) -> None:
 
 
 async def _overview(session: AsyncSession) -> None:
-    await OverviewRepository(await session.connection()).get()
+    repository = StatusRepository(await session.connection())
+    await repository.get_status()
+    await repository.read_backlogs()
 
 
 async def _throughput(session: AsyncSession) -> None:
     times = [PAST + timedelta(minutes=number) for number in range(121)]
-    await OverviewRepository(await session.connection()).list_positions(times)
+    await StatusRepository(await session.connection()).list_positions(times)
 
 
 async def _set_aside(session: AsyncSession) -> None:
-    await SetAsideRepository(await session.connection(), EVENTS).list_groups()
+    await EventRepository(session, EVENTS).list_set_aside_groups()
 
 
 Query = Callable[[AsyncSession], Awaitable[Any]]
@@ -120,7 +122,7 @@ QUERIES: dict[str, Query] = {
 
 async def _requeue(session: AsyncSession, expected: int = 0, **wanted: Any) -> None:
     """The first one requeues what is set aside, the others find that nothing is left."""
-    await EventRepository(session).requeue_all(SetAsideFilter(**wanted), up_to_position=EVENTS, expected=expected)
+    await EventRepository(session).requeue_all(RequeueFilter(**wanted), up_to_position=EVENTS, expected=expected)
 
 
 def _list(session: AsyncSession, wanted: EventFilter, offset: int = 0) -> Awaitable[Any]:

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.database.metrics import DatabaseMetrics
 from app.errors import describe
+from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.postgres import PostgresServer

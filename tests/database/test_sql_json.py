@@ -23,6 +23,17 @@ INSTANTS = [
 TEXTS = ["plain", 'a"quote', "back\\slash", "new\nline", "\x01\x1f\x7f", "ü€😀\u2028", "</script>", "'; --", "x" * 255]
 
 
+def view(event: SyncEvent) -> EventView:
+    return EventView.model_validate(
+        {name: getattr(event, name) for name in EventView.model_fields if hasattr(event, name)}
+        | {
+            "event_id": event.id,
+            "metadata": event.event_metadata,
+            "state": "processed" if event.processed else event.retry_state or "pending",
+        }
+    )
+
+
 @pytest.mark.parametrize("text", TEXTS)
 async def test_every_member_is_as_everywhere(database: Database, text: str) -> None:
     metadata: list[Any] = [None, {}, {text: [text, None, True, -1.5e-7, 2**62]}, {"a": {"b": []}}, None]
@@ -50,5 +61,5 @@ async def test_every_member_is_as_everywhere(database: Database, text: str) -> N
         rows = (await session.execute(select(*COLUMNS).order_by(SyncEvent.position))).all()
         events = (await session.scalars(select(SyncEvent).order_by(SyncEvent.position))).all()
     for row, event in zip(rows, events, strict=True):
-        assert json.loads(row[-1]) == json.loads(EventView.of(event).model_dump_json())
+        assert json.loads(row[-1]) == json.loads(view(event).model_dump_json())
         assert tuple(row[:4]) == (event.position, event.id, event.event_type, event.file_id)

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import event
 
 from app.database.engine import Database
+from app.errors import StartupRefused
 from app.main import create_app
-from app.startup import StartupRefused
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, read_ledger, record
 from tests.support.application import serve_in_process

@@ -14,7 +14,7 @@ from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.database.opening import DurabilityCheck
+from app.database.watch import DurabilityCheck
 from app.events.event_reader import EventReader
 from app.main import create_app
 from tests.conftest import Alembic, MakeSettings

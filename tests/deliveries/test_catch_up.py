@@ -9,8 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, job_transaction
+from app.database.engine import BackgroundJob, Database, job_transaction
 from app.database.types import database_now
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.fan_out import DeliveryRepository

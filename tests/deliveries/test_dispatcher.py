@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, update
 
-from app.concurrency.periodic import PeriodicTask
+from app.concurrency.task import PeriodicTask
 from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.fan_out import DeliveryRepository

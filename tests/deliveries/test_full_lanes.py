@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, update
 
-from app.concurrency.periodic import PeriodicTask
+from app.concurrency.task import PeriodicTask
 from app.database.engine import Database
 from app.deliveries import catch_up
 from app.deliveries.catch_up import CatchUp

@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert, select, update
 
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, OtherReplicaWorks, job_transaction
+from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.deliveries.cleanup import CleanupRepository, Pruning, SettledRow
 from app.subscriptions.models import Attempt, Delivery
 from tests.deliveries.support import add_subscription, list_deliveries, make_sweeper

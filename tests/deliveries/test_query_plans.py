@@ -22,7 +22,7 @@ from app.deliveries.repair import ClockRepository
 from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
-from app.operations.overview_repository import OverviewRepository as LedgerOverviewRepository
+from app.operations.repository import StatusRepository
 from app.subscriptions import lane
 from app.subscriptions.models import FullLane
 from app.subscriptions.repository import OverviewRepository, SubscriptionRepository
@@ -78,7 +78,7 @@ async def _mark_full(session: AsyncSession, subscription_id: UUID) -> None:
 
 
 async def _backlogs(session: AsyncSession, _subscription_id: UUID) -> None:
-    await LedgerOverviewRepository(await session.connection()).read_backlogs(NOW)
+    await StatusRepository(await session.connection()).read_backlogs()
 
 
 async def _refill(session: AsyncSession, subscription_id: UUID) -> None:

@@ -6,8 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
-from app.database.engine import Database
-from app.database.locks import BackgroundJob, job_transaction
+from app.database.engine import BackgroundJob, Database, job_transaction
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.repair import StalledLanes
 from app.subscriptions.models import Delivery, Ordering

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from app.config import Settings
-from app.config.outbound import CloudSettings
+from app.config.domains import CloudSettings
 from app.database.migrations import START_PATIENCE_SECONDS
 from app.outbound.address import AddressPolicy, AddressRefused, is_public
 from app.outbound.secret import NoEncryptionKey, create_cipher

@@ -14,7 +14,7 @@ import trustme
 
 from app.auth.local import mint_local_token
 from app.auth.token import Scope
-from app.changes.schemas import MAX_WAIT_SECONDS
+from app.changes.router import MAX_WAIT_SECONDS
 from app.config import Settings
 from tests.conftest import LOCAL_MODE, ROOT
 from tests.deploy.conftest import SEARCHED

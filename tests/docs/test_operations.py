@@ -6,7 +6,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.config import Settings
 from app.consistency.metrics import ConsistencyMetrics
-from app.database.metrics import DatabaseMetrics
 from app.deliveries.metrics import WebhookMetrics
 from app.metrics import Metrics
 from tests.docs.markdown import OPERATIONS, rows, section
@@ -18,7 +17,6 @@ SHARED_LABELS = {"sync_consistency_findings_open": ("kind", "source")}
 def instruments() -> dict[str, MetricWrapperBase]:
     """The instruments that are declared, by the name they are exposed with."""
     registry = Metrics().registry
-    DatabaseMetrics(registry)
     WebhookMetrics(registry)
     ConsistencyMetrics(registry)
     collectors = registry._collector_to_names

@@ -6,8 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.auth.errors import KeysUnavailable, Reason, ScopeMissing
-from app.auth.token import Scope
+from app.auth.token import KeysUnavailable, Reason, Scope, ScopeMissing
 from app.changes.service import TooManyFollowers
 from app.config import load_settings
 from app.database.engine import ConnectionsInUse, Database

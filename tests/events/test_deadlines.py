@@ -1,56 +1,68 @@
-"""One timer refuses whoever has waited for too long, and nobody else."""
+"""An append is refused once its own time is over, and at once when the ledger closes."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from app.events.group import Append
-from app.events.ledger import CommitTooLate, Deadlines
+from app.database.engine import Database
+from app.events.ledger import CommitTooLate, Ledger
+from tests.conftest import MakeSettings
+from tests.events.support import record
 
 
-def new_append() -> Append:
-    return Append([], asyncio.get_running_loop().create_future())
+class Slow(Ledger):
+    """Writes nothing; the append of the key `quick` gets its receipts, all others get nothing."""
+
+    async def _write(self, group: list[Any]) -> None:
+        for append in group:
+            if append.records[0].idempotency_key == "quick":
+                append.resolve([])
+        await asyncio.Event().wait()
 
 
-async def test_each_is_refused_in_its_time() -> None:
-    loop, deadlines = asyncio.get_running_loop(), Deadlines(0.2)
+@pytest.fixture
+def slow(make_settings: MakeSettings, request: pytest.FixtureRequest) -> Slow:
+    """A ledger with the time-out of the parameter, in seconds."""
+    database = Database(make_settings(database_url="sqlite+aiosqlite:///unused.db"))
+    return Slow(database, group_size=1, queue_size=10, append_timeout_seconds=request.param)
+
+
+@pytest.mark.parametrize("slow", [0.2], indirect=True)
+async def test_each_is_refused_in_its_time(slow: Slow) -> None:
+    loop = asyncio.get_running_loop()
     began, appends = loop.time(), []
     for _ in range(3):
-        deadlines.add(append := new_append())
-        appends.append((append, loop.time()))
+        appends.append((asyncio.create_task(slow.append([record()])), loop.time()))
         await asyncio.sleep(0.05)
     for append, asked in appends:
         with pytest.raises(CommitTooLate):
-            await append.outcome
+            await append
         assert loop.time() - asked >= 0.198  # clocks may tick in milliseconds
-    # The last two were each waited for anew.
-    assert loop.time() - began >= 0.298
+    assert loop.time() - began >= 0.298, "the last two have times of their own"
+    await slow.close(0)
 
 
-async def test_who_is_answered_is_left_alone_and_forgotten() -> None:
-    deadlines = Deadlines(0.05)
-    answered, left, late, after = (new_append() for _ in range(4))
-    for append in (answered, left, late, after):
-        deadlines.add(append)
-    answered.resolve([])
-    left.outcome.cancel()
-    deadlines.forget_settled()
-    after.resolve([])
+@pytest.mark.parametrize("slow", [0.1], indirect=True)
+async def test_an_append_with_an_outcome_or_without_a_caller_is_left_alone(slow: Slow) -> None:
+    resolved = asyncio.create_task(slow.append([record(idempotency_key="quick")]))
+    left, late = (asyncio.create_task(slow.append([record()])) for _ in range(2))
+    await asyncio.sleep(0)
+    left.cancel()
     with pytest.raises(CommitTooLate):
-        await late.outcome
-    assert answered.outcome.result() == after.outcome.result() == []
-    deadlines.add(again := new_append())
-    with pytest.raises(CommitTooLate):
-        await again.outcome
+        await late
+    assert await resolved == []
+    assert left.cancelled()
+    await slow.close(0)
 
 
-async def test_the_end_is_told_at_once_to_all_who_wait() -> None:
-    deadlines = Deadlines(20)
-    answered, waiting = new_append(), new_append()
-    deadlines.add(answered)
-    deadlines.add(waiting)
-    answered.resolve([])
-    deadlines.close()
-    assert answered.outcome.result() == []
-    with pytest.raises(CommitTooLate):
-        await waiting.outcome
+@pytest.mark.parametrize("slow", [20], indirect=True)
+async def test_closing_refuses_every_append_that_waits(slow: Slow) -> None:
+    resolved = asyncio.create_task(slow.append([record(idempotency_key="quick")]))
+    waiting = [asyncio.create_task(slow.append([record()])) for _ in range(2)]
+    await asyncio.sleep(0)
+    await slow.close(0.05)
+    assert await resolved == []
+    for append in waiting:
+        with pytest.raises(CommitTooLate):
+            await append

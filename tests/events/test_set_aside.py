@@ -56,7 +56,7 @@ async def test_groups_events_and_the_next_request_are_bounded(
 ) -> None:
     await set_aside(database, [*ERRORS, "a", "a", "d"])
     for name, value in (("MAX_GROUPS", 2), ("MAX_NEXT", 2), ("MAX_GROUPED", 8)):
-        monkeypatch.setattr(f"app.events.set_aside_repository.{name}", value)
+        monkeypatch.setattr(f"app.events.repository.{name}", value)
     monkeypatch.setattr("app.events.set_aside_router.MAX_NEXT", 2)
     assert await groups(client) == {"groups": [group("a", 5, 8, (3, 2)), group("b", 2, 5, (5, 2))], "others": 1}
 

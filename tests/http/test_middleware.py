@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.auth.errors import Reason, TokenRejected
+from app.auth.token import Reason, TokenRejected
 from app.errors import Conflict, Unavailable, add_error_handlers
 from app.http.middleware import RequestMiddleware, sane_request_id
 from app.log import configure_logging

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, text
 
 from app.database.engine import Database
-from app.database.opening import DurabilityCheck
+from app.database.watch import DurabilityCheck
 from app.main import create_app
 from app.operations.health import HealthMonitor
 from tests.conftest import Alembic, MakeSettings
@@ -252,7 +252,7 @@ async def test_a_replica_is_unready_after_ten_seconds_without_any_connection(
 async def test_one_cut_connection_is_no_outage(
     make_settings: MakeSettings, postgres: PostgresServer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.database.prober.PROBE_SECONDS", 60)
+    monkeypatch.setattr("app.database.watch.PROBE_SECONDS", 60)
     monkeypatch.setattr("app.operations.health.CHECK_TIMEOUT_SECONDS", 60)
     name = database_url.rpartition("/")[2]
     async with monitored(make_settings, Time()) as (_database, monitor):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
-from app.concurrency.shared_task import SingleFlight
+from app.concurrency.task import SingleFlight
 from app.config import Settings
 from app.consistency.comparison import read_size
 from app.consistency.sources.question import BACKGROUND, SourceError, ask, describe, read_object

@@ -5,7 +5,7 @@ import time
 
 import structlog
 
-from app.concurrency.periodic import PeriodicTask
+from app.concurrency.task import PeriodicTask
 from app.errors import Unavailable
 from tests.support.waiting import until
 

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.http.dependencies import CurrentDatabase
 from app.http.openapi import documented, invalid
 from app.http.types import QueryInteger, QueryTimestamp
-from app.operations.overview_repository import RATE_SECONDS, LedgerOverview, OverviewRepository, SubscriptionBacklog
+from app.operations.repository import RATE_SECONDS, StatusRepository, SubscriptionBacklog
 
 MAX_BUCKETS = 120
 CLOCK_TOLERANCE_SECONDS = 1  # an event of this moment may be a little ahead of the clock that was read before it
@@ -42,11 +42,8 @@ class BacklogView(BaseModel):
     @classmethod
     def of(cls, stored: SubscriptionBacklog) -> Self:
         age = stored.oldest_pending_age
-        return cls(
-            count=stored.subscriptions,
-            backlog=stored.pending + stored.behind,
-            oldest_pending_age_seconds=None if age is None else age.total_seconds(),
-        )
+        age_seconds = None if age is None else age.total_seconds()
+        return cls(count=stored.subscriptions, backlog=stored.backlog, oldest_pending_age_seconds=age_seconds)
 
 
 class SubscriptionsView(BaseModel):
@@ -98,28 +95,6 @@ class Overview(BaseModel):
     audit: None = Field(description="The proof of the ledger. This release has none.")
     version: str
     replica: str = Field(description="Host name and process id of the process that responds.")
-
-    @classmethod
-    def of(cls, overview: LedgerOverview, version: str, through: int | None) -> Self:
-        """The view of the stored state, by this process; nothing above the position `through` is shown."""
-        status = overview.status
-        ahead = status.newest_event_ahead.total_seconds()
-        is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
-        return cls(
-            head_position=_durable(status.position, through),
-            events_per_second=None if is_ahead else overview.recent_events / RATE_SECONDS,
-            clock_ahead_seconds=ahead if is_ahead else None,
-            backlog=status.unprocessed,
-            oldest_unprocessed_age_seconds=status.oldest_unprocessed_age.total_seconds(),
-            set_aside=status.set_aside,
-            subscriptions=SubscriptionsView.model_validate(
-                {name: BacklogView.of(stored) for name, stored in overview.subscriptions.items()}
-            ),
-            open_findings=overview.open_findings,
-            audit=None,
-            version=version,
-            replica=f"{platform.node()}:{os.getpid()}",
-        )
 
 
 class ThroughputQuery(BaseModel):
@@ -179,8 +154,26 @@ async def get_overview(request: Request, _reader: Reader, database: CurrentDatab
     settings: Settings = request.state.settings
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        overview = await OverviewRepository(connection).get()
-    return Overview.of(overview, settings.api_version, through)
+        repository = StatusRepository(connection)
+        status = await repository.get_status()
+        backlogs = await repository.read_backlogs()
+    ahead = status.newest_event_ahead.total_seconds()
+    is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
+    return Overview(
+        head_position=_durable(status.position, through),
+        events_per_second=None if is_ahead else status.recent_events / RATE_SECONDS,
+        clock_ahead_seconds=ahead if is_ahead else None,
+        backlog=status.unprocessed,
+        oldest_unprocessed_age_seconds=status.oldest_unprocessed_age.total_seconds(),
+        set_aside=status.set_aside,
+        subscriptions=SubscriptionsView.model_validate(
+            {name: BacklogView.of(stored) for name, stored in backlogs.items()}
+        ),
+        open_findings=status.open_finding_count,
+        audit=None,
+        version=settings.api_version,
+        replica=f"{platform.node()}:{os.getpid()}",
+    )
 
 
 @router.get(
@@ -202,7 +195,7 @@ async def get_throughput(
     boundaries = query.boundaries()
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        found = await OverviewRepository(connection).list_positions(boundaries)
+        found = await StatusRepository(connection).list_positions(boundaries)
     positions = [_durable(position, through) for position in found]
     return Throughput(
         buckets=[
