@@ -20,7 +20,7 @@ from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.look_repository import FileCheckHandler
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.database.engine import Database
 from app.database.opening import open_database
 from app.database.watch import Prober

@@ -9,7 +9,6 @@ from fastapi.telemetry import TelemetryConfig
 
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
-from app.consistency.finding_router import router as finding_router
 from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
@@ -100,7 +99,6 @@ def create_app(settings: Settings) -> FastAPI:
         redelivery_router,
         consistency_router,
         source_router,
-        finding_router,
         repair_router,
         overview_router,
         page_router,

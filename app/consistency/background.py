@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.concurrency.task import PeriodicTask
@@ -15,8 +16,7 @@ from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.look import Looker
 from app.consistency.look_repository import LookRepository
-from app.consistency.models import Check, CheckState, Source
-from app.consistency.service import new_check
+from app.consistency.models import CheckState, Source
 from app.consistency.sources.question import BACKGROUND
 from app.consistency.sources.repository import SourceRepository
 from app.database.engine import Database
@@ -81,7 +81,8 @@ class ConsistencyTasks:
             now = await self._looker.clock(session)
             due = set(await LookRepository(session).list_due_sources(now))
         for source in (one for one in sources if one.enabled):
-            await self._schedule(source)
+            if self._full_interval:
+                await self._schedule(source)
             if source.id in due:
                 self._begin(self._looks, source.id, self._look_due(source.id))
         if sources:
@@ -146,25 +147,20 @@ class ConsistencyTasks:
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""
-        if not self._full_interval:
-            return
         async with self._database.read() as session:
-            last = await CheckRepository(session).find_last(source.id, complete=False)
-            now = await self._looker.clock(session)
-        if last is not None and (last.state == CheckState.RUNNING or self._is_recent(last, now)):
-            return
-        try:
+            if not await self._is_full_check_due(session, source.id):
+                return
+        with suppress(CheckRunning, NotFound):
             async with self._database.transaction() as session:
                 await SourceRepository(session).get(source.id, for_change=True)
-                again = await CheckRepository(session).find_last(source.id, complete=False)
-                if (again and again.id) == (last and last.id):
-                    await CheckRepository(session).add(new_check(source.id, now))
-        except (CheckRunning, NotFound):
-            return
+                if await self._is_full_check_due(session, source.id):
+                    await CheckRepository(session).add(source.id, await self._looker.clock(session))
 
-    def _is_recent(self, check: Check, now: datetime) -> bool:
-        """Whether it began within the interval; a later beginning was noted by a clock that was ahead."""
-        return now - self._full_interval < check.started_at <= now
+    async def _is_full_check_due(self, session: AsyncSession, source_id: UUID) -> bool:
+        last, now = await CheckRepository(session).find_last(source_id), await self._looker.clock(session)
+        if last is None or last.state == CheckState.RUNNING:
+            return last is None
+        return not now - self._full_interval < last.started_at <= now  # a later one was noted by a clock that was ahead
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

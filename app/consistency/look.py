@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,26 +16,33 @@ from app.concurrency.task import SingleFlight
 from app.consistency.comparison import Expected, compare
 from app.consistency.finding_repository import FindingRepository, Seen
 from app.consistency.ledger_repository import AsOf, LedgerRepository
+from app.consistency.look_repository import Clock
 from app.consistency.models import Kind, Source, Verdict
-from app.consistency.sources.deep import DeepBlocks, Part
-from app.consistency.sources.question import REFRESH, Look, NotVisible, Patience, SourceClient, SourceError
+from app.consistency.sources.question import (
+    REFRESH,
+    DeepBlocks,
+    Look,
+    NotVisible,
+    Part,
+    Patience,
+    SourceClient,
+    SourceError,
+)
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-
-Clock = Callable[[AsyncSession], Awaitable[datetime]]
-
-
-async def database_clock(session: AsyncSession) -> datetime:
-    """The clock of all due times, leases and grace periods."""
-    return await LedgerRepository(session).get_now()
+from app.database.sql import read_now
 
 
 class Looked(NamedTuple):
-    """The result of a look at some files of a source, as of `position`. `is_silent`: it did not respond at all."""
+    """The result of a look at some files of a source at `at`, as of `position`.
+
+    `is_silent`: it did not respond at all.
+    """
 
     seen: Sequence[Seen]
     position: int
+    at: datetime
     is_silent: bool
 
 
@@ -57,7 +64,7 @@ class Looker:
         clients: Mapping[str, SourceClient],
         *,
         concurrency: int,
-        clock: Clock = database_clock,
+        clock: Clock = read_now,
     ) -> None:
         self._database = database
         self._clients = clients  # by the kind of source
@@ -66,11 +73,9 @@ class Looker:
         self._refreshes: SingleFlight[tuple[UUID, UUID], Looked] = SingleFlight("consistency-refresh")
         self.clock = clock
 
-    async def refresh(self, source: Source, file_id: UUID) -> Seen:
+    async def refresh(self, source: Source, file_id: UUID) -> Looked:
         """Look at one file now; calls for the same file at the same time share one look."""
-        look = partial(self.look, source, [file_id], REFRESH)
-        [seen] = (await self._refreshes.run((source.id, file_id), look)).seen
-        return seen
+        return await self._refreshes.run((source.id, file_id), partial(self.look, source, [file_id], REFRESH))
 
     async def look(
         self,
@@ -78,7 +83,7 @@ class Looker:
         file_ids: Sequence[UUID],
         patience: Patience,
         claimed_until: Collection[datetime] = (),
-        part: Part | None = None,
+        deep: str | None = None,
     ) -> Looked:
         """Look at the files and record the results. Once the source does not respond, the rest is not asked.
 
@@ -86,18 +91,20 @@ class Looker:
             NotFound: the source was deleted.
             DatabaseUnavailable: the database cannot serve now.
         """
-        asked = await self.ask(source, file_ids, patience, part)
+        asked = await self.ask(source, file_ids, patience, deep)
         seen = [_judge(file_id, look, asked.files.get(file_id)) for file_id, look in asked.looks.items()]
-        await self._record(source.id, seen, asked.at, claimed_until)
+        async with self._database.transaction() as session:
+            current = await SourceRepository(session).get(source.id, for_change=True)
+            await FindingRepository(session).record_looks(current, seen, asked.at, claimed_until)
         is_silent = all(isinstance(one, SourceError) and one.unanswered for one in asked.looks.values())
-        return Looked(seen, asked.position, is_silent)
+        return Looked(seen, asked.position, asked.at, is_silent)
 
     async def ask(
         self,
         source: Source,
         file_ids: Sequence[UUID],
         patience: Patience,
-        part: Part | None = None,
+        deep: str | None = None,
         at_most: int | None = None,
     ) -> Asked:
         """Ask for the files, and read their expected state as of now, or of the position `at_most`."""
@@ -105,7 +112,7 @@ class Looker:
         async with self._database.read() as session:
             position, now = await LedgerRepository(session).get_position(durable), await self.clock(session)
             position = position if at_most is None else min(position, at_most)
-            blocks = await _choose_blocks(session, source, file_ids, part)
+            blocks = await _choose_blocks(session, source, file_ids, deep)
         responses = _Responses()
         asking = (self._ask(source, one, patience, blocks.get(one, _NO_BLOCKS), responses) for one in file_ids)
         looks = dict(zip(file_ids, await asyncio.gather(*asking), strict=True))
@@ -170,13 +177,6 @@ class Looker:
         finally:
             permits.release()
 
-    async def _record(
-        self, source_id: UUID, seen: Sequence[Seen], asked_at: datetime, claimed_until: Collection[datetime]
-    ) -> None:
-        async with self._database.transaction() as session:
-            source = await SourceRepository(session).get(source_id, for_change=True)
-            await FindingRepository(session).record_looks(source, seen, asked_at, claimed_until)
-
 
 @dataclass
 class _Responses:
@@ -191,7 +191,7 @@ _NO_BLOCKS = DeepBlocks(None, ())
 
 
 async def _choose_blocks(
-    session: AsyncSession, source: Source, file_ids: Sequence[UUID], part: Part | None
+    session: AsyncSession, source: Source, file_ids: Sequence[UUID], deep: str | None
 ) -> Mapping[UUID, DeepBlocks]:
     """The blocks to read of each file; only kind `cloud` has to be asked for the contents of blocks."""
     if source.kind != SourceKind.CLOUD:
@@ -202,6 +202,7 @@ async def _choose_blocks(
         for one in file_ids
         if one in active
     }
+    part = None if deep is None else Part.parse(deep)
     return {one: DeepBlocks(part, wrong.get(one, ())) for one in file_ids}
 
 

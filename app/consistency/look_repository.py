@@ -1,21 +1,22 @@
-"""Notes which files of a source are to be looked at, claims the looks that are due, and counts what is open and due."""
+"""Stores the last look at each file of each source, and claims the looks that are due."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, literal, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, case, exists, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.consistency.finding_repository import MIN_WAIT
-from app.consistency.look import Clock, database_clock
-from app.consistency.models import MAX_GRACE, FileCheck, Finding, Source
-from app.database.types import UtcDateTime, after_seconds, among, greatest_of, statement_now
+from app.consistency.models import MAX_GRACE, FileCheck, Source, Verdict
+from app.database.sql import read_now, write
+from app.database.types import UtcDateTime, after_seconds, among, among_ids, greatest_of, statement_now
 from app.events.models import SyncEvent
 
 MAX_LEASE = timedelta(hours=2)
-_IS_OPEN = Finding.state == literal_column("'open'")
+MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
+Clock = Callable[[AsyncSession], Awaitable[datetime]]  # of all due times, leases and grace periods
 
 
 class LookRepository:
@@ -62,12 +63,8 @@ class LookRepository:
             .with_for_update(skip_locked=True)
         )
         claimed = (await self._session.scalars(query)).all()
-        await self._session.execute(
-            update(FileCheck)
-            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(claimed))
-            .values(due_at=until)
-            .execution_options(synchronize_session=False)
-        )
+        leased = update(FileCheck).where(FileCheck.source_id == source_id, FileCheck.file_id.in_(claimed))
+        await write(self._session, leased.values(due_at=until))
         return claimed
 
     async def renew(
@@ -79,17 +76,46 @@ class LookRepository:
             FileCheck.source_id == source_id, FileCheck.file_id.in_(file_ids), FileCheck.due_at.in_(before)
         )
         leased = (await self._session.scalars(rows.order_by(FileCheck.file_id).with_for_update())).all()
-        await self._session.execute(
-            update(FileCheck)
-            .where(FileCheck.source_id == source_id, FileCheck.file_id.in_(leased))
-            .values(due_at=until)
-            .execution_options(synchronize_session=False)
-        )
+        statement = update(FileCheck).where(FileCheck.source_id == source_id, FileCheck.file_id.in_(leased))
+        await write(self._session, statement.values(due_at=until))
 
     async def list_of_file(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
         """The last look at a file, by source."""
         query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
         return {one.source_id: one for one in await self._session.scalars(query)}
+
+    async def compared_at(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, datetime]:
+        """When the last look at each of the files began, of those that were compared then."""
+        query = select(FileCheck.file_id, FileCheck.seen_at).where(
+            FileCheck.source_id == source_id,
+            FileCheck.verdict.in_([Verdict.CONSISTENT, Verdict.INCONSISTENT]),
+            among_ids(FileCheck.file_id, file_ids),
+        )
+        return {file_id: seen_at for file_id, seen_at in await self._session.execute(query) if seen_at is not None}
+
+    async def add(self, rows: Sequence[Mapping[str, Any]], claimed_until: Collection[datetime] = ()) -> None:
+        """Note the results of looks, sorted by file. What a later look has noted stays.
+
+        A look that is due stays due, unless one of `claimed_until` is the end of its lease.
+        """
+        if not rows:
+            return
+        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(FileCheck).values(rows)
+        new, old = statement.excluded, FileCheck
+        due_at: ColumnElement[Any] = func.coalesce(old.due_at, new.due_at)
+        if claimed_until:
+            due_at = case((old.due_at.in_(claimed_until), new.due_at), else_=due_at)
+        is_newer = or_(old.seen_at.is_(None), new.seen_at >= old.seen_at)
+        values = {
+            name: case((is_newer, func.coalesce(new[name], getattr(old, name))), else_=getattr(old, name))
+            for name in ("verdict", "seen_at", "position")
+        }
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[FileCheck.source_id, FileCheck.file_id], set_={"due_at": due_at, **values}
+            )
+        )
 
 
 def count_due_looks(most: int) -> ScalarSelect[int]:
@@ -104,22 +130,6 @@ def count_due_looks(most: int) -> ScalarSelect[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def select_open_findings(most: int) -> Select[str, str, int]:
-    """Open findings by kind and source, counted up to `most` in all."""
-    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
-    return (
-        select(rows.c.kind, rows.c.source_id, func.count())
-        .join(Source, Source.id == rows.c.source_id)
-        .where(~Source.deleted)
-        .group_by(rows.c.kind, rows.c.source_id)
-    )
-
-
-def oldest_open_finding() -> ScalarSelect[datetime]:
-    """When the first of the open findings was seen: their ids rise with the time."""
-    return select(Finding.first_seen_at).where(_IS_OPEN).order_by(Finding.id).limit(1).scalar_subquery()
-
-
 # A due time too far in the future was set by a clock that was ahead: it is due now.
 def _look_is_due(now: datetime) -> ColumnElement[bool]:
     return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + MAX_LEASE)
@@ -128,7 +138,7 @@ def _look_is_due(now: datetime) -> ColumnElement[bool]:
 class FileCheckHandler:
     """The sweep's third handler: the file of every processed event is looked at, a grace period after the last."""
 
-    def __init__(self, clock: Clock = database_clock) -> None:
+    def __init__(self, clock: Clock = read_now) -> None:
         self._clock = clock
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:

@@ -22,7 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.consistency.look_repository import count_due_looks, oldest_open_finding, select_open_findings
+from app.consistency.finding_repository import oldest_open_finding, select_open_findings
+from app.consistency.look_repository import count_due_looks
 from app.consistency.metrics import OpenFindings
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
 from app.database.sql import bound_rows

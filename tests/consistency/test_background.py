@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
-from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import CheckRepository
+from app.consistency.check_runner import CheckProgress
 from app.consistency.look_repository import LookRepository
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.question import NAMED, Patience
 from app.database.engine import Database
 from tests.conftest import MakeSettings
@@ -65,6 +65,7 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
     assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a part of its time for its turn, and the rest for the source."""

@@ -12,10 +12,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.consistency.models import CheckState, Verdict
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.cloud import CloudClient
-from app.consistency.sources.deep import Part
-from app.consistency.sources.question import Patience
+from app.consistency.sources.question import Part, Patience
 from app.consistency.sources.repository import CLOUD_ID
 from app.database.engine import Database
 from tests.conftest import MakeSettings
@@ -215,11 +214,12 @@ def _fail_blocks(status: int, _method: str, path: str) -> Reply | None:
     return (status, b"") if path.startswith("/chunks") else None
 
 
+@pytest.mark.slow
 async def test_the_whole_is_asked_for_by_id_and_orphans_come_from_the_list(
     world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.consistency.sources.cloud.LIST_ITEMS", 10)
-    monkeypatch.setattr("app.consistency.sources.cloud_check.CHUNK_FILES", 10)
+    monkeypatch.setattr("app.consistency.sources.full_check.ASKED_AT_ONCE", 10)
     files = sorted(uuid4() for _ in range(25))
     for file_id in files[:20]:
         siblings.put(file_id)
@@ -372,6 +372,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_an_owner_that_sends_anything_else_makes_the_check_incomplete(world: World, siblings: Siblings) -> None:
     siblings.put(file_id := uuid4(), b"a")
@@ -419,12 +420,13 @@ async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Si
     assert check.listed < 2 * 8
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_a_metadata_service_that_hangs_makes_checks_incomplete(
     open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience = Patience(attempts=2, seconds=0.3, turn_seconds=0.1)
-    for name in ("check_runner.NAMED", "sources.cloud_check.BACKGROUND"):
+    for name in ("check_runner.NAMED", "sources.full_check.BACKGROUND"):
         monkeypatch.setattr(f"app.consistency.{name}", patience)
     async with serving(Owner(before_reply=asyncio.Event().wait)) as owner:
         urls = {"metadata_service_url": owner.url, "block_storage_service_url": owner.url}

@@ -289,7 +289,7 @@ async def test_another_process_goes_on_at_the_cursor_with_exact_counts(world: Wo
 async def test_a_cancelled_check_changes_nothing(world: World) -> None:
     await world.upload(*new_files(5))
     check_id = await world.begin()
-    await world.consistency.service.cancel_check(check_id)
+    await world.cancel(check_id)
     await world.run()
     check = await world.read_check(check_id)
     assert (check.state, check.ended_at is not None) == (CheckState.CANCELLED, True)

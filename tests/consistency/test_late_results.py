@@ -3,15 +3,14 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
 
-from app.consistency.check_repository import CheckEnded, CheckRepository
-from app.consistency.comparison import Staged
+from app.consistency.check_repository import CheckEnded
 from app.consistency.finding_repository import FindingRepository, Seen
-from app.consistency.models import Check, CheckState, FindingState, Kind, Verdict
+from app.consistency.models import Check, CheckState, Difference, FindingState, Kind, Verdict
 from app.consistency.sources.question import BACKGROUND, SourceError
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceChange
@@ -40,7 +39,9 @@ async def test_an_older_result_changes_nothing_that_a_later_look_saw(world: Worl
         source = await SourceRepository(session).get(world.source, for_change=True)
         before = await world.clock(session) - timedelta(seconds=60)
         repository = FindingRepository(session)
-        await repository.apply_staged(source, [Staged(file_id, Kind.MISSING, EVIDENCE, before)])
+        await repository.apply_staged(
+            source, [Difference(file_id=file_id, kind=Kind.MISSING, evidence=EVIDENCE, seen_at=before)]
+        )
         seen = Seen(file_id, Verdict.INCONSISTENT, 1, {Kind.MISSING: EVIDENCE})
         await repository.record_looks(source, [seen], before)
     assert await world.findings() == []
@@ -56,23 +57,18 @@ async def test_an_older_result_changes_nothing_that_a_later_look_saw(world: Worl
     assert finding.state == FindingState.SUSPECTED
 
 
-async def cancel(world: World, check_id: UUID) -> Check:
-    async with world.database.transaction() as session:
-        return await CheckRepository(session).cancel(check_id, await world.clock(session))
-
-
 async def test_a_check_is_cancelled_until_its_differences_are_applied(world: World) -> None:
     check_id = await world.begin()
     fence = (await world.read_check(check_id)).fence
-    check = await cancel(world, check_id)
+    check = await world.cancel(check_id)
     assert (check.state, check.fence) == (CheckState.CANCELLED, fence + 1)
     with pytest.raises(CheckEnded):
-        await cancel(world, check_id)
+        await world.cancel(check_id)
     check_id = await world.begin()
     async with world.database.transaction() as session:
         await session.execute(update(Check).where(Check.id == check_id).values(is_listed=True))
     with pytest.raises(CheckEnded):
-        await cancel(world, check_id)
+        await world.cancel(check_id)
     await world.run()
     assert (await world.read_check(check_id)).state == CheckState.COMPLETE
 

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from app.consistency.errors import TooManyRefreshes
+from app.consistency.file_service import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.repository import SourceRepository
 from app.errors import NotFound
 from tests.conftest import MakeSettings
@@ -149,6 +149,7 @@ async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is
     assert await world.states() == {(files[0], "missing"): "suspected"}
 
 
+@pytest.mark.slow
 async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     files = sorted(uuid4() for _ in range(30))
     await world.upload(*files)

@@ -11,11 +11,12 @@ from sqlalchemy import select, update
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Block, Facts
-from app.consistency.finding_repository import FindingFilter, Seen
+from app.consistency.finding_repository import Seen
 from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import NotCompensable, encode_compensation
 from app.consistency.repairs.repository import RepairRepository
 from app.consistency.repairs.service import LEASE, RepairService
+from app.consistency.schemas import Filter
 from app.events.models import SyncEvent
 from app.subscriptions.models import Delivery
 from tests.consistency.owner import Owner, serving
@@ -53,7 +54,7 @@ async def open_findings(world: World, *file_ids: UUID) -> dict[str, Finding]:
 
 async def plan(world: World, action: RepairAction, **wanted: Any) -> Repair:
     wanted = wanted or {"source": world.source}
-    return (await world.consistency.repairs.plan(FindingFilter(**wanted), action))[0]
+    return (await world.consistency.repairs.plan(Filter(**wanted), action))[0]
 
 
 async def apply(world: World, repair: Repair) -> Outcomes:
@@ -100,7 +101,7 @@ async def test_a_healed_finding_is_skipped_and_applying_twice_acts_once(world: W
     ids = {one.file_id: one.id for one in await world.findings()}
     repair = await plan(world, COMPENSATE)
     world.owner.put(healed)
-    await world.consistency.service.accept(ids[accepted], "known")
+    await world.accept(ids[accepted])
     outcomes = await apply(world, repair)
     assert outcomes == {
         ids[lost]: ("applied", None),
@@ -174,7 +175,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
     await open_findings(world, *files)
     [world.source] = [one for one in await list_sources(world) if one != world.source]
     await open_findings(world, *files)
-    repair, _ = await world.consistency.repairs.plan(FindingFilter(), COMPENSATE)
+    repair, _ = await world.consistency.repairs.plan(Filter(), COMPENSATE)
     successor, held, looked, recorded = other_replica(world), asyncio.Event(), asyncio.Event(), asyncio.Event()
     look, append = successor._look, world.consistency.repairs._ledger.append
 
@@ -281,7 +282,7 @@ async def test_nothing_is_compensated_against_a_source_that_agrees_with_the_ledg
                 owner.put(files[kind], **members)
     findings = await open_findings(world, *files.values())
     assert findings.keys() == files.keys()
-    second = (await world.consistency.repairs.plan(FindingFilter(), COMPENSATE))[0]
+    second = (await world.consistency.repairs.plan(Filter(), COMPENSATE))[0]
     [agreeing_source] = [one for one in await list_sources(world) if one != world.source]
     outcomes = await apply(world, await plan(world, COMPENSATE))
     assert set(outcomes.values()) == {("skipped", f"The source {agreeing_source} agrees with the events.")}
@@ -325,7 +326,7 @@ async def test_a_file_that_two_sources_lack_is_deleted_once(world: World, other:
     [other_id] = [one for one in await list_sources(world) if one != world.source]
     world.source = other_id
     await open_findings(world, file_id)
-    repair = (await world.consistency.repairs.plan(FindingFilter(file_id=file_id), COMPENSATE))[0]
+    repair = (await world.consistency.repairs.plan(Filter(file_id=file_id), COMPENSATE))[0]
     assert sorted((await apply(world, repair)).values()) == [
         ("applied", None),
         ("skipped", "An event of this repair says the same of the file."),
@@ -412,7 +413,7 @@ async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> N
 
     async def accept() -> None:
         world.owner.before_reply = None
-        await world.consistency.service.accept(findings[accepted], "known")
+        await world.accept(findings[accepted])
 
     world.owner.before_reply = accept
     assert await apply(world, repair) == {
@@ -434,10 +435,10 @@ async def test_a_plan_holds_open_findings_that_match(world: World) -> None:
     findings = await open_findings(world, opened)
     await world.check(suspected)
     for wanted in ({}, {"state": "open"}, {"file_id": opened}):
-        planned = (await world.consistency.repairs.plan(FindingFilter(**wanted), COMPENSATE))[1]
+        planned = (await world.consistency.repairs.plan(Filter(**wanted), COMPENSATE))[1]
         assert [one.id for one in planned] == [findings["missing"].id]
     for wanted in ({"state": "suspected"}, {"kind": "orphaned"}, {"file_id": suspected}):
-        repair, planned = await world.consistency.repairs.plan(FindingFilter(**wanted), COMPENSATE)
+        repair, planned = await world.consistency.repairs.plan(Filter(**wanted), COMPENSATE)
         assert planned == []
         assert await apply(world, repair) == {}
 
@@ -470,7 +471,7 @@ async def test_what_happens_between_the_look_and_the_compensation_counts(world: 
             assert len(asked) == 8, "the second group is looked at when the first is repaired"
             left = [one for one in files[:8] if one != records[0].file_id]
             await world.append((left[0], "upload", None))
-            await world.consistency.service.accept(ids[left[1]], "known")
+            await world.accept(ids[left[1]])
             await world.append((files[9], "upload", None))
             compensated.extend(left[:2])
         return await append(records)

@@ -24,7 +24,6 @@ from app.consistency.sources.question import (
     NotVisible,
     Patience,
     SourceError,
-    Trial,
     ask,
     expect_success,
     limit_time,
@@ -32,6 +31,7 @@ from app.consistency.sources.question import (
     read_object,
     read_uuid,
 )
+from app.consistency.sources.schemas import SourceTest
 from app.consistency.sources.token import TokenSource
 from app.outbound.address import AddressPolicy
 from app.outbound.client import AttemptResponse, OutboundClient
@@ -49,17 +49,17 @@ METADATA, BLOCKS = "has a metadata service that ", "has a block store that "
 
 
 class CloudClient:
-    """Sends the requests. `client` limits requests for documents, `block_client` requests for whole blocks."""
+    """Sends the requests. The addresses, which the environment names, are trusted."""
 
-    def __init__(
-        self, settings: Settings, tokens: TokenSource, client: OutboundClient, block_client: OutboundClient
-    ) -> None:
+    def __init__(self, settings: Settings, trust: ssl.SSLContext | None) -> None:
+        policy, seconds = AddressPolicy(allow_private=True, ports=frozenset()), settings.consistency_timeout
+        most = MAX_PAGE_BYTES + MAX_HEADER_BYTES
         self.url = settings.metadata_service_url
         self._block_url = settings.block_storage_service_url
         self.sees_all = settings.consistency_token_sees_all
-        self._tokens = tokens
-        self._client = client
-        self._block_client = block_client
+        self._client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=most)
+        self._block_client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_BLOCK_BYTES)
+        self._tokens = TokenSource(settings, self._client)
         self._head_works: bool | None = None  # None: not tried yet
 
     async def look(self, _source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
@@ -93,7 +93,7 @@ class CloudClient:
         async with limit_time(BACKGROUND.seconds):
             return await self._list_files(skip, LIST_ITEMS, BACKGROUND)
 
-    async def test(self, _source: Source) -> Trial:
+    async def test(self, _source: Source) -> SourceTest:
         """Ask the metadata service for one file, and the block store for its list."""
         response = AttemptResponse(duration_seconds=0)
         try:
@@ -102,8 +102,8 @@ class CloudClient:
             _read_files(expect_success(response, METADATA))
             expect_success(await self._client.get_status(f"{self._block_url}/chunks", headers), BLOCKS)
         except SourceError as error:
-            return Trial(response, None, str(error))
-        return Trial(response, None, None)
+            return SourceTest.of(response, error=error)
+        return SourceTest.of(response)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -185,14 +185,6 @@ class CloudClient:
             return response
 
         return await ask(ask_once, patience, who)
-
-
-def create_cloud_client(settings: Settings, trust: ssl.SSLContext | None) -> CloudClient:
-    """The client that the settings ask for. Addresses that the environment names are trusted."""
-    policy, seconds = AddressPolicy(allow_private=True, ports=frozenset()), settings.consistency_timeout
-    client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
-    block_client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_BLOCK_BYTES)
-    return CloudClient(settings, TokenSource(settings, client), client, block_client)
 
 
 _Send = Callable[[str, dict[str, str]], Awaitable[AttemptResponse]]

@@ -1,19 +1,22 @@
 """A question to a source: asked again while it fails, and its response read with suspicion."""
 
 import asyncio
+import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
 
-from app.consistency.comparison import Facts
+from app.consistency.comparison import Evidence, Facts, printable
 from app.consistency.models import Source
 from app.outbound.client import TOO_LARGE, AttemptResponse
 
+PART_PATTERN = r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$"
 MAX_PAGE_BYTES = 8_388_608
 MAX_ITEM_BYTES = 1_048_576
 MAX_HEADER_BYTES = 65_536
@@ -71,12 +74,46 @@ class Look(NamedTuple):
     watermark: int | None
 
 
-class Trial(NamedTuple):
-    """The response of a source to a test question, and its fault."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part `number` of `count` of all blocks."""
 
-    response: AttemptResponse
-    page: Page | None
-    error: str | None
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """Read `k/n`.
+
+        Raises:
+            ValueError: it is not that, or k is greater than n.
+        """
+        if not re.fullmatch(PART_PATTERN, text):
+            raise ValueError("not k/n")
+        part = cls(*map(int, text.split("/")))
+        if part.number > part.count:
+            raise ValueError("k is greater than n")
+        return part
+
+    def __contains__(self, block_id: str) -> bool:
+        digest = hashlib.sha256(block_id.encode("utf-8", "replace")).digest()
+        return int.from_bytes(digest) % self.count == self.number - 1
+
+
+class DeepBlocks:
+    """The blocks of one file that are read: those of `part`, and those that `evidence` names.
+
+    A block in a finding is read at every look, else the finding would be about a value that is no longer compared.
+    """
+
+    def __init__(self, part: Part | None, evidence: Iterable[Evidence]) -> None:
+        self._part = part
+        shown = [one["expected"] for one in evidence if "blocks" in one["expected"]]
+        self._named = {block["id"] for one in shown for block in one["blocks"]}
+        self._all = any(one["block_count"] > len(one["blocks"]) for one in shown)
+
+    def __call__(self, block_id: str) -> bool:
+        return self._all or (self._part is not None and block_id in self._part) or printable(block_id) in self._named
 
 
 class SourceClient(Protocol):
@@ -88,10 +125,6 @@ class SourceClient(Protocol):
         Raises:
             SourceError: the source could not be asked, or it breaks the contract.
         """
-        ...
-
-    async def test(self, source: Source) -> Trial:
-        """Ask once."""
         ...
 
 
