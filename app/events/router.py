@@ -184,7 +184,7 @@ async def list_events(
     Filters narrow the list together: an event is listed when it meets all of them. A page of one file that is
     also filtered by `event_type` or `anomaly` can be short or even empty: follow `Link` to the end.
     """
-    event_filter = EventFilter.model_validate(query, from_attributes=True)
+    event_filter = EventFilter(**query.model_dump(include=set(EventFilter.model_fields)))
     is_filtered = event_filter != EVERYTHING
     if is_filtered:
         check_offset(query.offset)
