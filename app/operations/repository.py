@@ -22,8 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.consistency.file_check_repository import count_due_file_checks
 from app.consistency.finding_repository import oldest_open_finding, select_open_findings
-from app.consistency.look_repository import count_due_looks
 from app.consistency.metrics import OpenFindings
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
 from app.database.sql import bound_rows
@@ -128,7 +128,7 @@ class StatusRepository:
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
             head - last_position(SyncEvent.created_at < after_seconds(statement_now(), -RATE_SECONDS)),
             oldest_open_finding(),
-            count_due_looks(MAX_COUNTED),
+            count_due_file_checks(MAX_COUNTED),
             database_now(),
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
