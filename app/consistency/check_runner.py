@@ -10,13 +10,13 @@ from uuid import UUID
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Evidence, Expected, Facts, compare
+from app.consistency.file_check_repository import Clock
+from app.consistency.file_checker import FileChecker
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.look import Looker
-from app.consistency.look_repository import Clock
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import Check, CheckState, Difference, Kind, Verdict
-from app.consistency.sources.question import NAMED, SourceError
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import NAMED, SourceError
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable
 from app.log.sparing import SparingLog
@@ -123,12 +123,12 @@ class CheckRunner:
     def __init__(
         self,
         database: Database,
-        looker: Looker,
+        checker: FileChecker,
         progress: CheckProgress,
         full_checks: Mapping[str, FullCheck],
     ) -> None:
         self._database = database
-        self._looker = looker
+        self._checker = checker
         self._progress = progress
         self._full_checks = full_checks  # by the kind of source
         self.lease = progress.lease
@@ -162,7 +162,7 @@ class CheckRunner:
             async with self._database.read() as session:
                 source = await SourceRepository(session).get_enabled(check.source_id)
             batch, left = left[:NAMED_AT_ONCE], left[NAMED_AT_ONCE:]
-            seen, position, _, is_silent = await self._looker.look(source, batch, NAMED, deep=check.deep)
+            seen, position, _, is_silent = await self._checker.check(source, batch, NAMED, deep=check.deep)
             failures = [one.reason for one in seen if one.verdict is Verdict.UNKNOWN]
             in_flight = sum(one.verdict is Verdict.IN_FLIGHT for one in seen)
             await self._progress.change(

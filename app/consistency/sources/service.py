@@ -7,12 +7,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.look_repository import Clock
+from app.consistency.file_check_repository import Clock
 from app.consistency.models import Source
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient, read_headers
-from app.consistency.sources.question import SourceError
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import SourceError
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind, SourceTest
 from app.database.engine import Database
 from app.errors import Conflict, FieldError, Unprocessable

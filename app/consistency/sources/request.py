@@ -16,7 +16,7 @@ from app.consistency.comparison import Evidence, Facts, printable
 from app.consistency.models import Source
 from app.outbound.client import TOO_LARGE, AttemptResponse
 
-PART_PATTERN = r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$"
+SUBSET_PATTERN = r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$"
 MAX_PAGE_BYTES = 8_388_608
 MAX_ITEM_BYTES = 1_048_576
 MAX_HEADER_BYTES = 65_536
@@ -42,10 +42,10 @@ class NotVisible(SourceError):
     """The token may not see the file: whether it is there is unknown."""
 
 
-class Patience(NamedTuple):
+class RetryPolicy(NamedTuple):
     """The number of attempts of a question, and their seconds in all, before it counts as failed.
 
-    `turn_seconds`: how long a look may wait for its turn while no other look of the same call has begun.
+    `turn_seconds`: how long a file check may wait for its turn while no other file check of the same call has begun.
     """
 
     attempts: int
@@ -53,9 +53,9 @@ class Patience(NamedTuple):
     turn_seconds: float | None = None
 
 
-BACKGROUND = Patience(attempts=8, seconds=20)
-NAMED = Patience(attempts=8, seconds=20, turn_seconds=8)
-REFRESH = Patience(attempts=2, seconds=10)
+BACKGROUND = RetryPolicy(attempts=8, seconds=20)
+NAMED = RetryPolicy(attempts=8, seconds=20, turn_seconds=8)
+REFRESH = RetryPolicy(attempts=2, seconds=10)
 
 
 class Page(NamedTuple):
@@ -67,7 +67,7 @@ class Page(NamedTuple):
     watermark: int | None
 
 
-class Look(NamedTuple):
+class SourceFile(NamedTuple):
     """The state of one file at the source; `found` None: the source does not hold it."""
 
     found: Facts | None
@@ -75,20 +75,20 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BlockSubset:
     """The part `number` of `count` of all blocks."""
 
     number: int
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "BlockSubset":
         """Read `k/n`.
 
         Raises:
             ValueError: it is not that, or k is greater than n.
         """
-        if not re.fullmatch(PART_PATTERN, text):
+        if not re.fullmatch(SUBSET_PATTERN, text):
             raise ValueError("not k/n")
         part = cls(*map(int, text.split("/")))
         if part.number > part.count:
@@ -100,13 +100,13 @@ class Part:
         return int.from_bytes(digest) % self.count == self.number - 1
 
 
-class DeepBlocks:
+class BlocksToRead:
     """The blocks of one file that are read: those of `part`, and those that `evidence` names.
 
-    A block in a finding is read at every look, else the finding would be about a value that is no longer compared.
+    A block in a finding is read by every file check, else the finding would be about a value that is not compared.
     """
 
-    def __init__(self, part: Part | None, evidence: Iterable[Evidence]) -> None:
+    def __init__(self, part: BlockSubset | None, evidence: Iterable[Evidence]) -> None:
         self._part = part
         shown = [one["expected"] for one in evidence if "blocks" in one["expected"]]
         self._named = {block["id"] for one in shown for block in one["blocks"]}
@@ -119,7 +119,9 @@ class DeepBlocks:
 class SourceClient(Protocol):
     """Asks the sources of one kind."""
 
-    async def look(self, source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
+    async def get_file(
+        self, source: Source, file_id: UUID, retries: RetryPolicy, read_block: BlockFilter
+    ) -> SourceFile:
         """The state of one file at the source.
 
         Raises:
@@ -128,15 +130,15 @@ class SourceClient(Protocol):
         ...
 
 
-async def ask(send: Callable[[], Awaitable[AttemptResponse]], patience: Patience, who: str = "") -> AttemptResponse:
+async def ask(send: Callable[[], Awaitable[AttemptResponse]], retries: RetryPolicy, who: str = "") -> AttemptResponse:
     """The first response that is not a reason to ask again. The reason of a failure begins with `who`.
 
     Raises:
         SourceError: there is none.
     """
     clock = asyncio.get_running_loop().time
-    ends_at, wait_seconds = clock() + patience.seconds, FIRST_WAIT_SECONDS
-    for left in reversed(range(patience.attempts)):
+    ends_at, wait_seconds = clock() + retries.seconds, FIRST_WAIT_SECONDS
+    for left in reversed(range(retries.attempts)):
         response = await send()
         if not _is_transient(response):
             return response
