@@ -128,11 +128,6 @@ class PingMessage(_Message):
     data: PingData
 
 
-def describe(description: str) -> str:
-    """The description of the API, in Markdown: its own, and how to use it."""
-    return f"{description}\n{GUIDE}".strip()
-
-
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add to FastAPI's `document` what its models do not hold; doing so again changes nothing."""
     components = document["components"]
