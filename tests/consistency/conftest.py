@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from app.config import Settings
 from app.consistency.service import open_consistency
 from app.database.engine import Database
 from tests.conftest import MakeSettings
@@ -17,19 +16,13 @@ KEY = "an encryption key of the tests that is long enough"
 
 
 @pytest.fixture
-def make_settings(make_settings: MakeSettings) -> MakeSettings:
-    """The settings of the suite, with owners on loopback, and without a pace."""
-
-    def make(**changes: Any) -> Settings:
-        ours = {
-            "webhook_allow_private_addresses": True,
-            "webhook_ports": (0,),
-            "webhook_encryption_keys": KEY,
-            "consistency_files_per_second": 0,
-        }
-        return make_settings(**{**ours, **changes})
-
-    return make
+def special_settings() -> dict[str, Any]:
+    return {
+        "webhook_allow_private_addresses": True,
+        "webhook_ports": (0,),
+        "webhook_encryption_keys": KEY,
+        "consistency_files_per_second": 0,
+    }
 
 
 @pytest.fixture

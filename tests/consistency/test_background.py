@@ -65,6 +65,7 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
     assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a part of its time for its turn, and the rest for the source."""

@@ -214,6 +214,7 @@ def _fail_blocks(status: int, _method: str, path: str) -> Reply | None:
     return (status, b"") if path.startswith("/chunks") else None
 
 
+@pytest.mark.slow
 async def test_the_whole_is_asked_for_by_id_and_orphans_come_from_the_list(
     world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +372,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_an_owner_that_sends_anything_else_makes_the_check_incomplete(world: World, siblings: Siblings) -> None:
     siblings.put(file_id := uuid4(), b"a")
@@ -418,6 +420,7 @@ async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Si
     assert check.listed < 2 * 8
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_a_metadata_service_that_hangs_makes_checks_incomplete(
     open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch

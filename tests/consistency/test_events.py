@@ -142,6 +142,7 @@ async def test_a_refused_event_is_noted_when_it_is_processed(noting: World) -> N
     await until(all_are_noted)
 
 
+@pytest.mark.slow
 async def test_an_owner_that_is_down_for_an_hour_is_asked_for_everything_afterwards(noting: World) -> None:
     files = sorted(uuid4() for _ in range(100))
     await noting.upload(*files[:10])

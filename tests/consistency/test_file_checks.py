@@ -149,6 +149,7 @@ async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is
     assert await world.states() == {(files[0], "missing"): "suspected"}
 
 
+@pytest.mark.slow
 async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     files = sorted(uuid4() for _ in range(30))
     await world.upload(*files)
