@@ -20,8 +20,8 @@ from app.events.ledger_repository import LedgerRepository
 from app.events.listing import EventList
 from app.events.models import EventType, LedgerHead, SweepCursor
 from app.events.repository import EventRepository
-from app.events.schemas import RequeueFilter
-from app.events.search import EVERYTHING, EventFilter
+from app.events.schemas import EventFilter, RequeueFilter
+from app.events.search import EVERYTHING
 from app.files.repository import FileRepository
 from app.operations.repository import StatusRepository
 from app.sweep.repository import SweepRepository
