@@ -8,6 +8,7 @@ from app.outbound.address import AddressPolicy
 from app.outbound.client import AttemptResponse, OutboundClient
 from tests.support.receiver import Receiver, Reply, receiving
 
+PUBLIC_ONLY = AddressPolicy(allow_private=False, ports=frozenset())
 ANYWHERE = AddressPolicy(allow_private=True, ports=frozenset())
 TIMEOUT_SECONDS = 0.5
 BODY = b'{"a":1}'
