@@ -184,8 +184,8 @@ class Dispatcher:
             return
         started_at = datetime.now(UTC)
         try:
-            message = claim.signer.event(delivery.event, started_at)
-            response = await self._client.send(url, message.headers, message.body)
+            headers, body = claim.signer.event(delivery.event, started_at)
+            response = await self._client.send(url, headers, body)
         except (
             Exception
         ):  # the delivery is settled in any case: no other process can claim it while its lease is extended

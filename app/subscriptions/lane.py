@@ -69,7 +69,7 @@ def has_long_lane() -> ColumnElement[bool]:
     return list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery().is_not(None)
 
 
-def list_long_lanes(subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID] | UUID) -> Select[UUID]:
+def list_long_lanes(subscription_id: Column | UUID) -> Select[UUID]:
     """The files of the subscription with more than `LANE_ROWS` pending deliveries that are not marked full."""
     return (
         select(Delivery.file_id)

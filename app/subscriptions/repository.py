@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import aliased
 
 from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import SweepCursor, SyncEvent, head_position, last_position
-from app.subscriptions.lane import has_long_lane, is_full, limit_lock_wait, lock_lanes
+from app.subscriptions.lane import Column, has_long_lane, is_full, limit_lock_wait, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 ROW_LOCK_MILLISECONDS = 500
@@ -167,9 +167,7 @@ def _has_room(pending: int) -> ColumnElement[bool]:
     return or_(not_(_has_pending(Subscription.id, pending)), has_long_lane())
 
 
-def _has_pending(
-    subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], pending: int
-) -> ColumnElement[bool]:
+def _has_pending(subscription_id: Column, pending: int) -> ColumnElement[bool]:
     last = (
         select(literal(1))
         .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)
