@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.util import AliasedClass
 
 from app.database.types import database_now, statement_now
-from app.subscriptions.models import Delivery, FullLane, Ordering, Subscription
+from app.subscriptions.models import Delivery, FullLane, Ordering
 
 LANE_ROWS = 200  # pending deliveries of one file that a full lane keeps, and that are added when half are done
 
@@ -62,11 +62,6 @@ def due_at_first(
     rank = func.row_number().over(partition_by=(subscription_id, file_id), order_by=position)
     is_due = or_(ordering == Ordering.NONE, and_(rank == 1, other.is_(None)))
     return case((is_due, statement_now()), else_=null())
-
-
-def has_long_lane() -> ColumnElement[bool]:
-    """Whether the subscription of the statement has a lane that `mark_full` would mark."""
-    return list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery().is_not(None)
 
 
 def list_long_lanes(subscription_id: Column | UUID) -> Select[UUID]:
