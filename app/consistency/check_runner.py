@@ -8,15 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Evidence, Expected, Facts, compare
+from app.consistency.file_check_repository import Clock
+from app.consistency.file_checker import FileChecker
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.look import Looker
-from app.consistency.look_repository import Clock
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import Check, CheckState, Difference, Kind, Verdict
-from app.consistency.sources.question import NAMED, SourceError
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import NAMED, SourceError
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable
 from app.log.sparing import SparingLog
@@ -33,14 +34,24 @@ FullCheck = Callable[[Check, asyncio.Event], Awaitable[None]]  # compares the fi
 class CheckProgress:
     """Changes checks that this process has claimed. `lease` must be longer than a transaction takes.
 
-    Each call raises `LeaseLost` when another process has the check, or it was cancelled.
+    Each call raises `LeaseLost` when another process has the check, or it was cancelled. A check compares
+    `files_per_second`; 0: without a pace.
     """
 
-    def __init__(self, database: Database, clock: Clock, lease: timedelta, metrics: ConsistencyMetrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        lease: timedelta,
+        metrics: ConsistencyMetrics,
+        *,
+        files_per_second: int = 0,
+    ) -> None:
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self.lease = lease
+        self.files_per_second = files_per_second
         self._log = SparingLog(__name__)
 
     async def advance(
@@ -94,6 +105,11 @@ class CheckProgress:
                 await self.change(check, state=CheckState.COMPLETE)
                 return
 
+    async def keep_pace(self, files: int, spent_seconds: float, stopping: asyncio.Event) -> None:
+        """Wait until it is time for more files, after these took so long."""
+        if self.files_per_second:
+            await wait_for_event(stopping, files / self.files_per_second - spent_seconds)
+
     @asynccontextmanager
     async def heartbeat(self, check: Check) -> AsyncIterator[None]:
         """Extend the lease while the block runs."""
@@ -123,12 +139,12 @@ class CheckRunner:
     def __init__(
         self,
         database: Database,
-        looker: Looker,
+        checker: FileChecker,
         progress: CheckProgress,
         full_checks: Mapping[str, FullCheck],
     ) -> None:
         self._database = database
-        self._looker = looker
+        self._checker = checker
         self._progress = progress
         self._full_checks = full_checks  # by the kind of source
         self.lease = progress.lease
@@ -162,7 +178,7 @@ class CheckRunner:
             async with self._database.read() as session:
                 source = await SourceRepository(session).get_enabled(check.source_id)
             batch, left = left[:NAMED_AT_ONCE], left[NAMED_AT_ONCE:]
-            seen, position, _, is_silent = await self._looker.look(source, batch, NAMED, deep=check.deep)
+            seen, position, _, is_silent = await self._checker.check(source, batch, NAMED, deep=check.deep)
             failures = [one.reason for one in seen if one.verdict is Verdict.UNKNOWN]
             in_flight = sum(one.verdict is Verdict.IN_FLIGHT for one in seen)
             await self._progress.change(

@@ -1,4 +1,4 @@
-"""Stores findings: what looks and checks have seen, and what operators accept."""
+"""Stores findings: what checks have seen, and what operators accept."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.consistency.comparison import Evidence, Expected, Facts
+from app.consistency.file_check_repository import MIN_WAIT, FileCheckRepository
 from app.consistency.ledger_repository import within
-from app.consistency.look_repository import MIN_WAIT, LookRepository
 from app.consistency.models import Difference, Finding, FindingState, Kind, Source, Verdict
 from app.consistency.schemas import Filter
 from app.consistency.sources.repository import SourceRepository
@@ -33,15 +33,15 @@ class NotAcceptable(Conflict):
     code, detail = "finding-not-acceptable", "Only suspected and open findings can be accepted."
 
 
-class Seen(NamedTuple):
-    """The result of a look at one file. `differences` and `expected` are None unless the file was compared."""
+class FileResult(NamedTuple):
+    """The result of a check of one file. `differences` and `expected` are None unless the file was compared."""
 
     file_id: UUID
     verdict: Verdict
     position: int | None  # of the file's last processed event; None when the source could not be asked
     differences: Mapping[Kind, Evidence] | None = None
     reason: str | None = None  # why the source could not be asked
-    is_visible: bool = True  # to the token; a file that is not is looked at again after its next event alone
+    is_visible: bool = True  # to the token; a file that is not is checked again after its next event alone
     expected: Expected | None = None
     found: Facts | None = None  # None: the source does not hold the file
 
@@ -51,17 +51,6 @@ class FindingRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-
-    async def get(self, finding_id: UUID) -> Finding:
-        """The finding.
-
-        Raises:
-            NotFound: when there is none.
-        """
-        found = await self._session.scalar(select(Finding).where(Finding.id == finding_id, _visible()))
-        if found is None:
-            raise NotFound(UNKNOWN_FINDING)
-        return found
 
     async def list_newest(
         self, wanted: Filter, *, limit: int, offset: int = 0, before: UUID | None = None
@@ -101,10 +90,12 @@ class FindingRepository:
             NotAcceptable: 409.
         """
         await SourceRepository(self._session).lock_all()
-        finding = await self.get(finding_id)
-        if not await self._accept([Finding.id == finding_id], reason):
+        is_accepted = await self._accept([Finding.id == finding_id, _visible()], reason)
+        finding = await self._session.scalar(select(Finding).where(Finding.id == finding_id, _visible()))
+        if finding is None:
+            raise NotFound(UNKNOWN_FINDING)
+        if not is_accepted:
             raise NotAcceptable
-        await self._session.refresh(finding)
         return finding
 
     async def accept_all(self, wanted: Filter, expected: int, reason: str) -> None:
@@ -137,18 +128,19 @@ class FindingRepository:
         query = select(Finding).where(_visible(), among_ids(Finding.id, finding_ids))
         return (await self._session.scalars(query)).all()
 
-    async def record_looks(
-        self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: Collection[datetime] = ()
+    async def record_file_checks(
+        self, source: Source, seen: Sequence[FileResult], now: datetime, claimed_until: Collection[datetime] = ()
     ) -> None:
-        """Bring the findings of these files up to date, and note when each is looked at again.
+        """Bring the findings of these files up to date, and note when each is checked again.
 
-        `now` is the time just before the source was asked: what a later look has recorded meanwhile stays.
-        `claimed_until` are the `due_at` that a claim may have given them; a look that is due otherwise stays due.
+        `now` is the time just before the source was asked: what a later file check has recorded meanwhile stays.
+        `claimed_until` are the `due_at` that a claim may have given them; a file check that is due otherwise stays due.
         """
         grace = timedelta(seconds=source.grace_seconds)
         file_ids = [one.file_id for one in seen]
-        looks = LookRepository(self._session)
-        active, compared_at = await self.list_active(source.id, file_ids), await looks.compared_at(source.id, file_ids)
+        file_checks = FileCheckRepository(self._session)
+        active = await self.list_active(source.id, file_ids)
+        compared_at = await file_checks.compared_at(source.id, file_ids)
         for one in seen:
             if one.differences is not None:
                 self._follow(source, one, active[one.file_id], now, compared_at.get(one.file_id))
@@ -156,7 +148,7 @@ class FindingRepository:
             {
                 "source_id": source.id,
                 "file_id": one.file_id,
-                "due_at": _next_look(one, active[one.file_id].values(), now, grace),
+                "due_at": _next_check(one, active[one.file_id].values(), now, grace),
                 "verdict": one.verdict,
                 "seen_at": now,
                 "position": one.position,
@@ -164,14 +156,15 @@ class FindingRepository:
             for one in sorted(seen, key=lambda one: one.file_id)
         ]
         await self._session.flush()
-        await looks.add(rows, claimed_until)
+        await file_checks.add(rows, claimed_until)
 
     async def apply_staged(self, source: Source, staged: Sequence[Difference]) -> None:
         """Bring the findings up to date with what a complete inventory saw; it opens none by itself."""
         grace = max(timedelta(seconds=source.grace_seconds), MIN_WAIT)
         file_ids = {one.file_id for one in staged}
-        looks = LookRepository(self._session)
-        active, compared_at = await self.list_active(source.id, file_ids), await looks.compared_at(source.id, file_ids)
+        file_checks = FileCheckRepository(self._session)
+        active = await self.list_active(source.id, file_ids)
+        compared_at = await file_checks.compared_at(source.id, file_ids)
         notes: dict[UUID, dict[str, Any]] = {}
         for one in staged:
             note = {"source_id": source.id, "file_id": one.file_id, "due_at": None, "verdict": None, "seen_at": None}
@@ -186,10 +179,10 @@ class FindingRepository:
                 self._session.add(_suspect(source.id, one.file_id, one.kind, one.evidence, one.seen_at))
                 notes[one.file_id] = {**note, "due_at": one.seen_at + grace}
         await self._session.flush()
-        await looks.add([{**notes[file_id], "position": None} for file_id in sorted(notes)])
+        await file_checks.add([{**notes[file_id], "position": None} for file_id in sorted(notes)])
 
     def _follow(
-        self, source: Source, seen: Seen, active: dict[str, Finding], now: datetime, compared_at: datetime | None
+        self, source: Source, seen: FileResult, active: dict[str, Finding], now: datetime, compared_at: datetime | None
     ) -> None:
         differences, grace = seen.differences or {}, timedelta(seconds=source.grace_seconds)
         for kind, evidence in differences.items():
@@ -224,13 +217,13 @@ def _confirm(finding: Finding, evidence: Evidence, seen_at: datetime) -> None:
 
 
 def _knows_better(source: Source, kind: str, compared_at: datetime | None, seen_at: datetime) -> bool:
-    """Whether a later look has compared this value; the size and hash of a block of kind `cloud` need a deep one."""
+    """Whether a later file check has compared this value; of kind `cloud` it has not read all sizes and hashes."""
     if compared_at is None or (source.kind == SourceKind.CLOUD and kind in {Kind.WRONG_SIZE, Kind.WRONG_HASH}):
         return False
     return compared_at > seen_at
 
 
-def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
+def _next_check(seen: FileResult, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
     suspected = [one.first_seen_at for one in active if one.state == FindingState.SUSPECTED]
     if seen.differences is None:
         return now + max(grace, MIN_WAIT) if seen.is_visible or suspected else None

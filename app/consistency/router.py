@@ -68,7 +68,7 @@ async def create_check(
 ) -> CheckView:
     """Compare the whole inventory of a source, or named files, with the events.
 
-    A background task runs it; another replica continues it when one ends. A difference is `suspected` until a look at
+    A background task runs it; another replica continues it when one ends. A difference is `suspected` until a check of
     that file, after the grace period, sees it again.
     """
     check = await checks.create_check(new)
@@ -181,10 +181,10 @@ async def get_file_consistency(
     files: Files,
     refresh: Annotated[QueryBoolean, Query(description="Ask the enabled sources now, within 10 seconds.")] = False,
 ) -> FileConsistency:
-    """How each source compares with the events of the file, by the last look or complete check.
+    """How each source compares with the events of the file, by the last check that compared them.
 
     `inconsistent`: it differed, even if the finding is suspected or accepted. `consistent`: it agreed, and the file
-    has no later event. `in_flight`: the source may not have applied the last event yet. `unknown`: never looked at, or
+    has no later event. `in_flight`: the source may not have applied the last event yet. `unknown`: never checked, or
     the source could not be asked.
     """
     return await (files.refresh(file_id, reader.subject) if refresh else files.read(file_id))

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from pydantic_core import PydanticCustomError
 
 from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
-from app.consistency.sources.question import PART_PATTERN, Part
+from app.consistency.sources.request import SUBSET_PATTERN, BlockSubset
 from app.consistency.sources.schemas import SOURCE_ID
 from app.http.types import BodyInteger, Input, QueryInteger, Uuid
 
@@ -84,7 +84,7 @@ class Scope(Input):
 
 def _part_of_all(text: str) -> str:
     try:
-        Part.parse(text)
+        BlockSubset.parse(text)
     except ValueError:
         raise PydanticCustomError("deep_part", "k must be at most n") from None
     return text
@@ -103,7 +103,7 @@ class NewCheck(Input):
         False, strict=True, description="Believe a listing that lacks more than 5 % (and more than 10) of the files."
     )
 
-    deep: Annotated[str, Field(pattern=PART_PATTERN), AfterValidator(_part_of_all)] | None = Field(
+    deep: Annotated[str, Field(pattern=SUBSET_PATTERN), AfterValidator(_part_of_all)] | None = Field(
         None, description="`k/n`: read and hash this part of the blocks; kind `cloud` only.", examples=["1/7"]
     )
 
@@ -156,7 +156,7 @@ class FindingView(BaseModel):
     file_id: UUID
     kind: Kind
     state: FindingState = Field(
-        description="`suspected` until a look at the file after the grace period confirms it; then `open`."
+        description="`suspected` until a check of the file after the grace period confirms it; then `open`."
     )
     evidence: dict[str, Any] = Field(description="`expected` by the events and `found` at the source.")
     first_seen_at: datetime

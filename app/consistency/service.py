@@ -9,10 +9,10 @@ from typing import NamedTuple
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.check_repository import CheckRepository
-from app.consistency.check_runner import CheckProgress, CheckRunner
+from app.consistency.check_runner import CheckProgress, CheckRunner, FullCheck
+from app.consistency.file_check_repository import Clock
+from app.consistency.file_checker import FileChecker
 from app.consistency.file_service import FileConsistencyService
-from app.consistency.look import Looker
-from app.consistency.look_repository import Clock
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import Check
 from app.consistency.repairs.service import RepairService
@@ -20,8 +20,8 @@ from app.consistency.schemas import NewCheck
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient
 from app.consistency.sources.full_check import CloudCheck, InventoryCheck
-from app.consistency.sources.question import MAX_HEADER_BYTES, MAX_PAGE_BYTES
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import MAX_HEADER_BYTES, MAX_PAGE_BYTES
 from app.consistency.sources.schemas import SourceKind
 from app.consistency.sources.service import SourceService
 from app.database.engine import Database
@@ -48,9 +48,9 @@ class NotDeep(Unprocessable):
 class CheckService:
     """Begins checks, and wakes the task that runs them."""
 
-    def __init__(self, database: Database, looker: Looker, *, on_added: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, database: Database, checker: FileChecker, on_added: Callable[[], None]) -> None:
         self._database = database
-        self._looker = looker
+        self._checker = checker
         self._on_added = on_added
 
     async def create_check(self, new: NewCheck) -> Check:
@@ -67,7 +67,7 @@ class CheckService:
                 raise SourceDisabled
             if new.deep is not None and source.kind != SourceKind.CLOUD:
                 raise NotDeep
-            now = await self._looker.clock(session)
+            now = await self._checker.clock(session)
             check = await CheckRepository(session).add(
                 source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink, deep=new.deep
             )
@@ -102,51 +102,46 @@ async def open_consistency(
         LocalSecretError: the key of local mode cannot be read or created.
     """
     policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
-    seconds, pace = settings.consistency_timeout, settings.consistency_files_per_second
+    seconds = settings.consistency_timeout
     outbound = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
     contract, cloud = ContractClient(outbound, cipher), CloudClient(settings, trust)
-    looker = Looker(
+    checker = FileChecker(
         database,
         {SourceKind.CONTRACT: contract, SourceKind.CLOUD: cloud},
         concurrency=settings.consistency_concurrency,
         clock=clock,
     )
-    progress = CheckProgress(
-        database, clock, timedelta(seconds=settings.webhook_lease), metrics or ConsistencyMetrics()
-    )
-    runner = CheckRunner(
-        database,
-        looker,
-        progress,
-        {
-            SourceKind.CONTRACT: InventoryCheck(database, contract, clock, progress, files_per_second=pace).run,
-            SourceKind.CLOUD: CloudCheck(database, cloud, looker, progress, files_per_second=pace).run,
-        },
-    )
+    lease, metrics = timedelta(seconds=settings.webhook_lease), metrics or ConsistencyMetrics()
+    progress = CheckProgress(database, clock, lease, metrics, files_per_second=settings.consistency_files_per_second)
+    full_checks: dict[str, FullCheck] = {
+        SourceKind.CONTRACT: InventoryCheck(database, contract, clock, progress).run,
+        SourceKind.CLOUD: CloudCheck(database, cloud, checker, progress).run,
+    }
+    runner = CheckRunner(database, checker, progress, full_checks)
     tasks = ConsistencyTasks(
         database,
         runner,
-        looker,
+        checker,
         full_interval_seconds=settings.consistency_full_interval,
         cloud_url=settings.metadata_service_url,
     )
     repairs = RepairService(
         database,
         ledger,
-        looker,
+        checker,
         files_at_once=settings.consistency_concurrency,
         on_redelivered=on_redelivered,
     )
     try:
         yield Consistency(
-            CheckService(database, looker, on_added=tasks.wake),
+            CheckService(database, checker, tasks.wake),
             repairs,
             SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
-            FileConsistencyService(database, looker, cloud_sees_all=settings.consistency_token_sees_all),
+            FileConsistencyService(database, checker, cloud_sees_all=settings.consistency_token_sees_all),
             tasks,
         )
     finally:
         repairs.close()
-        looker.close()
+        checker.close()
         await cloud.close()
         await outbound.close()

@@ -13,8 +13,8 @@ from app.database.sql import json_text
 from app.database.types import among, most_octets_of
 from app.errors import FieldError, Unprocessable
 from app.events.models import SyncEvent
-from app.events.schemas import METADATA_MAX_BYTES, EventView
-from app.events.search import EVERYTHING, HEAD, EventFilter, Position, Range, Search, search_for
+from app.events.schemas import METADATA_MAX_BYTES, EventFilter, EventView
+from app.events.search import EVERYTHING, HEAD, Position, Range, Search, search_for
 from app.http.pages import PageMemory
 
 VISITED_EVENTS = 100_000  # by a page whose filters no single index serves

@@ -46,7 +46,7 @@ async def world(make_settings: MakeSettings, database: Database, owner: Owner) -
 @pytest.fixture
 def noting(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose sweep notes the file of every event."""
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
     world.by_event = True
     return world

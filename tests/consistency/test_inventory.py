@@ -229,7 +229,7 @@ async def test_a_cut_listing_is_incomplete_or_suspect(world: World) -> None:
 async def test_an_error_in_the_middle_is_asked_again_and_then_makes_the_check_incomplete(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
     files = new_files(30)
     await world.upload(*files)
     world.owner.put(*files)

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Block, Facts
-from app.consistency.finding_repository import Seen
+from app.consistency.finding_repository import FileResult
 from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import NotCompensable, encode_compensation
 from app.consistency.repairs.repository import RepairRepository
@@ -31,7 +31,7 @@ Outcomes = dict[UUID, tuple[str, str | None]]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ async def test_two_at_once_act_once_and_say_the_same(world: World) -> None:
 
 def other_replica(world: World) -> RepairService:
     ours = world.consistency.repairs
-    return RepairService(world.database, ours._ledger, ours._looker, files_at_once=8)
+    return RepairService(world.database, ours._ledger, ours._checker, files_at_once=8)
 
 
 async def test_a_lease_taken_after_the_clock_was_read_is_not_taken_again(world: World) -> None:
@@ -177,7 +177,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
     await open_findings(world, *files)
     repair, _ = await world.consistency.repairs.plan(Filter(), COMPENSATE)
     successor, held, looked, recorded = other_replica(world), asyncio.Event(), asyncio.Event(), asyncio.Event()
-    look, append = successor._look, world.consistency.repairs._ledger.append
+    look, append = successor._check_files, world.consistency.repairs._ledger.append
 
     async def look_early(*arguments: Any, **_named: Any) -> None:
         await look(*arguments)
@@ -191,7 +191,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
         recorded.set()
         return result
 
-    successor._look = look_early  # type: ignore[method-assign]
+    successor._check_files = look_early  # type: ignore[method-assign]
     world.consistency.repairs._ledger.append = append_late  # type: ignore[method-assign]
     applying = asyncio.create_task(apply(world, repair))
     await held.wait()
@@ -210,14 +210,14 @@ async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successo
     findings = await open_findings(world, file_id)
     repair = await plan(world, COMPENSATE)
     ours, looked, succeeded = world.consistency.repairs, asyncio.Event(), asyncio.Event()
-    look = ours._look
+    look = ours._check_files
 
     async def look_and_stand_still(*arguments: Any, **_named: Any) -> None:
         await look(*arguments)
         looked.set()
         await succeeded.wait()
 
-    ours._look = look_and_stand_still  # type: ignore[method-assign]
+    ours._check_files = look_and_stand_still  # type: ignore[method-assign]
     applying = asyncio.create_task(apply(world, repair))
     await looked.wait()
     world.clock.advance(LEASE.total_seconds() + 1)
@@ -512,7 +512,7 @@ async def test_a_block_id_that_no_event_may_hold_is_not_compared_and_not_recorde
         await world.sweep()
         await world.check(file_id)
         assert (await world.states())[file_id, "wrong_size"] == "resolved"
-        seen = Seen(uuid4(), Verdict.INCONSISTENT, 1, {}, found=Facts(blocks={block_id: Block()}))
+        seen = FileResult(uuid4(), Verdict.INCONSISTENT, 1, {}, found=Facts(blocks={block_id: Block()}))
         assert encode_compensation(uuid4(), seen) is None
 
 

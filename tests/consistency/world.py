@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
+from app.consistency.file_check_repository import FileCheckHandler
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.look_repository import FileCheckHandler
 from app.consistency.models import Check, FileCheck, Finding
 from app.consistency.schemas import Filter, NewCheck
 from app.consistency.service import Consistency
@@ -114,7 +114,7 @@ class World:
         async with self.database.transaction() as session:
             await FindingRepository(session).accept(finding_id, "known")
 
-    async def list_looks(self) -> Sequence[FileCheck]:
+    async def list_file_checks(self) -> Sequence[FileCheck]:
         async with self.database.read() as session:
             return (await session.scalars(select(FileCheck).order_by(FileCheck.file_id))).all()
 

@@ -1,4 +1,4 @@
-"""Which findings of a plan are repaired, after another look at their files, and by which event; pure."""
+"""Which findings of a plan are repaired, after another check of their files, and by which event; pure."""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from app.consistency.comparison import NOT_STORABLE, Block, Expected, Facts
-from app.consistency.finding_repository import Seen
+from app.consistency.finding_repository import FileResult
 from app.consistency.models import Finding, FindingState, Kind, Repair, Source, Verdict
 from app.errors import Unprocessable
 from app.events.models import EventType
@@ -28,11 +28,7 @@ class NotCompensable(Unprocessable):
 
 
 def check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) -> None:
-    """Refuse a plan with findings that no event can repair.
-
-    Raises:
-        NotCompensable: 422.
-    """
+    """Refuse a plan with findings that no event can repair; raises `NotCompensable` (422)."""
     cloud = {one.id for one in sources if one.kind == "cloud"}
     if any(one.kind == Kind.STALE for one in findings):
         raise NotCompensable("A finding of kind stale cannot be compensated: only the source can catch up.")
@@ -40,8 +36,8 @@ def check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) ->
         raise NotCompensable("A missing block of a source of kind cloud cannot be compensated: its own list names it.")
 
 
-def _why_not_standing(kind: Kind, seen: Seen) -> str | None:
-    """Why a finding does not stand any more after another look at its file; None: it does."""
+def _why_not_standing(kind: Kind, seen: FileResult) -> str | None:
+    """Why a finding does not stand any more after another check of its file; None: it does."""
     if seen.differences is None:
         if seen.verdict is Verdict.IN_FLIGHT:
             return "The file has events that the source need not know yet."
@@ -49,10 +45,10 @@ def _why_not_standing(kind: Kind, seen: Seen) -> str | None:
     return None if kind in seen.differences else "The source agrees with the events now."
 
 
-def _why_agreeing(kind: Kind, seen: Seen, other: Seen) -> str | None:
+def _why_agreeing(kind: Kind, seen: FileResult, other: FileResult) -> str | None:
     """Why another source counts as one that agrees with the ledger about a finding; None: it does not agree.
 
-    `seen` is the look at the source of the finding.
+    `seen` is the result at the source of the finding.
     """
     if other.differences is None:
         return "could not be compared, which counts as agreement with the events"
@@ -85,7 +81,7 @@ def event_type_of(kind: Kind) -> EventType:
     return {Kind.MISSING: EventType.DELETE, Kind.ORPHANED: EventType.UPLOAD}.get(kind, EventType.UPDATE)
 
 
-def encode_compensation(finding_id: UUID, seen: Seen) -> str | None:
+def encode_compensation(finding_id: UUID, seen: FileResult) -> str | None:
     """The metadata of a compensation: what the source holds. None when an event cannot have them."""
     metadata: dict[str, Any] = {"compensates": str(finding_id)}
     found = seen.found
@@ -120,18 +116,18 @@ class Application:
         self.repair = repair
         self.findings = findings
         self.sources = sources
-        self.looks: dict[tuple[UUID, UUID], Seen] = {}  # by source and file
+        self.checked: dict[tuple[UUID, UUID], FileResult] = {}  # by source and file
         self.reasons: dict[UUID, str | None] = {}
         self.compensated: set[tuple[UUID, str]] = set()
         self.silent: set[UUID] = set()  # sources that are not asked any more
 
-    def look_of(self, finding: Finding) -> Seen:
-        """The look at the file at the source of the finding."""
-        return self.looks[finding.source_id, finding.file_id]
+    def result_of(self, finding: Finding) -> FileResult:
+        """The result for the file at the source of the finding."""
+        return self.checked[finding.source_id, finding.file_id]
 
     def compared_through(self, finding: Finding) -> int:
-        """The position of the file's last event that the look at the source of the finding knew; 0: of none."""
-        seen = self.looks.get((finding.source_id, finding.file_id))
+        """The position of the file's last event that the check at the source of the finding knew; 0: of none."""
+        seen = self.checked.get((finding.source_id, finding.file_id))
         return (seen.position or 0) if seen is not None else 0
 
     def note_compensation(self, finding: Finding) -> None:
@@ -142,9 +138,9 @@ class Application:
     def why_not(self, finding_id: UUID) -> str | None:
         """Why the finding is not repaired: it is not open, or does not stand."""
         finding = self.findings[finding_id]
-        if finding.state == FindingState.OPEN and (finding.source_id, finding.file_id) not in self.looks:
+        if finding.state == FindingState.OPEN and (finding.source_id, finding.file_id) not in self.checked:
             return "The source is disabled or deleted."
-        return why_not_open(finding.state) or _why_not_standing(Kind(finding.kind), self.look_of(finding))
+        return why_not_open(finding.state) or _why_not_standing(Kind(finding.kind), self.result_of(finding))
 
     def why_not_compensable(self, finding_id: UUID) -> str | None:
         """Why the finding may not be compensated: another source agrees with the ledger about a value of the event."""
@@ -152,10 +148,10 @@ class Application:
         kind = Kind(finding.kind)
         if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
             return "An event of this repair says the same of the file."
-        seen = self.look_of(finding)
+        seen = self.result_of(finding)
         others = sorted((seen.differences or {}).keys() - {kind, Kind.STALE})
         for source_id in self.sources:
-            other = self.looks.get((source_id, finding.file_id))
+            other = self.checked.get((source_id, finding.file_id))
             if source_id == finding.source_id or other is None:
                 continue
             for one in (kind, *others):

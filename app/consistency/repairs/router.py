@@ -135,7 +135,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     openapi_extra={"parameters": [_IF_MATCH]},
 )
 async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repairs, request: Request) -> AppliedRepair:
-    """Look at the file of each finding again, and repair the findings that still hold. A plan acts only once."""
+    """Check the file of each finding again, and repair the findings that still hold. A plan acts only once."""
     repair = await repairs.get(repair_id)
     tags = ",".join(request.headers.getlist("if-match")).split(",")
     if "if-match" not in request.headers:

@@ -1,4 +1,4 @@
-"""Plans repairs, and applies each plan once, after another look at each finding."""
+"""Plans repairs, and applies each plan once, after another check of each file."""
 
 import asyncio
 import hashlib
@@ -13,8 +13,8 @@ from uuid_utils.compat import uuid7
 
 from app.concurrency.task import SingleFlight
 from app.consistency.check_repository import LeaseLost
-from app.consistency.finding_repository import FindingRepository, Seen
-from app.consistency.look import Looker
+from app.consistency.file_checker import FileChecker
+from app.consistency.finding_repository import FileResult, FindingRepository
 from app.consistency.models import REPAIR_SUBJECT, Finding, FindingState, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import (
     DELETED,
@@ -27,8 +27,8 @@ from app.consistency.repairs.decision import (
 )
 from app.consistency.repairs.repository import RepairRepository
 from app.consistency.schemas import Filter
-from app.consistency.sources.question import REFRESH
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import REFRESH
 from app.database.engine import Database
 from app.deliveries.fan_out import DeliveryRepository
 from app.errors import NotFound, Unavailable
@@ -48,14 +48,14 @@ class RepairService:
         self,
         database: Database,
         ledger: Ledger,
-        looker: Looker,
+        checker: FileChecker,
         *,
         files_at_once: int,
         on_redelivered: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._ledger = ledger
-        self._looker = looker
+        self._checker = checker
         self._files_at_once = files_at_once
         self._on_redelivered = on_redelivered
         self._applications: SingleFlight[UUID, Repair] = SingleFlight("consistency-repair")
@@ -65,11 +65,7 @@ class RepairService:
         self._applications.close()
 
     async def plan(self, wanted: Filter, action: RepairAction) -> tuple[Repair, list[Finding]]:
-        """Plan to repair the newest open findings that match.
-
-        Raises:
-            NotCompensable: 422.
-        """
+        """Plan to repair the newest open findings that match; raises `NotCompensable` (422)."""
         async with self._database.transaction() as session:
             findings: list[Finding] = []
             if wanted.state in {None, FindingState.OPEN}:
@@ -82,7 +78,7 @@ class RepairService:
                 action=action,
                 digest=_digest(action, findings),
                 finding_ids=[str(one.id) for one in findings],
-                created_at=await self._looker.clock(session),
+                created_at=await self._checker.clock(session),
                 due_at=None,
                 results=None,
             )
@@ -90,11 +86,7 @@ class RepairService:
         return repair, findings
 
     async def get(self, repair_id: UUID) -> Repair:
-        """The plan.
-
-        Raises:
-            NotFound: 404.
-        """
+        """The plan; raises `NotFound` (404)."""
         async with self._database.read() as session:
             return await RepairRepository(session).get(repair_id)
 
@@ -110,7 +102,7 @@ class RepairService:
         while True:
             async with self._database.transaction() as session:
                 repository = RepairRepository(session)
-                is_ours = await repository.claim(repair_id, await self._looker.clock(session), LEASE)
+                is_ours = await repository.claim(repair_id, await self._checker.clock(session), LEASE)
                 repair = await repository.get(repair_id)
             if repair.results is not None:
                 return repair
@@ -127,11 +119,7 @@ class RepairService:
                 raise
 
     async def _apply(self, repair: Repair) -> None:
-        """Apply it under our lease.
-
-        Raises:
-            LeaseLost: another process has taken the lease.
-        """
+        """Apply it under our lease; raises `LeaseLost` if another process has taken the lease."""
         async with self._database.read() as session:
             findings = await FindingRepository(session).list_by_ids([UUID(one) for one in repair.finding_ids])
             sources = {one.id: one for one in await SourceRepository(session).list_all() if one.enabled}
@@ -140,30 +128,30 @@ class RepairService:
         for start in range(0, len(files), self._files_at_once):
             group = files[start : start + self._files_at_once]
             async with self._database.transaction() as session:
-                await RepairRepository(session).extend(repair, await self._looker.clock(session) + LEASE)
-            await self._look(plan, group)
+                await RepairRepository(session).extend(repair, await self._checker.clock(session) + LEASE)
+            await self._check_files(plan, group)
             if repair.action == RepairAction.COMPENSATE:
                 await self._compensate(plan, [one for one in findings if one.file_id in group])
         await self._finish(plan)
 
-    async def _look(self, plan: Application, group: Sequence[UUID]) -> None:
+    async def _check_files(self, plan: Application, group: Sequence[UUID]) -> None:
         """Ask the sources of the findings, and for compensations all others, for the files."""
 
-        async def look(source: Source, file_ids: Sequence[UUID]) -> None:
+        async def check(source: Source, file_ids: Sequence[UUID]) -> None:
             if source.id in plan.silent:
-                unknown = (Seen(one, Verdict.UNKNOWN, None, reason="does not respond") for one in file_ids)
-                plan.looks |= {(source.id, one.file_id): one for one in unknown}
+                unknown = (FileResult(one, Verdict.UNKNOWN, None, reason="does not respond") for one in file_ids)
+                plan.checked |= {(source.id, one.file_id): one for one in unknown}
                 return
             with suppress(NotFound):  # the source was deleted meanwhile
-                looked = await self._looker.look(source, file_ids, REFRESH)
-                plan.looks |= {(source.id, one.file_id): one for one in looked.seen}
-                if looked.is_silent:
+                checked = await self._checker.check(source, file_ids, REFRESH)
+                plan.checked |= {(source.id, one.file_id): one for one in checked.seen}
+                if checked.is_silent:
                     plan.silent.add(source.id)
 
         named = {(one.source_id, one.file_id) for one in plan.findings.values()}
         is_for_all = plan.repair.action == RepairAction.COMPENSATE
         files = {id_: [one for one in group if is_for_all or (id_, one) in named] for id_ in plan.sources}
-        await asyncio.gather(*(look(plan.sources[id_], file_ids) for id_, file_ids in files.items() if file_ids))
+        await asyncio.gather(*(check(plan.sources[id_], file_ids) for id_, file_ids in files.items() if file_ids))
 
     async def _compensate(self, plan: Application, findings: Sequence[Finding]) -> None:
         async with self._database.read() as session:
@@ -182,18 +170,18 @@ class RepairService:
         reason = plan.why_not(finding.id) or plan.why_not_compensable(finding.id)
         if reason is not None:
             return reason
-        metadata = encode_compensation(finding.id, plan.look_of(finding))
+        metadata = encode_compensation(finding.id, plan.result_of(finding))
         reason = NOT_RECORDABLE if metadata is None else await self._why_outdated(plan, finding)
         if reason is not None:
             return reason
         type_, key = event_type_of(Kind(finding.kind)), _key(finding.id)
-        with suppress(IdempotencyKeyReused):  # another process has recorded it meanwhile, after another look
+        with suppress(IdempotencyKeyReused):  # another process has recorded it meanwhile, after another file check
             await self._ledger.append([EventRecord(uuid7(), finding.file_id, type_, metadata, REPAIR_SUBJECT, key)])
         plan.note_compensation(finding)
         return None
 
     async def _why_outdated(self, plan: Application, finding: Finding) -> str | None:
-        """Later changes since the look, which the compensation would undo."""
+        """Later changes since the file check, which the compensation would undo."""
         keys = [_key(one.id) for one in plan.findings.values() if one.file_id == finding.file_id]
         position = plan.compared_through(finding)
         async with self._database.read() as session:

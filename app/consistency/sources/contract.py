@@ -7,15 +7,15 @@ from uuid import UUID
 
 from app.consistency.comparison import MEMBERS, Facts, read_facts, read_size
 from app.consistency.models import Source
-from app.consistency.sources.question import (
+from app.consistency.sources.request import (
     BACKGROUND,
     MAX_BLOCKS,
     MAX_ITEM_BYTES,
     BlockFilter,
-    Look,
     Page,
-    Patience,
+    RetryPolicy,
     SourceError,
+    SourceFile,
     ask,
     expect_success,
     limit_time,
@@ -38,11 +38,7 @@ class ContractClient:
         self._cipher = cipher
 
     def headers(self, source: Source) -> dict[str, str]:
-        """The source's own headers, of each request.
-
-        Raises:
-            SourceError: no key decrypts them.
-        """
+        """The source's own headers, of each request; raises `SourceError` if no key decrypts them."""
         try:
             return read_headers(self._cipher, source)
         except (NoEncryptionKey, EncryptionKeyMissing):
@@ -57,23 +53,25 @@ class ContractClient:
         async with limit_time(BACKGROUND.seconds):
             return await self._get_page(source, after, PAGE_ITEMS, BACKGROUND)
 
-    async def look(self, source: Source, file_id: UUID, patience: Patience, _read_block: BlockFilter) -> Look:
+    async def get_file(
+        self, source: Source, file_id: UUID, retries: RetryPolicy, _read_block: BlockFilter
+    ) -> SourceFile:
         """See `SourceClient`. A 404 counts only when the inventory works and does not list the file."""
-        async with limit_time(patience.seconds):
-            response = await self._ask(source, f"/{file_id}", patience)
+        async with limit_time(retries.seconds):
+            response = await self._ask(source, f"/{file_id}", retries)
             if response.status_code == 404:
                 before = UUID(int=file_id.int - 1) if file_id.int else None
-                page = await self._get_page(source, before, 1, patience)
+                page = await self._get_page(source, before, 1, retries)
                 if any(listed == file_id for listed, _ in page.items):
                     raise SourceError("responds 404 for a file that its inventory lists")
-                return Look(None, page.watermark)
+                return SourceFile(None, page.watermark)
             if len(response.content) > MAX_ITEM_BYTES:
                 raise SourceError("sends an item of more than 1 MiB")
             document = read_object(expect_success(response))
             listed, item = _read_item(document)
             if listed != file_id:
                 raise SourceError("responds with another file than the one asked for")
-            return Look(read_item_facts(item), _read_count(document, "watermark"))
+            return SourceFile(read_item_facts(item), _read_count(document, "watermark"))
 
     async def test(self, source: Source) -> SourceTest:
         """Ask once for one item."""
@@ -84,21 +82,17 @@ class ContractClient:
         except SourceError as error:
             return SourceTest.of(response, error=error)
 
-    async def _get_page(self, source: Source, after: UUID | None, limit: int, patience: Patience) -> Page:
+    async def _get_page(self, source: Source, after: UUID | None, limit: int, retries: RetryPolicy) -> Page:
         query = f"?limit={limit}" if after is None else f"?after={after}&limit={limit}"
-        return _read_page(expect_success(await self._ask(source, query, patience)), after)
+        return _read_page(expect_success(await self._ask(source, query, retries)), after)
 
-    async def _ask(self, source: Source, path: str, patience: Patience) -> AttemptResponse:
+    async def _ask(self, source: Source, path: str, retries: RetryPolicy) -> AttemptResponse:
         url, headers = _url(source, path), self.headers(source)
-        return await ask(lambda: self._client.get(url, headers), patience)
+        return await ask(lambda: self._client.get(url, headers), retries)
 
 
 def read_headers(cipher: SecretCipher, source: Source) -> dict[str, str]:
-    """The decrypted headers of a source.
-
-    Raises:
-        NoEncryptionKey, EncryptionKeyMissing: 503.
-    """
+    """The decrypted headers of a source; raises `NoEncryptionKey` or `EncryptionKeyMissing` (503)."""
     headers: dict[str, str] = json.loads(cipher.decrypt(source.headers)) if source.headers is not None else {}
     return headers
 
@@ -108,11 +102,7 @@ def _url(source: Source, path: str) -> str:
 
 
 def _read_page(content: bytes, after: UUID | None) -> Page:
-    """Parse a page and check its order.
-
-    Raises:
-        SourceError: it breaks the contract.
-    """
+    """Parse a page and check its order; raises `SourceError` if it breaks the contract."""
     document = read_object(content)
     listed = document.get("items")
     if not isinstance(listed, list):

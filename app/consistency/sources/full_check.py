@@ -8,19 +8,18 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_repository import CheckRepository
 from app.consistency.check_runner import CheckProgress, Compared, compare_files
 from app.consistency.comparison import MEMBERS
+from app.consistency.file_check_repository import Clock
+from app.consistency.file_checker import FileChecker
 from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import AsOf, LedgerRepository, equal_files
-from app.consistency.look import Looker
-from app.consistency.look_repository import Clock
 from app.consistency.models import Check, CheckState, Source
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient, read_item_facts
-from app.consistency.sources.question import BACKGROUND, Look, NotVisible, Page, SourceError
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import BACKGROUND, NotVisible, Page, SourceError, SourceFile
 from app.database.engine import Database
 
 MAX_DURATION = timedelta(days=1)
@@ -32,7 +31,7 @@ Item = tuple[UUID, Mapping[str, Any]]
 _FILE_ID = itemgetter(0)  # of an item
 
 
-class Asked(NamedTuple):
+class AskedPage(NamedTuple):
     """A page, with the time and the sweep's position just before the source was asked for it."""
 
     page: Page
@@ -42,23 +41,15 @@ class Asked(NamedTuple):
 
 
 class InventoryCheck:
-    """Goes on from the cursor of the check; `files_per_second` 0: without a pace."""
+    """Goes on from the cursor of the check."""
 
-    def __init__(
-        self,
-        database: Database,
-        client: ContractClient,
-        clock: Clock,
-        progress: CheckProgress,
-        *,
-        files_per_second: int,
-    ) -> None:
+    def __init__(self, database: Database, client: ContractClient, clock: Clock, progress: CheckProgress) -> None:
         self._database = database
         self._client = client
         self._clock = clock
         self._progress = progress
-        self._files_per_second = files_per_second
-        self._chunk_files = min(LISTED_AT_ONCE, max(100, files_per_second // CHUNKS_A_SECOND or LISTED_AT_ONCE))
+        at_once = progress.files_per_second // CHUNKS_A_SECOND or LISTED_AT_ONCE
+        self._chunk_files = min(LISTED_AT_ONCE, max(100, at_once))
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Compare all files, or those until `stopping` is set.
@@ -66,7 +57,7 @@ class InventoryCheck:
         Raises:
             SourceError: the source could not be asked, or breaks the contract.
         """
-        asking: asyncio.Task[Asked] | None = None
+        asking: asyncio.Task[AskedPage] | None = None
         try:
             while check.state == CheckState.RUNNING and not check.is_listed:
                 asked = await (asking or self._ask(check, check.cursor))
@@ -81,7 +72,7 @@ class InventoryCheck:
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
 
-    async def _ask(self, check: Check, after: UUID | None) -> Asked:
+    async def _ask(self, check: Check, after: UUID | None) -> AskedPage:
         """Ask for the page after the file `after`."""
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
@@ -91,9 +82,9 @@ class InventoryCheck:
         if now > check.started_at + MAX_DURATION:
             raise SourceError("has a listing that takes longer than a day")
         page = await self._client.get_page(source, after)
-        return Asked(page, now, timedelta(seconds=source.grace_seconds), position)
+        return AskedPage(page, now, timedelta(seconds=source.grace_seconds), position)
 
-    async def _note_first(self, check: Check, asked: Asked) -> None:
+    async def _note_first(self, check: Check, asked: AskedPage) -> None:
         """Fix the position of the check with its first page, and hold the later ones to it.
 
         Raises:
@@ -111,7 +102,7 @@ class InventoryCheck:
         if page.next is None and check.total is not None and page.total == check.total != listed:
             raise SourceError(f"lists {listed} files and says that it holds {page.total}")
 
-    async def _compare_page(self, check: Check, asked: Asked, stopping: asyncio.Event) -> None:
+    async def _compare_page(self, check: Check, asked: AskedPage, stopping: asyncio.Event) -> None:
         """Compare the files after the cursor up to the end of the page, in chunks."""
         page, items = asked.page, asked.page.items
         assert check.position is not None  # noqa: S101 - it was set with the first page
@@ -121,7 +112,7 @@ class InventoryCheck:
             started = loop.time()
             through, count = await self._compare_chunk(check, items, page, as_of, asked.at)
             if through is not None:
-                await _keep_pace(stopping, self._files_per_second, count, loop.time() - started)
+                await self._progress.keep_pace(count, loop.time() - started, stopping)
             if through == page.next:
                 return
             if through is not None:
@@ -163,20 +154,11 @@ class CloudCheck:
     the two.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        client: CloudClient,
-        looker: Looker,
-        progress: CheckProgress,
-        *,
-        files_per_second: int,
-    ) -> None:
+    def __init__(self, database: Database, client: CloudClient, checker: FileChecker, progress: CheckProgress) -> None:
         self._database = database
         self._client = client
-        self._looker = looker
+        self._checker = checker
         self._progress = progress
-        self._files_per_second = files_per_second
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Compare all files, or those until `stopping` is set.
@@ -208,12 +190,12 @@ class CloudCheck:
                     raise SourceError("repeats a page of its list of files")
                 last_page, count = page, len(page)
                 await self._advance_list(check, source, page)
-            await _keep_pace(stopping, self._files_per_second, count, loop.time() - started)
+            await self._progress.keep_pace(count, loop.time() - started, stopping)
 
     async def _next_files(self, check: Check) -> tuple[UUID | None, Sequence[UUID]]:
         """Some files after the cursor that should exist, or have findings; and the last of them, None at the end."""
         async with self._database.read() as session:
-            if await self._looker.clock(session) > check.started_at + MAX_DURATION:
+            if await self._checker.clock(session) > check.started_at + MAX_DURATION:
                 raise SourceError("takes longer than a day to be asked for all files")
             ledger, findings = LedgerRepository(session), FindingRepository(session)
             lists = (
@@ -234,8 +216,8 @@ class CloudCheck:
         await self._progress.advance(check, None, tally, differences, is_last=not page)
 
     async def _compare(self, check: Check, source: Source, file_ids: Sequence[UUID]) -> Compared:
-        asked = await self._looker.ask(source, file_ids, BACKGROUND, check.deep, check.position)
-        failures = {one: look for one, look in asked.looks.items() if isinstance(look, SourceError)}
+        asked = await self._checker.ask(source, file_ids, BACKGROUND, check.deep, check.position)
+        failures = {one: file for one, file in asked.found.items() if isinstance(file, SourceError)}
         for failure in failures.values():
             if failure.unanswered:
                 raise failure
@@ -243,17 +225,14 @@ class CloudCheck:
             active = await FindingRepository(session).list_active(source.id, file_ids)
             expected = await LedgerRepository(session).list_present(failures.keys())
         # A file that should not exist and cannot be seen is no failure.
-        counted = [look for one, look in failures.items() if one in expected or not isinstance(look, NotVisible)]
+        counted = [file for one, file in failures.items() if one in expected or not isinstance(file, NotVisible)]
         if counted and check.reason is None:
             await self._progress.change(check, reason=f"The source {counted[0]}.")
         found = {
-            one: look.found for one, look in asked.looks.items() if isinstance(look, Look) and look.found is not None
+            one: file.found
+            for one, file in asked.found.items()
+            if isinstance(file, SourceFile) and file.found is not None
         }
-        tally, differences = compare_files(asked.files, found, active, asked.at)
+        tally, differences = compare_files(asked.expected, found, active, asked.at)
         tally["failed"] = len(counted)
         return tally, differences
-
-
-async def _keep_pace(stopping: asyncio.Event, files_per_second: int, files: int, spent_seconds: float) -> None:
-    if files_per_second:
-        await wait_for_event(stopping, files / files_per_second - spent_seconds)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.models import FileCheck, Finding, Source
-from app.consistency.sources.question import SourceError
+from app.consistency.sources.request import SourceError
 from app.consistency.sources.schemas import DEFAULT_GRACE_SECONDS, SourceKind
 from app.database.sql import write
 from app.errors import NotFound

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.consistency.models import MAX_GRACE, Source
-from app.consistency.sources.question import Page, SourceError
+from app.consistency.sources.request import Page, SourceError
 from app.http.types import Input, number_not_text
 from app.outbound.client import AttemptResponse
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl

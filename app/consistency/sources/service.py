@@ -7,12 +7,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.look_repository import Clock
+from app.consistency.file_check_repository import Clock
 from app.consistency.models import Source
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient, read_headers
-from app.consistency.sources.question import SourceError
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import SourceError
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind, SourceTest
 from app.database.engine import Database
 from app.errors import Conflict, FieldError, Unprocessable
@@ -59,7 +59,7 @@ class SourceOfEnvironment(Conflict):
 
 
 class SourceService:
-    """Each call is one transaction; no question to a source is asked inside it."""
+    """Each call is one transaction; no source is asked inside it."""
 
     def __init__(
         self,
@@ -147,11 +147,7 @@ class SourceService:
             await CheckRepository(session).cancel_all(source_id, await self._clock(session))
 
     async def test_source(self, source_id: UUID) -> SourceTest:
-        """Ask the source once, for something that changes nothing.
-
-        Raises:
-            NotFound: 404.
-        """
+        """Ask the source once, for something that changes nothing; raises `NotFound` (404)."""
         async with self._database.read() as session:
             source = await SourceRepository(session).get(source_id)
         return await (self._cloud if source.kind == SourceKind.CLOUD else self._contract).test(source)

@@ -1,4 +1,4 @@
-"""A question to a source: asked again while it fails, and its response read with suspicion."""
+"""Requests to sources: sent again while they fail, and their responses read with suspicion."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from app.consistency.comparison import Evidence, Facts, printable
 from app.consistency.models import Source
 from app.outbound.client import TOO_LARGE, AttemptResponse
 
-PART_PATTERN = r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$"
+SUBSET_PATTERN = r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$"
 MAX_PAGE_BYTES = 8_388_608
 MAX_ITEM_BYTES = 1_048_576
 MAX_HEADER_BYTES = 65_536
@@ -42,10 +42,10 @@ class NotVisible(SourceError):
     """The token may not see the file: whether it is there is unknown."""
 
 
-class Patience(NamedTuple):
-    """The number of attempts of a question, and their seconds in all, before it counts as failed.
+class RetryPolicy(NamedTuple):
+    """The number of attempts of a request, and their seconds in all, before it counts as failed.
 
-    `turn_seconds`: how long a look may wait for its turn while no other look of the same call has begun.
+    `turn_seconds`: how long a file check may wait for its turn while no other file check of the same call has begun.
     """
 
     attempts: int
@@ -53,9 +53,9 @@ class Patience(NamedTuple):
     turn_seconds: float | None = None
 
 
-BACKGROUND = Patience(attempts=8, seconds=20)
-NAMED = Patience(attempts=8, seconds=20, turn_seconds=8)
-REFRESH = Patience(attempts=2, seconds=10)
+BACKGROUND = RetryPolicy(attempts=8, seconds=20)
+NAMED = RetryPolicy(attempts=8, seconds=20, turn_seconds=8)
+REFRESH = RetryPolicy(attempts=2, seconds=10)
 
 
 class Page(NamedTuple):
@@ -67,7 +67,7 @@ class Page(NamedTuple):
     watermark: int | None
 
 
-class Look(NamedTuple):
+class SourceFile(NamedTuple):
     """The state of one file at the source; `found` None: the source does not hold it."""
 
     found: Facts | None
@@ -75,51 +75,51 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BlockSubset:
     """The part `number` of `count` of all blocks."""
 
     number: int
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Read `k/n`.
-
-        Raises:
-            ValueError: it is not that, or k is greater than n.
-        """
-        if not re.fullmatch(PART_PATTERN, text):
+    def parse(cls, text: str) -> "BlockSubset":
+        """Read `k/n`; raises `ValueError` if it is not that, or k is greater than n."""
+        if not re.fullmatch(SUBSET_PATTERN, text):
             raise ValueError("not k/n")
-        part = cls(*map(int, text.split("/")))
-        if part.number > part.count:
+        subset = cls(*map(int, text.split("/")))
+        if subset.number > subset.count:
             raise ValueError("k is greater than n")
-        return part
+        return subset
 
     def __contains__(self, block_id: str) -> bool:
         digest = hashlib.sha256(block_id.encode("utf-8", "replace")).digest()
         return int.from_bytes(digest) % self.count == self.number - 1
 
 
-class DeepBlocks:
-    """The blocks of one file that are read: those of `part`, and those that `evidence` names.
+class BlocksToRead:
+    """The blocks of one file that are read: those of `subset`, and those that `evidence` names.
 
-    A block in a finding is read at every look, else the finding would be about a value that is no longer compared.
+    A block in a finding is read by every file check, else the finding would be about a value that is not compared.
     """
 
-    def __init__(self, part: Part | None, evidence: Iterable[Evidence]) -> None:
-        self._part = part
+    def __init__(self, subset: BlockSubset | None, evidence: Iterable[Evidence]) -> None:
+        self._subset = subset
         shown = [one["expected"] for one in evidence if "blocks" in one["expected"]]
         self._named = {block["id"] for one in shown for block in one["blocks"]}
         self._all = any(one["block_count"] > len(one["blocks"]) for one in shown)
 
     def __call__(self, block_id: str) -> bool:
-        return self._all or (self._part is not None and block_id in self._part) or printable(block_id) in self._named
+        return (
+            self._all or (self._subset is not None and block_id in self._subset) or printable(block_id) in self._named
+        )
 
 
 class SourceClient(Protocol):
     """Asks the sources of one kind."""
 
-    async def look(self, source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
+    async def get_file(
+        self, source: Source, file_id: UUID, retries: RetryPolicy, read_block: BlockFilter
+    ) -> SourceFile:
         """The state of one file at the source.
 
         Raises:
@@ -128,15 +128,15 @@ class SourceClient(Protocol):
         ...
 
 
-async def ask(send: Callable[[], Awaitable[AttemptResponse]], patience: Patience, who: str = "") -> AttemptResponse:
+async def ask(send: Callable[[], Awaitable[AttemptResponse]], retries: RetryPolicy, who: str = "") -> AttemptResponse:
     """The first response that is not a reason to ask again. The reason of a failure begins with `who`.
 
     Raises:
         SourceError: there is none.
     """
     clock = asyncio.get_running_loop().time
-    ends_at, wait_seconds = clock() + patience.seconds, FIRST_WAIT_SECONDS
-    for left in reversed(range(patience.attempts)):
+    ends_at, wait_seconds = clock() + retries.seconds, FIRST_WAIT_SECONDS
+    for left in reversed(range(retries.attempts)):
         response = await send()
         if not _is_transient(response):
             return response
@@ -144,16 +144,12 @@ async def ask(send: Callable[[], Awaitable[AttemptResponse]], patience: Patience
             raise SourceError(who + describe(response), unanswered=True)
         await asyncio.sleep(wait_seconds)
         wait_seconds *= 2
-    raise AssertionError("a question is asked at least once")
+    raise AssertionError("a request is sent at least once")
 
 
 @asynccontextmanager
 async def limit_time(seconds: float) -> AsyncIterator[None]:
-    """Let the questions of the block take at most so long.
-
-    Raises:
-        SourceError: they took longer.
-    """
+    """Let the requests of the block take at most so long; raises `SourceError` if they took longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -181,11 +177,7 @@ def describe(response: AttemptResponse) -> str:
 
 
 def read_json(content: bytes) -> Any:
-    """The document of a body.
-
-    Raises:
-        SourceError: it is not JSON.
-    """
+    """The document of a body; raises `SourceError` if it is not JSON."""
     try:
         return json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -193,11 +185,7 @@ def read_json(content: bytes) -> Any:
 
 
 def read_object(content: bytes) -> dict[str, Any]:
-    """The JSON object of a body.
-
-    Raises:
-        SourceError: it is none.
-    """
+    """The JSON object of a body; raises `SourceError` if it is not one."""
     document = read_json(content)
     if not isinstance(document, dict):
         raise SourceError("sends a body that is not a JSON object")
@@ -205,11 +193,7 @@ def read_object(content: bytes) -> dict[str, Any]:
 
 
 def read_uuid(value: Any, name: str) -> UUID:
-    """The UUID in the member `name`.
-
-    Raises:
-        SourceError: it is none.
-    """
+    """The UUID in the member `name`; raises `SourceError` if it is not one."""
     if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise SourceError(f"sends a `{name}` that is not a UUID")
     file_id: UUID = pgproto.UUID(value)  # a subclass of Python's, which takes a sixth of the time

@@ -1,4 +1,4 @@
-"""Stores the last look at each file of each source, and claims the looks that are due."""
+"""Stores the last check of each file of each source, and claims the file checks that are due."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -15,12 +15,12 @@ from app.database.types import UtcDateTime, after_seconds, among, among_ids, gre
 from app.events.models import SyncEvent
 
 MAX_LEASE = timedelta(hours=2)
-MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
+MIN_WAIT = timedelta(seconds=1)  # before a file is checked again
 Clock = Callable[[AsyncSession], Awaitable[datetime]]  # of all due times, leases and grace periods
 
 
-class LookRepository:
-    """The looks at single files."""
+class FileCheckRepository:
+    """The checks of single files."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -30,10 +30,10 @@ class LookRepository:
         return bool(await self._session.scalar(select(exists().where(Source.enabled, ~Source.deleted))))
 
     async def add_events(self, positions: Sequence[int], now: datetime) -> None:
-        """Make a look due for the file of each event and each enabled source, a grace period after `now`."""
+        """Make a file check due for the file of each event and each enabled source, a grace period after `now`."""
         wait_seconds = greatest_of(Source.grace_seconds, int(MIN_WAIT.total_seconds()))
-        # In the order in which looks are recorded: transactions that lock the same rows wait for each other in turn.
-        looks = (
+        # In the order in which file checks are recorded: transactions that lock the same rows wait in turn.
+        rows = (
             select(Source.id, SyncEvent.file_id, after_seconds(literal(now, UtcDateTime()), wait_seconds))
             .join(Source, Source.enabled & ~Source.deleted)
             .select_from(SyncEvent)
@@ -42,22 +42,22 @@ class LookRepository:
             .order_by(Source.id, SyncEvent.file_id)
         )
         dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(FileCheck).from_select(["source_id", "file_id", "due_at"], looks)
+        statement = dialect.insert(FileCheck).from_select(["source_id", "file_id", "due_at"], rows)
         key = [FileCheck.source_id, FileCheck.file_id]
         await self._session.execute(
             statement.on_conflict_do_update(index_elements=key, set_={"due_at": statement.excluded.due_at})
         )
 
     async def list_due_sources(self, now: datetime) -> Sequence[UUID]:
-        """Sources with files whose look is due; takes no lock."""
-        due = exists().where(FileCheck.source_id == Source.id, _look_is_due(now))
+        """Sources with files whose check is due; takes no lock."""
+        due = exists().where(FileCheck.source_id == Source.id, _is_due(now))
         return (await self._session.scalars(select(Source.id).where(Source.enabled, ~Source.deleted, due))).all()
 
     async def claim(self, source_id: UUID, now: datetime, until: datetime, limit: int) -> Sequence[UUID]:
-        """Files of a source whose look is due; they are due again at `until`, when the lease ends."""
+        """Files of a source whose check is due; they are due again at `until`, when the lease ends."""
         query = (
             select(FileCheck.file_id)
-            .where(FileCheck.source_id == source_id, _look_is_due(now))
+            .where(FileCheck.source_id == source_id, _is_due(now))
             .order_by(FileCheck.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -71,7 +71,7 @@ class LookRepository:
         self, source_id: UUID, file_ids: Sequence[UUID], before: Sequence[datetime], until: datetime
     ) -> None:
         """Extend the leases that end at one of `before`, not those of files with a later event."""
-        # In the order in which looks are recorded.
+        # In the order in which file checks are recorded.
         rows = select(FileCheck.file_id).where(
             FileCheck.source_id == source_id, FileCheck.file_id.in_(file_ids), FileCheck.due_at.in_(before)
         )
@@ -80,12 +80,12 @@ class LookRepository:
         await write(self._session, statement.values(due_at=until))
 
     async def list_of_file(self, file_id: UUID, source_ids: Collection[UUID]) -> Mapping[UUID, FileCheck]:
-        """The last look at a file, by source."""
+        """The last check of a file, by source."""
         query = select(FileCheck).where(FileCheck.file_id == file_id, FileCheck.source_id.in_(source_ids))
         return {one.source_id: one for one in await self._session.scalars(query)}
 
     async def compared_at(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, datetime]:
-        """When the last look at each of the files began, of those that were compared then."""
+        """When the last check of each of the files began, of those that were compared then."""
         query = select(FileCheck.file_id, FileCheck.seen_at).where(
             FileCheck.source_id == source_id,
             FileCheck.verdict.in_([Verdict.CONSISTENT, Verdict.INCONSISTENT]),
@@ -94,9 +94,9 @@ class LookRepository:
         return {file_id: seen_at for file_id, seen_at in await self._session.execute(query) if seen_at is not None}
 
     async def add(self, rows: Sequence[Mapping[str, Any]], claimed_until: Collection[datetime] = ()) -> None:
-        """Note the results of looks, sorted by file. What a later look has noted stays.
+        """Note the results of file checks, sorted by file. What a later file check has noted stays.
 
-        A look that is due stays due, unless one of `claimed_until` is the end of its lease.
+        A file check that is due stays due, unless one of `claimed_until` is the end of its lease.
         """
         if not rows:
             return
@@ -118,8 +118,8 @@ class LookRepository:
         )
 
 
-def count_due_looks(most: int) -> ScalarSelect[int]:
-    """Files whose look is due, of enabled sources, counted up to `most`."""
+def count_due_file_checks(most: int) -> ScalarSelect[int]:
+    """Files whose check is due, of enabled sources, counted up to `most`."""
     rows = (
         select(FileCheck.file_id)
         .join(Source, Source.id == FileCheck.source_id)
@@ -131,18 +131,18 @@ def count_due_looks(most: int) -> ScalarSelect[int]:
 
 
 # A due time too far in the future was set by a clock that was ahead: it is due now.
-def _look_is_due(now: datetime) -> ColumnElement[bool]:
+def _is_due(now: datetime) -> ColumnElement[bool]:
     return or_(FileCheck.due_at <= now, FileCheck.due_at > now + MAX_GRACE + MAX_LEASE)
 
 
 class FileCheckHandler:
-    """The sweep's third handler: the file of every processed event is looked at, a grace period after the last."""
+    """The sweep's third handler: the file of every processed event is checked, a grace period after the last."""
 
     def __init__(self, clock: Clock = read_now) -> None:
         self._clock = clock
 
     async def handle(self, session: AsyncSession, positions: Sequence[int]) -> None:
         """Note the files of the events at `positions` for every enabled source."""
-        repository = LookRepository(session)
+        repository = FileCheckRepository(session)
         if await repository.has_sources():
             await repository.add_events(positions, await self._clock(session))
