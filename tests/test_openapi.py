@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from app.config import Settings
 from app.deliveries.message import event_body, ping_body
 from app.main import create_app
-from app.operations.webhook_document import EventMessage, EventMessageData, PingMessage
+from app.operations.document import EventMessage, EventMessageData, PingMessage
 from app.outbound.secret import new_secret, signed_headers
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
