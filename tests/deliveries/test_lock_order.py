@@ -10,7 +10,7 @@ import pytest_asyncio
 from sqlalchemy import select, text
 
 from app.database.engine import Database
-from app.deliveries.claim_repository import ClaimRepository
+from app.deliveries.claim import ClaimRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.subscriptions.models import Delivery
 from tests.deliveries.support import add_subscription, make_sweeper, settled
