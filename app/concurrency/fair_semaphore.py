@@ -80,9 +80,9 @@ class FairSemaphore:
         return Permit(self, subject, amount)
 
     @asynccontextmanager
-    async def hold(self, subject: str, amount: int = 1) -> AsyncIterator[None]:
-        """Hold `amount` units while the block runs; raises as `acquire`."""
-        permit = await self.acquire(subject, amount)
+    async def hold(self, subject: str) -> AsyncIterator[None]:
+        """Hold a unit while the block runs; raises as `acquire`."""
+        permit = await self.acquire(subject)
         try:
             yield
         finally:
