@@ -12,16 +12,9 @@ from app.database.url import DatabaseUrl, parse_database_url
 
 # The last base comes first in the order of the fields, which is that of .env.example.
 class Settings(
-    server.OperationSettings,
     server.ServerSettings,
     domains.CloudSettings,
-    domains.ConsistencySettings,
-    domains.WebhookSettings,
-    domains.SweepSettings,
-    domains.ChangeSettings,
-    domains.LedgerSettings,
-    server.Auth0Settings,
-    server.LocalSettings,
+    domains.DomainSettings,
     server.ApiSettings,
     domains.DatabaseSettings,
     BaseSettings,

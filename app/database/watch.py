@@ -151,7 +151,10 @@ class Prober:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = create_engine(_for_probes(settings))
+        seconds = ("connect_timeout", "pool_timeout", "statement_timeout", "lock_timeout")
+        limits = {f"database_{name}": PROBE_SECONDS for name in seconds}
+        one = {"database_pool_size": 1, "database_max_overflow": 0}
+        self._engine = create_engine(settings.model_copy(update={**limits, **one}))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
 
@@ -189,9 +192,3 @@ class Prober:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._engine.dispose()
-
-
-def _for_probes(settings: Settings) -> Settings:
-    seconds = ("connect_timeout", "pool_timeout", "statement_timeout", "lock_timeout")
-    limits = {f"database_{name}": PROBE_SECONDS for name in seconds}
-    return settings.model_copy(update={**limits, "database_pool_size": 1, "database_max_overflow": 0})
