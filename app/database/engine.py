@@ -119,16 +119,14 @@ class Database:
         Raises `WritesRefused` while an event written now could be lost, and `CommitUncertain` when it is committed, but
         perhaps on the primary alone.
         """
-        with self._errors():
-            self.writability.check()
-            with self.writability.observed():
-                async with (
-                    self._writing(),
-                    self._append.connect() as connection,
-                    never_cancelled(connection),
-                    connection.begin(),
-                ):
-                    yield connection
+        with self._errors(), self.writability.observed():
+            async with (
+                self._writing(),
+                self._append.connect() as connection,
+                never_cancelled(connection),
+                connection.begin(),
+            ):
+                yield connection
 
     @property
     def wal_path(self) -> Path:
