@@ -25,10 +25,6 @@ _access_log = structlog.get_logger("app.access")
 _REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
 
 
-class PortTaken(StartupRefused):
-    """The service cannot listen on a port."""
-
-
 def address(host: str, port: int) -> str:
     """Host and port as in a URL (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -46,7 +42,7 @@ def bind(host: str, port: int, *, setting: str, shared: bool = False) -> list[so
     processes can bind the port too.
 
     Raises:
-        PortTaken: the service cannot listen there; the message names its `setting`.
+        StartupRefused: the service cannot listen there; the message names its `setting`.
     """
     path = unix_path(host)
     if path is not None:
@@ -63,7 +59,7 @@ def bind(host: str, port: int, *, setting: str, shared: bool = False) -> list[so
             listener.close()
             if one == "::1" and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
                 continue  # a machine without IPv6
-            raise PortTaken(f"{setting}: cannot listen on {address(one, port)}: {error.strerror}") from None
+            raise StartupRefused(f"{setting}: cannot listen on {address(one, port)}: {error.strerror}") from None
         listeners.append(listener)
     return listeners
 
@@ -81,7 +77,7 @@ def _bind_path(path: Path) -> socket.socket:
         path.chmod(0o666)
     except OSError as error:
         listener.close()
-        raise PortTaken(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
+        raise StartupRefused(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
     return listener
 
 
