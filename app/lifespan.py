@@ -18,9 +18,9 @@ from app.concurrency.shutdown import Drain
 from app.concurrency.task import PeriodicTask
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
-from app.consistency.look_repository import FileCheckHandler
+from app.consistency.file_check_repository import FileCheckHandler
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.database.engine import Database
 from app.database.opening import open_database
 from app.database.watch import Prober

@@ -9,7 +9,6 @@ from fastapi.telemetry import TelemetryConfig
 
 from app.changes.router import router as change_router
 from app.config import Settings, load_settings
-from app.consistency.finding_router import router as finding_router
 from app.consistency.repairs.router import router as repair_router
 from app.consistency.router import router as consistency_router
 from app.consistency.sources.router import router as source_router
@@ -30,10 +29,10 @@ from app.log.stderr import count_dropped_lines
 from app.metrics import Metrics
 from app.operations.docs import router as docs_router
 from app.operations.document import SERVERS, TAGS, complete, describe
+from app.operations.health import router as health_router
 from app.operations.metrics import metrics_router, reserve_files
-from app.operations.overview_router import router as overview_router
+from app.operations.overview import router as overview_router
 from app.operations.pages import router as page_router
-from app.operations.router import router as operations_router
 from app.subscriptions.router import router as subscription_router
 from app.tracing import is_untraced, may_be_traced
 
@@ -100,13 +99,12 @@ def create_app(settings: Settings) -> FastAPI:
         redelivery_router,
         consistency_router,
         source_router,
-        finding_router,
         repair_router,
         overview_router,
-        operations_router,
+        page_router,
+        health_router,
         *(() if settings.metrics_port else (metrics_router,)),
         docs_router,
-        page_router,
         *((create_console_router(settings),) if settings.console_enabled else ()),
     ):
         app.router.routes.extend(router.routes)

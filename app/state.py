@@ -6,7 +6,7 @@ from app.auth.dependencies import TokenVerifier
 from app.changes.service import ChangeService
 from app.concurrency.rate_limit import RateLimiter
 from app.config import Settings
-from app.consistency.opening import Consistency
+from app.consistency.service import Consistency
 from app.database.engine import Database
 from app.deliveries.service import DeliveryService
 from app.events.event_reader import EventReader

@@ -7,7 +7,7 @@ from datetime import timedelta
 import uvloop
 
 from app.config import Settings, load_settings
-from app.consistency.look_repository import FileCheckHandler
+from app.consistency.file_check_repository import FileCheckHandler
 from app.database.engine import Database
 from app.deliveries.fan_out import FanOutHandler
 from app.files.repository import FileStateHandler

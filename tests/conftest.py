@@ -19,7 +19,6 @@ from app.database.engine import Database
 from app.database.opening import prepare_database
 from app.main import create_app
 from tests.support.application import serve_in_process
-from tests.support.browser import MISSING, find_chromium
 from tests.support.compiled_statements import share_compiled_statements
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
@@ -40,42 +39,10 @@ AUDIENCE = "https://cloud-api.rakai/"
 BACKENDS = ("sqlite", "postgresql")
 LOCAL_MODE = {"AUTH0_DOMAIN": "", "SECRET_KEY": "a-secret-of-these-tests-with-enough-characters"}
 
-SLOW_MARKERS = ("browser", "kubectl", "load", "long", "nginx", "pgbouncer", "promtool", "slow", "systemd", "wrk")
-SLOW_FIXTURES = {"begin_service", "fork_server", "frail_postgres", "local_service", "postgres", "run"}
+pytest_plugins = ["tests.support.selection"]
 
 Alembic = Callable[..., "subprocess.CompletedProcess[str]"]
 MakeSettings = Callable[..., Settings]
-
-
-def pytest_report_header() -> list[str]:
-    """What is left out on this machine."""
-    return [] if find_chromium() else [f"browser tests are left out: {MISSING}"]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `make quick` asks for."""
-    parser.addoption("--quick", action="store_true", help="SQLite alone, no other process, no browser, no load")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the long ones, which one worker runs while the others take the rest; leave out what is not quick."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
-    if config.getoption("quick"):
-        slow = [item for item in items if not _is_quick(item)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in set(slow)]
-
-
-def _is_quick(item: pytest.Item) -> bool:
-    assert isinstance(item, pytest.Function)
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    marked = any(item.get_closest_marker(name) for name in SLOW_MARKERS)
-    return not (marked or "postgresql" in parameters or SLOW_FIXTURES.intersection(item.fixturenames))
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Three workers for two cores: half of the time a test waits for a process, a lock or a disk."""
-    return max(1, (os.cpu_count() or 1) * 3 // 2)
 
 
 def migrate(url: str) -> None:
@@ -165,7 +132,15 @@ def tokens(issuer: KeyServer, signing_key: SigningKey) -> TokenFactory:
 
 
 @pytest.fixture
-def make_settings(database_url: str, issuer: KeyServer, tmp_path: Path) -> MakeSettings:
+def special_settings() -> dict[str, Any]:
+    """What the tests of a folder set beside the settings of the suite."""
+    return {}
+
+
+@pytest.fixture
+def make_settings(
+    database_url: str, issuer: KeyServer, tmp_path: Path, special_settings: dict[str, Any]
+) -> MakeSettings:
     """Settings in Auth0 mode on the database under test. The sweep is left to the test unless it asks for it."""
 
     def make(**changes: Any) -> Settings:
@@ -178,7 +153,7 @@ def make_settings(database_url: str, issuer: KeyServer, tmp_path: Path) -> MakeS
             "secret_key_file": tmp_path / "secret_key",
             "log_level": "WARNING",
         }
-        return Settings(_env_file=None, **{**defaults, **changes})
+        return Settings(_env_file=None, **{**defaults, **special_settings, **changes})
 
     return make
 

@@ -99,7 +99,6 @@ class Tail:
         self._waiting: dict[asyncio.Future[None], int] = {}  # with the position after which each waits
         self._needed = asyncio.Event()
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._failures = 0
         self._log = SparingLog(__name__)
         self._task: asyncio.Task[None] | None = None
 
@@ -229,34 +228,31 @@ class Tail:
             await asyncio.sleep(0)
 
     async def _run(self) -> None:
+        failures = 0
         while not self.closing:
             if not self._waiting:
                 self.up_to_date = False
                 self._needed.clear()
                 await self._needed.wait()
+            seconds = self._poll_interval_seconds
             try:
                 await self.run_once()
             except Exception as error:  # noqa: BLE001 - after any error followers wait for the next attempt
-                await self._note_failure(error)
+                self._note_failure(error, is_first=not failures)
+                failures += 1
+                seconds = min(seconds * 2.0 ** min(failures, 30), MAX_RETRY_SECONDS)
             else:
-                self._note_success()
-                await self.pause(self._poll_interval_seconds)
+                if failures:
+                    log.info("followers are served again", failures=failures)
+                failures = 0
+            await self.pause(seconds)
 
-    async def _note_failure(self, error: Exception) -> None:
-        """Log the first failure of a series, and wait for a growing time."""
+    def _note_failure(self, error: Exception, *, is_first: bool) -> None:
         self._metrics.reader_failures.inc()
-        if isinstance(error, Unavailable):
-            if not self._failures:
-                log.warning("followers wait for the database", reason=describe(error.__cause__ or error))
-        else:
+        if not isinstance(error, Unavailable):
             self._log.error("reading new events failed", exc_info=error)
-        self._failures += 1
-        await self.pause(min(self._poll_interval_seconds * 2.0 ** min(self._failures, 30), MAX_RETRY_SECONDS))
-
-    def _note_success(self) -> None:
-        if self._failures:
-            log.info("followers are served again", failures=self._failures)
-        self._failures = 0
+        elif is_first:
+            log.warning("followers wait for the database", reason=describe(error.__cause__ or error))
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:

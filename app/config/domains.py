@@ -128,9 +128,7 @@ class DomainSettings(BaseModel):
     consistency_files_per_second: int = Field(
         2000, ge=0, le=1_000_000, description="Files that a check of a source compares per second; 0: no limit"
     )
-    consistency_concurrency: int = Field(
-        8, ge=1, le=1000, description="Concurrent looks at files of a source per process"
-    )
+    consistency_concurrency: int = Field(8, ge=1, le=1000, description="Concurrent file checks of a source per process")
     consistency_timeout: Seconds = Field(10, description="Seconds a request to a source may take")
     consistency_full_interval: Interval = Field(0, description="Seconds between checks of a whole source; 0: none")
 

@@ -1,4 +1,4 @@
-"""The background of the consistency checks: runs checks and due looks, schedules full checks, removes leftovers."""
+"""The background of the consistency checks: runs checks and due file checks, schedules full checks, cleans up."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -8,35 +8,35 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.concurrency.task import PeriodicTask
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
-from app.consistency.look import Looker
-from app.consistency.look_repository import LookRepository
-from app.consistency.models import Check, CheckState, Source
-from app.consistency.service import new_check
-from app.consistency.sources.question import BACKGROUND
+from app.consistency.file_check_repository import FileCheckRepository
+from app.consistency.file_checker import FileChecker
+from app.consistency.models import CheckState, Source
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import BACKGROUND
 from app.database.engine import Database
 from app.errors import NotFound, Unavailable, describe
 
 POLL_SECONDS = 1.0
 MAX_CHECKS = 8  # concurrently in one process
-QUIET_SECONDS = 30.0  # after a batch of looks without a response
+QUIET_SECONDS = 30.0  # after a batch of file checks without a response
 
 log = structlog.get_logger(__name__)
 
 
 class ConsistencyTasks:
-    """Runs each check, and the due looks of each source, in a task of its own: a slow source delays no other."""
+    """Runs each check, and the due file checks of each source, in a task of its own: a slow source delays no other."""
 
     def __init__(
         self,
         database: Database,
         runner: CheckRunner,
-        looker: Looker,
+        checker: FileChecker,
         *,
         full_interval_seconds: float,
         cloud_url: str,
@@ -45,13 +45,15 @@ class ConsistencyTasks:
         self.wake = due.set  # when there may be something to claim
         self._database = database
         self._runner = runner
-        self._looker = looker
-        self._look_lease = runner.lease + timedelta(microseconds=1)  # which tells its end from that of a grace period
+        self._checker = checker
+        self._file_check_lease = runner.lease + timedelta(
+            microseconds=1
+        )  # which tells its end from that of a grace period
         self._full_interval = timedelta(seconds=full_interval_seconds)
         self._cloud_url = cloud_url  # until the source is known to exist
         self._stopping = asyncio.Event()
         self._checks: dict[UUID, asyncio.Task[None]] = {}  # under way, by the id of the check
-        self._looks: dict[UUID, asyncio.Task[None]] = {}  # by the id of the source
+        self._file_checks: dict[UUID, asyncio.Task[None]] = {}  # by the id of the source
         self._pass = PeriodicTask("consistency", self.run_once, POLL_SECONDS, due)
 
     def start(self) -> None:
@@ -62,7 +64,7 @@ class ConsistencyTasks:
         """Stop claiming, and release the work that is not finished within `timeout_seconds`."""
         self._stopping.set()
         await self._pass.stop(timeout_seconds)
-        tasks = [*self._checks.values(), *self._looks.values()]
+        tasks = [*self._checks.values(), *self._file_checks.values()]
         await asyncio.gather(*(wait_or_cancel(task, timeout_seconds) for task in tasks), return_exceptions=True)
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
@@ -73,17 +75,18 @@ class ConsistencyTasks:
         """
         if self._cloud_url:
             async with self._database.transaction() as session:
-                await SourceRepository(session).announce_cloud(self._cloud_url, await self._looker.clock(session))
+                await SourceRepository(session).announce_cloud(self._cloud_url, await self._checker.clock(session))
             self._cloud_url = ""
         async with self._database.read() as session:
             repository = SourceRepository(session)
             sources, has_deleted = await repository.list_all(), await repository.has_deleted()
-            now = await self._looker.clock(session)
-            due = set(await LookRepository(session).list_due_sources(now))
+            now = await self._checker.clock(session)
+            due = set(await FileCheckRepository(session).list_due_sources(now))
         for source in (one for one in sources if one.enabled):
-            await self._schedule(source)
+            if self._full_interval:
+                await self._schedule(source)
             if source.id in due:
-                self._begin(self._looks, source.id, self._look_due(source.id))
+                self._begin(self._file_checks, source.id, self._check_due_files(source.id))
         if sources:
             await self._begin_checks()
         if sources or has_deleted:
@@ -92,16 +95,16 @@ class ConsistencyTasks:
 
     async def settle(self) -> None:
         """Wait until every task has ended that has begun."""
-        while tasks := [*self._checks.values(), *self._looks.values()]:
+        while tasks := [*self._checks.values(), *self._file_checks.values()]:
             await asyncio.wait(tasks)
 
     async def _begin_checks(self) -> None:
         free, lease = MAX_CHECKS - len(self._checks), self._runner.lease
         async with self._database.read() as session:
-            if free <= 0 or not await CheckRepository(session).has_due(await self._looker.clock(session), lease):
+            if free <= 0 or not await CheckRepository(session).has_due(await self._checker.clock(session), lease):
                 return
         async with self._database.transaction() as session:
-            now = await self._looker.clock(session)
+            now = await self._checker.clock(session)
             checks = await CheckRepository(session).claim(now, lease, free)
         for check in checks:
             self._begin(self._checks, check.id, self._runner.run(check, self._stopping))
@@ -113,58 +116,53 @@ class ConsistencyTasks:
         group[key] = task = asyncio.create_task(_logged(work), name="consistency")
         task.add_done_callback(lambda _: group.pop(key, None))
 
-    async def _look_due(self, source_id: UUID) -> None:
+    async def _check_due_files(self, source_id: UUID) -> None:
         while not self._stopping.is_set():
             async with self._database.transaction() as session:
                 source = await SourceRepository(session).get(source_id)
                 if not source.enabled:
                     return
-                now = await self._looker.clock(session)
-                until = [now + self._look_lease]
-                claimed = await LookRepository(session).claim(source.id, now, until[0], self._looker.concurrency)
+                now = await self._checker.clock(session)
+                until = [now + self._file_check_lease]
+                claimed = await FileCheckRepository(session).claim(source.id, now, until[0], self._checker.concurrency)
             if not claimed:
                 return
             renewing = asyncio.create_task(self._renew(source.id, claimed, until), name="consistency-lease")
             try:
-                looked = await self._looker.look(source, claimed, BACKGROUND, until)
+                checked = await self._checker.check(source, claimed, BACKGROUND, until)
             finally:
                 renewing.cancel()
                 await asyncio.wait({renewing})
-            if looked.is_silent:
+            if checked.is_silent:
                 await wait_for_event(self._stopping, QUIET_SECONDS)
                 return
 
     async def _renew(self, source_id: UUID, file_ids: Sequence[UUID], until: list[datetime]) -> None:
-        """Extend the lease of these looks again and again; `until` gets each end that it may have."""
+        """Extend the lease of these file checks again and again; `until` gets each end that it may have."""
         while True:
-            await asyncio.sleep(self._look_lease.total_seconds() / 3)
+            await asyncio.sleep(self._file_check_lease.total_seconds() / 3)
             with suppress(Unavailable):
                 async with self._database.transaction(wait_for_standbys=False) as session:
                     before = [*until]
-                    until.append(await self._looker.clock(session) + self._look_lease)
-                    await LookRepository(session).renew(source_id, file_ids, before, until[-1])
+                    until.append(await self._checker.clock(session) + self._file_check_lease)
+                    await FileCheckRepository(session).renew(source_id, file_ids, before, until[-1])
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""
-        if not self._full_interval:
-            return
         async with self._database.read() as session:
-            last = await CheckRepository(session).find_last(source.id, complete=False)
-            now = await self._looker.clock(session)
-        if last is not None and (last.state == CheckState.RUNNING or self._is_recent(last, now)):
-            return
-        try:
+            if not await self._is_full_check_due(session, source.id):
+                return
+        with suppress(CheckRunning, NotFound):
             async with self._database.transaction() as session:
                 await SourceRepository(session).get(source.id, for_change=True)
-                again = await CheckRepository(session).find_last(source.id, complete=False)
-                if (again and again.id) == (last and last.id):
-                    await CheckRepository(session).add(new_check(source.id, now))
-        except (CheckRunning, NotFound):
-            return
+                if await self._is_full_check_due(session, source.id):
+                    await CheckRepository(session).add(source.id, await self._checker.clock(session))
 
-    def _is_recent(self, check: Check, now: datetime) -> bool:
-        """Whether it began within the interval; a later beginning was noted by a clock that was ahead."""
-        return now - self._full_interval < check.started_at <= now
+    async def _is_full_check_due(self, session: AsyncSession, source_id: UUID) -> bool:
+        last, now = await CheckRepository(session).find_last(source_id), await self._checker.clock(session)
+        if last is None or last.state == CheckState.RUNNING:
+            return last is None
+        return not now - self._full_interval < last.started_at <= now  # a later one was noted by a clock that was ahead
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -2,17 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
     SQLColumnExpression,
     and_,
     delete,
     exists,
-    insert,
     literal_column,
     or_,
     select,
@@ -20,9 +18,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Staged
 from app.consistency.models import Check, CheckState, Difference, Source
+from app.database.sql import write
 from app.database.types import among_ids
 from app.errors import Conflict, NotFound
 
@@ -52,24 +51,41 @@ class CheckRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, check: Check) -> None:
-        """Add it; the source must be locked.
+    async def add(
+        self,
+        source_id: UUID,
+        now: datetime,
+        file_ids: Collection[UUID] | None = None,
+        *,
+        accept_shrink: bool = False,
+        deep: str | None = None,
+    ) -> Check:
+        """Add a check by inventory, or of named files; the source must be locked.
 
         Raises:
-            CheckRunning: 409, it is a check by inventory, and another one of the source is running.
+            CheckRunning: 409, another check by inventory of the source is running.
         """
-        if check.file_ids is None and await self._session.scalar(
-            select(
-                exists().where(
-                    Check.source_id == check.source_id,
-                    Check.state == CheckState.RUNNING,
-                    Check.file_ids.is_(None),
-                )
-            )
-        ):
+        is_running = exists().where(
+            Check.source_id == source_id, Check.state == CheckState.RUNNING, Check.file_ids.is_(None)
+        )
+        if file_ids is None and await self._session.scalar(select(is_running)):
             raise CheckRunning
+        named = None if file_ids is None else sorted(set(map(str, file_ids)))
+        check = Check(
+            id=uuid7(),
+            source_id=source_id,
+            state=CheckState.RUNNING,
+            file_ids=named,
+            total=None if named is None else len(named),
+            accept_shrink=accept_shrink,
+            deep=deep,
+            started_at=now,
+            due_at=now,
+            counts={},
+        )
         self._session.add(check)
         await self._session.flush()
+        return check
 
     async def get(self, check_id: UUID) -> Check:
         """The check.
@@ -91,11 +107,11 @@ class CheckRepository:
             query = query.where(Check.source_id == source_id)
         return (await self._session.scalars(query.order_by(Check.id.desc()).limit(limit).offset(offset))).all()
 
-    async def find_last(self, source_id: UUID, *, complete: bool) -> Check | None:
-        """The last check by inventory of a source; with `complete`, the last one that ended so."""
+    async def find_last(self, source_id: UUID, *states: CheckState) -> Check | None:
+        """The last check by inventory of a source, in one of `states` if there are any."""
         query = select(Check).where(Check.source_id == source_id, Check.file_ids.is_(None))
-        if complete:
-            query = query.where(Check.state == CheckState.COMPLETE)
+        if states:
+            query = query.where(Check.state.in_(states))
         return await self._session.scalar(query.order_by(Check.id.desc()).limit(1))
 
     async def has_due(self, now: datetime, lease: timedelta) -> bool:
@@ -123,13 +139,8 @@ class CheckRepository:
         Raises:
             LeaseLost: another process has it, or the check was cancelled.
         """
-        statement = (
-            update(Check)
-            .where(Check.id == check_id, Check.fence == fence, Check.state == CheckState.RUNNING)
-            .values(values)
-            .execution_options(synchronize_session=False)
-        )
-        if not cast("CursorResult[Any]", await self._session.execute(statement)).rowcount:
+        is_ours = Check.id == check_id, Check.fence == fence, Check.state == CheckState.RUNNING
+        if not await write(self._session, update(Check).where(*is_ours).values(values)):
             raise LeaseLost
 
     async def cancel(self, check_id: UUID, now: datetime) -> Check:
@@ -140,30 +151,25 @@ class CheckRepository:
             CheckEnded: 409.
         """
         await self.get(check_id)
-        statement = (
-            update(Check)
-            .where(Check.id == check_id, Check.state == CheckState.RUNNING, ~Check.is_listed)
-            .values(state=CheckState.CANCELLED, ended_at=now, due_at=None, fence=Check.fence + 1)
-            .execution_options(synchronize_session=False)
-        )
-        if not cast("CursorResult[Any]", await self._session.execute(statement)).rowcount:
+        if not await self._cancel(Check.id == check_id, ~Check.is_listed, now=now):
             raise CheckEnded
         return await self.get(check_id)
 
     async def cancel_all(self, source_id: UUID, now: datetime) -> None:
         """Cancel every running check of a source."""
-        await self._session.execute(
-            update(Check)
-            .where(Check.source_id == source_id, Check.state == CheckState.RUNNING)
-            .values(state=CheckState.CANCELLED, ended_at=now, due_at=None)
-            .execution_options(synchronize_session=False)
-        )
+        await self._cancel(Check.source_id == source_id, now=now)
 
-    async def stage(self, check_id: UUID, staged: Sequence[Staged]) -> None:
+    async def _cancel(self, *conditions: ColumnElement[bool], now: datetime) -> int:
+        running = update(Check).where(Check.state == CheckState.RUNNING, *conditions)
+        values = {"state": CheckState.CANCELLED, "ended_at": now, "due_at": None, "fence": Check.fence + 1}
+        return await write(self._session, running.values(values))
+
+    async def stage(self, check_id: UUID, differences: Sequence[Difference]) -> None:
         """Keep what an inventory saw until it is complete."""
-        if staged:
-            rows = [{"check_id": check_id, **one._asdict()} for one in staged]
-            await self._session.execute(insert(Difference), rows)
+        for one in differences:
+            one.check_id = check_id
+        self._session.add_all(differences)
+        await self._session.flush()
 
     async def list_staged_files(self, check_id: UUID, file_ids: Collection[UUID]) -> set[UUID]:
         """Those of the files of which a check has kept something."""
@@ -172,19 +178,13 @@ class CheckRepository:
         )
         return set((await self._session.scalars(query)).all())
 
-    async def take_staged(self, check_id: UUID, limit: int) -> list[Staged]:
+    async def take_staged(self, check_id: UUID, limit: int) -> Sequence[Difference]:
         """Remove and return some of the kept differences, by file."""
-        query = (
-            select(Difference.file_id, Difference.kind, Difference.evidence, Difference.seen_at)
-            .where(Difference.check_id == check_id)
-            .order_by(Difference.file_id, Difference.kind)
-            .limit(limit)
-        )
-        taken = [Staged(*row) for row in await self._session.execute(query)]
+        query = select(Difference).where(Difference.check_id == check_id).order_by(Difference.file_id, Difference.kind)
+        taken = (await self._session.scalars(query.limit(limit))).all()
         if taken:
-            last = (taken[-1].file_id, taken[-1].kind)
-            until = or_(Difference.file_id < last[0], and_(Difference.file_id == last[0], Difference.kind <= last[1]))
-            await self._session.execute(delete(Difference).where(Difference.check_id == check_id, until))
+            until = tuple_(Difference.file_id, Difference.kind) <= (taken[-1].file_id, taken[-1].kind)
+            await write(self._session, delete(Difference).where(Difference.check_id == check_id, until))
         return taken
 
     async def remove_staged(self) -> bool:
@@ -196,8 +196,7 @@ class CheckRepository:
             .where(Check.state != CheckState.RUNNING)
             .limit(REMOVED_AT_ONCE)
         )
-        statement = delete(Difference).where(key.in_(left)).execution_options(synchronize_session=False)
-        return bool(cast("CursorResult[Any]", await self._session.execute(statement)).rowcount)
+        return bool(await write(self._session, delete(Difference).where(key.in_(left))))
 
 
 def is_lease_over(

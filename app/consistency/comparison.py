@@ -1,14 +1,11 @@
 """The expected state of a file, and the differences of a source from it: pure functions."""
 
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
-from uuid import UUID
 
 from app.consistency.models import Kind
-from app.events.models import EventType
 
 # What is compared of an event's metadata and of an item, in the order of Facts.
 MEMBERS = ("size", "sha256", "blocks")
@@ -19,15 +16,6 @@ NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")  # in the metadata of an event:
 
 Value = TypeVar("Value")
 Evidence = dict[str, Any]  # {"expected": …, "found": …}
-
-
-class Staged(NamedTuple):
-    """The result of an inventory for one file; `evidence` None: the source agrees again."""
-
-    file_id: UUID
-    kind: str
-    evidence: Evidence | None
-    seen_at: datetime
 
 
 class Block(NamedTuple):
@@ -64,14 +52,6 @@ class Expected(NamedTuple):
     in_flight: bool = False
 
 
-class FileEvent(NamedTuple):
-    """A processed event of a file; `metadata` may hold only the members that are compared."""
-
-    position: int
-    event_type: str
-    metadata: Mapping[str, Any]
-
-
 def read_size(value: Any) -> int | None:
     """A size in bytes or another count below 2**63; None for a value of another type."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
@@ -93,20 +73,6 @@ def read_blocks(value: Any) -> dict[str, Block] | None:
             return None
         blocks[members["id"]] = Block(read_size(members.get("size")), read_sha256(members.get("sha256")))
     return blocks
-
-
-def expect(events: Iterable[FileEvent]) -> Facts:
-    """The expected state of a file from its processed events, in any order.
-
-    Each value is taken from the newest upload or update that carries it and follows the last delete.
-    """
-    newest_first = sorted(events, key=lambda event: -event.position)
-    carried: dict[str, Any] = {}
-    for event in newest_first:
-        if event.event_type == EventType.DELETE:
-            break
-        carried = {**event.metadata, **carried}
-    return read_facts(carried)
 
 
 def read_facts(members: Mapping[str, Any], position: int | None = None) -> Facts:

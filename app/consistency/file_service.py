@@ -4,37 +4,45 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.errors import MAX_REFRESHES, TooManyRefreshes
-from app.consistency.finding_repository import FindingFilter, FindingRepository
+from app.consistency.file_check_repository import FileCheckRepository
+from app.consistency.file_checker import FileChecker
+from app.consistency.finding_repository import FindingRepository
 from app.consistency.ledger_repository import LedgerRepository
-from app.consistency.look import Looker
-from app.consistency.look_repository import LookRepository
-from app.consistency.models import Check, FileCheck, Source, Verdict
-from app.consistency.schemas import FileConsistency, SourceVerdict, merge_evidence
+from app.consistency.models import CheckState, FileCheck, Source, Verdict
+from app.consistency.schemas import FileConsistency, Filter, SourceVerdict, merge_evidence
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-from app.errors import NotFound
+from app.errors import NotFound, ProblemError
 from app.events.models import EventType
 from app.files.models import FileState
 from app.files.repository import FileRepository
 
+MAX_REFRESHES = 4  # concurrently for each token subject
 UNKNOWN_FILE = "Neither an event nor a finding names this file."
+
+
+class TooManyRefreshes(ProblemError):
+    status, code = 429, "too-many-refreshes"
+    detail = f"Tokens of this subject have {MAX_REFRESHES} refreshes under way; wait until one ends."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
 
 
 class FileConsistencyService:
     """Reads verdicts, and refreshes them."""
 
-    def __init__(self, database: Database, looker: Looker, *, cloud_sees_all: bool) -> None:
+    def __init__(self, database: Database, checker: FileChecker, *, cloud_sees_all: bool) -> None:
         self._database = database
-        self._cloud_sees_all = cloud_sees_all  # else the check of the source `cloud` asks for no deleted file
-        self._looker = looker
+        self._cloud_sees_all = cloud_sees_all
+        self._checker = checker
         self._refreshes: Counter[str] = Counter()  # under way, by token subject
 
     async def read(self, file_id: UUID) -> FileConsistency:
@@ -45,24 +53,14 @@ class FileConsistencyService:
         """
         async with self._database.read() as session:
             sources = await SourceRepository(session).list_all()
-            looks = await LookRepository(session).list_of_file(file_id, [one.id for one in sources])
+            file_checks = await FileCheckRepository(session).list_of_file(file_id, [one.id for one in sources])
             found = await FileRepository(session).find(file_id)
-            is_deleted = found[0] is not None and found[0].last_event_type == EventType.DELETE
-            verdicts = [
-                await _stored_verdict(
-                    session,
-                    one,
-                    file_id,
-                    looks.get(one.id),
-                    found,
-                    by_check=one.kind != SourceKind.CLOUD or self._cloud_sees_all or not is_deleted,
-                )
-                for one in sources
-            ]
-            if not await LedgerRepository(session).is_known(file_id) and not await FindingRepository(
-                session
-            ).list_newest(FindingFilter(file_id=file_id), limit=1, offset=0):
+            is_known = any(found)  # to the ledger
+            if not is_known and not await FindingRepository(session).list_newest(Filter(file_id=file_id), limit=1):
                 raise NotFound(UNKNOWN_FILE)
+            verdicts = [
+                await self._read_verdict(session, one, file_id, file_checks.get(one.id), found) for one in sources
+            ]
         return FileConsistency(file_id=file_id, sources=verdicts)
 
     async def refresh(self, file_id: UUID, subject: str) -> FileConsistency:
@@ -83,13 +81,12 @@ class FileConsistencyService:
 
     async def _refresh(self, source: Source, file_id: UUID) -> SourceVerdict | None:
         try:
-            seen = await self._looker.refresh(source, file_id)
+            checked = await self._checker.refresh(source, file_id)
         except NotFound:  # the source was deleted meanwhile
             return None
-        async with self._database.read() as session:
-            now = await self._looker.clock(session)
+        [seen] = checked.seen
         evidence = merge_evidence(list((seen.differences or {}).values()))
-        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=now, evidence=evidence)
+        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=checked.at, evidence=evidence)
 
     @contextmanager
     def _refreshing(self, subject: str) -> Iterator[None]:
@@ -103,42 +100,48 @@ class FileConsistencyService:
             if not self._refreshes[subject]:
                 del self._refreshes[subject]
 
-
-async def _stored_verdict(
-    session: AsyncSession,
-    source: Source,
-    file_id: UUID,
-    look: FileCheck | None,
-    found: tuple[FileState | None, int],
-    *,
-    by_check: bool,
-) -> SourceVerdict:
-    """The verdict of the last look or complete check, if nothing has happened to the file since.
-
-    `by_check`: a complete check compares the file.
-    """
-    active = (await FindingRepository(session).list_active(source.id, [file_id])).get(file_id, {})
-    if active:
-        seen_at = max(one.last_seen_at for one in active.values())
-        evidence = merge_evidence([one.evidence for _, one in sorted(active.items())])
-        return SourceVerdict(source=source.id, verdict=Verdict.INCONSISTENT, seen_at=seen_at, evidence=evidence)
-    state, unprocessed = found
-    verdict, looked_at = Verdict.UNKNOWN, look.seen_at if look is not None else None
-    if look is not None and look.verdict is not None:
-        verdict = Verdict(look.verdict)
-        is_changed = state is not None and look.position is not None and state.last_position > look.position
-        if verdict is Verdict.CONSISTENT and is_changed:
+    async def _read_verdict(
+        self,
+        session: AsyncSession,
+        source: Source,
+        file_id: UUID,
+        last: FileCheck | None,
+        found: tuple[FileState | None, int],
+    ) -> SourceVerdict:
+        """The verdict of the last file check or complete check, if nothing has happened to the file since."""
+        active = (await FindingRepository(session).list_active(source.id, [file_id])).get(file_id, {})
+        if active:
+            seen_at = max(one.last_seen_at for one in active.values())
+            evidence = merge_evidence([one.evidence for _, one in sorted(active.items())])
+            return SourceVerdict(source=source.id, verdict=Verdict.INCONSISTENT, seen_at=seen_at, evidence=evidence)
+        state, unprocessed = found
+        verdict, checked_at = Verdict.UNKNOWN, None if last is None else last.seen_at
+        if last is not None and last.verdict is not None:
+            verdict = Verdict(last.verdict)
+            is_changed = state is not None and last.position is not None and state.last_position > last.position
+            if verdict is Verdict.CONSISTENT and is_changed:
+                verdict = Verdict.IN_FLIGHT
+        compared_at = await self._compared_at(session, source, state, checked_at) if state is not None else None
+        if compared_at is not None:
+            verdict, checked_at = Verdict.CONSISTENT, compared_at
+        if unprocessed and verdict is not Verdict.UNKNOWN:
             verdict = Verdict.IN_FLIGHT
-    check = await CheckRepository(session).find_last(source.id, complete=True) if by_check else None
-    is_newer = check is not None and (looked_at is None or check.started_at > looked_at)
-    if check is not None and is_newer and state is not None and await _has_compared(session, check, source, file_id):
-        verdict, looked_at = Verdict.CONSISTENT, check.ended_at
-    if unprocessed and verdict is not Verdict.UNKNOWN:
-        verdict = Verdict.IN_FLIGHT
-    return SourceVerdict(source=source.id, verdict=verdict, seen_at=looked_at, evidence=None)
+        return SourceVerdict(source=source.id, verdict=verdict, seen_at=checked_at, evidence=None)
 
+    async def _compared_at(
+        self, session: AsyncSession, source: Source, state: FileState, checked_at: datetime | None
+    ) -> datetime | None:
+        """The end of a complete check that has compared the file, if it began after the last file check.
 
-async def _has_compared(session: AsyncSession, check: Check, source: Source, file_id: UUID) -> bool:
-    """Whether the check has compared the file: its events were processed then, and old enough for the source."""
-    before = None if check.has_watermark else check.started_at - timedelta(seconds=source.grace_seconds)
-    return await LedgerRepository(session).was_settled(file_id, check.position or 0, check.started_at, before)
+        The file's events were processed then, and old enough for the source.
+        """
+        if source.kind == SourceKind.CLOUD and not self._cloud_sees_all and state.last_event_type == EventType.DELETE:
+            return None  # such a check asks for no deleted file
+        check = await CheckRepository(session).find_last(source.id, CheckState.COMPLETE)
+        if check is None or (checked_at is not None and check.started_at <= checked_at):
+            return None
+        before = None if check.has_watermark else check.started_at - timedelta(seconds=source.grace_seconds)
+        ledger = LedgerRepository(session)
+        if not await ledger.was_settled(state.file_id, check.position or 0, check.started_at, before):
+            return None
+        return check.ended_at

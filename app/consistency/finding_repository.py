@@ -1,46 +1,30 @@
-"""Stores findings and the looks at single files."""
+"""Stores findings: what checks have seen, and what operators accept."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    case,
-    func,
-    literal_column,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from app.consistency.comparison import Evidence, Expected, Facts, Staged
-from app.consistency.models import FileCheck, Finding, FindingState, Kind, Source, Verdict
+from app.consistency.comparison import Evidence, Expected, Facts
+from app.consistency.file_check_repository import MIN_WAIT, FileCheckRepository
+from app.consistency.ledger_repository import within
+from app.consistency.models import Difference, Finding, FindingState, Kind, Source, Verdict
+from app.consistency.schemas import Filter
+from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.schemas import SourceKind
+from app.database.sql import write
 from app.database.types import among_ids
 from app.errors import Conflict, NotFound, OtherCount
 
-MIN_WAIT = timedelta(seconds=1)  # before a file is looked at again
 ACCEPTED_AT_ONCE = 10_000
 UNKNOWN_FINDING = "There is no finding with this id."
 _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingFilter:
-    """A filter of findings; None means any."""
-
-    state: str | None = None
-    kind: str | None = None
-    source: UUID | None = None
-    file_id: UUID | None = None
+_IS_OPEN = Finding.state == literal_column("'open'")
 
 
 class NotAcceptable(Conflict):
@@ -49,15 +33,15 @@ class NotAcceptable(Conflict):
     code, detail = "finding-not-acceptable", "Only suspected and open findings can be accepted."
 
 
-class Seen(NamedTuple):
-    """The result of a look at one file. `differences` and `expected` are None unless the file was compared."""
+class FileResult(NamedTuple):
+    """The result of a check of one file. `differences` and `expected` are None unless the file was compared."""
 
     file_id: UUID
     verdict: Verdict
     position: int | None  # of the file's last processed event; None when the source could not be asked
     differences: Mapping[Kind, Evidence] | None = None
     reason: str | None = None  # why the source could not be asked
-    is_visible: bool = True  # to the token; a file that is not is looked at again after its next event alone
+    is_visible: bool = True  # to the token; a file that is not is checked again after its next event alone
     expected: Expected | None = None
     found: Facts | None = None  # None: the source does not hold the file
 
@@ -80,7 +64,7 @@ class FindingRepository:
         return found
 
     async def list_newest(
-        self, wanted: FindingFilter, *, limit: int, offset: int = 0, before: UUID | None = None
+        self, wanted: Filter, *, limit: int, offset: int = 0, before: UUID | None = None
     ) -> Sequence[Finding]:
         """Findings, newest first, of those older than the finding `before`."""
         query = select(Finding).where(*_conditions(wanted))
@@ -104,13 +88,10 @@ class FindingRepository:
         self, source_id: UUID, after: UUID | None, through: UUID | None, limit: int
     ) -> Sequence[UUID]:
         """Files with findings that are not resolved, by rising id, after `after` and up to `through`."""
-        conditions = [Finding.source_id == source_id, _IS_ACTIVE]
-        if after is not None:
-            conditions.append(Finding.file_id > after)
-        if through is not None:
-            conditions.append(Finding.file_id <= through)
-        query = select(Finding.file_id).where(*conditions).distinct().order_by(Finding.file_id).limit(limit)
-        return (await self._session.scalars(query)).all()
+        query = select(Finding.file_id).where(
+            Finding.source_id == source_id, _IS_ACTIVE, *within(Finding.file_id, after, through)
+        )
+        return (await self._session.scalars(query.distinct().order_by(Finding.file_id).limit(limit))).all()
 
     async def accept(self, finding_id: UUID, reason: str) -> Finding:
         """Accept a suspected or open finding.
@@ -119,18 +100,20 @@ class FindingRepository:
             NotFound: 404.
             NotAcceptable: 409.
         """
+        await SourceRepository(self._session).lock_all()
         finding = await self.get(finding_id)
         if not await self._accept([Finding.id == finding_id], reason):
             raise NotAcceptable
         await self._session.refresh(finding)
         return finding
 
-    async def accept_all(self, wanted: FindingFilter, expected: int, reason: str) -> None:
+    async def accept_all(self, wanted: Filter, expected: int, reason: str) -> None:
         """Accept the suspected and open findings that match, of which there must be `expected`.
 
         Raises:
             OtherCount: 409; the transaction has to be rolled back.
         """
+        await SourceRepository(self._session).lock_all()
         acceptable = [Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *_conditions(wanted)]
         found = (await self._session.execute(select(func.count()).where(*acceptable))).scalar_one()
         if found != expected:
@@ -146,30 +129,29 @@ class FindingRepository:
             last = until
 
     async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
-        statement = (
-            update(Finding)
-            .where(Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *conditions)
-            .values(state=FindingState.ACCEPTED, reason=reason)
-            .execution_options(synchronize_session=False)
-        )
-        return cast("CursorResult[Any]", await self._session.execute(statement)).rowcount
+        statement = update(Finding).where(Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *conditions)
+        return await write(self._session, statement.values(state=FindingState.ACCEPTED, reason=reason))
 
     async def list_by_ids(self, finding_ids: Collection[UUID]) -> Sequence[Finding]:
         """Those of the findings that there are."""
         query = select(Finding).where(_visible(), among_ids(Finding.id, finding_ids))
         return (await self._session.scalars(query)).all()
 
-    async def record_looks(
-        self, source: Source, seen: Sequence[Seen], now: datetime, claimed_until: Collection[datetime] = ()
+    async def record_file_checks(
+        self, source: Source, seen: Sequence[FileResult], now: datetime, claimed_until: Collection[datetime] = ()
     ) -> None:
-        """Bring the findings of these files up to date, and note when each is looked at again.
+        """Bring the findings of these files up to date, and note when each is checked again.
 
-        `now` is the time just before the source was asked: what a later look has recorded meanwhile stays.
-        `claimed_until` are the `due_at` that a claim may have given them; a look that is due otherwise stays due.
+        `now` is the time just before the source was asked: what a later file check has recorded meanwhile stays.
+        `claimed_until` are the `due_at` that a claim may have given them; a file check that is due otherwise stays due.
         """
         grace = timedelta(seconds=source.grace_seconds)
         file_ids = [one.file_id for one in seen]
-        active, compared_at = await self.list_active(source.id, file_ids), await self._compared_at(source.id, file_ids)
+        file_checks = FileCheckRepository(self._session)
+        active, compared_at = (
+            await self.list_active(source.id, file_ids),
+            await file_checks.compared_at(source.id, file_ids),
+        )
         for one in seen:
             if one.differences is not None:
                 self._follow(source, one, active[one.file_id], now, compared_at.get(one.file_id))
@@ -177,7 +159,7 @@ class FindingRepository:
             {
                 "source_id": source.id,
                 "file_id": one.file_id,
-                "due_at": _next_look(one, active[one.file_id].values(), now, grace),
+                "due_at": _next_check(one, active[one.file_id].values(), now, grace),
                 "verdict": one.verdict,
                 "seen_at": now,
                 "position": one.position,
@@ -185,13 +167,17 @@ class FindingRepository:
             for one in sorted(seen, key=lambda one: one.file_id)
         ]
         await self._session.flush()
-        await self._note(rows, claimed_until)
+        await file_checks.add(rows, claimed_until)
 
-    async def apply_staged(self, source: Source, staged: Sequence[Staged]) -> None:
+    async def apply_staged(self, source: Source, staged: Sequence[Difference]) -> None:
         """Bring the findings up to date with what a complete inventory saw; it opens none by itself."""
         grace = max(timedelta(seconds=source.grace_seconds), MIN_WAIT)
         file_ids = {one.file_id for one in staged}
-        active, compared_at = await self.list_active(source.id, file_ids), await self._compared_at(source.id, file_ids)
+        file_checks = FileCheckRepository(self._session)
+        active, compared_at = (
+            await self.list_active(source.id, file_ids),
+            await file_checks.compared_at(source.id, file_ids),
+        )
         notes: dict[UUID, dict[str, Any]] = {}
         for one in staged:
             note = {"source_id": source.id, "file_id": one.file_id, "due_at": None, "verdict": None, "seen_at": None}
@@ -206,10 +192,10 @@ class FindingRepository:
                 self._session.add(_suspect(source.id, one.file_id, one.kind, one.evidence, one.seen_at))
                 notes[one.file_id] = {**note, "due_at": one.seen_at + grace}
         await self._session.flush()
-        await self._note([{**notes[file_id], "position": None} for file_id in sorted(notes)])
+        await file_checks.add([{**notes[file_id], "position": None} for file_id in sorted(notes)])
 
     def _follow(
-        self, source: Source, seen: Seen, active: dict[str, Finding], now: datetime, compared_at: datetime | None
+        self, source: Source, seen: FileResult, active: dict[str, Finding], now: datetime, compared_at: datetime | None
     ) -> None:
         differences, grace = seen.differences or {}, timedelta(seconds=source.grace_seconds)
         for kind, evidence in differences.items():
@@ -223,35 +209,6 @@ class FindingRepository:
                 self._session.add(active[kind])
         for finding in [one for kind, one in active.items() if kind not in differences and one.last_seen_at <= now]:
             finding.state, finding.resolved_at = FindingState.RESOLVED, now
-
-    async def _compared_at(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, datetime]:
-        """When the last look at each of the files began, of those that were compared then."""
-        query = select(FileCheck.file_id, FileCheck.seen_at).where(
-            FileCheck.source_id == source_id,
-            FileCheck.verdict.in_([Verdict.CONSISTENT, Verdict.INCONSISTENT]),
-            among_ids(FileCheck.file_id, file_ids),
-        )
-        return {file_id: seen_at for file_id, seen_at in await self._session.execute(query) if seen_at is not None}
-
-    async def _note(self, rows: Sequence[Mapping[str, Any]], claimed_until: Collection[datetime] = ()) -> None:
-        if not rows:
-            return
-        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(FileCheck).values(rows)
-        new, old = statement.excluded, FileCheck
-        due_at: ColumnElement[Any] = func.coalesce(old.due_at, new.due_at)
-        if claimed_until:
-            due_at = case((old.due_at.in_(claimed_until), new.due_at), else_=due_at)
-        is_newer = or_(old.seen_at.is_(None), new.seen_at >= old.seen_at)
-        values = {
-            name: case((is_newer, func.coalesce(new[name], getattr(old, name))), else_=getattr(old, name))
-            for name in ("verdict", "seen_at", "position")
-        }
-        await self._session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[FileCheck.source_id, FileCheck.file_id], set_={"due_at": due_at, **values}
-            )
-        )
 
 
 def _suspect(source_id: UUID, file_id: UUID, kind: str, evidence: Evidence, now: datetime) -> Finding:
@@ -273,13 +230,13 @@ def _confirm(finding: Finding, evidence: Evidence, seen_at: datetime) -> None:
 
 
 def _knows_better(source: Source, kind: str, compared_at: datetime | None, seen_at: datetime) -> bool:
-    """Whether a later look has compared this value; the size and hash of a block of kind `cloud` need a deep one."""
+    """Whether a later file check has compared this value; of kind `cloud` it has not read all sizes and hashes."""
     if compared_at is None or (source.kind == SourceKind.CLOUD and kind in {Kind.WRONG_SIZE, Kind.WRONG_HASH}):
         return False
     return compared_at > seen_at
 
 
-def _next_look(seen: Seen, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
+def _next_check(seen: FileResult, active: Collection[Finding], now: datetime, grace: timedelta) -> datetime | None:
     suspected = [one.first_seen_at for one in active if one.state == FindingState.SUSPECTED]
     if seen.differences is None:
         return now + max(grace, MIN_WAIT) if seen.is_visible or suspected else None
@@ -290,7 +247,23 @@ def _visible() -> ColumnElement[bool]:
     return Finding.source_id.in_(select(Source.id).where(~Source.deleted))
 
 
-def _conditions(wanted: FindingFilter) -> list[ColumnElement[bool]]:
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     columns = (Finding.state, wanted.state), (Finding.kind, wanted.kind)
     ids = (Finding.source_id, wanted.source), (Finding.file_id, wanted.file_id)
     return [_visible(), *(column == value for column, value in (*columns, *ids) if value is not None)]
+
+
+def select_open_findings(most: int) -> Select[str, str, int]:
+    """Open findings by kind and source, counted up to `most` in all."""
+    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
+    return (
+        select(rows.c.kind, rows.c.source_id, func.count())
+        .join(Source, Source.id == rows.c.source_id)
+        .where(~Source.deleted)
+        .group_by(rows.c.kind, rows.c.source_id)
+    )
+
+
+def oldest_open_finding() -> ScalarSelect[datetime]:
+    """When the first of the open findings was seen: their ids rise with the time."""
+    return select(Finding.first_seen_at).where(_IS_OPEN).order_by(Finding.id).limit(1).scalar_subquery()

@@ -1,19 +1,18 @@
 """Reads the state of files from the ledger, as of a position."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, exists, false, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, exists, false, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from app.consistency.comparison import MEMBERS, Expected, Facts, FileEvent, expect, read_facts
+from app.consistency.comparison import MEMBERS, Expected, Facts, read_facts
 from app.consistency.models import REPAIR_SUBJECT
-from app.database.types import among, among_ids, among_pairs, database_now
+from app.database.types import among, among_ids
 from app.events.models import EventType, SweepCursor, SyncEvent
 from app.files.models import FileState
 
@@ -47,10 +46,6 @@ class LedgerRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get_now(self) -> datetime:
-        """The database's clock."""
-        return (await self._session.execute(select(database_now()))).scalar_one()
-
     async def get_position(self, durable: int | None) -> int:
         """Every event up to it is processed or has a retry state, and a failover cannot remove it."""
         cursor = (await self._session.execute(select(SweepCursor.position))).scalar_one()
@@ -63,22 +58,12 @@ class LedgerRepository:
         )
         return set((await self._session.scalars(query)).all())
 
-    async def list_file_ids(
-        self, after: UUID | None, through: UUID | None, limit: int, *, with_deleted: bool = True
-    ) -> Sequence[UUID]:
-        """Files with processed events, by rising id, after `after` and up to `through`."""
-        query = select(FileState.file_id).order_by(FileState.file_id).limit(limit)
-        if after is not None:
-            query = query.where(FileState.file_id > after)
-        if through is not None:
-            query = query.where(FileState.file_id <= through)
+    async def list_file_ids(self, after: UUID | None, limit: int, *, with_deleted: bool) -> Sequence[UUID]:
+        """Files with processed events, by rising id, after `after`."""
+        query = select(FileState.file_id).where(*within(FileState.file_id, after)).order_by(FileState.file_id)
         if not with_deleted:
             query = query.where(FileState.last_event_type != EventType.DELETE)
-        return (await self._session.scalars(query)).all()
-
-    async def is_known(self, file_id: UUID) -> bool:
-        """Whether any event names the file."""
-        return bool(await self._session.scalar(select(exists().where(SyncEvent.file_id == file_id))))
+        return (await self._session.scalars(query.limit(limit))).all()
 
     async def was_settled(
         self, file_id: UUID, position: int, processed_before: datetime, created_before: datetime | None
@@ -105,12 +90,8 @@ class LedgerRepository:
 
         One statement, hence one snapshot: an event that is processed later makes its file one in flight.
         """
-        query = _select_rows(as_of, members).order_by(FileState.file_id).limit(limit)
-        if after is not None:
-            query = query.where(FileState.file_id > after)
-        if through is not None:
-            query = query.where(FileState.file_id <= through)
-        return await self._list_rows(query)
+        query = _select_rows(as_of, members).where(*within(FileState.file_id, after, through))
+        return await self._list_rows(query.order_by(FileState.file_id).limit(limit))
 
     async def expect(
         self,
@@ -121,9 +102,8 @@ class LedgerRepository:
         rows: Mapping[UUID, FileRow],
     ) -> dict[UUID, Expected]:
         """The expected state of each file; `rows` are the files with processed events."""
-        held = [row for one in found if (row := rows.get(one)) is not None and _is_held(row)]
-        facts = await self._read_facts(as_of.position, members, held, found)
-        required = await self._read_required(as_of.position, held, found)
+        held = {one: row for one in found if (row := rows.get(one)) is not None and _is_held(row)}
+        facts, required = await self._read_facts(as_of.position, members, held, found)
         unprocessed = await self._list_with_events([one for one in file_ids if one not in rows])
         files = {}
         for one in file_ids:
@@ -145,99 +125,67 @@ class LedgerRepository:
         return set((await self._session.scalars(query)).all())
 
     async def _read_facts(
-        self, position: int, members: Sequence[str], held: Sequence[FileRow], found: Mapping[UUID, Facts]
-    ) -> dict[UUID, Facts]:
-        """The expected values of the members that were found, from the events of each file.
+        self, position: int, members: Sequence[str], held: Mapping[UUID, FileRow], found: Mapping[UUID, Facts]
+    ) -> tuple[dict[UUID, Facts], dict[UUID, int]]:
+        """The expected values of what was found, and the position that a source must have applied.
 
-        The last event carries them as a rule. Where it does not, the query looks for the newest event that does, and
-        for the file's last delete.
+        As a rule the last event carries the values, and the source has applied it. The older events are read of files
+        where it does not, or has not.
         """
-        places = dict(zip(members, count(_FIRST_MEMBER)))
-        values = {name: _read_all([row[place] for row in held]) for name, place in places.items()}
-        carried = [{name: values[name][n] for name in values} for n in range(len(held))]
-        facts = {row[_FILE_ID]: read_facts(each) for row, each in zip(held, carried, strict=True)}
-        events: dict[UUID, list[FileEvent]] = {}  # of files whose last one does not carry everything
-        for member, place in places.items():
-            lacking = {row[_FILE_ID]: n for n, row in enumerate(held) if row[place] is None}
-            lacking = {one: n for one, n in lacking.items() if getattr(found[one], member) is not None}
-            for file_id, n in lacking.items():
-                of_last = {name: value for name, value in carried[n].items() if held[n][places[name]] is not None}
-                events.setdefault(file_id, [FileEvent(held[n][_POSITION], EventType.UPDATE, of_last)])
-            for file_id, event in await self._list_carriers(position, lacking, member) if lacking else ():
-                events[file_id].append(event)
-        if events:
-            for file_id, last in await self._list_deletes(position, events):
-                events[file_id].append(FileEvent(last, EventType.DELETE, {}))
-        return facts | {file_id: expect(each) for file_id, each in events.items()}
+        carried: dict[UUID, dict[str, Any]] = {one: {} for one in held}
+        lacking: set[tuple[UUID, str]] = set()
+        for file_id, row in held.items():
+            for place, name in enumerate(members, _FIRST_MEMBER):
+                if row[place] is not None:
+                    carried[file_id][name] = json.loads(row[place])
+                elif getattr(found[file_id], name) is not None:
+                    lacking.add((file_id, name))
+        behind = {one for one, row in held.items() if (at := found[one].position) is not None and at < row[_POSITION]}
+        required: dict[UUID, int] = {}
+        if lacking or behind:
+            carriers, required = await self._list_history(position, behind | {one for one, _ in lacking}, lacking)
+            for (file_id, name), text in carriers.items():
+                carried[file_id][name] = json.loads(text)
+        return {one: read_facts(values) for one, values in carried.items()}, required
 
-    async def _read_required(
-        self, position: int, held: Sequence[FileRow], found: Mapping[UUID, Facts]
-    ) -> Mapping[UUID, int]:
-        """Of the files whose source is behind their last event: the last one that is not a compensation."""
-        behind = [one for one, _, last, *_ in held if (at := found[one].position) is not None and at < last]
-        if not behind:
-            return {}
+    async def _list_history(
+        self, position: int, file_ids: Collection[UUID], lacking: Collection[tuple[UUID, str]]
+    ) -> tuple[dict[tuple[UUID, str], str], dict[UUID, int]]:
+        """The values that are `lacking`, each from the newest upload or update that carries it after the last delete.
+
+        And the position of the last event of each file that is not a compensation.
+        """
+        names = sorted({name for _, name in lacking})
+        is_delete = SyncEvent.event_type == EventType.DELETE
+        last = [_last(SyncEvent.created_by != REPAIR_SUBJECT), _last(is_delete)]
+        last += [_last(and_(~is_delete, _member(name).is_not(None))) for name in names]
         query = (
-            select(SyncEvent.file_id, func.max(SyncEvent.position))
-            .where(
-                among_ids(SyncEvent.file_id, behind),
-                SyncEvent.position <= position,
-                SyncEvent.processed,
-                SyncEvent.created_by != REPAIR_SUBJECT,
-            )
+            select(SyncEvent.file_id, *last)
+            .where(among_ids(SyncEvent.file_id, file_ids), SyncEvent.position <= position, SyncEvent.processed)
             .group_by(SyncEvent.file_id)
         )
-        return {file_id: last for file_id, last in await self._session.execute(query)}  # noqa: C416
+        required: dict[UUID, int] = {}
+        places: dict[tuple[UUID, str], int] = {}  # where each value is
+        for file_id, own, deleted, *carriers in await self._session.execute(query):
+            required[file_id] = own or 0
+            of_file = zip(names, carriers, strict=True)
+            places |= {(file_id, name): at for name, at in of_file if at is not None and at > (deleted or 0)}
+        places = {key: at for key, at in places.items() if key in lacking}
+        if not places:
+            return {}, required
+        values = select(SyncEvent.position, *map(_member, names)).where(among(SyncEvent.position, [*places.values()]))
+        texts = {at: dict(zip(names, each, strict=True)) for at, *each in await self._session.execute(values)}
+        return {(file_id, name): texts[at][name] for (file_id, name), at in places.items()}, required
 
-    async def list_compensations(self, keys: Sequence[str]) -> dict[str, int]:
-        """The positions of the compensations with these idempotency keys, by key."""
-        pairs = among_pairs((SyncEvent.created_by, SyncEvent.idempotency_key), [(REPAIR_SUBJECT, key) for key in keys])
-        query = select(SyncEvent.idempotency_key, SyncEvent.position).where(pairs)
-        return {key: position for key, position in await self._session.execute(query) if key is not None}
 
-    async def has_later_event(self, file_id: UUID, position: int, but: Collection[str]) -> bool:
-        """Whether the file has an event after `position`, processed or not; compensations with the keys `but` aside."""
-        is_other = or_(SyncEvent.created_by != REPAIR_SUBJECT, SyncEvent.idempotency_key.not_in(but))
-        later = exists().where(SyncEvent.file_id == file_id, SyncEvent.position > position, is_other)
-        return bool(await self._session.scalar(select(later)))
-
-    async def list_last_positions(self, file_ids: Collection[UUID]) -> dict[UUID, int]:
-        """The position of the last processed event of each of the files that has one."""
-        query = select(FileState.file_id, FileState.last_position).where(among_ids(FileState.file_id, file_ids))
-        return {file_id: last for file_id, last in await self._session.execute(query)}  # noqa: C416
-
-    async def _list_carriers(
-        self, position: int, file_ids: Collection[UUID], member: str
-    ) -> list[tuple[UUID, FileEvent]]:
-        value = _member(member)
-        newest = (
-            select(func.max(SyncEvent.position))
-            .where(
-                among_ids(SyncEvent.file_id, file_ids),
-                SyncEvent.position <= position,
-                SyncEvent.processed,
-                SyncEvent.event_type != EventType.DELETE,
-                value.is_not(None),
-            )
-            .group_by(SyncEvent.file_id)
-        )
-        positions = (await self._session.scalars(newest)).all()
-        query = select(SyncEvent.file_id, SyncEvent.position, SyncEvent.event_type, value)
-        rows: Iterable[Any] = await self._session.execute(query.where(among(SyncEvent.position, positions)))
-        return [(file_id, FileEvent(at, type_, {member: json.loads(text)})) for file_id, at, type_, text in rows]
-
-    async def _list_deletes(self, position: int, file_ids: Collection[UUID]) -> Sequence[tuple[UUID, int]]:
-        query = (
-            select(SyncEvent.file_id, func.max(SyncEvent.position))
-            .where(
-                among_ids(SyncEvent.file_id, file_ids),
-                SyncEvent.position <= position,
-                SyncEvent.processed,
-                SyncEvent.event_type == EventType.DELETE,
-            )
-            .group_by(SyncEvent.file_id)
-        )
-        return [(file_id, last) for file_id, last in await self._session.execute(query)]
+def within(
+    column: InstrumentedAttribute[UUID], after: UUID | None, through: UUID | None = None
+) -> list[ColumnElement[bool]]:
+    """The conditions that `column` lies after `after` and up to `through`; None: without that bound."""
+    return [
+        *([column > after] if after is not None else []),
+        *([column <= through] if through is not None else []),
+    ]
 
 
 def list_members(found: Collection[Facts]) -> list[str]:
@@ -283,6 +231,11 @@ def _select_rows(as_of: AsOf, members: Sequence[str]) -> Select[*tuple[Any, ...]
     columns = FileState.file_id, is_present, FileState.last_position, or_(*in_flight)
     query = select(*columns, *(_member(one) for one in members))
     return query.join(SyncEvent, SyncEvent.position == FileState.last_position) if members else query
+
+
+def _last(condition: ColumnElement[bool]) -> ColumnElement[int | None]:
+    """The position of the last event that meets `condition`."""
+    return func.max(case((condition, SyncEvent.position)))
 
 
 def _read_all(texts: Sequence[str | None]) -> list[Any]:

@@ -6,8 +6,6 @@ from prometheus_client import CollectorRegistry, Counter
 
 from app.consistency.models import CheckState
 
-OUTCOMES = tuple(one for one in CheckState if one is not CheckState.RUNNING)
-
 
 class OpenFindings(NamedTuple):
     """Open findings of one kind and source."""
@@ -32,9 +30,8 @@ class ConsistencyMetrics:
             "Files that checks of whole sources and of named files have compared.",
             registry=registry,
         )
-        for outcome in OUTCOMES:
-            if outcome is not CheckState.CANCELLED:
-                self._checks.labels(outcome)
+        for outcome in (CheckState.COMPLETE, CheckState.INCOMPLETE, CheckState.SUSPECT):
+            self._checks.labels(outcome)
 
     def changed(self, compared: int, state: str) -> None:
         """Count files that were compared, and the end of the check if `state` is one."""

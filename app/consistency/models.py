@@ -1,4 +1,4 @@
-"""Tables of the consistency checks: sources, checks, the looks at single files, and findings."""
+"""Tables of the consistency checks: sources, checks, the checks of single files, and findings."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -51,19 +51,19 @@ class Kind(StrEnum):
 class FindingState(StrEnum):
     """The state of a finding."""
 
-    SUSPECTED = "suspected"  # seen, but not yet confirmed by a look at the one file after the grace period
+    SUSPECTED = "suspected"  # seen, but not yet confirmed by a check of the one file after the grace period
     OPEN = "open"
-    RESOLVED = "resolved"  # a later look or check saw agreement
+    RESOLVED = "resolved"  # a later check saw agreement
     ACCEPTED = "accepted"  # by an operator
 
 
 class Verdict(StrEnum):
-    """The result of the last look at one file."""
+    """The result of the last check of one file."""
 
     CONSISTENT = "consistent"
     INCONSISTENT = "inconsistent"
     IN_FLIGHT = "in_flight"  # the file has events that the source need not know yet
-    UNKNOWN = "unknown"  # never looked at, or the source could not be asked
+    UNKNOWN = "unknown"  # never checked, or the source could not be asked
 
 
 class RepairAction(StrEnum):
@@ -145,9 +145,9 @@ class Difference(Base):
 
 
 class FileCheck(Base):
-    """The last look at one file of a source, and when the next one is due.
+    """The last check of one file of a source, and when the next one is due.
 
-    A claim moves `due_at` to the end of its lease, so that a lease which ends makes the look due again.
+    A claim moves `due_at` to the end of its lease, so that a lease which ends makes the file check due again.
     """
 
     __tablename__ = "consistency_file_checks"

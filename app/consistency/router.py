@@ -1,5 +1,9 @@
-"""Checks over HTTP."""
+"""Checks, findings and the consistency of files over HTTP."""
 
+import csv
+import io
+import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response, status
@@ -7,22 +11,42 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
 from app.consistency.check_repository import UNKNOWN_CHECK, CheckEnded, CheckRepository, CheckRunning
-from app.consistency.errors import NotDeep, SourceDisabled
-from app.consistency.examples import CHECK_ID
-from app.consistency.schemas import CheckQuery, CheckView, NewCheck
-from app.consistency.service import ConsistencyService
+from app.consistency.file_service import UNKNOWN_FILE, FileConsistencyService, TooManyRefreshes
+from app.consistency.finding_repository import UNKNOWN_FINDING, FindingRepository, NotAcceptable
+from app.consistency.schemas import (
+    CHECK_ID,
+    FILE_ID,
+    FINDING_ID,
+    Acceptance,
+    Accepted,
+    BulkAcceptance,
+    CheckQuery,
+    CheckView,
+    FileConsistency,
+    FindingQuery,
+    FindingView,
+    NewCheck,
+)
+from app.consistency.service import CheckService, NotDeep, SourceDisabled
 from app.consistency.sources.repository import UNKNOWN_SOURCE
-from app.errors import NotFound
-from app.http.dependencies import LINK_HEADER, ReadSession, from_state, page_links
+from app.database.sql import read_now
+from app.errors import NotFound, OtherCount
+from app.events.listing import check_offset
+from app.http.dependencies import LINK_HEADER, ReadSession, WriteSession, from_state, page_links
 from app.http.openapi import documented, location_header
-from app.http.types import Uuid
+from app.http.types import QueryBoolean, Uuid
 
 NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 
+_COLUMNS = ("id", "source", "file_id", "kind", "state", "expected", "found", "first_seen_at", "last_seen_at")
+CSV_COLUMNS = (*_COLUMNS, "resolved_at", "reason", "message")
+
 CheckId = Annotated[Uuid, Path(description="The check's `id`.", examples=[CHECK_ID])]
+FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FINDING_ID])]
+FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
-
-Consistency = Annotated[ConsistencyService, from_state("consistency.service")]
+Checks = Annotated[CheckService, from_state("consistency.checks")]
+Files = Annotated[FileConsistencyService, from_state("consistency.files")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 
@@ -39,15 +63,15 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 async def create_check(
     new: NewCheck,
     _operator: Operator,
-    consistency: Consistency,
+    checks: Checks,
     response: Response,
 ) -> CheckView:
     """Compare the whole inventory of a source, or named files, with the events.
 
-    A background task runs it; another replica continues it when one ends. A difference is `suspected` until a look at
+    A background task runs it; another replica continues it when one ends. A difference is `suspected` until a check of
     that file, after the grace period, sees it again.
     """
-    check = await consistency.create_check(new)
+    check = await checks.create_check(new)
     response.headers["Location"] = f"/consistency/checks/{check.id}"
     return CheckView.of_check(check)
 
@@ -89,6 +113,88 @@ async def get_check(check_id: CheckId, _reader: Reader, session: ReadSession) ->
     summary="Cancel a check",
     responses=documented(200, "The check as it is now.", NotFound(UNKNOWN_CHECK), CheckEnded()),
 )
-async def cancel_check(check_id: CheckId, _operator: Operator, consistency: Consistency) -> CheckView:
+async def cancel_check(check_id: CheckId, _operator: Operator, session: WriteSession) -> CheckView:
     """Stop a running check. The findings are as if it had never run."""
-    return CheckView.of_check(await consistency.cancel_check(check_id))
+    return CheckView.of_check(await CheckRepository(session).cancel(check_id, await read_now(session)))
+
+
+@router.get(
+    "/consistency/findings",
+    operation_id="listConsistencyFindings",
+    summary="List findings",
+    response_model=list[FindingView],
+    responses=documented(200, "A page of findings, newest first.", headers=LINK_HEADER),
+)
+async def list_findings(
+    request: Request, query: Annotated[FindingQuery, Query()], _reader: Reader, session: ReadSession
+) -> Response:
+    """Differences between the sources and the events, newest first. `Accept: text/csv` gets the page as CSV."""
+    check_offset(query.offset)
+    found = await FindingRepository(session).list_newest(
+        query.wanted(), limit=query.limit + 1, offset=query.offset, before=query.before
+    )
+    has_next = len(found) > query.limit
+    following = {"before": str(found[query.limit - 1].id)} if has_next else None
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next, following=following)
+    views = [FindingView.of(one) for one in found[: query.limit]]
+    headers = {**links, "Vary": "Accept"}
+    if "text/csv" in request.headers.get("accept", ""):
+        return Response(_to_csv(views), headers=headers, media_type="text/csv")
+    body = b"[%b]" % b",".join(one.model_dump_json().encode() for one in views)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+@router.post(
+    "/consistency/findings/{finding_id:uuid}/accept",
+    operation_id="acceptConsistencyFinding",
+    summary="Accept a finding",
+    responses=documented(200, "The finding as it is now.", NotFound(UNKNOWN_FINDING), NotAcceptable()),
+)
+async def accept_finding(
+    finding_id: FindingId, acceptance: Acceptance, _operator: Operator, session: WriteSession
+) -> FindingView:
+    """Accept a suspected or open finding, with a reason: it never opens again, and resolves when the source agrees."""
+    return FindingView.of(await FindingRepository(session).accept(finding_id, acceptance.reason))
+
+
+@router.post(
+    "/consistency/findings/accept",
+    operation_id="acceptConsistencyFindings",
+    summary="Accept many findings",
+    responses=documented(200, "How many were accepted.", OtherCount("1199 suspected or open findings")),
+)
+async def accept_findings(acceptance: BulkAcceptance, _operator: Operator, session: WriteSession) -> Accepted:
+    """Accept all matching suspected and open findings, if `expected` is their number."""
+    await FindingRepository(session).accept_all(acceptance.filter, acceptance.expected, acceptance.reason)
+    return Accepted(accepted=acceptance.expected)
+
+
+@router.get(
+    "/files/{file_id:uuid}/consistency",
+    operation_id="getFileConsistency",
+    summary="Get the consistency of a file",
+    responses=documented(200, "The verdict of each source.", NotFound(UNKNOWN_FILE), TooManyRefreshes()),
+)
+async def get_file_consistency(
+    file_id: FileId,
+    reader: Reader,
+    files: Files,
+    refresh: Annotated[QueryBoolean, Query(description="Ask the enabled sources now, within 10 seconds.")] = False,
+) -> FileConsistency:
+    """How each source compares with the events of the file, by the last check that compared them.
+
+    `inconsistent`: it differed, even if the finding is suspected or accepted. `consistent`: it agreed, and the file
+    has no later event. `in_flight`: the source may not have applied the last event yet. `unknown`: never checked, or
+    the source could not be asked.
+    """
+    return await (files.refresh(file_id, reader.subject) if refresh else files.read(file_id))
+
+
+def _to_csv(views: Sequence[FindingView]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CSV_COLUMNS)
+    writer.writeheader()
+    for view in views:
+        row = view.model_dump(mode="json", exclude={"evidence"})
+        writer.writerow({**row, **{side: json.dumps(value) for side, value in view.evidence.items()}})
+    return text.getvalue()

@@ -8,20 +8,47 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.consistency.examples import (
-    CHECK,
-    FILE_CONSISTENCY,
-    FINDING,
-    NAMED,
-    WHOLE,
-)
-from app.consistency.finding_repository import FindingFilter
 from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
-from app.consistency.sources.deep import PATTERN, Part
+from app.consistency.sources.request import SUBSET_PATTERN, BlockSubset
+from app.consistency.sources.schemas import SOURCE_ID
 from app.http.types import BodyInteger, Input, QueryInteger, Uuid
 
 MAX_FILES = 1000
 MAX_OFFSET = 2**53
+
+# In the documentation.
+CHECK_ID = "019376b1-2d3e-7f40-9b5c-6d7e8f9a0b1c"
+FINDING_ID = "019376b2-3e4f-7051-8c6d-7e8f9a0b1c2d"
+FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
+_AT = "2026-01-15T10:30:00Z"
+_CHECK: dict[str, JsonValue] = {
+    "id": CHECK_ID,
+    "source": SOURCE_ID,
+    "state": "complete",
+    "reason": None,
+    "position": 4711,
+    "compared": 1198,
+    "of": 1200,
+    "in_flight": 2,
+    "counts": {"missing": 1},
+    "started_at": _AT,
+    "ended_at": "2026-01-15T10:30:02Z",
+}
+_EVIDENCE: dict[str, JsonValue] = {"expected": {"exists": True}, "found": {"exists": False}}
+FINDING: dict[str, JsonValue] = {
+    "id": FINDING_ID,
+    "source": SOURCE_ID,
+    "file_id": FILE_ID,
+    "kind": "missing",
+    "state": "open",
+    "evidence": _EVIDENCE,
+    "first_seen_at": _AT,
+    "last_seen_at": "2026-01-15T10:35:00Z",
+    "resolved_at": None,
+    "reason": None,
+    "message": "By its events the file exists, but the source does not hold it.",
+}
+_VERDICT: JsonValue = {"source": SOURCE_ID, "verdict": "inconsistent", "seen_at": _AT, "evidence": _EVIDENCE}
 
 MESSAGES = {
     Kind.MISSING: "By its events the file exists, but the source does not hold it.",
@@ -57,7 +84,7 @@ class Scope(Input):
 
 def _part_of_all(text: str) -> str:
     try:
-        Part.parse(text)
+        BlockSubset.parse(text)
     except ValueError:
         raise PydanticCustomError("deep_part", "k must be at most n") from None
     return text
@@ -66,7 +93,9 @@ def _part_of_all(text: str) -> str:
 class NewCheck(Input):
     """A check to begin."""
 
-    model_config = _examples(WHOLE, NAMED)
+    model_config = _examples(
+        {"source": SOURCE_ID, "scope": {"all": True}}, {"source": SOURCE_ID, "scope": {"file_ids": [FILE_ID]}}
+    )
 
     source: Uuid = Field(description="The source's id.")
     scope: Scope
@@ -74,7 +103,7 @@ class NewCheck(Input):
         False, strict=True, description="Believe a listing that lacks more than 5 % (and more than 10) of the files."
     )
 
-    deep: Annotated[str, Field(pattern=PATTERN), AfterValidator(_part_of_all)] | None = Field(
+    deep: Annotated[str, Field(pattern=SUBSET_PATTERN), AfterValidator(_part_of_all)] | None = Field(
         None, description="`k/n`: read and hash this part of the blocks; kind `cloud` only.", examples=["1/7"]
     )
 
@@ -82,7 +111,7 @@ class NewCheck(Input):
 class CheckView(BaseModel):
     """A check and its progress."""
 
-    model_config = _examples(CHECK)
+    model_config = _examples(_CHECK)
 
     id: UUID
     source: UUID
@@ -127,7 +156,7 @@ class FindingView(BaseModel):
     file_id: UUID
     kind: Kind
     state: FindingState = Field(
-        description="`suspected` until a look at the file after the grace period confirms it; then `open`."
+        description="`suspected` until a check of the file after the grace period confirms it; then `open`."
     )
     evidence: dict[str, Any] = Field(description="`expected` by the events and `found` at the source.")
     first_seen_at: datetime
@@ -157,9 +186,9 @@ class FindingQuery(BaseModel):
     offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of findings to skip, at most 10,000.")
     before: Uuid | None = Field(None, description="Only findings older than this one, as `Link` has it.")
 
-    def wanted(self) -> FindingFilter:
+    def wanted(self) -> "Filter":
         """The filter."""
-        return FindingFilter(**self.model_dump(exclude={"limit", "offset", "before"}))
+        return Filter(**self.model_dump(exclude={"limit", "offset", "before"}))
 
 
 class Filter(Input):
@@ -211,7 +240,7 @@ class SourceVerdict(BaseModel):
 class FileConsistency(BaseModel):
     """Whether the sources hold the file as its events say."""
 
-    model_config = _examples(FILE_CONSISTENCY)
+    model_config = _examples({"file_id": FILE_ID, "sources": [_VERDICT]})
 
     file_id: UUID
     sources: list[SourceVerdict]

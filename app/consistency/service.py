@@ -1,52 +1,58 @@
-"""Checks and findings as operators manage them."""
+"""The consistency checks of one process: what their routes call, and how the parts are built."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from uuid import UUID
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import NamedTuple
 
-from uuid_utils.compat import uuid7
-
+from app.config import Settings
+from app.consistency.background import ConsistencyTasks
 from app.consistency.check_repository import CheckRepository
-from app.consistency.errors import NotDeep, SourceDisabled
-from app.consistency.finding_repository import FindingFilter, FindingRepository
-from app.consistency.look import Looker
-from app.consistency.models import Check, CheckState, Finding
+from app.consistency.check_runner import CheckProgress, CheckRunner
+from app.consistency.file_check_repository import Clock
+from app.consistency.file_checker import FileChecker
+from app.consistency.file_service import FileConsistencyService
+from app.consistency.metrics import ConsistencyMetrics
+from app.consistency.models import Check
+from app.consistency.repairs.service import RepairService
 from app.consistency.schemas import NewCheck
+from app.consistency.sources.cloud import CloudClient
+from app.consistency.sources.contract import ContractClient
+from app.consistency.sources.full_check import CloudCheck, InventoryCheck
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import MAX_HEADER_BYTES, MAX_PAGE_BYTES
 from app.consistency.sources.schemas import SourceKind
+from app.consistency.sources.service import SourceService
 from app.database.engine import Database
+from app.database.sql import read_now
+from app.errors import Conflict, FieldError, Unprocessable
+from app.events.ledger import Ledger
+from app.outbound.address import AddressPolicy
+from app.outbound.client import OutboundClient
+from app.outbound.secret import create_cipher
 
 
-def new_check(
-    source_id: UUID,
-    now: datetime,
-    file_ids: Sequence[UUID] | None = None,
-    *,
-    accept_shrink: bool = False,
-    deep: str | None = None,
-) -> Check:
-    """A check that has not begun: by inventory, or of named files."""
-    named = None if file_ids is None else sorted({str(one) for one in file_ids})
-    return Check(
-        id=uuid7(),
-        source_id=source_id,
-        state=CheckState.RUNNING,
-        file_ids=named,
-        total=None if named is None else len(named),
-        accept_shrink=accept_shrink,
-        deep=deep,
-        started_at=now,
-        due_at=now,
-        counts={},
-    )
+class SourceDisabled(Conflict):
+    code, detail = "source-disabled", "The source is disabled; enable it first."
 
 
-class ConsistencyService:
-    """Each call is one transaction; no question to a source is asked inside it."""
+class NotDeep(Unprocessable):
+    """422 at `deep`."""
 
-    def __init__(self, database: Database, looker: Looker, *, on_added: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
+        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
+        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
+
+
+class CheckService:
+    """Begins checks, and wakes the task that runs them."""
+
+    def __init__(
+        self, database: Database, checker: FileChecker, *, on_added: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = database
-        self._looker = looker
+        self._checker = checker
         self._on_added = on_added
 
     async def create_check(self, new: NewCheck) -> Check:
@@ -63,39 +69,86 @@ class ConsistencyService:
                 raise SourceDisabled
             if new.deep is not None and source.kind != SourceKind.CLOUD:
                 raise NotDeep
-            now = await self._looker.clock(session)
-            check = new_check(source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink, deep=new.deep)
-            await CheckRepository(session).add(check)
+            now = await self._checker.clock(session)
+            check = await CheckRepository(session).add(
+                source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink, deep=new.deep
+            )
         self._on_added()
         return check
 
-    async def cancel_check(self, check_id: UUID) -> Check:
-        """Cancel a running check.
 
-        Raises:
-            NotFound: 404.
-            CheckEnded: 409.
-        """
-        async with self._database.transaction() as session:
-            return await CheckRepository(session).cancel(check_id, await self._looker.clock(session))
+class Consistency(NamedTuple):
+    """The parts of the consistency checks in one process."""
 
-    async def accept(self, finding_id: UUID, reason: str) -> Finding:
-        """Accept a suspected or open finding.
+    checks: CheckService
+    repairs: RepairService
+    sources: SourceService
+    files: FileConsistencyService
+    tasks: ConsistencyTasks
 
-        Raises:
-            NotFound: 404.
-            NotAcceptable: 409.
-        """
-        async with self._database.transaction() as session:
-            await SourceRepository(session).lock_all()
-            return await FindingRepository(session).accept(finding_id, reason)
 
-    async def accept_all(self, wanted: FindingFilter, expected: int, reason: str) -> None:
-        """Accept `expected` findings.
+@asynccontextmanager
+async def open_consistency(
+    settings: Settings,
+    database: Database,
+    ledger: Ledger,
+    clock: Clock = read_now,
+    *,
+    on_redelivered: Callable[[], None] = lambda: None,
+    metrics: ConsistencyMetrics | None = None,
+    trust: ssl.SSLContext | None = None,
+) -> AsyncIterator[Consistency]:
+    """The consistency checks, whose tasks the caller starts and stops within the block.
 
-        Raises:
-            OtherCount: 409.
-        """
-        async with self._database.transaction() as session:
-            await SourceRepository(session).lock_all()
-            await FindingRepository(session).accept_all(wanted, expected, reason)
+    Raises:
+        LocalSecretError: the key of local mode cannot be read or created.
+    """
+    policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
+    seconds, pace = settings.consistency_timeout, settings.consistency_files_per_second
+    outbound = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
+    contract, cloud = ContractClient(outbound, cipher), CloudClient(settings, trust)
+    checker = FileChecker(
+        database,
+        {SourceKind.CONTRACT: contract, SourceKind.CLOUD: cloud},
+        concurrency=settings.consistency_concurrency,
+        clock=clock,
+    )
+    progress = CheckProgress(
+        database, clock, timedelta(seconds=settings.webhook_lease), metrics or ConsistencyMetrics()
+    )
+    runner = CheckRunner(
+        database,
+        checker,
+        progress,
+        {
+            SourceKind.CONTRACT: InventoryCheck(database, contract, clock, progress, files_per_second=pace).run,
+            SourceKind.CLOUD: CloudCheck(database, cloud, checker, progress, files_per_second=pace).run,
+        },
+    )
+    tasks = ConsistencyTasks(
+        database,
+        runner,
+        checker,
+        full_interval_seconds=settings.consistency_full_interval,
+        cloud_url=settings.metadata_service_url,
+    )
+    repairs = RepairService(
+        database,
+        ledger,
+        checker,
+        files_at_once=settings.consistency_concurrency,
+        on_redelivered=on_redelivered,
+    )
+    try:
+        yield Consistency(
+            CheckService(database, checker, on_added=tasks.wake),
+            repairs,
+            SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
+            FileConsistencyService(database, checker, cloud_sees_all=settings.consistency_token_sees_all),
+            tasks,
+        )
+    finally:
+        repairs.close()
+        checker.close()
+        await cloud.close()
+        await outbound.close()

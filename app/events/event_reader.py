@@ -35,6 +35,7 @@ class EventReader:
         self._database = database
         self._timeout_seconds = timeout_seconds
         self._waiting: list[_Lookup] = []
+        self._under_way: list[_Lookup] = []
         self._batcher = Batcher("event-reader", self._read_group, lambda: bool(self._waiting))
 
     async def get(self, event_id: UUID) -> StoredEvent:
@@ -59,28 +60,24 @@ class EventReader:
     async def close(self) -> None:
         """End the statement under way, and refuse every request that still waits."""
         await self._batcher.close(CANCEL_SECONDS)
-        _refuse(self._waiting, ReadTooLate())
+        _refuse([*self._under_way, *self._waiting], ReadTooLate())
         self._waiting = []
 
     async def _read_group(self) -> None:
-        group, self._waiting = self._waiting[:GROUP_SIZE], self._waiting[GROUP_SIZE:]
-        await self._serve([lookup for lookup in group if not lookup.result.done()])
+        self._under_way, self._waiting = self._waiting[:GROUP_SIZE], self._waiting[GROUP_SIZE:]
+        await self._serve([lookup for lookup in self._under_way if not lookup.result.done()])
+        self._under_way = []
 
     async def _serve(self, group: Sequence[_Lookup]) -> None:
         """Read the events of `group` together, or one by one when one of them cannot be read."""
         try:
             await self._read(group)
-        except asyncio.CancelledError:
-            _refuse(group, ReadTooLate())
-            raise
-        except DatabaseUnavailable as error:
-            _refuse(group, error)
         except Exception as error:  # noqa: BLE001 - every caller gets a result after any error
-            if len(group) == 1:
+            if len(group) == 1 or isinstance(error, DatabaseUnavailable):
                 _refuse(group, error)
-            else:
-                for lookup in group:
-                    await self._serve([lookup])
+                return
+            for lookup in group:
+                await self._serve([lookup])
 
     async def _read(self, group: Sequence[_Lookup]) -> None:
         if not group:

@@ -5,13 +5,7 @@ from itertools import accumulate, takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    case,
-    func,
-    select,
-)
+from sqlalchemy import ColumnElement, Row, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.database.engine import Database
@@ -19,9 +13,9 @@ from app.database.sql import json_text
 from app.database.types import among, most_octets_of
 from app.errors import FieldError, Unprocessable
 from app.events.models import SyncEvent
-from app.events.schemas import METADATA_MAX_BYTES, EventView
-from app.events.search import EVERYTHING, HEAD, EventFilter, Position, Range, Search, search_for
-from app.http.pages import SLICE_BYTES, PageMemory
+from app.events.schemas import METADATA_MAX_BYTES, EventFilter, EventView
+from app.events.search import EVERYTHING, HEAD, Position, Range, Search, search_for
+from app.http.pages import PageMemory
 
 VISITED_EVENTS = 100_000  # by a page whose filters no single index serves
 MAX_FILTERED_OFFSET = 10_000
@@ -107,18 +101,15 @@ def _join(events: Sequence[str]) -> bytes:
 class EventList:
     """Reads pages. Nothing above the position `through` is shown, if there is one (`DurableWatermark`)."""
 
-    def __init__(self, session: AsyncSession | AsyncConnection, through: int | None = None) -> None:
+    def __init__(
+        self, session: AsyncSession | AsyncConnection, through: int | None = None, memory: PageMemory | None = None
+    ) -> None:
         self._session = session
         self._through = through
+        self._memory = memory or PageMemory()
 
     async def newest(
-        self,
-        event_filter: EventFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        before: int | None = None,
-        memory: PageMemory | None = None,
+        self, event_filter: EventFilter, *, limit: int, offset: int = 0, before: int | None = None
     ) -> EventPage:
         """Matching events by falling position, below the position `before`.
 
@@ -128,27 +119,19 @@ class EventList:
         tops = [top for top in (self._through, None if before is None else before - 1) if top is not None]
         top: int | ColumnElement[int] = min(tops) if tops else HEAD
         if event_filter == EVERYTHING:
-            return await self._read(Search([Range()], through=[top - offset]), limit, 0, memory)
+            return await self._read(Search([Range()], through=[top - offset]), limit, 0)
         search = search_for(event_filter)
         if search.tests and not tops:  # two statements have to read the same events
             top = await self._session.scalar(select(HEAD)) or 0
         if isinstance(top, int):
             search.through.append(top)
-        return await self._read(search, limit, offset, memory)
+        return await self._read(search, limit, offset)
 
-    async def history(
-        self,
-        file_id: UUID,
-        *,
-        limit: int,
-        offset: int = 0,
-        after: int | None = None,
-        memory: PageMemory | None = None,
-    ) -> EventPage:
+    async def history(self, file_id: UUID, *, limit: int, offset: int = 0, after: int | None = None) -> EventPage:
         """Events of one file by rising position, above the position `after`."""
         through: list[Position] = [] if self._through is None else [self._through]
         of_file = Range([(SyncEvent.file_id, file_id)], above=[after or 0])
-        return await self._read(Search([of_file], through=through, newest_first=False), limit, offset, memory)
+        return await self._read(Search([of_file], through=through, newest_first=False), limit, offset)
 
     async def at(self, events: Sequence[Sized]) -> Sequence[str]:
         """The JSON of these events, which are in the order of their positions."""
@@ -157,8 +140,8 @@ class EventList:
         query = select(EVENT_JSON).where(among(SyncEvent.position, positions)).order_by(order)
         return (await self._session.execute(query)).scalars().all()
 
-    async def _read(self, search: Search, limit: int, offset: int, memory: PageMemory | None) -> EventPage:
-        slice_bytes = SLICE_BYTES if memory is None else memory.slice_bytes()
+    async def _read(self, search: Search, limit: int, offset: int) -> EventPage:
+        slice_bytes = self._memory.slice_bytes()
         is_small = (limit + 1) * METADATA_MAX_BYTES <= slice_bytes
         column = EVENT_JSON if is_small else most_octets_of(SyncEvent.event_metadata)
         # With tests SQLite visits all events that it may, so a few are tried first.

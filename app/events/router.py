@@ -27,13 +27,14 @@ from app.events.schemas import (
     EVENT_ID,
     BatchCreated,
     EventCreated,
+    EventFilter,
     EventQuery,
     EventView,
     IdempotencyKeyText,
     NewBatch,
     NewEvent,
 )
-from app.events.search import EVERYTHING, EventFilter
+from app.events.search import EVERYTHING
 from app.http.body import JsonRequest, TooManyLargeBodies, require_json
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, from_state, page_links
 from app.http.openapi import body_problems, documented, invalid, location_header, not_one_of
@@ -183,14 +184,14 @@ async def list_events(
     Filters narrow the list together: an event is listed when it meets all of them. A page of one file that is
     also filtered by `event_type` or `anomaly` can be short or even empty: follow `Link` to the end.
     """
-    event_filter = EventFilter(**query.model_dump(exclude={"limit", "offset", "before_position"}))
+    event_filter = EventFilter(**query.model_dump(include=set(EventFilter.model_fields)))
     is_filtered = event_filter != EVERYTHING
     if is_filtered:
         check_offset(query.offset)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        page = await EventList(connection, through).newest(
-            event_filter, limit=query.limit, offset=query.offset, before=query.before_position, memory=memory
+        page = await EventList(connection, through, memory).newest(
+            event_filter, limit=query.limit, offset=query.offset, before=query.before_position
         )
     following = page.following.query("before_position") if page.following and is_filtered else None
     links = page_links(

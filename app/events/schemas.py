@@ -211,10 +211,9 @@ class HistoryQuery(PageQuery):
     after_position: QueryPosition | None = Field(None, description="Only events above this position, as `Link` has it.")
 
 
-class EventQuery(PageQuery):
-    """Which events, newest first."""
+class EventFilter(BaseModel):
+    """Which events; None means any."""
 
-    before_position: RowId | None = Field(None, description="Only events below this position, as `Link` has it.")
     event_type: EventType | None = Field(None, description="Only events of this type.")
     processed: QueryBoolean | None = Field(None, description="Only events that are, or are not yet, processed.")
     file_id: Uuid | None = Field(None, description="Only events of this file.")
@@ -224,6 +223,16 @@ class EventQuery(PageQuery):
     state: ProcessingState | None = Field(
         None, description="Only events in this state; `failed`: set aside by the sweep."
     )
+
+
+class NewestQuery(PageQuery):
+    """Which part of a list that begins with the newest event."""
+
+    before_position: RowId | None = Field(None, description="Only events below this position, as `Link` has it.")
+
+
+class EventQuery(EventFilter, NewestQuery):
+    """Which events, newest first."""
 
 
 class RequeueFilter(Input):

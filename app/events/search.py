@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import reduce
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -25,23 +23,11 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import greatest_of, least_of
 from app.events.models import EventType, RetryState, SweepCursor, SyncEvent, head_position, last_position
+from app.events.schemas import EventFilter
 from app.http.types import MAX_POSITION
 
 PENDING = "pending"
 Position = int | ColumnElement[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events; `None` means any. Times are exclusive bounds."""
-
-    event_type: str | None = None
-    processed: bool | None = None
-    file_id: UUID | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    anomaly: bool | None = None
-    state: str | None = None
 
 
 EVERYTHING = EventFilter()

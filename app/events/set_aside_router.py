@@ -18,7 +18,6 @@ from app.http.dependencies import CurrentDatabase, WriteSession
 from app.http.openapi import body_problems, documented
 from app.http.types import BulkRequest
 
-NOT_SET_ASIDE = Conflict("The event is not set aside, so there is nothing to requeue.")
 _BY_ERROR: dict[str, Any] = {
     "filter": {"last_error": "TimeoutError: the index did not respond", "event_type": "upload"},
     "up_to_position": 4211,
@@ -40,6 +39,10 @@ _GROUPS: dict[str, Any] = {
 
 router = APIRouter(prefix="/sync-events", tags=["events"], route_class=AuthenticatedRoute)
 bulk_router = APIRouter(prefix="/sync-events", tags=["events"], route_class=LargeBodyRoute)
+
+
+class NotSetAside(Conflict):
+    detail = "The event is not set aside, so there is nothing to requeue."
 
 
 class NextRequeue(BaseModel):
@@ -135,7 +138,7 @@ async def requeue_events(bulk: BulkRequeue, _operator: Operator, session: WriteS
     summary="Requeue a set-aside event",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=EventView,
-    responses=documented(202, "The event waits for the next sweep.", EventUnknown(), NOT_SET_ASIDE),
+    responses=documented(202, "The event waits for the next sweep.", EventUnknown(), NotSetAside()),
 )
 async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSession) -> Response:
     """Return a set-aside event to the next sweep, with all its attempts again.
@@ -147,5 +150,5 @@ async def requeue_event(event_id: EventId, _operator: Operator, session: WriteSe
     requeued = await repository.requeue(event_id)
     event = await repository.get(event_id)
     if not requeued:
-        raise Conflict(str(NOT_SET_ASIDE))
+        raise NotSetAside
     return Response(event.json, status.HTTP_202_ACCEPTED, media_type="application/json")

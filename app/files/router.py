@@ -146,8 +146,8 @@ async def list_file_events(
     check_offset(query.offset)
     through = await database.watermark.bound()
     async with database.connection() as connection:
-        page = await EventList(connection, through).history(
-            file_id, limit=query.limit, offset=query.offset, after=query.after_position, memory=memory
+        page = await EventList(connection, through, memory).history(
+            file_id, limit=query.limit, offset=query.offset, after=query.after_position
         )
         if not page.events and not await EventRepository(connection, through).file_is_known(file_id):
             raise FileUnknown

@@ -1,6 +1,5 @@
 """The OpenAPI document beyond what FastAPI makes of the routes."""
 
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -103,7 +102,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         if "examples" in schema:
             schema["examples"] = [_with_nulls(one, schema, schemas) for one in schema["examples"]]
     components["responses"] = _common_responses()
-    for operation in _operations(document):
+    for operation in (one for path in document["paths"].values() for one in path.values()):
         _add_common_problems(operation)
         for status, response in operation["responses"].items():
             if "$ref" not in response:
@@ -164,11 +163,6 @@ def _complete_parameter(parameter: dict[str, Any]) -> None:
     parameter["schema"] = schema = _without_null(parameter["schema"])
     if "examples" in schema:
         parameter["example"] = schema.pop("examples")[0]  # where Swagger UI looks for it
-
-
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in document["paths"].values():
-        yield from path.values()
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

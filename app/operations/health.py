@@ -1,12 +1,13 @@
-"""The health of the service, known within a second whatever the state of the database."""
+"""The health of the service, known within a second whatever the state of the database, and its routes."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal
 
+from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.auth.keys import KeySource
@@ -15,6 +16,8 @@ from app.database.engine import Database
 from app.database.errors import DatabaseDamaged
 from app.database.migrations import Schema
 from app.database.watch import Prober
+from app.http.dependencies import from_state
+from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
 from app.operations.repository import NO_RESPONSE, LedgerStatus, Look, look_at
 
 CHECK_TIMEOUT_SECONDS = 0.8
@@ -23,6 +26,7 @@ SCHEMA = "schema"  # the check that finds the schema behind
 
 CheckResult = Literal["ok", "failed"]
 
+router = APIRouter(tags=["operations"])
 
 _CHECKS: dict[str, JsonValue] = {"database": "ok", "migrations": "ok", "keys": "ok", "shutdown": "ok"}
 _HEALTHY: dict[str, JsonValue] = {
@@ -120,30 +124,10 @@ class Health(BaseModel):
     open_findings: int | None = Field(description="Open findings of the consistency checks, counted up to 100,000.")
     last_sweep_at: datetime | None = Field(description="When the last sweep of this process ended well.")
 
-    @classmethod
-    def of(cls, look: Look, *, refusal: str | None, version: str, last_sweep_at: datetime | None) -> Self:
-        """The health after a look at the database; `refusal` is why writes fail although it responds."""
-        status = look.status
-        if not look.connected:
-            refusal = refusal or "The database does not respond."
-        elif look.damaged:
-            refusal = DatabaseDamaged.detail
-        elif status is None:
-            refusal = refusal or "The tables of the database are not whole."
-        return cls(
-            status="unhealthy" if status is None else "degraded" if refusal else "healthy",
-            database="connected" if look.connected else "disconnected",
-            writes="refused" if refusal else "accepted",
-            writes_refused_reason=refusal,
-            timestamp=datetime.now(UTC),
-            version=version,
-            unprocessed_events=status and status.unprocessed,
-            oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
-            set_aside_events=status and status.set_aside,
-            ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
-            open_findings=status and status.open_finding_count,
-            last_sweep_at=last_sweep_at,
-        )
+
+def _unavailable(model: type[BaseModel], description: str) -> Responses:
+    """The response 503 of a health route."""
+    return {503: {"model": model, "description": description, "headers": RETRY_AFTER_HEADER}}
 
 
 class HealthMonitor:
@@ -187,10 +171,26 @@ class HealthMonitor:
         return self._database.writability.reason
 
     async def health(self) -> Health:
-        return Health.of(
-            await self._look(),
-            refusal=self.writes_refused_reason,
+        look = await self._look()
+        status, refusal = look.status, self.writes_refused_reason
+        if not look.connected:
+            refusal = refusal or "The database does not respond."
+        elif look.damaged:
+            refusal = DatabaseDamaged.detail
+        elif status is None:
+            refusal = refusal or "The tables of the database are not whole."
+        return Health(
+            status="unhealthy" if status is None else "degraded" if refusal else "healthy",
+            database="connected" if look.connected else "disconnected",
+            writes="refused" if refusal else "accepted",
+            writes_refused_reason=refusal,
+            timestamp=datetime.now(UTC),
             version=self._version,
+            unprocessed_events=status and status.unprocessed,
+            oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
+            set_aside_events=status and status.set_aside,
+            ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
+            open_findings=status and status.open_finding_count,
             last_sweep_at=self._last_sweep_at(),
         )
 
@@ -229,3 +229,58 @@ class HealthMonitor:
             self._database.writability.allow(SCHEMA)
         else:
             self._database.writability.refuse(SCHEMA, self._schema.explain(revision))
+
+
+Monitor = Annotated[HealthMonitor, from_state("monitor")]
+
+
+@router.get(
+    "/health",
+    operation_id="getHealth",
+    summary="Health",
+    responses=documented(200, "The database responds; `degraded` while it refuses events.")
+    | _unavailable(Health, "The database does not respond."),
+)
+@router.head("/health", include_in_schema=False)
+async def get_health(monitor: Monitor, response: Response) -> Health:
+    """Whether the service can do its job now, and how much work waits for it.
+
+    Responds within a second, also while the database hangs; then with 503.
+    """
+    health = await monitor.health()
+    _set_status(response, good=health.status != "unhealthy")
+    return health
+
+
+@router.get(
+    "/health/live", operation_id="getLiveness", summary="Liveness", responses=documented(200, "The process responds.")
+)
+@router.head("/health/live", include_in_schema=False)
+async def get_liveness() -> Liveness:
+    """Whether the process responds at all. It checks nothing outside the process: a restart would not fix that."""
+    return Liveness()
+
+
+@router.get(
+    "/health/ready",
+    operation_id="getReadiness",
+    summary="Readiness",
+    responses=documented(200, "Every check passed.") | _unavailable(Readiness, "One of the checks failed."),
+)
+@router.head("/health/ready", include_in_schema=False)
+async def get_readiness(monitor: Monitor, response: Response) -> Readiness:
+    """Whether the process should be sent requests: it has a database, its migrations, and a key to verify tokens.
+
+    A database that refuses events leaves it ready, because reads work; so do failures of less than 10 seconds.
+
+    Responds within a second. Once shutdown has begun it responds with 503, before it stops listening.
+    """
+    readiness = await monitor.readiness()
+    _set_status(response, good=readiness.status == "ready")
+    return readiness
+
+
+def _set_status(response: Response, *, good: bool) -> None:
+    if not good:
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+        response.headers["Retry-After"] = "1"

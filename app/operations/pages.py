@@ -1,16 +1,20 @@
-"""Pages for people that need no script: the front page, and an explanation of each problem."""
+"""`/`, as JSON and as a page, and an explanation of each problem: pages for people that need no script."""
 
 import asyncio
 import html
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.config import Settings
 from app.errors import NotFound
+from app.http.middleware import TooManyUnderWay
+from app.http.openapi import documented
 
 STATIC = Path(__file__).parent / "static"
 PROBLEMS = Path(__file__).parents[2] / "docs" / "problems.md"
@@ -25,7 +29,6 @@ POLICY = (
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
-UNKNOWN = NotFound("There is no such problem.")
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -52,7 +55,62 @@ _FRONT_LINKS = (
     ("health", "Health", "whether the service can do its job now"),
 )
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(tags=["operations"])
+
+
+class ApiInformation(BaseModel):
+    """The response of `GET /`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "title": "Synchronization Service API",
+                    "version": "1.0.0",
+                    "description": "Service for handling synchronization events",
+                    "status": "running",
+                    "links": {"documentation": "docs", "health": "health", "events": "sync-events"},
+                }
+            ]
+        }
+    )
+
+    title: str
+    version: str
+    description: str
+    status: str = Field(description="`running`: the process responds. `/health` reports more.")
+    links: dict[str, str] = Field(description="Relative to the URL of the request.")
+
+
+@router.get(
+    "/",
+    operation_id="getInformation",
+    summary="About this API",
+    response_model=ApiInformation,
+    responses=documented(200, "Service information.", TooManyUnderWay()),
+)
+@router.head("/", include_in_schema=False)
+async def get_information(request: Request, response: Response) -> Any:
+    """Title, version and description of this API, with links.
+
+    A request whose `Accept` names `text/html` gets a page for people.
+    """
+    settings: Settings = request.state.settings
+    page = front_page(settings) if wants_html(",".join(request.headers.getlist("accept"))) else None
+    (page or response).headers["Vary"] = "Accept"
+    return page or ApiInformation(
+        title=settings.api_title,
+        version=settings.api_version,
+        description=settings.api_description,
+        status="running",
+        links={
+            "documentation": "docs",
+            "reference": "redoc",
+            "openapi": "openapi.json",
+            "health": "health",
+            "events": "sync-events",
+        },
+    )
 
 
 def wants_html(accept: str) -> bool:
@@ -84,7 +142,7 @@ async def get_problem(request: Request) -> Response:
     problems = await _problems()
     name: str = request.path_params["name"]
     if name not in problems:
-        raise NotFound(str(UNKNOWN))
+        raise NotFound("There is no such problem.")
     footer = '<footer><a href="../problems">All problems</a></footer>'
     return _page(name, "\n".join([*(_paragraph(one) for one in problems[name]), footer]), root="../")
 
@@ -123,4 +181,4 @@ for _path, _endpoint in (
     ("/problems/{name}", get_problem),
     *((f"/{_name}", get_file) for _name in FILES),
 ):
-    router.add_api_route(_path, _endpoint, methods=["GET", "HEAD"])
+    router.add_api_route(_path, _endpoint, methods=["GET", "HEAD"], include_in_schema=False)

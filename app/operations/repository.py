@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from sqlalchemy import (
@@ -22,7 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.consistency.look_repository import count_due_looks, oldest_open_finding, select_open_findings
+from app.consistency.file_check_repository import count_due_file_checks
+from app.consistency.finding_repository import oldest_open_finding, select_open_findings
 from app.consistency.metrics import OpenFindings
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
 from app.database.sql import bound_rows
@@ -88,16 +89,17 @@ class Look:
 NO_RESPONSE = Look(connected=False)
 
 
-class SubscriptionBacklog(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SubscriptionBacklog:
     """Subscriptions of one status, and what they have not delivered.
 
     `backlog` adds up the pending deliveries, of each subscription at most 100,000, and how many positions of the ledger
     those that are not live are behind.
     """
 
-    subscriptions: int
+    count: int
     backlog: int
-    oldest_pending_age: timedelta | None
+    oldest_pending_age_seconds: float | None
 
 
 class StatusRepository:
@@ -126,7 +128,7 @@ class StatusRepository:
             select(SyncEvent.created_at).order_by(SyncEvent.position.desc()).limit(1).scalar_subquery(),
             head - last_position(SyncEvent.created_at < after_seconds(statement_now(), -RATE_SECONDS)),
             oldest_open_finding(),
-            count_due_looks(MAX_COUNTED),
+            count_due_file_checks(MAX_COUNTED),
             database_now(),
             select(_SCHEMA_VERSION.c.version_num).scalar_subquery(),
         )
@@ -157,7 +159,7 @@ class StatusRepository:
         """The backlog of the subscriptions of each status that is shown."""
         backlogs = dict.fromkeys(SHOWN, SubscriptionBacklog(0, 0, None))
         for status, count, pending, behind, oldest, now in await self._connection.execute(_backlogs()):
-            age = None if oldest is None else max(now - oldest, timedelta())
+            age = None if oldest is None else max((now - oldest).total_seconds(), 0.0)
             backlogs[SubscriptionStatus(status)] = SubscriptionBacklog(count, int(pending + behind), age)
         return backlogs
 

@@ -104,8 +104,9 @@ async def test_all_operations_are_shown(page: Page) -> None:
 async def test_every_example_of_a_body_works(operation: str, examples: int, docs: Page) -> None:
     async with unfolded(docs, operation) as panel:
         choice = panel.locator(".examples-select-element").first
-        values = await choice.locator("option").evaluate_all("all => all.map(option => option.value)")
-        assert len(values) == examples
+        options = choice.locator("option")
+        await expect(options).to_have_count(examples)
+        values = await options.evaluate_all("all => all.map(option => option.value)")
         for value in values:
             await choice.select_option(value)
             assert (await execute(panel))[0] == 201, value

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import httpx
+import pytest
 
 from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed, Page
@@ -67,6 +68,7 @@ async def _is_said(service: ServiceProcess, outside: httpx.AsyncClient, line: st
     return line in (await outside.get(f"{service.url}/metrics")).text
 
 
+@pytest.mark.slow
 async def test_the_end_of_the_wait_brings_an_empty_page_that_has_moved_on(
     client: httpx.AsyncClient, database: Database
 ) -> None:

@@ -272,6 +272,7 @@ async def test_any_number_of_followers_share_a_client(sync: SyncClient) -> None:
         assert positions(changes) == list(range(1, 51))
 
 
+@pytest.mark.slow
 async def test_the_service_is_not_asked_all_the_time_while_nothing_happens() -> None:
     """A service that answers at once, with nothing, as one that is ending does."""
     asked: list[float] = []

@@ -158,6 +158,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(total=st.integers(1, 12), steps=STEPS)
 def test_whatever_happens_the_promises_hold(total: int, steps: list[tuple[str, str | int, int]]) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.config import Settings
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, serving
@@ -17,19 +16,13 @@ KEY = "an encryption key of the tests that is long enough"
 
 
 @pytest.fixture
-def make_settings(make_settings: MakeSettings) -> MakeSettings:
-    """The settings of the suite, with owners on loopback, and without a pace."""
-
-    def make(**changes: Any) -> Settings:
-        ours = {
-            "webhook_allow_private_addresses": True,
-            "webhook_ports": (0,),
-            "webhook_encryption_keys": KEY,
-            "consistency_files_per_second": 0,
-        }
-        return make_settings(**{**ours, **changes})
-
-    return make
+def special_settings() -> dict[str, Any]:
+    return {
+        "webhook_allow_private_addresses": True,
+        "webhook_ports": (0,),
+        "webhook_encryption_keys": KEY,
+        "consistency_files_per_second": 0,
+    }
 
 
 @pytest.fixture
@@ -53,7 +46,7 @@ async def world(make_settings: MakeSettings, database: Database, owner: Owner) -
 @pytest.fixture
 def noting(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world whose sweep notes the file of every event."""
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
     world.by_event = True
     return world

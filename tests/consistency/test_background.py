@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
-from app.consistency.check_progress import CheckProgress
 from app.consistency.check_repository import CheckRepository
-from app.consistency.look_repository import LookRepository
+from app.consistency.check_runner import CheckProgress
+from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState
-from app.consistency.opening import open_consistency
-from app.consistency.sources.question import NAMED, Patience
+from app.consistency.service import open_consistency
+from app.consistency.sources.request import NAMED, RetryPolicy
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
@@ -24,8 +24,8 @@ from tests.events.support import open_ledger
 from tests.support.waiting import until
 
 
-def look_lease(world: World) -> float:
-    return world.consistency.tasks._look_lease.total_seconds()
+def file_check_lease(world: World) -> float:
+    return world.consistency.tasks._file_check_lease.total_seconds()
 
 
 async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(noting: World) -> None:
@@ -33,9 +33,9 @@ async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(not
     noting.clock.advance(GRACE + 1)
     async with noting.database.transaction() as session:
         now = await noting.clock(session)
-        until = now + timedelta(seconds=look_lease(noting))
-        assert await LookRepository(session).claim(noting.source, now, until, 8) == [file_id]
-    await noting.age(look_lease(noting) - 1)
+        until = now + timedelta(seconds=file_check_lease(noting))
+        assert await FileCheckRepository(session).claim(noting.source, now, until, 8) == [file_id]
+    await noting.age(file_check_lease(noting) - 1)
     assert noting.owner.paths == [], "another replica has it"
     await noting.age(2)
     assert await noting.states() == {(file_id, "missing"): "suspected"}
@@ -44,16 +44,16 @@ async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(not
 async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await noting.upload(file_id := uuid4(), later := uuid4())
     noting.owner.put(file_id, later)
-    monkeypatch.setattr(noting.consistency.tasks, "_look_lease", timedelta(seconds=0.6))
+    monkeypatch.setattr(noting.consistency.tasks, "_file_check_lease", timedelta(seconds=0.6))
     release = asyncio.Event()
     noting.owner.before_reply = release.wait
     noting.clock.advance(GRACE + 1)
     await noting.consistency.tasks.run_once()
     await until(lambda: len(noting.owner.paths) == 2)
-    [first] = {one.due_at for one in await noting.list_looks()}
+    [first] = {one.due_at for one in await noting.list_file_checks()}
 
     async def is_renewed() -> bool:
-        dues = {one.due_at for one in await noting.list_looks()}
+        dues = {one.due_at for one in await noting.list_file_checks()}
         return all(one is not None and one > first for one in dues if first is not None)
 
     await until(is_renewed)
@@ -61,14 +61,15 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
     await noting.sweep()
     release.set()
     await noting.consistency.tasks.settle()
-    due = {one.file_id: one.due_at is not None for one in await noting.list_looks()}
+    due = {one.file_id: one.due_at is not None for one in await noting.list_file_checks()}
     assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a part of its time for its turn, and the rest for the source."""
-    monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=0.6, turn_seconds=0.3))
+    monkeypatch.setattr("app.consistency.check_runner.NAMED", RetryPolicy(attempts=2, seconds=0.6, turn_seconds=0.3))
     assert NAMED.seconds + (NAMED.turn_seconds or 0) < 30
     files = [uuid4() for _ in range(8)]
     await noting.upload(*files)
@@ -88,7 +89,7 @@ async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, mon
 
 @ON_SQLITE
 async def test_a_named_check_of_a_source_that_hangs_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.check_runner.NAMED", Patience(attempts=2, seconds=0.5, turn_seconds=0.5))
+    monkeypatch.setattr("app.consistency.check_runner.NAMED", RetryPolicy(attempts=2, seconds=0.5, turn_seconds=0.5))
     noting.owner.before_reply = asyncio.Event().wait
     check = await noting.check(*(uuid4() for _ in range(60)))
     reason = "60 of 60 files could not be asked about. The source did not respond within 0.5 seconds."

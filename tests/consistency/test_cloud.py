@@ -12,11 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.consistency.models import CheckState, Verdict
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.cloud import CloudClient
-from app.consistency.sources.deep import Part
-from app.consistency.sources.question import Patience
 from app.consistency.sources.repository import CLOUD_ID
+from app.consistency.sources.request import BlockSubset, RetryPolicy
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, serving
@@ -31,7 +30,7 @@ OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -215,11 +214,12 @@ def _fail_blocks(status: int, _method: str, path: str) -> Reply | None:
     return (status, b"") if path.startswith("/chunks") else None
 
 
+@pytest.mark.slow
 async def test_the_whole_is_asked_for_by_id_and_orphans_come_from_the_list(
     world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.consistency.sources.cloud.LIST_ITEMS", 10)
-    monkeypatch.setattr("app.consistency.sources.cloud_check.CHUNK_FILES", 10)
+    monkeypatch.setattr("app.consistency.sources.full_check.ASKED_AT_ONCE", 10)
     files = sorted(uuid4() for _ in range(25))
     for file_id in files[:20]:
         siblings.put(file_id)
@@ -289,9 +289,9 @@ async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world:
     siblings.block(paths[1]).write_bytes(b"longer")
     check = await world.check()
     assert (check.state, check.counts) == (CheckState.COMPLETE, {})
-    part = next(number for number in (1, 2) if paths[0] in Part(number, 2))
+    part = next(number for number in (1, 2) if paths[0] in BlockSubset(number, 2))
     check = await world.check(deep=f"{part}/2")
-    sizes = {"wrong_size": 1} if paths[1] in Part(part, 2) else {}
+    sizes = {"wrong_size": 1} if paths[1] in BlockSubset(part, 2) else {}
     assert (check.state, check.counts) == (CheckState.COMPLETE, {"wrong_hash": 1, **sizes})
     check = await world.check(file_id, deep="1/1")
     assert check.counts == {"wrong_hash": 1, "wrong_size": 1}
@@ -330,7 +330,7 @@ async def test_a_token_of_auth0_is_fetched_once_and_again_when_refused(
         assert siblings.asked() == []
         assert len(auth0.requests) - before == 1, "a new one would be refused too"
         siblings.meddle = lambda _method, _path: None
-        cloud = world.consistency.files._looker._clients["cloud"]
+        cloud = world.consistency.files._checker._clients["cloud"]
         assert isinstance(cloud, CloudClient)
         monkeypatch.setattr(cloud._tokens, "_failed_until", 0)
         assert await refresh(world, file_id) == Verdict.CONSISTENT
@@ -372,6 +372,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_an_owner_that_sends_anything_else_makes_the_check_incomplete(world: World, siblings: Siblings) -> None:
     siblings.put(file_id := uuid4(), b"a")
@@ -419,13 +420,14 @@ async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Si
     assert check.listed < 2 * 8
 
 
+@pytest.mark.slow
 @ON_SQLITE
 async def test_a_metadata_service_that_hangs_makes_checks_incomplete(
     open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = Patience(attempts=2, seconds=0.3, turn_seconds=0.1)
-    for name in ("check_runner.NAMED", "sources.cloud_check.BACKGROUND"):
-        monkeypatch.setattr(f"app.consistency.{name}", patience)
+    retries = RetryPolicy(attempts=2, seconds=0.3, turn_seconds=0.1)
+    for name in ("check_runner.NAMED", "sources.full_check.BACKGROUND"):
+        monkeypatch.setattr(f"app.consistency.{name}", retries)
     async with serving(Owner(before_reply=asyncio.Event().wait)) as owner:
         urls = {"metadata_service_url": owner.url, "block_storage_service_url": owner.url}
         async with open_world(**urls) as world:

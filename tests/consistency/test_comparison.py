@@ -1,46 +1,15 @@
-"""What is expected of a file, and how a source differs: pure functions."""
+"""How a source differs from what is expected of a file: pure functions."""
 
 import json
 from itertools import product
 from uuid import uuid4
 
-import pytest
-
-from app.consistency.comparison import (
-    MEMBERS,
-    Block,
-    Expected,
-    Facts,
-    FileEvent,
-    compare,
-    expect,
-    read_blocks,
-    read_facts,
-)
+from app.consistency.comparison import MEMBERS, Block, Expected, Facts, compare, read_blocks, read_facts
 from app.consistency.ledger_repository import equal_files
 from app.consistency.models import Kind
 
 SHA = "ab" * 32
 OTHER_SHA = "cd" * 32
-
-
-def event(position: int, event_type: str = "update", **metadata: object) -> FileEvent:
-    return FileEvent(position, event_type, metadata)
-
-
-def test_each_value_comes_from_the_newest_event_that_carries_it() -> None:
-    events = [event(1, "upload", size=1, sha256=SHA.upper()), event(3, name="b"), event(2, size=2)]
-    assert expect(events) == Facts(size=2, sha256=SHA)
-
-
-def test_nothing_from_before_the_last_delete_is_expected() -> None:
-    events = [event(1, "upload", size=1, blocks=["a"]), event(2, "delete", size=5), event(3, "upload", sha256=SHA)]
-    assert expect(events) == Facts(sha256=SHA)
-
-
-@pytest.mark.parametrize("size", ["5", 5.0, True, None, -1, [5], 2**63])
-def test_a_size_of_another_type_is_not_compared(size: object) -> None:
-    assert expect([event(1, "upload", size=7), event(2, size=size)]).size is None
 
 
 def test_blocks_are_ids_or_objects() -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.consistency.sources.contract import _read_page
-from app.consistency.sources.question import read_uuid
+from app.consistency.sources.request import read_uuid
 
 
 @pytest.mark.parametrize("compared", [{}, {"size": 1, "sha256": "ab" * 32, "blocks": ["a"], "position": 7}])

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.consistency.look_repository import FileCheckHandler
+from app.consistency.file_check_repository import FileCheckHandler
 from app.consistency.models import CheckState, FileCheck
 from app.sweep.repository import SweepRepository
 from tests.consistency.owner import Owner, Reply, serving
@@ -59,7 +59,7 @@ async def test_a_later_event_postpones_the_look(noting: World) -> None:
     assert noting.owner.paths == []
     await noting.age(101)
     assert len(noting.owner.paths) == 2
-    assert [one.file_id for one in await noting.list_looks()] == [file_id]
+    assert [one.file_id for one in await noting.list_file_checks()] == [file_id]
 
 
 async def test_an_event_during_a_look_is_looked_at_too(noting: World) -> None:
@@ -91,7 +91,7 @@ async def test_each_enabled_source_has_one_row_a_file(noting: World) -> None:
     files = sorted(uuid4() for _ in range(3))
     await noting.append(*((one, type_, None) for one in files for type_ in ("upload", "update", "delete")))
     await noting.sweep()
-    looks = await noting.list_looks()
+    looks = await noting.list_file_checks()
     assert sorted((one.source_id, one.file_id) for one in looks) == sorted(
         (source, one) for source in (first, second) for one in files
     )
@@ -133,15 +133,16 @@ async def test_a_refused_event_is_noted_when_it_is_processed(noting: World) -> N
     files = sorted(uuid4() for _ in range(9))
     await noting.append(*((one, "upload", None) for one in files))
     await noting.sweep(Refusing(files[4]))
-    assert [one.file_id for one in await noting.list_looks()] == [*files[:4], *files[5:]]
+    assert [one.file_id for one in await noting.list_file_checks()] == [*files[:4], *files[5:]]
 
     async def all_are_noted() -> bool:
         await noting.sweep()
-        return [one.file_id for one in await noting.list_looks()] == files
+        return [one.file_id for one in await noting.list_file_checks()] == files
 
     await until(all_are_noted)
 
 
+@pytest.mark.slow
 async def test_an_owner_that_is_down_for_an_hour_is_asked_for_everything_afterwards(noting: World) -> None:
     files = sorted(uuid4() for _ in range(100))
     await noting.upload(*files[:10])

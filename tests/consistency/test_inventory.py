@@ -229,7 +229,7 @@ async def test_a_cut_listing_is_incomplete_or_suspect(world: World) -> None:
 async def test_an_error_in_the_middle_is_asked_again_and_then_makes_the_check_incomplete(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
     files = new_files(30)
     await world.upload(*files)
     world.owner.put(*files)
@@ -289,7 +289,7 @@ async def test_another_process_goes_on_at_the_cursor_with_exact_counts(world: Wo
 async def test_a_cancelled_check_changes_nothing(world: World) -> None:
     await world.upload(*new_files(5))
     check_id = await world.begin()
-    await world.consistency.service.cancel_check(check_id)
+    await world.cancel(check_id)
     await world.run()
     check = await world.read_check(check_id)
     assert (check.state, check.ended_at is not None) == (CheckState.CANCELLED, True)

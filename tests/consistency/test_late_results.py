@@ -3,17 +3,16 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
 
-from app.consistency.check_repository import CheckEnded, CheckRepository
-from app.consistency.comparison import Staged
-from app.consistency.finding_repository import FindingRepository, Seen
-from app.consistency.models import Check, CheckState, FindingState, Kind, Verdict
-from app.consistency.sources.question import BACKGROUND, SourceError
+from app.consistency.check_repository import CheckEnded
+from app.consistency.finding_repository import FileResult, FindingRepository
+from app.consistency.models import Check, CheckState, Difference, FindingState, Kind, Verdict
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import BACKGROUND, SourceError
 from app.consistency.sources.schemas import SourceChange
 from tests.consistency.owner import Reply
 from tests.consistency.world import World
@@ -26,8 +25,8 @@ async def test_an_error_keeps_nothing_of_the_response(world: World) -> None:
     world.owner.meddle = lambda _path, _reply: (200, b"[" * 5)
     async with world.database.read() as session:
         source = await SourceRepository(session).get(world.source)
-    asked = await world.consistency.files._looker.ask(source, files, BACKGROUND)
-    for error in asked.looks.values():
+    asked = await world.consistency.files._checker.ask(source, files, BACKGROUND)
+    for error in asked.found.values():
         assert isinstance(error, SourceError)
         assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
 
@@ -40,9 +39,11 @@ async def test_an_older_result_changes_nothing_that_a_later_look_saw(world: Worl
         source = await SourceRepository(session).get(world.source, for_change=True)
         before = await world.clock(session) - timedelta(seconds=60)
         repository = FindingRepository(session)
-        await repository.apply_staged(source, [Staged(file_id, Kind.MISSING, EVIDENCE, before)])
-        seen = Seen(file_id, Verdict.INCONSISTENT, 1, {Kind.MISSING: EVIDENCE})
-        await repository.record_looks(source, [seen], before)
+        await repository.apply_staged(
+            source, [Difference(file_id=file_id, kind=Kind.MISSING, evidence=EVIDENCE, seen_at=before)]
+        )
+        seen = FileResult(file_id, Verdict.INCONSISTENT, 1, {Kind.MISSING: EVIDENCE})
+        await repository.record_file_checks(source, [seen], before)
     assert await world.findings() == []
     [found] = (await world.consistency.files.read(file_id)).sources
     assert found.verdict == Verdict.CONSISTENT
@@ -50,29 +51,24 @@ async def test_an_older_result_changes_nothing_that_a_later_look_saw(world: Worl
     await world.consistency.files.refresh(file_id, "tester")
     async with world.database.transaction() as session:
         source = await SourceRepository(session).get(world.source, for_change=True)
-        await FindingRepository(session).record_looks(source, [seen], before)
+        await FindingRepository(session).record_file_checks(source, [seen], before)
     [finding] = await world.findings()
     assert finding.evidence != EVIDENCE
     assert finding.state == FindingState.SUSPECTED
 
 
-async def cancel(world: World, check_id: UUID) -> Check:
-    async with world.database.transaction() as session:
-        return await CheckRepository(session).cancel(check_id, await world.clock(session))
-
-
 async def test_a_check_is_cancelled_until_its_differences_are_applied(world: World) -> None:
     check_id = await world.begin()
     fence = (await world.read_check(check_id)).fence
-    check = await cancel(world, check_id)
+    check = await world.cancel(check_id)
     assert (check.state, check.fence) == (CheckState.CANCELLED, fence + 1)
     with pytest.raises(CheckEnded):
-        await cancel(world, check_id)
+        await world.cancel(check_id)
     check_id = await world.begin()
     async with world.database.transaction() as session:
         await session.execute(update(Check).where(Check.id == check_id).values(is_listed=True))
     with pytest.raises(CheckEnded):
-        await cancel(world, check_id)
+        await world.cancel(check_id)
     await world.run()
     assert (await world.read_check(check_id)).state == CheckState.COMPLETE
 

@@ -11,11 +11,12 @@ from sqlalchemy import select, update
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Block, Facts
-from app.consistency.finding_repository import FindingFilter, Seen
+from app.consistency.finding_repository import FileResult
 from app.consistency.models import REPAIR_SUBJECT, Finding, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import NotCompensable, encode_compensation
 from app.consistency.repairs.repository import RepairRepository
 from app.consistency.repairs.service import LEASE, RepairService
+from app.consistency.schemas import Filter
 from app.events.models import SyncEvent
 from app.subscriptions.models import Delivery
 from tests.consistency.owner import Owner, serving
@@ -30,7 +31,7 @@ Outcomes = dict[UUID, tuple[str, str | None]]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def open_findings(world: World, *file_ids: UUID) -> dict[str, Finding]:
 
 async def plan(world: World, action: RepairAction, **wanted: Any) -> Repair:
     wanted = wanted or {"source": world.source}
-    return (await world.consistency.repairs.plan(FindingFilter(**wanted), action))[0]
+    return (await world.consistency.repairs.plan(Filter(**wanted), action))[0]
 
 
 async def apply(world: World, repair: Repair) -> Outcomes:
@@ -100,7 +101,7 @@ async def test_a_healed_finding_is_skipped_and_applying_twice_acts_once(world: W
     ids = {one.file_id: one.id for one in await world.findings()}
     repair = await plan(world, COMPENSATE)
     world.owner.put(healed)
-    await world.consistency.service.accept(ids[accepted], "known")
+    await world.accept(ids[accepted])
     outcomes = await apply(world, repair)
     assert outcomes == {
         ids[lost]: ("applied", None),
@@ -151,7 +152,7 @@ async def test_two_at_once_act_once_and_say_the_same(world: World) -> None:
 
 def other_replica(world: World) -> RepairService:
     ours = world.consistency.repairs
-    return RepairService(world.database, ours._ledger, ours._looker, files_at_once=8)
+    return RepairService(world.database, ours._ledger, ours._checker, files_at_once=8)
 
 
 async def test_a_lease_taken_after_the_clock_was_read_is_not_taken_again(world: World) -> None:
@@ -174,9 +175,9 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
     await open_findings(world, *files)
     [world.source] = [one for one in await list_sources(world) if one != world.source]
     await open_findings(world, *files)
-    repair, _ = await world.consistency.repairs.plan(FindingFilter(), COMPENSATE)
+    repair, _ = await world.consistency.repairs.plan(Filter(), COMPENSATE)
     successor, held, looked, recorded = other_replica(world), asyncio.Event(), asyncio.Event(), asyncio.Event()
-    look, append = successor._look, world.consistency.repairs._ledger.append
+    look, append = successor._check_files, world.consistency.repairs._ledger.append
 
     async def look_early(*arguments: Any, **_named: Any) -> None:
         await look(*arguments)
@@ -190,7 +191,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
         recorded.set()
         return result
 
-    successor._look = look_early  # type: ignore[method-assign]
+    successor._check_files = look_early  # type: ignore[method-assign]
     world.consistency.repairs._ledger.append = append_late  # type: ignore[method-assign]
     applying = asyncio.create_task(apply(world, repair))
     await held.wait()
@@ -209,14 +210,14 @@ async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successo
     findings = await open_findings(world, file_id)
     repair = await plan(world, COMPENSATE)
     ours, looked, succeeded = world.consistency.repairs, asyncio.Event(), asyncio.Event()
-    look = ours._look
+    look = ours._check_files
 
     async def look_and_stand_still(*arguments: Any, **_named: Any) -> None:
         await look(*arguments)
         looked.set()
         await succeeded.wait()
 
-    ours._look = look_and_stand_still  # type: ignore[method-assign]
+    ours._check_files = look_and_stand_still  # type: ignore[method-assign]
     applying = asyncio.create_task(apply(world, repair))
     await looked.wait()
     world.clock.advance(LEASE.total_seconds() + 1)
@@ -281,7 +282,7 @@ async def test_nothing_is_compensated_against_a_source_that_agrees_with_the_ledg
                 owner.put(files[kind], **members)
     findings = await open_findings(world, *files.values())
     assert findings.keys() == files.keys()
-    second = (await world.consistency.repairs.plan(FindingFilter(), COMPENSATE))[0]
+    second = (await world.consistency.repairs.plan(Filter(), COMPENSATE))[0]
     [agreeing_source] = [one for one in await list_sources(world) if one != world.source]
     outcomes = await apply(world, await plan(world, COMPENSATE))
     assert set(outcomes.values()) == {("skipped", f"The source {agreeing_source} agrees with the events.")}
@@ -325,7 +326,7 @@ async def test_a_file_that_two_sources_lack_is_deleted_once(world: World, other:
     [other_id] = [one for one in await list_sources(world) if one != world.source]
     world.source = other_id
     await open_findings(world, file_id)
-    repair = (await world.consistency.repairs.plan(FindingFilter(file_id=file_id), COMPENSATE))[0]
+    repair = (await world.consistency.repairs.plan(Filter(file_id=file_id), COMPENSATE))[0]
     assert sorted((await apply(world, repair)).values()) == [
         ("applied", None),
         ("skipped", "An event of this repair says the same of the file."),
@@ -412,7 +413,7 @@ async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> N
 
     async def accept() -> None:
         world.owner.before_reply = None
-        await world.consistency.service.accept(findings[accepted], "known")
+        await world.accept(findings[accepted])
 
     world.owner.before_reply = accept
     assert await apply(world, repair) == {
@@ -434,10 +435,10 @@ async def test_a_plan_holds_open_findings_that_match(world: World) -> None:
     findings = await open_findings(world, opened)
     await world.check(suspected)
     for wanted in ({}, {"state": "open"}, {"file_id": opened}):
-        planned = (await world.consistency.repairs.plan(FindingFilter(**wanted), COMPENSATE))[1]
+        planned = (await world.consistency.repairs.plan(Filter(**wanted), COMPENSATE))[1]
         assert [one.id for one in planned] == [findings["missing"].id]
     for wanted in ({"state": "suspected"}, {"kind": "orphaned"}, {"file_id": suspected}):
-        repair, planned = await world.consistency.repairs.plan(FindingFilter(**wanted), COMPENSATE)
+        repair, planned = await world.consistency.repairs.plan(Filter(**wanted), COMPENSATE)
         assert planned == []
         assert await apply(world, repair) == {}
 
@@ -470,7 +471,7 @@ async def test_what_happens_between_the_look_and_the_compensation_counts(world: 
             assert len(asked) == 8, "the second group is looked at when the first is repaired"
             left = [one for one in files[:8] if one != records[0].file_id]
             await world.append((left[0], "upload", None))
-            await world.consistency.service.accept(ids[left[1]], "known")
+            await world.accept(ids[left[1]])
             await world.append((files[9], "upload", None))
             compensated.extend(left[:2])
         return await append(records)
@@ -511,7 +512,7 @@ async def test_a_block_id_that_no_event_may_hold_is_not_compared_and_not_recorde
         await world.sweep()
         await world.check(file_id)
         assert (await world.states())[file_id, "wrong_size"] == "resolved"
-        seen = Seen(uuid4(), Verdict.INCONSISTENT, 1, {}, found=Facts(blocks={block_id: Block()}))
+        seen = FileResult(uuid4(), Verdict.INCONSISTENT, 1, {}, found=Facts(blocks={block_id: Block()}))
         assert encode_compensation(uuid4(), seen) is None
 
 

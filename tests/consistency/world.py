@@ -12,11 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.finding_repository import FindingFilter, FindingRepository
-from app.consistency.look_repository import FileCheckHandler
+from app.consistency.file_check_repository import FileCheckHandler
+from app.consistency.finding_repository import FindingRepository
 from app.consistency.models import Check, FileCheck, Finding
-from app.consistency.opening import Consistency
-from app.consistency.schemas import NewCheck
+from app.consistency.schemas import Filter, NewCheck
+from app.consistency.service import Consistency
 from app.consistency.sources.schemas import NewSource
 from app.database.engine import Database
 from app.files.repository import FileStateHandler
@@ -94,7 +94,7 @@ class World:
     async def begin(self, *file_ids: UUID, **changes: Any) -> UUID:
         scope = {"file_ids": [str(one) for one in file_ids]} if file_ids else {"all": True}
         new = NewCheck.model_validate({"source": str(self.source), "scope": scope, **changes})
-        return (await self.consistency.service.create_check(new)).id
+        return (await self.consistency.checks.create_check(new)).id
 
     async def check(self, *file_ids: UUID, **changes: Any) -> Check:
         """Run a check of the source, or of named files, to its end."""
@@ -106,14 +106,22 @@ class World:
         async with self.database.read() as session:
             return await CheckRepository(session).get(check_id)
 
-    async def list_looks(self) -> Sequence[FileCheck]:
+    async def cancel(self, check_id: UUID) -> Check:
+        async with self.database.transaction() as session:
+            return await CheckRepository(session).cancel(check_id, await self.clock(session))
+
+    async def accept(self, finding_id: UUID) -> None:
+        async with self.database.transaction() as session:
+            await FindingRepository(session).accept(finding_id, "known")
+
+    async def list_file_checks(self) -> Sequence[FileCheck]:
         async with self.database.read() as session:
             return (await session.scalars(select(FileCheck).order_by(FileCheck.file_id))).all()
 
     async def findings(self, **wanted: Any) -> list[Finding]:
         async with self.database.read() as session:
             repository = FindingRepository(session)
-            return list(await repository.list_newest(FindingFilter(**wanted), limit=10_000, offset=0))
+            return list(await repository.list_newest(Filter(**wanted), limit=10_000, offset=0))
 
     async def states(self) -> dict[tuple[UUID, str], str]:
         """The state of the newest finding of each file and kind."""

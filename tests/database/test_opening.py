@@ -94,6 +94,7 @@ async def test_a_wrong_password_and_a_missing_database_end_the_start_at_once(
         assert reason in str(refused.value.__cause__)
 
 
+@pytest.mark.slow
 async def test_a_database_that_may_be_starting_is_waited_for_and_no_longer_than_the_setting_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes.cursor import ChangeFilter
 from app.changes.repository import ChangeRepository
-from app.consistency.look_repository import LookRepository
+from app.consistency.file_check_repository import FileCheckRepository
 from app.database.engine import Database
 from app.errors import NotFound
 from app.events.group import EventRecord
@@ -20,8 +20,8 @@ from app.events.ledger_repository import LedgerRepository
 from app.events.listing import EventList
 from app.events.models import EventType, LedgerHead, SweepCursor
 from app.events.repository import EventRepository
-from app.events.schemas import RequeueFilter
-from app.events.search import EVERYTHING, EventFilter
+from app.events.schemas import EventFilter, RequeueFilter
+from app.events.search import EVERYTHING
 from app.files.repository import FileRepository
 from app.operations.repository import StatusRepository
 from app.sweep.repository import SweepRepository
@@ -115,8 +115,8 @@ QUERIES: dict[str, Query] = {
     "requeue a type": lambda session: _requeue(session, event_type="delete"),
     "requeue a file": lambda session: _requeue(session, file_id=FILE, event_type="delete"),
     "requeue some": lambda session: _requeue(session, event_ids=[uuid4() for _ in range(1000)], file_id=FILE),
-    "note the files of a range": lambda session: LookRepository(session).add_events(range(1, 4), NOW),
-    "note the files": lambda session: LookRepository(session).add_events([3, 1, 2], NOW),
+    "note the files of a range": lambda session: FileCheckRepository(session).add_events(range(1, 4), NOW),
+    "note the files": lambda session: FileCheckRepository(session).add_events([3, 1, 2], NOW),
 }
 
 

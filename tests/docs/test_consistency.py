@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from app.consistency.models import CheckState, FindingState, Kind, Verdict
 from app.consistency.sources.contract import _read_item, _read_page
-from app.consistency.sources.question import read_object
+from app.consistency.sources.request import read_object
 from app.main import create_app
 from tests.conftest import ROOT, MakeSettings
 from tests.docs.markdown import code_blocks

@@ -115,6 +115,7 @@ class Hanging(EventReader):
         await asyncio.Event().wait()
 
 
+@pytest.mark.slow
 async def test_nobody_waits_longer_than_a_statement_may_take(database: Database) -> None:
     reader = Hanging(database, 0.1)
     first = asyncio.create_task(reader.get(uuid4()))

@@ -13,7 +13,7 @@ from app.database.engine import Database
 from app.events import listing
 from app.events.listing import EventList, EventPage
 from app.events.models import LedgerHead, SweepCursor
-from app.events.search import EventFilter
+from app.events.schemas import EventFilter
 
 EVENTS, PASSED, SWEPT = 40_000, 20_000, 38_000
 FILE = UUID(int=2**100)

@@ -13,7 +13,7 @@ from app.database.engine import Database
 from app.events import listing
 from app.events.listing import EventList
 from app.events.models import SyncEvent
-from app.events.search import EventFilter
+from app.events.schemas import EventFilter
 from app.files.repository import FileStateHandler
 from app.sweep.sweeper import Sweeper
 from tests.events.support import open_ledger, read_ledger, record

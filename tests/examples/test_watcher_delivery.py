@@ -30,6 +30,7 @@ async def test_temporary_failures_are_tried_again_with_the_same_key(
     assert service.keys == [service.events[0].key] * (len(faults) + 1)
 
 
+@pytest.mark.slow
 async def test_retry_after_is_honoured(folder: Path, service: ServiceDouble) -> None:
     service.faults.append(problem(503, "busy", {"Retry-After": "1"}))
     (folder / "file").touch()

@@ -154,7 +154,8 @@ async def jump_clock(world: World, seconds: float) -> None:
 
 
 FAULTS: tuple[Fault, ...] = (
-    suspend_replica,  # these two first: what they leave behind is repaired while the others go on
+    hold_snapshot,  # refuses nobody, so it comes before the faults whose broken connections fail later requests
+    suspend_replica,  # these two early: what they leave behind is repaired while the others go on
     jump_clock,
     restart,
     crash,
@@ -167,7 +168,6 @@ FAULTS: tuple[Fault, ...] = (
     lock_sweep,
     lock_subscriptions,
     lock_table,
-    hold_snapshot,
     refuse_writes,
     fill_disk,
     change_isolation,

@@ -48,7 +48,7 @@ async def kill_process(world: World, seconds: float) -> None:
     await asyncio.to_thread(world.replace, 0)
 
 
-FAULTS: tuple[Fault, ...] = (fill_disk, move_file, lock_file, hold_snapshot, kill_process)
+FAULTS: tuple[Fault, ...] = (hold_snapshot, fill_disk, move_file, lock_file, kill_process)
 
 
 def _file(world: World) -> Path:

@@ -94,7 +94,7 @@ async def test_faults_of_postgresql(
         with service_processes(url, issuer, fork_server, tmp_path) as begin:
             world = World(begin, tmp_path, tokens, server=server, relay=relay)
             await asyncio.to_thread(world.start, 2)
-            await go_through(world, (*postgresql.FAULTS, *callers.FAULTS))
+            await go_through(world, (*callers.FAULTS, *postgresql.FAULTS))
 
 
 async def test_faults_of_sqlite(
@@ -103,4 +103,4 @@ async def test_faults_of_sqlite(
     with service_processes(sqlite_url, issuer, fork_server, tmp_path) as begin:
         world = World(begin, tmp_path, tokens, file=tmp_path / "sync.db")
         await asyncio.to_thread(world.start, 1)
-        await go_through(world, (*sqlite.FAULTS, *callers.FAULTS))
+        await go_through(world, (*callers.FAULTS, *sqlite.FAULTS))

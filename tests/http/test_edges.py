@@ -111,6 +111,7 @@ def event() -> bytes:
     return json.dumps({"file_id": str(uuid4()), "event_type": "upload"}).encode()
 
 
+@pytest.mark.slow
 async def test_a_log_that_nobody_reads_stops_nobody(service: Service, client: httpx.AsyncClient) -> None:
     service.lines()
     service.shrink_pipe()

@@ -52,6 +52,7 @@ def refused_for_its_share(response: httpx.Response) -> bool:
     return (response.status_code, response.headers["Retry-After"], response.json()["type"]) == (429, "1", LIMITED)
 
 
+@pytest.mark.slow
 async def test_reads_of_one_subject_leave_connections_to_others_and_to_appends(make_settings: MakeSettings) -> None:
     database = Database(make_settings(database_pool_size=8, database_pool_timeout=0.3))
     async with AsyncExitStack() as stack:

@@ -40,6 +40,7 @@ async def test_a_byte_now_and_then_does_not_help(served: Served) -> None:
         sending.cancel()
 
 
+@pytest.mark.slow
 async def test_a_slow_header_behind_a_slow_answer_gets_its_408_after_it(served: Served) -> None:
     async with served.connect() as connection:
         await connection.send(GET.replace(b"/echo", b"/hold") + GET[:-4])
@@ -49,6 +50,7 @@ async def test_a_slow_header_behind_a_slow_answer_gets_its_408_after_it(served: 
         await assert_refused(connection, 408)
 
 
+@pytest.mark.slow
 async def test_a_slow_answer_is_not_the_clients_fault(served: Served) -> None:
     async with served.connect() as connection:
         await connection.send(GET.replace(b"/echo", b"/hold"))
@@ -87,6 +89,7 @@ async def test_the_rest_of_an_answered_request_is_not_waited_for_long(served: Se
         assert time.monotonic() - started < HEADER_TIMEOUT + 10
 
 
+@pytest.mark.slow
 async def test_an_idle_connection_is_kept_and_then_closed() -> None:
     head = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
     for requests in ([GET], [head, b"x"]):
@@ -100,6 +103,7 @@ async def test_an_idle_connection_is_kept_and_then_closed() -> None:
 
 
 # The first waits for its client in the middle of the answer, the second has the end of it in a buffer of its own.
+@pytest.mark.slow
 @pytest.mark.parametrize("enough_bytes", [10**9, 1])
 async def test_an_answer_that_is_not_read_is_given_up(enough_bytes: int) -> None:
     async with serve(keep_alive_seconds=1) as served, served.connect() as connection:
@@ -133,6 +137,7 @@ async def test_who_reads_slowly_is_not_cut_off_before_he_stops(pieces: int, piec
             await until(lambda: served.connections == 0)
 
 
+@pytest.mark.slow
 async def test_a_short_deadline_is_not_forgotten_for_a_long_one(served: Served) -> None:
     async with served.connect() as connection:
         # The body comes after the answer, so that the connection then is idle by our own, longer timer.

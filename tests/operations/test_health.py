@@ -264,6 +264,7 @@ async def test_an_exhausted_pool_is_not_an_outage(make_settings: MakeSettings, t
         assert b"sync_database_connections_limit 1.0" in rendered
 
 
+@pytest.mark.slow
 @on_sqlite
 async def test_an_event_loop_that_is_busy_is_not_an_outage(make_settings: MakeSettings) -> None:
     app = create_app(make_settings())

@@ -489,6 +489,7 @@ async def test_who_cancels_is_obeyed(sender: OutboundClient) -> None:
             await sending
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_after_many_failures() -> None:
     async with impatient() as sender:
         for reply in (hang, reset, flood, drip):

@@ -1,15 +1,14 @@
 """A migrated database of each kind for all tests of some folders: it is emptied before a test, not made again.
 
-A folder takes part when its `conftest.py` imports these fixtures and calls `share_loop`: connections belong to the
-event loop that opened them, so all tests of the folder run in the one of the session. Tables that a test adds are
-dropped again; another change of the schema needs a database of its own.
-
-Where a folder has an application, its tasks go on in the background of the tests that follow.
+A folder takes part when its `conftest.py` imports all of this module, and has one application too when it imports all
+of `tests/support/shared_application.py`. Connections belong to the event loop that opened them, so all tests of the
+folder run in the one of the session. Tables that a test adds are dropped again; another change of the schema needs a
+database of its own.
 """
 
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -27,16 +26,12 @@ from app.main import create_app
 from tests.conftest import BACKENDS, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.postgres import PostgresServer
-from tests.support.tokens import TokenFactory
 from tests.support.waiting import until, until_ready
 
 __all__ = [
-    "anonymous",
-    "client",
     "database",
     "database_url",
     "make_settings",
-    "share_loop",
     "shared_database",
     "shared_postgresql",
     "shared_sqlite",
@@ -199,23 +194,3 @@ async def database(shared_database: SharedDatabase) -> Database:
 def make_settings(make_settings: MakeSettings, database: Database) -> MakeSettings:
     """The settings of the suite, on the database under test once there is nothing in it."""
     return make_settings
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def anonymous(shared_database: SharedDatabase, make_settings: MakeSettings) -> httpx.AsyncClient:
-    """A client without a token, of the application of the folder."""
-    return await shared_database.client(make_settings)
-
-
-@pytest.fixture
-def client(anonymous: httpx.AsyncClient, tokens: TokenFactory) -> httpx.AsyncClient:
-    """The same client with a token of `chunker@clients` that allows everything."""
-    anonymous.headers["Authorization"] = f"Bearer {tokens.token(scope='read:sync write:sync admin:sync')}"
-    return anonymous
-
-
-def share_loop(items: Sequence[pytest.Item], folder: Path) -> None:
-    """Run the asynchronous tests below `folder` in the event loop of the session."""
-    for item in items:
-        if item.path.is_relative_to(folder) and pytest_asyncio.is_async_test(item):
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)

@@ -1,4 +1,4 @@
-"""Whether a finding that was looked at again may be compensated, and by which event: pure functions."""
+"""Which findings of a plan are repaired, after another check of their files, and by which event; pure."""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from app.consistency.comparison import NOT_STORABLE, Block, Expected, Facts
-from app.consistency.finding_repository import Seen
-from app.consistency.models import Finding, Kind, Source, Verdict
+from app.consistency.finding_repository import FileResult
+from app.consistency.models import Finding, FindingState, Kind, Repair, Source, Verdict
 from app.errors import Unprocessable
 from app.events.models import EventType
 from app.events.schemas import Metadata
@@ -17,6 +17,7 @@ from app.events.schemas import Metadata
 NOT_RECORDABLE = (
     "The values that the source holds cannot be metadata of an event: over 16 KiB, or with a NUL character."
 )
+DELETED = "The source of the finding was deleted."
 _METADATA: TypeAdapter[str] = TypeAdapter(Metadata)
 
 
@@ -39,8 +40,8 @@ def check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) ->
         raise NotCompensable("A missing block of a source of kind cloud cannot be compensated: its own list names it.")
 
 
-def why_not_standing(kind: Kind, seen: Seen) -> str | None:
-    """Why a finding does not stand any more after another look at its file; None: it does."""
+def _why_not_standing(kind: Kind, seen: FileResult) -> str | None:
+    """Why a finding does not stand any more after another check of its file; None: it does."""
     if seen.differences is None:
         if seen.verdict is Verdict.IN_FLIGHT:
             return "The file has events that the source need not know yet."
@@ -48,10 +49,10 @@ def why_not_standing(kind: Kind, seen: Seen) -> str | None:
     return None if kind in seen.differences else "The source agrees with the events now."
 
 
-def why_agreeing(kind: Kind, seen: Seen, other: Seen) -> str | None:
+def _why_agreeing(kind: Kind, seen: FileResult, other: FileResult) -> str | None:
     """Why another source counts as one that agrees with the ledger about a finding; None: it does not agree.
 
-    `seen` is the look at the source of the finding.
+    `seen` is the result at the source of the finding.
     """
     if other.differences is None:
         return "could not be compared, which counts as agreement with the events"
@@ -84,7 +85,7 @@ def event_type_of(kind: Kind) -> EventType:
     return {Kind.MISSING: EventType.DELETE, Kind.ORPHANED: EventType.UPLOAD}.get(kind, EventType.UPDATE)
 
 
-def encode_compensation(finding_id: UUID, seen: Seen) -> str | None:
+def encode_compensation(finding_id: UUID, seen: FileResult) -> str | None:
     """The metadata of a compensation: what the source holds. None when an event cannot have them."""
     metadata: dict[str, Any] = {"compensates": str(finding_id)}
     found = seen.found
@@ -110,3 +111,69 @@ def _list_blocks(blocks: Mapping[str, Block] | None, known: Mapping[str, Block])
         size, sha256 = (ours.size if block.size is None else block.size), block.sha256 or ours.sha256
         rows.append({"id": one, "size": size, "sha256": sha256})
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+class Application:
+    """The state of one application. `reasons` has for each finding why it is skipped, None: it is repaired."""
+
+    def __init__(self, repair: Repair, findings: dict[UUID, Finding], sources: dict[UUID, Source]) -> None:
+        self.repair = repair
+        self.findings = findings
+        self.sources = sources
+        self.checked: dict[tuple[UUID, UUID], FileResult] = {}  # by source and file
+        self.reasons: dict[UUID, str | None] = {}
+        self.compensated: set[tuple[UUID, str]] = set()
+        self.silent: set[UUID] = set()  # sources that are not asked any more
+
+    def result_of(self, finding: Finding) -> FileResult:
+        """The result for the file at the source of the finding."""
+        return self.checked[finding.source_id, finding.file_id]
+
+    def compared_through(self, finding: Finding) -> int:
+        """The position of the file's last event that the check at the source of the finding knew; 0: of none."""
+        seen = self.checked.get((finding.source_id, finding.file_id))
+        return (seen.position or 0) if seen is not None else 0
+
+    def note_compensation(self, finding: Finding) -> None:
+        """The finding is repaired."""
+        self.reasons[finding.id] = None
+        self.compensated.add((finding.file_id, finding.kind))
+
+    def why_not(self, finding_id: UUID) -> str | None:
+        """Why the finding is not repaired: it is not open, or does not stand."""
+        finding = self.findings[finding_id]
+        if finding.state == FindingState.OPEN and (finding.source_id, finding.file_id) not in self.checked:
+            return "The source is disabled or deleted."
+        return why_not_open(finding.state) or _why_not_standing(Kind(finding.kind), self.result_of(finding))
+
+    def why_not_compensable(self, finding_id: UUID) -> str | None:
+        """Why the finding may not be compensated: another source agrees with the ledger about a value of the event."""
+        finding = self.findings[finding_id]
+        kind = Kind(finding.kind)
+        if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
+            return "An event of this repair says the same of the file."
+        seen = self.result_of(finding)
+        others = sorted((seen.differences or {}).keys() - {kind, Kind.STALE})
+        for source_id in self.sources:
+            other = self.checked.get((source_id, finding.file_id))
+            if source_id == finding.source_id or other is None:
+                continue
+            for one in (kind, *others):
+                reason = _why_agreeing(one, seen, other)
+                if reason is not None:
+                    return f"The source {source_id} {reason}{'' if one is kind else f' about the {one}'}."
+        return None
+
+    def results(self) -> list[dict[str, Any]]:
+        """The outcome for each finding of the plan, in its order."""
+        results = []
+        for finding_id in map(UUID, self.repair.finding_ids):
+            reason = self.reasons.get(finding_id, DELETED)
+            outcome = "applied" if reason is None else "skipped"
+            results.append({"finding": str(finding_id), "outcome": outcome, "reason": reason})
+        return results
+
+
+def why_not_open(state: str) -> str | None:
+    """Why a finding in this state is not repaired; None: it is open."""
+    return None if state == FindingState.OPEN else f"The finding is {state}."

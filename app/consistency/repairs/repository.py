@@ -1,15 +1,19 @@
-"""Stores plans of repairs, and lets one process at a time apply each."""
+"""Stores plans of repairs, lets one process at a time apply each, and reads the events that they are about."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Update, or_, select, update
+from sqlalchemy import Update, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import LeaseLost, is_lease_over
-from app.consistency.models import Repair
+from app.consistency.models import REPAIR_SUBJECT, Repair
 from app.database.sql import write
+from app.database.types import among_ids, among_pairs
 from app.errors import NotFound
+from app.events.models import SyncEvent
+from app.files.models import FileState
 
 UNKNOWN_REPAIR = "There is no repair with this id."
 
@@ -69,6 +73,23 @@ class RepairRepository:
         if current.results is not None or current.due_at != repair.due_at:
             raise LeaseLost
         return current
+
+    async def list_compensations(self, keys: Sequence[str]) -> dict[str, int]:
+        """The positions of the compensations with these idempotency keys, by key."""
+        pairs = among_pairs((SyncEvent.created_by, SyncEvent.idempotency_key), [(REPAIR_SUBJECT, key) for key in keys])
+        query = select(SyncEvent.idempotency_key, SyncEvent.position).where(pairs)
+        return {key: position for key, position in await self._session.execute(query) if key is not None}
+
+    async def has_later_event(self, file_id: UUID, position: int, but: Collection[str]) -> bool:
+        """Whether the file has an event after `position`, processed or not; compensations with the keys `but` aside."""
+        is_other = or_(SyncEvent.created_by != REPAIR_SUBJECT, SyncEvent.idempotency_key.not_in(but))
+        later = exists().where(SyncEvent.file_id == file_id, SyncEvent.position > position, is_other)
+        return bool(await self._session.scalar(select(later)))
+
+    async def list_last_positions(self, file_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The position of the last processed event of each of the files that has one."""
+        query = select(FileState.file_id, FileState.last_position).where(among_ids(FileState.file_id, file_ids))
+        return {file_id: last for file_id, last in await self._session.execute(query)}  # noqa: C416
 
 
 def _under_lease(repair: Repair) -> Update:

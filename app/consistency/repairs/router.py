@@ -1,20 +1,80 @@
 """Repairs over HTTP: a plan, and its application."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response, status
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
-from app.consistency.finding_repository import FindingFilter
+from app.consistency.models import Finding, Repair, RepairAction
 from app.consistency.repairs.decision import NotCompensable
 from app.consistency.repairs.repository import UNKNOWN_REPAIR
-from app.consistency.repairs.schemas import REPAIR_ID, AppliedRepair, NewRepair, RepairPlan
 from app.consistency.repairs.service import RepairService
+from app.consistency.schemas import FINDING, FINDING_ID, Filter, FindingView
 from app.errors import NotFound, ProblemError
 from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state
 from app.http.openapi import documented
-from app.http.types import Uuid
+from app.http.types import Input, Uuid
+
+REPAIR_ID = "019376b3-4f50-7162-9d7e-8f9a0b1c2d3e"
+_PLANNED: dict[str, JsonValue] = {"id": REPAIR_ID, "digest": "9f" * 32, "action": "compensate"}
+_APPLIED: JsonValue = {"finding": FINDING_ID, "outcome": "applied", "reason": None}
+
+
+class NewRepair(Input):
+    """The findings to repair, and the action."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"filter": {"kind": "missing"}, "action": "compensate", "dry_run": True}]}
+    )
+
+    filter: Filter = Field(description="The newest 1000 matching open findings are planned.")
+    action: RepairAction = Field(
+        description="`redeliver`: deliver the last event of each file again. `compensate`: record an event with "
+        "the state of the source."
+    )
+    dry_run: Literal[True] = Field(True, description="Nothing is done before the plan is applied.")
+
+
+class RepairPlan(BaseModel):
+    """A planned repair."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_PLANNED, "findings": [FINDING]}]})
+
+    id: UUID
+    digest: str = Field(description="Names the plan; the `If-Match` of its application.")
+    action: RepairAction
+    findings: list[FindingView]
+
+    @classmethod
+    def of(cls, repair: Repair, findings: list[Finding]) -> Self:
+        """The view of a stored plan."""
+        views = [FindingView.of(one) for one in findings]
+        return cls(id=repair.id, digest=repair.digest, action=RepairAction(repair.action), findings=views)
+
+
+class RepairResult(BaseModel):
+    """The outcome for one finding of the plan."""
+
+    finding: UUID
+    outcome: Literal["applied", "skipped"]
+    reason: str | None = Field(None, description="Why it was skipped.")
+
+
+class AppliedRepair(BaseModel):
+    """The results of an applied repair."""
+
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_extra={"examples": [{**_PLANNED, "results": [_APPLIED]}]}
+    )
+
+    id: UUID
+    digest: str
+    action: RepairAction
+    results: list[RepairResult]
+
 
 # Declared here and not in the signature, since its absence is 428 and not 422.
 _IF_MATCH = {
@@ -25,22 +85,17 @@ _IF_MATCH = {
     "schema": {"type": "string"},
 }
 
-RepairId = Annotated[Uuid, Path(description="The repair's `id`.", examples=[REPAIR_ID])]
-
 
 class PreconditionRequired(ProblemError):
-    """428."""
-
     status, code = 428, "precondition-required"
     detail = "Send the plan's digest as If-Match: it names the plan to apply."
 
 
 class OtherPlan(PreconditionFailed):
-    """412."""
-
     detail = "The plan has another digest."
 
 
+RepairId = Annotated[Uuid, Path(description="The repair's `id`.", examples=[REPAIR_ID])]
 Repairs = Annotated[RepairService, from_state("consistency.repairs")]
 
 router = APIRouter(prefix="/consistency/repairs", tags=["consistency"], route_class=AuthenticatedRoute)
@@ -61,7 +116,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     `redeliver` delivers the last event of each file again. `compensate` records an event with the state of the source,
     unless another enabled source agrees with the events.
     """
-    repair, findings = await repairs.plan(FindingFilter(**new.filter.model_dump()), new.action)
+    repair, findings = await repairs.plan(new.filter, new.action)
     response.headers["ETag"] = f'"{repair.digest}"'
     return RepairPlan.of(repair, findings)
 
@@ -80,11 +135,11 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     openapi_extra={"parameters": [_IF_MATCH]},
 )
 async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repairs, request: Request) -> AppliedRepair:
-    """Look at the file of each finding again, and repair the findings that still hold. A plan acts only once."""
+    """Check the file of each finding again, and repair the findings that still hold. A plan acts only once."""
     repair = await repairs.get(repair_id)
     tags = ",".join(request.headers.getlist("if-match")).split(",")
     if "if-match" not in request.headers:
         raise PreconditionRequired
     if repair.digest not in {one.strip().removeprefix("W/").strip('"') for one in tags}:
         raise OtherPlan
-    return AppliedRepair.of(await repairs.apply(repair_id))
+    return AppliedRepair.model_validate(await repairs.apply(repair_id))

@@ -1,13 +1,11 @@
-"""Plans repairs, and applies each plan once, after another look at each finding."""
+"""Plans repairs, and applies each plan once, after another check of each file."""
 
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -15,22 +13,22 @@ from uuid_utils.compat import uuid7
 
 from app.concurrency.task import SingleFlight
 from app.consistency.check_repository import LeaseLost
-from app.consistency.finding_repository import FindingFilter, FindingRepository, Seen
-from app.consistency.ledger_repository import LedgerRepository
-from app.consistency.look import Looker
+from app.consistency.file_checker import FileChecker
+from app.consistency.finding_repository import FileResult, FindingRepository
 from app.consistency.models import REPAIR_SUBJECT, Finding, FindingState, Kind, Repair, RepairAction, Source, Verdict
 from app.consistency.repairs.decision import (
+    DELETED,
     NOT_RECORDABLE,
+    Application,
     check_compensable,
     encode_compensation,
     event_type_of,
-    why_agreeing,
-    why_not_standing,
+    why_not_open,
 )
 from app.consistency.repairs.repository import RepairRepository
-from app.consistency.repairs.schemas import RepairResult
-from app.consistency.sources.question import REFRESH
+from app.consistency.schemas import Filter
 from app.consistency.sources.repository import SourceRepository
+from app.consistency.sources.request import REFRESH
 from app.database.engine import Database
 from app.deliveries.fan_out import DeliveryRepository
 from app.errors import NotFound, Unavailable
@@ -40,7 +38,6 @@ from app.events.ledger import Ledger
 MAX_PLANNED = 1000
 LEASE = timedelta(minutes=2)  # longer than a group of files takes
 POLL_SECONDS = 0.1
-DELETED = "The source of the finding was deleted."
 COMPENSATED = "The finding was compensated before, and the source differs again: accept it."
 
 
@@ -51,14 +48,14 @@ class RepairService:
         self,
         database: Database,
         ledger: Ledger,
-        looker: Looker,
+        checker: FileChecker,
         *,
         files_at_once: int,
         on_redelivered: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._ledger = ledger
-        self._looker = looker
+        self._checker = checker
         self._files_at_once = files_at_once
         self._on_redelivered = on_redelivered
         self._applications: SingleFlight[UUID, Repair] = SingleFlight("consistency-repair")
@@ -67,7 +64,7 @@ class RepairService:
         """Cancel the running applications; another call continues them."""
         self._applications.close()
 
-    async def plan(self, wanted: FindingFilter, action: RepairAction) -> tuple[Repair, list[Finding]]:
+    async def plan(self, wanted: Filter, action: RepairAction) -> tuple[Repair, list[Finding]]:
         """Plan to repair the newest open findings that match.
 
         Raises:
@@ -76,8 +73,8 @@ class RepairService:
         async with self._database.transaction() as session:
             findings: list[Finding] = []
             if wanted.state in {None, FindingState.OPEN}:
-                is_open = replace(wanted, state=FindingState.OPEN)
-                findings += await FindingRepository(session).list_newest(is_open, limit=MAX_PLANNED, offset=0)
+                is_open = wanted.model_copy(update={"state": FindingState.OPEN})
+                findings += await FindingRepository(session).list_newest(is_open, limit=MAX_PLANNED)
             if action is RepairAction.COMPENSATE:
                 check_compensable(findings, await SourceRepository(session).list_all())
             repair = Repair(
@@ -85,7 +82,7 @@ class RepairService:
                 action=action,
                 digest=_digest(action, findings),
                 finding_ids=[str(one.id) for one in findings],
-                created_at=await self._looker.clock(session),
+                created_at=await self._checker.clock(session),
                 due_at=None,
                 results=None,
             )
@@ -113,7 +110,7 @@ class RepairService:
         while True:
             async with self._database.transaction() as session:
                 repository = RepairRepository(session)
-                is_ours = await repository.claim(repair_id, await self._looker.clock(session), LEASE)
+                is_ours = await repository.claim(repair_id, await self._checker.clock(session), LEASE)
                 repair = await repository.get(repair_id)
             if repair.results is not None:
                 return repair
@@ -138,39 +135,39 @@ class RepairService:
         async with self._database.read() as session:
             findings = await FindingRepository(session).list_by_ids([UUID(one) for one in repair.finding_ids])
             sources = {one.id: one for one in await SourceRepository(session).list_all() if one.enabled}
-        plan = _Application(repair, {one.id: one for one in findings}, sources)
+        plan = Application(repair, {one.id: one for one in findings}, sources)
         files = sorted({one.file_id for one in findings})
         for start in range(0, len(files), self._files_at_once):
             group = files[start : start + self._files_at_once]
             async with self._database.transaction() as session:
-                await RepairRepository(session).extend(repair, await self._looker.clock(session) + LEASE)
-            await self._look(plan, group)
+                await RepairRepository(session).extend(repair, await self._checker.clock(session) + LEASE)
+            await self._check_files(plan, group)
             if repair.action == RepairAction.COMPENSATE:
                 await self._compensate(plan, [one for one in findings if one.file_id in group])
         await self._finish(plan)
 
-    async def _look(self, plan: "_Application", group: Sequence[UUID]) -> None:
+    async def _check_files(self, plan: Application, group: Sequence[UUID]) -> None:
         """Ask the sources of the findings, and for compensations all others, for the files."""
 
-        async def look(source: Source, file_ids: Sequence[UUID]) -> None:
+        async def check(source: Source, file_ids: Sequence[UUID]) -> None:
             if source.id in plan.silent:
-                unknown = (Seen(one, Verdict.UNKNOWN, None, reason="does not respond") for one in file_ids)
-                plan.looks |= {(source.id, one.file_id): one for one in unknown}
+                unknown = (FileResult(one, Verdict.UNKNOWN, None, reason="does not respond") for one in file_ids)
+                plan.checked |= {(source.id, one.file_id): one for one in unknown}
                 return
             with suppress(NotFound):  # the source was deleted meanwhile
-                looked = await self._looker.look(source, file_ids, REFRESH)
-                plan.looks |= {(source.id, one.file_id): one for one in looked.seen}
-                if looked.is_silent:
+                checked = await self._checker.check(source, file_ids, REFRESH)
+                plan.checked |= {(source.id, one.file_id): one for one in checked.seen}
+                if checked.is_silent:
                     plan.silent.add(source.id)
 
         named = {(one.source_id, one.file_id) for one in plan.findings.values()}
         is_for_all = plan.repair.action == RepairAction.COMPENSATE
         files = {id_: [one for one in group if is_for_all or (id_, one) in named] for id_ in plan.sources}
-        await asyncio.gather(*(look(plan.sources[id_], file_ids) for id_, file_ids in files.items() if file_ids))
+        await asyncio.gather(*(check(plan.sources[id_], file_ids) for id_, file_ids in files.items() if file_ids))
 
-    async def _compensate(self, plan: "_Application", findings: Sequence[Finding]) -> None:
+    async def _compensate(self, plan: Application, findings: Sequence[Finding]) -> None:
         async with self._database.read() as session:
-            recorded = await LedgerRepository(session).list_compensations([_key(one.id) for one in findings])
+            recorded = await RepairRepository(session).list_compensations([_key(one.id) for one in findings])
         for finding in findings:
             position = recorded.get(_key(finding.id))
             if position is None:
@@ -180,115 +177,50 @@ class RepairService:
             else:
                 plan.reasons[finding.id] = COMPENSATED if plan.why_not(finding.id) is None else None
 
-    async def _append(self, plan: "_Application", finding: Finding) -> str | None:
+    async def _append(self, plan: Application, finding: Finding) -> str | None:
         """Record the compensation of a finding; returns why it was not recorded."""
         reason = plan.why_not(finding.id) or plan.why_not_compensable(finding.id)
         if reason is not None:
             return reason
-        metadata = encode_compensation(finding.id, plan.look_of(finding))
+        metadata = encode_compensation(finding.id, plan.result_of(finding))
         reason = NOT_RECORDABLE if metadata is None else await self._why_outdated(plan, finding)
         if reason is not None:
             return reason
         type_, key = event_type_of(Kind(finding.kind)), _key(finding.id)
-        with suppress(IdempotencyKeyReused):  # another process has recorded it meanwhile, after another look
+        with suppress(IdempotencyKeyReused):  # another process has recorded it meanwhile, after another file check
             await self._ledger.append([EventRecord(uuid7(), finding.file_id, type_, metadata, REPAIR_SUBJECT, key)])
         plan.note_compensation(finding)
         return None
 
-    async def _why_outdated(self, plan: "_Application", finding: Finding) -> str | None:
-        """Later changes since the look, which the compensation would undo."""
+    async def _why_outdated(self, plan: Application, finding: Finding) -> str | None:
+        """Later changes since the file check, which the compensation would undo."""
         keys = [_key(one.id) for one in plan.findings.values() if one.file_id == finding.file_id]
         position = plan.compared_through(finding)
         async with self._database.read() as session:
             current = await FindingRepository(session).list_by_ids([finding.id])
-            is_changed = await LedgerRepository(session).has_later_event(finding.file_id, position, keys)
+            is_changed = await RepairRepository(session).has_later_event(finding.file_id, position, keys)
             await RepairRepository(session).check_lease(plan.repair)
         if not current:
             return DELETED
         late = "The file has an event that came after the look at it." if is_changed else None
-        return _why_not_open(current[0].state) or late
+        return why_not_open(current[0].state) or late
 
-    async def _finish(self, plan: "_Application") -> None:
+    async def _finish(self, plan: Application) -> None:
         async with self._database.transaction() as session:
             await SourceRepository(session).lock_all()  # so that no finding is accepted meanwhile
             repair = await RepairRepository(session).check_lease(plan.repair, for_change=True)
             if repair.action == RepairAction.REDELIVER:
                 current = await FindingRepository(session).list_by_ids(plan.findings)
-                now = {one.id: _why_not_open(one.state) for one in current}
+                now = {one.id: why_not_open(one.state) for one in current}
                 plan.reasons |= {one: plan.why_not(one) or now.get(one, DELETED) for one in plan.findings}
                 files = {one.file_id for one in plan.findings.values() if plan.reasons[one.id] is None}
-                positions = await LedgerRepository(session).list_last_positions(sorted(files))
+                positions = await RepairRepository(session).list_last_positions(sorted(files))
                 pending = await DeliveryRepository(session).mark_events_pending(sorted(positions.values()))
                 for one in plan.findings.values():
                     if plan.reasons[one.id] is None and positions.get(one.file_id) not in pending:
                         plan.reasons[one.id] = "There is no delivery of the file's last event."
             repair.results, repair.due_at = plan.results(), None
         self._on_redelivered()
-
-
-class _Application:
-    """The state of one application. `reasons` has for each finding why it is skipped, None: it is repaired."""
-
-    def __init__(self, repair: Repair, findings: dict[UUID, Finding], sources: dict[UUID, Source]) -> None:
-        self.repair = repair
-        self.findings = findings
-        self.sources = sources
-        self.looks: dict[tuple[UUID, UUID], Seen] = {}  # by source and file
-        self.reasons: dict[UUID, str | None] = {}
-        self.compensated: set[tuple[UUID, str]] = set()
-        self.silent: set[UUID] = set()  # sources that are not asked any more
-
-    def look_of(self, finding: Finding) -> Seen:
-        """The look at the file at the source of the finding."""
-        return self.looks[finding.source_id, finding.file_id]
-
-    def compared_through(self, finding: Finding) -> int:
-        """The position of the file's last event that the look at the source of the finding knew; 0: of none."""
-        seen = self.looks.get((finding.source_id, finding.file_id))
-        return (seen.position or 0) if seen is not None else 0
-
-    def note_compensation(self, finding: Finding) -> None:
-        """The finding is repaired."""
-        self.reasons[finding.id] = None
-        self.compensated.add((finding.file_id, finding.kind))
-
-    def why_not(self, finding_id: UUID) -> str | None:
-        """Why the finding is not repaired: it is not open, or does not stand."""
-        finding = self.findings[finding_id]
-        if finding.state == FindingState.OPEN and (finding.source_id, finding.file_id) not in self.looks:
-            return "The source is disabled or deleted."
-        return _why_not_open(finding.state) or why_not_standing(Kind(finding.kind), self.look_of(finding))
-
-    def why_not_compensable(self, finding_id: UUID) -> str | None:
-        """Why the finding may not be compensated: another source agrees with the ledger about a value of the event."""
-        finding = self.findings[finding_id]
-        kind = Kind(finding.kind)
-        if kind in {Kind.MISSING, Kind.ORPHANED} and (finding.file_id, kind) in self.compensated:
-            return "An event of this repair says the same of the file."
-        seen = self.look_of(finding)
-        others = sorted((seen.differences or {}).keys() - {kind, Kind.STALE})
-        for source_id in self.sources:
-            other = self.looks.get((source_id, finding.file_id))
-            if source_id == finding.source_id or other is None:
-                continue
-            for one in (kind, *others):
-                reason = why_agreeing(one, seen, other)
-                if reason is not None:
-                    return f"The source {source_id} {reason}{'' if one is kind else f' about the {one}'}."
-        return None
-
-    def results(self) -> list[dict[str, Any]]:
-        """The outcome for each finding of the plan, in its order."""
-        results = []
-        for finding_id in map(UUID, self.repair.finding_ids):
-            reason = self.reasons.get(finding_id, DELETED)
-            outcome = "applied" if reason is None else "skipped"
-            results.append(RepairResult(finding=finding_id, outcome=outcome, reason=reason).model_dump(mode="json"))
-        return results
-
-
-def _why_not_open(state: str) -> str | None:
-    return None if state == FindingState.OPEN else f"The finding is {state}."
 
 
 def _key(finding_id: UUID) -> str:

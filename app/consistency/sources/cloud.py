@@ -12,7 +12,7 @@ from uuid import UUID
 from app.config import Settings
 from app.consistency.comparison import Block, Facts
 from app.consistency.models import Source
-from app.consistency.sources.question import (
+from app.consistency.sources.request import (
     BACKGROUND,
     MAX_BLOCKS,
     MAX_HEADER_BYTES,
@@ -20,11 +20,10 @@ from app.consistency.sources.question import (
     MAX_PAGE_BYTES,
     REFRESH,
     BlockFilter,
-    Look,
     NotVisible,
-    Patience,
+    RetryPolicy,
     SourceError,
-    Trial,
+    SourceFile,
     ask,
     expect_success,
     limit_time,
@@ -32,6 +31,7 @@ from app.consistency.sources.question import (
     read_object,
     read_uuid,
 )
+from app.consistency.sources.schemas import SourceTest
 from app.consistency.sources.token import TokenSource
 from app.outbound.address import AddressPolicy
 from app.outbound.client import AttemptResponse, OutboundClient
@@ -40,7 +40,7 @@ LIST_ITEMS = 100
 MAX_LIST_ITEMS = 1000  # of an owner that does not keep to the number
 BLOCK_SECONDS = 60.0  # to read one block
 MAX_BLOCK_BYTES = 2**30
-LOOK_SECONDS = 3600.0  # all questions about one file; each has its own limits besides
+FILE_SECONDS = 3600.0  # all questions about one file; each has its own limits besides
 NO_RIGHTS = (
     "responds 404, as it does for other people's files too; "
     "CONSISTENCY_TOKEN_SEES_ALL=true says that the token sees every file"
@@ -49,40 +49,42 @@ METADATA, BLOCKS = "has a metadata service that ", "has a block store that "
 
 
 class CloudClient:
-    """Sends the requests. `client` limits requests for documents, `block_client` requests for whole blocks."""
+    """Sends the requests. The addresses, which the environment names, are trusted."""
 
-    def __init__(
-        self, settings: Settings, tokens: TokenSource, client: OutboundClient, block_client: OutboundClient
-    ) -> None:
+    def __init__(self, settings: Settings, trust: ssl.SSLContext | None) -> None:
+        policy, seconds = AddressPolicy(allow_private=True, ports=frozenset()), settings.consistency_timeout
+        most = MAX_PAGE_BYTES + MAX_HEADER_BYTES
         self.url = settings.metadata_service_url
         self._block_url = settings.block_storage_service_url
         self.sees_all = settings.consistency_token_sees_all
-        self._tokens = tokens
-        self._client = client
-        self._block_client = block_client
+        self._client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=most)
+        self._block_client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_BLOCK_BYTES)
+        self._tokens = TokenSource(settings, self._client)
         self._head_works: bool | None = None  # None: not tried yet
 
-    async def look(self, _source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
+    async def get_file(
+        self, _source: Source, file_id: UUID, retries: RetryPolicy, read_block: BlockFilter
+    ) -> SourceFile:
         """See `SourceClient`. A file of n blocks costs n + 2 requests.
 
         A 404 counts only when the token sees every file, the list of files works and its page does not show the file.
         """
-        async with limit_time(patience.seconds if patience is REFRESH else LOOK_SECONDS):
-            response = await self._get(f"/files/{file_id}", patience)
+        async with limit_time(retries.seconds if retries is REFRESH else FILE_SECONDS):
+            response = await self._get(f"/files/{file_id}", retries)
             if response.status_code == HTTPStatus.NOT_FOUND:
                 if not self.sees_all:
                     raise NotVisible(NO_RIGHTS)
-                if file_id in await self._list_files(0, 1, patience):
+                if file_id in await self._list_files(0, 1, retries):
                     raise SourceError("responds 404 for a file that its list shows")
-                return Look(None, None)
+                return SourceFile(None, None)
             if len(response.content) > MAX_ITEM_BYTES:
                 raise SourceError("sends a file of more than 1 MiB")
             document = read_object(expect_success(response, METADATA))
             if "file_id" in document and read_uuid(document["file_id"], "file_id") != file_id:
                 raise SourceError("responds with another file than the one asked for")
-            chunks = await self._get(f"/files/{file_id}/chunks", patience)
+            chunks = await self._get(f"/files/{file_id}/chunks", retries)
             block_ids = _read_chunks(expect_success(chunks, METADATA))
-            return Look(await self._look_at_blocks(block_ids, patience, read_block), None)
+            return SourceFile(await self._find_blocks(block_ids, retries, read_block), None)
 
     async def list_files(self, skip: int) -> list[UUID]:
         """Some of the caller's own files after the first `skip`, in no order; none at the end.
@@ -93,7 +95,7 @@ class CloudClient:
         async with limit_time(BACKGROUND.seconds):
             return await self._list_files(skip, LIST_ITEMS, BACKGROUND)
 
-    async def test(self, _source: Source) -> Trial:
+    async def test(self, _source: Source) -> SourceTest:
         """Ask the metadata service for one file, and the block store for its list."""
         response = AttemptResponse(duration_seconds=0)
         try:
@@ -102,8 +104,8 @@ class CloudClient:
             _read_files(expect_success(response, METADATA))
             expect_success(await self._client.get_status(f"{self._block_url}/chunks", headers), BLOCKS)
         except SourceError as error:
-            return Trial(response, None, str(error))
-        return Trial(response, None, None)
+            return SourceTest.of(response, error=error)
+        return SourceTest.of(response)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -111,28 +113,28 @@ class CloudClient:
         await self._client.close()
         await self._block_client.close()
 
-    async def _look_at_blocks(self, block_ids: Collection[str], patience: Patience, read_block: BlockFilter) -> Facts:
+    async def _find_blocks(self, block_ids: Collection[str], retries: RetryPolicy, read_block: BlockFilter) -> Facts:
         held: dict[str, Block] = {}
         lost: set[str] = set()
         for block_id in block_ids:
-            look = self._read if read_block(block_id) else self._find
-            block = await look(block_id, patience)
+            find = self._read if read_block(block_id) else self._find
+            block = await find(block_id, retries)
             if block is None:
                 lost.add(block_id)
             else:
                 held[block_id] = block
         if lost and not held:  # a block store that has moved knows no block at all
-            listing = await self._ask_blocks(self._client.get_status, f"{self._block_url}/chunks", patience)
+            listing = await self._ask_blocks(self._client.get_status, f"{self._block_url}/chunks", retries)
             expect_success(listing, BLOCKS)
         return Facts(blocks=held, lost_blocks=frozenset(lost))
 
-    async def _find(self, block_id: str, patience: Patience) -> Block | None:
+    async def _find(self, block_id: str, retries: RetryPolicy) -> Block | None:
         """Whether the block store holds the block, by its status alone."""
         url = self._block_address(block_id)
         if self._head_works:
-            response = await self._ask_blocks(self._client.head, url, patience)
+            response = await self._ask_blocks(self._client.head, url, retries)
         else:
-            response = await self._ask_blocks(self._client.get_status, url, patience)
+            response = await self._ask_blocks(self._client.get_status, url, retries)
         if response.status_code == HTTPStatus.NOT_FOUND:
             return None
         expect_success(response, BLOCKS)
@@ -142,7 +144,7 @@ class CloudClient:
             self._head_works = tried.status_code == HTTPStatus.OK
         return Block()
 
-    async def _read(self, block_id: str, patience: Patience) -> Block | None:
+    async def _read(self, block_id: str, retries: RetryPolicy) -> Block | None:
         """Read and hash the block."""
         digest = _Digest()
 
@@ -151,7 +153,7 @@ class CloudClient:
             digest = _Digest()
             return await self._block_client.stream(url, headers, digest.add, BLOCK_SECONDS)
 
-        response = await self._ask_blocks(read, self._block_address(block_id), patience)
+        response = await self._ask_blocks(read, self._block_address(block_id), retries)
         if response.status_code == HTTPStatus.NOT_FOUND:
             return None
         expect_success(response, BLOCKS)
@@ -162,18 +164,18 @@ class CloudClient:
             raise SourceError("names a block whose `storage_path` is no path")
         return f"{self._block_url}/chunks/{quote(block_id.encode('utf-8', 'replace'), safe='/')}"
 
-    async def _list_files(self, skip: int, limit: int, patience: Patience) -> list[UUID]:
+    async def _list_files(self, skip: int, limit: int, retries: RetryPolicy) -> list[UUID]:
         query = f"/files?skip={skip}&limit={limit}" if skip else f"/files?limit={limit}"
-        return _read_files(expect_success(await self._get(query, patience), METADATA))
+        return _read_files(expect_success(await self._get(query, retries), METADATA))
 
-    async def _get(self, path: str, patience: Patience) -> AttemptResponse:
-        async with limit_time(patience.seconds):
-            return await self._ask(self._client.get, self.url + path, patience, METADATA)
+    async def _get(self, path: str, retries: RetryPolicy) -> AttemptResponse:
+        async with limit_time(retries.seconds):
+            return await self._ask(self._client.get, self.url + path, retries, METADATA)
 
-    async def _ask_blocks(self, send: "_Send", url: str, patience: Patience) -> AttemptResponse:
-        return await self._ask(send, url, patience, BLOCKS)
+    async def _ask_blocks(self, send: "_Send", url: str, retries: RetryPolicy) -> AttemptResponse:
+        return await self._ask(send, url, retries, BLOCKS)
 
-    async def _ask(self, send: "_Send", url: str, patience: Patience, who: str) -> AttemptResponse:
+    async def _ask(self, send: "_Send", url: str, retries: RetryPolicy, who: str) -> AttemptResponse:
         if not self.url:
             raise SourceError("cannot be asked: METADATA_SERVICE_URL and BLOCK_STORAGE_SERVICE_URL are not set")
 
@@ -184,15 +186,7 @@ class CloudClient:
                 self._tokens.refuse(headers)
             return response
 
-        return await ask(ask_once, patience, who)
-
-
-def create_cloud_client(settings: Settings, trust: ssl.SSLContext | None) -> CloudClient:
-    """The client that the settings ask for. Addresses that the environment names are trusted."""
-    policy, seconds = AddressPolicy(allow_private=True, ports=frozenset()), settings.consistency_timeout
-    client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
-    block_client = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_BLOCK_BYTES)
-    return CloudClient(settings, TokenSource(settings, client), client, block_client)
+        return await ask(ask_once, retries, who)
 
 
 _Send = Callable[[str, dict[str, str]], Awaitable[AttemptResponse]]

@@ -2,39 +2,32 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from app.consistency.comparison import MEMBERS, Facts, read_facts, read_size
 from app.consistency.models import Source
-from app.consistency.sources.question import (
+from app.consistency.sources.request import (
     BACKGROUND,
     MAX_BLOCKS,
     MAX_ITEM_BYTES,
     BlockFilter,
-    Look,
     Page,
-    Patience,
+    RetryPolicy,
     SourceError,
-    Trial,
+    SourceFile,
     ask,
     expect_success,
     limit_time,
     read_object,
     read_uuid,
 )
+from app.consistency.sources.schemas import SourceTest
 from app.outbound.client import AttemptResponse, OutboundClient
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 
 PAGE_ITEMS = 1000
 _KEPT = frozenset({"file_id", "position", *MEMBERS})  # of the members of an item
-
-
-class Address(NamedTuple):
-    """Where a source is asked, and with which headers."""
-
-    url: str
-    headers: Mapping[str, str]
 
 
 class ContractClient:
@@ -44,17 +37,16 @@ class ContractClient:
         self._client = client
         self._cipher = cipher
 
-    def address(self, source: Source) -> Address:
-        """Where the source is asked.
+    def headers(self, source: Source) -> dict[str, str]:
+        """The source's own headers, of each request.
 
         Raises:
-            SourceError: no key decrypts its headers.
+            SourceError: no key decrypts them.
         """
         try:
-            headers = json.loads(self._cipher.decrypt(source.headers)) if source.headers is not None else {}
+            return read_headers(self._cipher, source)
         except (NoEncryptionKey, EncryptionKeyMissing):
             raise SourceError("cannot be asked: the key that its headers are encrypted with is not set") from None
-        return Address(source.url, headers)
 
     async def get_page(self, source: Source, after: UUID | None) -> Page:
         """The page of the inventory after the file `after`.
@@ -63,44 +55,58 @@ class ContractClient:
             SourceError: there is no such page, or it breaks the contract.
         """
         async with limit_time(BACKGROUND.seconds):
-            return await self._get_page(self.address(source), after, PAGE_ITEMS, BACKGROUND)
+            return await self._get_page(source, after, PAGE_ITEMS, BACKGROUND)
 
-    async def look(self, source: Source, file_id: UUID, patience: Patience, _read_block: BlockFilter) -> Look:
+    async def get_file(
+        self, source: Source, file_id: UUID, retries: RetryPolicy, _read_block: BlockFilter
+    ) -> SourceFile:
         """See `SourceClient`. A 404 counts only when the inventory works and does not list the file."""
-        address = self.address(source)
-        async with limit_time(patience.seconds):
-            response = await self._ask(address, f"/{file_id}", patience)
+        async with limit_time(retries.seconds):
+            response = await self._ask(source, f"/{file_id}", retries)
             if response.status_code == 404:
                 before = UUID(int=file_id.int - 1) if file_id.int else None
-                page = await self._get_page(address, before, 1, patience)
+                page = await self._get_page(source, before, 1, retries)
                 if any(listed == file_id for listed, _ in page.items):
                     raise SourceError("responds 404 for a file that its inventory lists")
-                return Look(None, page.watermark)
+                return SourceFile(None, page.watermark)
             if len(response.content) > MAX_ITEM_BYTES:
                 raise SourceError("sends an item of more than 1 MiB")
             document = read_object(expect_success(response))
             listed, item = _read_item(document)
             if listed != file_id:
                 raise SourceError("responds with another file than the one asked for")
-            return Look(read_item_facts(item), _read_count(document, "watermark"))
+            return SourceFile(read_item_facts(item), _read_count(document, "watermark"))
 
-    async def test(self, source: Source) -> Trial:
+    async def test(self, source: Source) -> SourceTest:
         """Ask once for one item."""
         response = AttemptResponse(duration_seconds=0)
         try:
-            address = self.address(source)
-            response = await self._client.get(f"{address.url.rstrip('/')}/inventory?limit=1", address.headers)
-            return Trial(response, _read_page(expect_success(response), None), None)
+            response = await self._client.get(_url(source, "?limit=1"), self.headers(source))
+            return SourceTest.of(response, _read_page(expect_success(response), None))
         except SourceError as error:
-            return Trial(response, None, str(error))
+            return SourceTest.of(response, error=error)
 
-    async def _get_page(self, address: Address, after: UUID | None, limit: int, patience: Patience) -> Page:
+    async def _get_page(self, source: Source, after: UUID | None, limit: int, retries: RetryPolicy) -> Page:
         query = f"?limit={limit}" if after is None else f"?after={after}&limit={limit}"
-        return _read_page(expect_success(await self._ask(address, query, patience)), after)
+        return _read_page(expect_success(await self._ask(source, query, retries)), after)
 
-    async def _ask(self, address: Address, path: str, patience: Patience) -> AttemptResponse:
-        url = f"{address.url.rstrip('/')}/inventory{path}"
-        return await ask(lambda: self._client.get(url, address.headers), patience)
+    async def _ask(self, source: Source, path: str, retries: RetryPolicy) -> AttemptResponse:
+        url, headers = _url(source, path), self.headers(source)
+        return await ask(lambda: self._client.get(url, headers), retries)
+
+
+def read_headers(cipher: SecretCipher, source: Source) -> dict[str, str]:
+    """The decrypted headers of a source.
+
+    Raises:
+        NoEncryptionKey, EncryptionKeyMissing: 503.
+    """
+    headers: dict[str, str] = json.loads(cipher.decrypt(source.headers)) if source.headers is not None else {}
+    return headers
+
+
+def _url(source: Source, path: str) -> str:
+    return f"{source.url.rstrip('/')}/inventory{path}"
 
 
 def _read_page(content: bytes, after: UUID | None) -> Page:

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, exists, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.models import FileCheck, Finding, Source
-from app.consistency.sources.question import SourceError
+from app.consistency.sources.request import SourceError
 from app.consistency.sources.schemas import DEFAULT_GRACE_SECONDS, SourceKind
+from app.database.sql import write
 from app.errors import NotFound
 
 CLOUD_ID = UUID("00000000-0000-7000-8000-00000c10cd00")  # the same on every replica
@@ -51,10 +51,6 @@ class SourceRepository:
         statement = dialect.insert(Source).values(values)
         changes = {"url": url, "deleted": False}
         await self._session.execute(statement.on_conflict_do_update(index_elements=[Source.id], set_=changes))
-
-    async def count(self) -> int:
-        """The number of sources."""
-        return (await self._session.execute(select(func.count()).where(~Source.deleted))).scalar_one()
 
     async def list_all(self) -> Sequence[Source]:
         """All sources, oldest first."""
@@ -107,7 +103,7 @@ class SourceRepository:
             delete(FileCheck).where(FileCheck.source_id == source_id, FileCheck.file_id.in_(files)),
             delete(Finding).where(Finding.id.in_(findings)),
         ):
-            if cast("CursorResult[Any]", await self._session.execute(statement)).rowcount:
+            if await write(self._session, statement):
                 return True
-        await self._session.execute(delete(Source).where(Source.id == source_id))
+        await write(self._session, delete(Source).where(Source.id == source_id))
         return True

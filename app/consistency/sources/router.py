@@ -6,17 +6,16 @@ from fastapi import APIRouter, Path, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
-from app.consistency.errors import (
+from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
+from app.consistency.sources.schemas import SOURCE_ID, NewSource, SourceChange, SourceTest, SourceView
+from app.consistency.sources.service import (
     FixedByEnvironment,
     SourceOfEnvironment,
+    SourceService,
     SourceUrlRefused,
     TooManySourceHeaders,
     TooManySources,
 )
-from app.consistency.examples import SOURCE_ID
-from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
-from app.consistency.sources.schemas import NewSource, SourceChange, SourceTest, SourceView
-from app.consistency.sources.service import SourceService
 from app.errors import NotFound
 from app.http.dependencies import ReadSession, from_state
 from app.http.openapi import documented, location_header
@@ -135,13 +134,4 @@ async def ask_source(source_id: SourceId, _operator: Operator, sources: Sources)
 
     The source `cloud` is asked for one file, and its block store for the list of blocks.
     """
-    response, page, error = await sources.test_source(source_id)
-    return SourceTest(
-        ok=error is None,
-        status_code=response.status_code,
-        duration_ms=round(response.duration_seconds * 1000),
-        error=None if error is None else f"The source {error}.",
-        total=page.total if page else None,
-        watermark=page.watermark if page else None,
-        response=response.body,
-    )
+    return await sources.test_source(source_id)

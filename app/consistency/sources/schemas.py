@@ -6,14 +6,39 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 
-from app.consistency.examples import NEW_SOURCE, SOURCE, TEST_RESULT
 from app.consistency.models import MAX_GRACE, Source
+from app.consistency.sources.request import Page, SourceError
 from app.http.types import Input, number_not_text
+from app.outbound.client import AttemptResponse
 from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
 
 DEFAULT_GRACE_SECONDS = 300
+SOURCE_ID = "019376b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"  # in the documentation
+_NAMED: dict[str, JsonValue] = {
+    "name": "metadata service",
+    "kind": "contract",
+    "url": "https://metadata.example.com",
+}
+_NEW: dict[str, JsonValue] = {**_NAMED, "headers": {"Authorization": "Bearer 4f1c9a"}}
+_SOURCE: dict[str, JsonValue] = {
+    "id": SOURCE_ID,
+    **_NAMED,
+    "header_names": ["Authorization"],
+    "grace_seconds": 300,
+    "enabled": True,
+    "created_at": "2026-01-15T10:30:00Z",
+}
+_TEST: dict[str, JsonValue] = {
+    "ok": True,
+    "status_code": 200,
+    "duration_ms": 12,
+    "error": None,
+    "total": 1200,
+    "watermark": 4711,
+    "response": '{"items": [], "next": null, "total": 1200, "watermark": 4711}',
+}
 _MAX_GRACE_SECONDS = int(MAX_GRACE.total_seconds())
 
 
@@ -31,7 +56,7 @@ Grace = Annotated[int, Field(ge=0, le=_MAX_GRACE_SECONDS), BeforeValidator(numbe
 class NewSource(Input):
     """A service to compare with."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [NEW_SOURCE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_NEW]})
 
     name: Name = Field(description="For people.")
     kind: Literal["contract"] = Field(description="How it is asked: `contract`, by the inventory contract.")
@@ -64,7 +89,7 @@ class SourceChange(Input):
 class SourceView(BaseModel):
     """A source."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [SOURCE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_SOURCE]})
 
     id: UUID
     name: str
@@ -85,7 +110,7 @@ class SourceView(BaseModel):
 class SourceTest(BaseModel):
     """The response of a source to the question for one item."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [TEST_RESULT]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_TEST]})
 
     ok: bool = Field(description="Whether the response keeps to the contract.")
     status_code: int | None
@@ -94,3 +119,16 @@ class SourceTest(BaseModel):
     total: int | None
     watermark: int | None
     response: str = Field(description="The first KiB of the body.")
+
+    @classmethod
+    def of(cls, response: AttemptResponse, page: Page | None = None, error: SourceError | None = None) -> Self:
+        """The result from the last response, the page in it, and the fault."""
+        return cls(
+            ok=error is None,
+            status_code=response.status_code,
+            duration_ms=round(response.duration_seconds * 1000),
+            error=None if error is None else f"The source {error}.",
+            total=page.total if page else None,
+            watermark=page.watermark if page else None,
+            response=response.body,
+        )

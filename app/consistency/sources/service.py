@@ -1,31 +1,61 @@
 """Sources as operators manage them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from app.consistency.check_repository import CheckRepository
-from app.consistency.errors import (
-    MAX_SOURCES,
-    FixedByEnvironment,
-    SourceOfEnvironment,
-    SourceUrlRefused,
-    TooManySourceHeaders,
-    TooManySources,
-)
-from app.consistency.look import Clock
+from app.consistency.file_check_repository import Clock
 from app.consistency.models import Source
 from app.consistency.sources.cloud import CloudClient
-from app.consistency.sources.contract import ContractClient
-from app.consistency.sources.question import SourceError, Trial
+from app.consistency.sources.contract import ContractClient, read_headers
 from app.consistency.sources.repository import SourceRepository
-from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind
+from app.consistency.sources.request import SourceError
+from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind, SourceTest
 from app.database.engine import Database
+from app.errors import Conflict, FieldError, Unprocessable
 from app.outbound.address import AddressPolicy, AddressRefused
 from app.outbound.secret import SecretCipher
 from app.subscriptions.types import MAX_HEADERS
+
+MAX_SOURCES = 20
+
+
+class SourceUrlRefused(Unprocessable):
+    """422 at `url`."""
+
+    def __init__(self, reason: str) -> None:
+        error = FieldError(loc=["body", "url"], msg=reason, type="url_refused")
+        super().__init__("The source may not be at this URL; `errors` says why.", errors=[error])
+
+
+class TooManySourceHeaders(Unprocessable):
+    """422 at `headers`: together with the existing ones there would be too many."""
+
+    def __init__(self) -> None:
+        message = f"There may be {MAX_HEADERS} headers"
+        error = FieldError(loc=["body", "headers"], msg=message, type="headers_number")
+        super().__init__("The source would have too many headers.", errors=[error])
+
+
+class TooManySources(Conflict):
+    code, detail = "too-many-sources", f"There are {MAX_SOURCES} sources, the maximum."
+
+
+class FixedByEnvironment(Unprocessable):
+    """422: these members of the source `cloud` come from the environment."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        message = "It comes from the environment"
+        errors = [FieldError(loc=["body", name], msg=message, type="fixed_by_environment") for name in names]
+        super().__init__("Of this source only `grace_seconds` and `enabled` can be changed.", errors=errors)
+
+
+class SourceOfEnvironment(Conflict):
+    code = "source-of-environment"
+    detail = "The source exists because METADATA_SERVICE_URL is set; it can only be disabled."
 
 
 class SourceService:
@@ -51,7 +81,7 @@ class SourceService:
     def header_names(self, source: Source) -> list[str] | None:
         """The names of its headers; None when no key decrypts them."""
         try:
-            return sorted(self._contract.address(source).headers)
+            return sorted(self._contract.headers(source))
         except SourceError:
             return None
 
@@ -68,7 +98,7 @@ class SourceService:
         async with self._database.transaction() as session:
             repository = SourceRepository(session)
             await repository.lock()
-            if await repository.count() >= MAX_SOURCES:
+            if len(await repository.list_all()) >= MAX_SOURCES:
                 raise TooManySources
             source = Source(
                 id=uuid7(),
@@ -116,7 +146,7 @@ class SourceService:
             source.deleted, source.headers = True, None
             await CheckRepository(session).cancel_all(source_id, await self._clock(session))
 
-    async def test_source(self, source_id: UUID) -> Trial:
+    async def test_source(self, source_id: UUID) -> SourceTest:
         """Ask the source once, for something that changes nothing.
 
         Raises:
@@ -137,15 +167,13 @@ class SourceService:
     def _encrypt(self, headers: Mapping[str, str]) -> bytes | None:
         return self._cipher.encrypt(json.dumps(headers)) if headers else None
 
-    def _decrypt(self, source: Source) -> dict[str, str]:
-        headers: dict[str, str] = json.loads(self._cipher.decrypt(source.headers)) if source.headers is not None else {}
-        return headers
-
     def _merge_headers(self, source: Source, changes: Mapping[str, str | None] | None) -> dict[str, str]:
         if changes is None:
             return {}
         names = {name.lower() for name in changes}
-        merged = {name: value for name, value in self._decrypt(source).items() if name.lower() not in names}
+        merged = {
+            name: value for name, value in read_headers(self._cipher, source).items() if name.lower() not in names
+        }
         merged |= {name: value for name, value in changes.items() if value is not None}
         if len(merged) > MAX_HEADERS:
             raise TooManySourceHeaders

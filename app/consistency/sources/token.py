@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from app.concurrency.task import SingleFlight
 from app.config import Settings
 from app.consistency.comparison import read_size
-from app.consistency.sources.question import BACKGROUND, SourceError, ask, describe, read_object
+from app.consistency.sources.request import BACKGROUND, SourceError, ask, describe, read_object
 from app.outbound.client import OutboundClient
 
 RENEW_SECONDS = 60.0  # before the end of a token, or a tenth of its life when that is shorter

@@ -4,7 +4,7 @@ import os
 import platform
 from datetime import datetime
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -16,7 +16,7 @@ from app.config import Settings
 from app.http.dependencies import CurrentDatabase
 from app.http.openapi import documented, invalid
 from app.http.types import QueryInteger, QueryTimestamp
-from app.operations.repository import RATE_SECONDS, StatusRepository, SubscriptionBacklog
+from app.operations.repository import RATE_SECONDS, StatusRepository
 
 MAX_BUCKETS = 120
 CLOCK_TOLERANCE_SECONDS = 1  # an event of this moment may be a little ahead of the clock that was read before it
@@ -38,12 +38,6 @@ class BacklogView(BaseModel):
         description="Age of a pending delivery: of each subscription the one at the lowest position counts, and of "
         "these the oldest; null when none is pending."
     )
-
-    @classmethod
-    def of(cls, stored: SubscriptionBacklog) -> Self:
-        age = stored.oldest_pending_age
-        age_seconds = None if age is None else age.total_seconds()
-        return cls(count=stored.subscriptions, backlog=stored.backlog, oldest_pending_age_seconds=age_seconds)
 
 
 class SubscriptionsView(BaseModel):
@@ -166,9 +160,7 @@ async def get_overview(request: Request, _reader: Reader, database: CurrentDatab
         backlog=status.unprocessed,
         oldest_unprocessed_age_seconds=status.oldest_unprocessed_age.total_seconds(),
         set_aside=status.set_aside,
-        subscriptions=SubscriptionsView.model_validate(
-            {name: BacklogView.of(stored) for name, stored in backlogs.items()}
-        ),
+        subscriptions=SubscriptionsView.model_validate(backlogs, from_attributes=True),
         open_findings=status.open_finding_count,
         audit=None,
         version=settings.api_version,

@@ -1,4 +1,4 @@
-"""Looks at single files: named files, refreshes, second looks and outages, on both databases where they differ."""
+"""File checks: named files, refreshes, second checks and outages, on both databases where they differ."""
 
 import asyncio
 import json
@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from app.consistency.errors import TooManyRefreshes
+from app.consistency.file_service import TooManyRefreshes
 from app.consistency.models import Check, CheckState, Difference, FileCheck, Finding, Source, Verdict
-from app.consistency.opening import open_consistency
+from app.consistency.service import open_consistency
 from app.consistency.sources.repository import SourceRepository
 from app.errors import NotFound
 from tests.conftest import MakeSettings
@@ -20,7 +20,7 @@ from tests.events.support import open_ledger
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("app.consistency.background.QUIET_SECONDS", 0.001)
 
 
@@ -115,7 +115,7 @@ async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: 
     service = world.consistency.files
     async with world.database.read() as session:
         source = await SourceRepository(session).get(world.source)
-    await asyncio.gather(*(service._looker.refresh(source, files[0]) for _ in range(20)))
+    await asyncio.gather(*(service._checker.refresh(source, files[0]) for _ in range(20)))
     assert world.owner.paths == [f"/inventory/{files[0]}"]
     results = await asyncio.gather(*(service.refresh(one, "greedy") for one in files), return_exceptions=True)
     assert sum(isinstance(one, TooManyRefreshes) for one in results) == 1
@@ -149,6 +149,7 @@ async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is
     assert await world.states() == {(files[0], "missing"): "suspected"}
 
 
+@pytest.mark.slow
 async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     files = sorted(uuid4() for _ in range(30))
     await world.upload(*files)
@@ -171,7 +172,7 @@ async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
 
 @ON_SQLITE
 async def test_a_slow_source_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.sources.question.FIRST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.2)
     await world.upload(file_id := uuid4())
     async with serving(Owner(watermark=100)) as quick:
         release = asyncio.Event()

@@ -1,19 +1,22 @@
 """A question to a source: asked again while it fails, and its response read with suspicion."""
 
 import asyncio
+import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
 
-from app.consistency.comparison import Facts
+from app.consistency.comparison import Evidence, Facts, printable
 from app.consistency.models import Source
 from app.outbound.client import TOO_LARGE, AttemptResponse
 
+SUBSET_PATTERN = r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$"
 MAX_PAGE_BYTES = 8_388_608
 MAX_ITEM_BYTES = 1_048_576
 MAX_HEADER_BYTES = 65_536
@@ -39,10 +42,10 @@ class NotVisible(SourceError):
     """The token may not see the file: whether it is there is unknown."""
 
 
-class Patience(NamedTuple):
+class RetryPolicy(NamedTuple):
     """The number of attempts of a question, and their seconds in all, before it counts as failed.
 
-    `turn_seconds`: how long a look may wait for its turn while no other look of the same call has begun.
+    `turn_seconds`: how long a file check may wait for its turn while no other file check of the same call has begun.
     """
 
     attempts: int
@@ -50,9 +53,9 @@ class Patience(NamedTuple):
     turn_seconds: float | None = None
 
 
-BACKGROUND = Patience(attempts=8, seconds=20)
-NAMED = Patience(attempts=8, seconds=20, turn_seconds=8)
-REFRESH = Patience(attempts=2, seconds=10)
+BACKGROUND = RetryPolicy(attempts=8, seconds=20)
+NAMED = RetryPolicy(attempts=8, seconds=20, turn_seconds=8)
+REFRESH = RetryPolicy(attempts=2, seconds=10)
 
 
 class Page(NamedTuple):
@@ -64,25 +67,61 @@ class Page(NamedTuple):
     watermark: int | None
 
 
-class Look(NamedTuple):
+class SourceFile(NamedTuple):
     """The state of one file at the source; `found` None: the source does not hold it."""
 
     found: Facts | None
     watermark: int | None
 
 
-class Trial(NamedTuple):
-    """The response of a source to a test question, and its fault."""
+@dataclass(frozen=True, slots=True)
+class BlockSubset:
+    """The part `number` of `count` of all blocks."""
 
-    response: AttemptResponse
-    page: Page | None
-    error: str | None
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "BlockSubset":
+        """Read `k/n`.
+
+        Raises:
+            ValueError: it is not that, or k is greater than n.
+        """
+        if not re.fullmatch(SUBSET_PATTERN, text):
+            raise ValueError("not k/n")
+        part = cls(*map(int, text.split("/")))
+        if part.number > part.count:
+            raise ValueError("k is greater than n")
+        return part
+
+    def __contains__(self, block_id: str) -> bool:
+        digest = hashlib.sha256(block_id.encode("utf-8", "replace")).digest()
+        return int.from_bytes(digest) % self.count == self.number - 1
+
+
+class BlocksToRead:
+    """The blocks of one file that are read: those of `part`, and those that `evidence` names.
+
+    A block in a finding is read by every file check, else the finding would be about a value that is not compared.
+    """
+
+    def __init__(self, part: BlockSubset | None, evidence: Iterable[Evidence]) -> None:
+        self._part = part
+        shown = [one["expected"] for one in evidence if "blocks" in one["expected"]]
+        self._named = {block["id"] for one in shown for block in one["blocks"]}
+        self._all = any(one["block_count"] > len(one["blocks"]) for one in shown)
+
+    def __call__(self, block_id: str) -> bool:
+        return self._all or (self._part is not None and block_id in self._part) or printable(block_id) in self._named
 
 
 class SourceClient(Protocol):
     """Asks the sources of one kind."""
 
-    async def look(self, source: Source, file_id: UUID, patience: Patience, read_block: BlockFilter) -> Look:
+    async def get_file(
+        self, source: Source, file_id: UUID, retries: RetryPolicy, read_block: BlockFilter
+    ) -> SourceFile:
         """The state of one file at the source.
 
         Raises:
@@ -90,20 +129,16 @@ class SourceClient(Protocol):
         """
         ...
 
-    async def test(self, source: Source) -> Trial:
-        """Ask once."""
-        ...
 
-
-async def ask(send: Callable[[], Awaitable[AttemptResponse]], patience: Patience, who: str = "") -> AttemptResponse:
+async def ask(send: Callable[[], Awaitable[AttemptResponse]], retries: RetryPolicy, who: str = "") -> AttemptResponse:
     """The first response that is not a reason to ask again. The reason of a failure begins with `who`.
 
     Raises:
         SourceError: there is none.
     """
     clock = asyncio.get_running_loop().time
-    ends_at, wait_seconds = clock() + patience.seconds, FIRST_WAIT_SECONDS
-    for left in reversed(range(patience.attempts)):
+    ends_at, wait_seconds = clock() + retries.seconds, FIRST_WAIT_SECONDS
+    for left in reversed(range(retries.attempts)):
         response = await send()
         if not _is_transient(response):
             return response
