@@ -28,7 +28,7 @@ from app.log import configure_logging
 from app.log.stderr import count_dropped_lines
 from app.metrics import Metrics
 from app.operations.docs import router as docs_router
-from app.operations.document import SERVERS, TAGS, complete, describe
+from app.operations.document import GUIDE, SERVERS, TAGS, complete
 from app.operations.health import router as health_router
 from app.operations.metrics import metrics_router, reserve_files
 from app.operations.overview import router as overview_router
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title=settings.api_title,
         version=settings.api_version,
-        description=describe(settings.api_description),
+        description=f"{settings.api_description}\n{GUIDE}".strip(),
         lifespan=create_lifespan(settings, metrics),
         openapi_tags=TAGS,
         servers=SERVERS,

@@ -14,13 +14,12 @@ from pydantic import BaseModel
 from app.config import Settings
 from app.deliveries.message import event_body, ping_body
 from app.main import create_app
-from app.operations.webhook_document import EventMessage, EventMessageData, PingMessage
+from app.operations.document import EventMessage, EventMessageData, PingMessage
 from app.outbound.secret import new_secret, signed_headers
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 # Every status that each operation can answer.
 TOKEN = {401, 403, 422, 429, 500, 503}

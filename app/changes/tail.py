@@ -85,12 +85,11 @@ class Tail:
         *,
         poll_interval_seconds: float,
         metrics: ChangeMetrics | None = None,
-        ring_bytes: int = RING_BYTES,
     ) -> None:
         self._database = database
         self._poll_interval_seconds = poll_interval_seconds
         self._metrics = metrics or ChangeMetrics()
-        self._ring = Ring(ring_bytes)
+        self._ring = Ring(RING_BYTES)
         self._ledger: bytes | None = None  # its digest
         self.up_to_date = False  # whether the last read reached the head, and a follower has waited since
         self.version = 0  # of the ring, raised by every change of it

@@ -46,11 +46,7 @@ class FileConsistencyService:
         self._refreshes: Counter[str] = Counter()  # under way, by token subject
 
     async def read(self, file_id: UUID) -> FileConsistency:
-        """The stored state of the file at each source.
-
-        Raises:
-            NotFound: 404.
-        """
+        """The stored state of the file at each source; raises `NotFound` (404)."""
         async with self._database.read() as session:
             sources = await SourceRepository(session).list_all()
             file_checks = await FileCheckRepository(session).list_of_file(file_id, [one.id for one in sources])

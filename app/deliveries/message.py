@@ -10,7 +10,6 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from app.deliveries.claim_repository import Recipient
 from app.events.repository import EventRow
 from app.outbound.secret import EncryptionKeyMissing, SecretCipher, is_own_header, signed_headers
 from app.subscriptions.models import Subscription
@@ -58,18 +57,20 @@ class MessageFactory:
         self._user_agent = f"sync-service/{version}"
         self._decrypt = lru_cache(_CACHED_SECRETS)(cipher.decrypt)
 
-    def signer(self, recipient: Recipient | Subscription, now: datetime) -> MessageSigner:
+    def signer(self, subscription: Subscription, now: datetime) -> MessageSigner:
         """The signer with every secret that is valid now, except a previous one that no key decrypts.
 
         Raises:
             NoEncryptionKey, EncryptionKeyMissing: the current secret or the headers cannot be decrypted.
         """
-        secrets = [self._decrypt(recipient.secret)]
-        until = recipient.old_secret_until
-        if recipient.old_secret is not None and until is not None and now < until:
+        secrets = [self._decrypt(subscription.secret)]
+        until = subscription.old_secret_until
+        if subscription.old_secret is not None and until is not None and now < until:
             with suppress(EncryptionKeyMissing):
-                secrets.append(self._decrypt(recipient.old_secret))
-        own: Mapping[str, str] = json.loads(self._decrypt(recipient.headers)) if recipient.headers is not None else {}
+                secrets.append(self._decrypt(subscription.old_secret))
+        own: Mapping[str, str] = (
+            json.loads(self._decrypt(subscription.headers)) if subscription.headers is not None else {}
+        )
         own = {name: value for name, value in own.items() if not is_own_header(name)}
         return MessageSigner(self._ledger_id, own, secrets, self._user_agent)
 

@@ -1,15 +1,20 @@
-"""The OpenAPI document beyond what FastAPI makes of the routes."""
+"""The OpenAPI document beyond what FastAPI makes of the routes: texts, errors, examples, and the webhooks."""
 
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
 
 from app.auth.route import token_problems
 from app.auth.token import Scope
 from app.config import Settings
-from app.errors import BUG_DETAIL, PROBLEM_JSON, Problem, ProblemError, ValidationProblem
+from app.errors import BUG_DETAIL, PROBLEM_JSON, Problem, ProblemError, ValidationProblem, phrase
+from app.events.models import EventType
 from app.http.openapi import REQUEST_ID_EXAMPLE, Responses, add_problems, body_problems
-from app.operations.webhook_document import webhook_schemas, webhooks
 
+REFERENCE = "#/components/schemas/{model}"
 SERVERS = [{"url": "/", "description": "This service"}]
 TAGS = [  # in the order of use
     {
@@ -71,26 +76,66 @@ request with the same `Idempotency-Key`: the event is recorded once, whatever th
 """
 
 
-def describe(description: str) -> str:
-    """The description of the API, in Markdown: its own, and how to use it."""
-    return f"{description}\n{GUIDE}".strip()
+_SLOW_DOWN = "The subscriber has too much to do: nothing is sent to it until `Retry-After`, else for a growing time."
+_WEBHOOK_RESPONSES = {
+    "2XX": "Delivered.",
+    "410": "The subscriber wants no more messages: the subscription is disabled.",
+    **dict.fromkeys(("429", "502", "504"), _SLOW_DOWN),
+    "default": "The attempt failed and is repeated. Redirects are not followed.",
+}
+
+
+class _Message(BaseModel):
+    specversion: Literal["1.0"]
+    id: UUID = Field(description="The same at every attempt, redelivery and replay: deduplicate by it.")
+    source: str = Field(description="`urn:uuid:` and the id of the ledger.")
+    time: datetime
+    datacontenttype: Literal["application/json"]
+
+
+class EventMessageData(BaseModel):
+    """The event as the ledger has it."""
+
+    event_id: UUID
+    position: int
+    file_id: UUID
+    event_type: EventType
+    created_at: datetime
+    created_by: str
+    metadata: dict[str, Any] | None
+
+
+class EventMessage(_Message):
+    """An event, as a CloudEvent 1.0."""
+
+    type: Literal["sync.file.upload", "sync.file.delete", "sync.file.update"]
+    subject: UUID = Field(description="The file.")
+    sequence: str = Field(description="The position with leading zeros, so that texts sort like positions.")
+    data: EventMessageData
+
+
+class PingData(BaseModel):
+    """The subscription that is tested."""
+
+    subscription_id: UUID
+
+
+class PingMessage(_Message):
+    """A test of a subscription, as a CloudEvent 1.0. It carries no event."""
+
+    type: Literal["sync.ping"]
+    subject: UUID = Field(description="The subscription.")
+    data: PingData
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add to FastAPI's `document` what its models do not hold; doing so again changes nothing."""
     components = document["components"]
     schemas: dict[str, Any] = components["schemas"]
-    reference = "#/components/schemas/{model}"
-    validation_problem = ValidationProblem.model_json_schema(ref_template=reference)
     for unused in ("HTTPValidationError", "ValidationError"):  # of FastAPI's own 422
         schemas.pop(unused, None)
-    schemas |= validation_problem.pop("$defs")
-    schemas |= {
-        "Problem": Problem.model_json_schema(ref_template=reference),
-        "ValidationProblem": validation_problem,
-    }
-    schemas |= webhook_schemas()
-    document["webhooks"] = webhooks()
+    schemas |= _own_schemas()
+    document["webhooks"] = _webhooks()
     components["headers"] = {
         "RequestId": {
             "description": "The request's name in the logs: the caller's own `X-Request-ID` if sane, else a new one.",
@@ -110,6 +155,15 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         for parameter in operation.get("parameters", []):
             _complete_parameter(parameter)
     return document
+
+
+def _own_schemas() -> dict[str, Any]:
+    """The schemas of problems and messages, which FastAPI does not find in the routes."""
+    schemas: dict[str, Any] = {}
+    for model in (Problem, ValidationProblem, EventMessage, PingMessage):
+        schema = model.model_json_schema(ref_template=REFERENCE)
+        schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+    return schemas
 
 
 def _common_responses() -> dict[str, Any]:
@@ -188,3 +242,49 @@ def _with_nulls(example: Any, schema: dict[str, Any], schemas: dict[str, Any]) -
         for name, part in properties.items()
         if name in example or name in required
     }
+
+
+def _webhooks() -> dict[str, Any]:
+    """The requests that the service sends to its subscribers."""
+    return {
+        "event": _webhook(
+            EventMessage,
+            "receiveEvent",
+            "An event",
+            "Sent for each event that the subscription wants, at least once, in order per file. Respond within "
+            "`WEBHOOK_TIMEOUT`, and do the work later. Ignore unknown members.",
+        ),
+        "ping": _webhook(
+            PingMessage,
+            "receivePing",
+            "A test of a subscription",
+            "Sent by `POST /subscriptions/{subscription_id}/test`, once.",
+        ),
+    }
+
+
+def _webhook(model: type[BaseModel], operation_id: str, summary: str, description: str) -> dict[str, Any]:
+    schema = {"$ref": REFERENCE.format(model=model.__name__)}
+    return {
+        "post": {
+            "tags": ["subscriptions"],
+            "operationId": operation_id,
+            "summary": summary,
+            "description": f"{description} Verify the signature over the raw body, as Standard Webhooks says.",
+            "security": [],
+            "parameters": [
+                _header("webhook-id", "The `id` of the body.", {"type": "string", "format": "uuid"}),
+                _header("webhook-timestamp", "When this attempt was sent, in seconds since 1970.", {"type": "integer"}),
+                _header("webhook-signature", "Signatures, separated by spaces: `v1,` and base64.", {"type": "string"}),
+            ],
+            "requestBody": {"required": True, "content": {"application/cloudevents+json": {"schema": schema}}},
+            "responses": {
+                status: {"description": f"{phrase(HTTPStatus(int(status)))}. {text}" if status.isdecimal() else text}
+                for status, text in _WEBHOOK_RESPONSES.items()
+            },
+        }
+    }
+
+
+def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "description": description, "schema": schema}
