@@ -26,7 +26,7 @@ from app.database.opening import open_database
 from app.database.watch import Prober
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.service import DeliveryTasks, open_webhooks
+from app.deliveries.service import Webhooks, open_webhooks
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
@@ -71,7 +71,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                         settings,
                         database,
                         ledger,
-                        on_redelivered=webhooks.tasks.wake,
+                        on_redelivered=webhooks.wake,
                         metrics=consistency_metrics,
                         trust=trust,
                     )
@@ -85,7 +85,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(changes.stop)
             changes.start()
             drain.before_stop(changes.close)
-            sweeper = _create_sweeper(settings, database, metrics, webhooks.tasks.wake)
+            sweeper = _create_sweeper(settings, database, metrics, webhooks.wake)
             prober = Prober(settings)
             stack.push_async_callback(prober.close)
             monitor = HealthMonitor(
@@ -100,7 +100,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             with clear_refusals():
                 await stack.enter_async_context(metrics_server(settings, metrics, monitor))
             sweep = PeriodicTask("sweep", sweeper.run_once, settings.sync_event_process_interval, at_once=True)
-            background = (sweep, webhooks.tasks, consistency.tasks)
+            background = (sweep, webhooks, consistency.tasks)
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, *background)
             for task in background:
                 task.start()
@@ -141,5 +141,5 @@ def _create_sweeper(settings: Settings, database: Database, metrics: Metrics, on
     )
 
 
-async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | DeliveryTasks | ConsistencyTasks) -> None:
+async def _stop_together(timeout_seconds: float, *tasks: PeriodicTask | Webhooks | ConsistencyTasks) -> None:
     await asyncio.gather(*(task.stop(timeout_seconds) for task in tasks))

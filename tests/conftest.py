@@ -169,7 +169,7 @@ async def database(make_settings: MakeSettings) -> AsyncIterator[Database]:
 @pytest.fixture
 async def anonymous(make_settings: MakeSettings) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a token, of the whole application with its lifespan running."""
-    async with serve_in_process(create_app(make_settings())) as client:
+    async with serve_in_process(create_app(make_settings()), swept=True) as client:
         yield client
 
 

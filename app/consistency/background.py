@@ -46,9 +46,8 @@ class ConsistencyTasks:
         self._database = database
         self._runner = runner
         self._checker = checker
-        self._file_check_lease = runner.lease + timedelta(
-            microseconds=1
-        )  # which tells its end from that of a grace period
+        # The microsecond tells the end of a lease from that of a grace period.
+        self._file_check_lease = runner.lease + timedelta(microseconds=1)
         self._full_interval = timedelta(seconds=full_interval_seconds)
         self._cloud_url = cloud_url  # until the source is known to exist
         self._stopping = asyncio.Event()

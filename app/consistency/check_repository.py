@@ -88,11 +88,7 @@ class CheckRepository:
         return check
 
     async def get(self, check_id: UUID) -> Check:
-        """The check.
-
-        Raises:
-            NotFound: when there is none.
-        """
+        """The check; raises `NotFound` when there is none."""
         visible = Check.source_id.in_(select(Source.id).where(~Source.deleted))
         query = select(Check).where(Check.id == check_id, visible).execution_options(populate_existing=True)
         found = await self._session.scalar(query)
@@ -134,11 +130,7 @@ class CheckRepository:
         return claimed
 
     async def change(self, check_id: UUID, fence: int, **values: Any) -> None:
-        """Set `values` of a running check.
-
-        Raises:
-            LeaseLost: another process has it, or the check was cancelled.
-        """
+        """Set `values` of a running check; raises `LeaseLost` if another process has it, or the check was cancelled."""
         is_ours = Check.id == check_id, Check.fence == fence, Check.state == CheckState.RUNNING
         if not await write(self._session, update(Check).where(*is_ours).values(values)):
             raise LeaseLost

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Evidence, Expected, Facts, compare
 from app.consistency.file_check_repository import Clock
@@ -33,14 +34,24 @@ FullCheck = Callable[[Check, asyncio.Event], Awaitable[None]]  # compares the fi
 class CheckProgress:
     """Changes checks that this process has claimed. `lease` must be longer than a transaction takes.
 
-    Each call raises `LeaseLost` when another process has the check, or it was cancelled.
+    Each call raises `LeaseLost` when another process has the check, or it was cancelled. A check compares
+    `files_per_second`; 0: without a pace.
     """
 
-    def __init__(self, database: Database, clock: Clock, lease: timedelta, metrics: ConsistencyMetrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        lease: timedelta,
+        metrics: ConsistencyMetrics,
+        *,
+        files_per_second: int = 0,
+    ) -> None:
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self.lease = lease
+        self.files_per_second = files_per_second
         self._log = SparingLog(__name__)
 
     async def advance(
@@ -93,6 +104,11 @@ class CheckProgress:
             if not staged:
                 await self.change(check, state=CheckState.COMPLETE)
                 return
+
+    async def keep_pace(self, files: int, spent_seconds: float, stopping: asyncio.Event) -> None:
+        """Wait until it is time for more files, after these took so long."""
+        if self.files_per_second:
+            await wait_for_event(stopping, files / self.files_per_second - spent_seconds)
 
     @asynccontextmanager
     async def heartbeat(self, check: Check) -> AsyncIterator[None]:

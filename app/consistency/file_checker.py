@@ -31,7 +31,6 @@ from app.consistency.sources.request import (
 )
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-from app.database.sql import read_now
 
 
 class CheckedFiles(NamedTuple):
@@ -64,7 +63,7 @@ class FileChecker:
         clients: Mapping[str, SourceClient],
         *,
         concurrency: int,
-        clock: Clock = read_now,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._clients = clients  # by the kind of source
@@ -202,8 +201,8 @@ async def _choose_blocks(
         for one in file_ids
         if one in active
     }
-    part = None if deep is None else BlockSubset.parse(deep)
-    return {one: BlocksToRead(part, wrong.get(one, ())) for one in file_ids}
+    subset = None if deep is None else BlockSubset.parse(deep)
+    return {one: BlocksToRead(subset, wrong.get(one, ())) for one in file_ids}
 
 
 def _judge(file_id: UUID, file: SourceFile | SourceError, expected: Expected | None) -> FileResult:

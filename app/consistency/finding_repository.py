@@ -52,17 +52,6 @@ class FindingRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get(self, finding_id: UUID) -> Finding:
-        """The finding.
-
-        Raises:
-            NotFound: when there is none.
-        """
-        found = await self._session.scalar(select(Finding).where(Finding.id == finding_id, _visible()))
-        if found is None:
-            raise NotFound(UNKNOWN_FINDING)
-        return found
-
     async def list_newest(
         self, wanted: Filter, *, limit: int, offset: int = 0, before: UUID | None = None
     ) -> Sequence[Finding]:
@@ -101,10 +90,12 @@ class FindingRepository:
             NotAcceptable: 409.
         """
         await SourceRepository(self._session).lock_all()
-        finding = await self.get(finding_id)
-        if not await self._accept([Finding.id == finding_id], reason):
+        is_accepted = await self._accept([Finding.id == finding_id, _visible()], reason)
+        finding = await self._session.scalar(select(Finding).where(Finding.id == finding_id, _visible()))
+        if finding is None:
+            raise NotFound(UNKNOWN_FINDING)
+        if not is_accepted:
             raise NotAcceptable
-        await self._session.refresh(finding)
         return finding
 
     async def accept_all(self, wanted: Filter, expected: int, reason: str) -> None:
@@ -148,10 +139,8 @@ class FindingRepository:
         grace = timedelta(seconds=source.grace_seconds)
         file_ids = [one.file_id for one in seen]
         file_checks = FileCheckRepository(self._session)
-        active, compared_at = (
-            await self.list_active(source.id, file_ids),
-            await file_checks.compared_at(source.id, file_ids),
-        )
+        active = await self.list_active(source.id, file_ids)
+        compared_at = await file_checks.compared_at(source.id, file_ids)
         for one in seen:
             if one.differences is not None:
                 self._follow(source, one, active[one.file_id], now, compared_at.get(one.file_id))
@@ -174,10 +163,8 @@ class FindingRepository:
         grace = max(timedelta(seconds=source.grace_seconds), MIN_WAIT)
         file_ids = {one.file_id for one in staged}
         file_checks = FileCheckRepository(self._session)
-        active, compared_at = (
-            await self.list_active(source.id, file_ids),
-            await file_checks.compared_at(source.id, file_ids),
-        )
+        active = await self.list_active(source.id, file_ids)
+        compared_at = await file_checks.compared_at(source.id, file_ids)
         notes: dict[UUID, dict[str, Any]] = {}
         for one in staged:
             note = {"source_id": source.id, "file_id": one.file_id, "due_at": None, "verdict": None, "seen_at": None}

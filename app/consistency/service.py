@@ -9,7 +9,7 @@ from typing import NamedTuple
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
 from app.consistency.check_repository import CheckRepository
-from app.consistency.check_runner import CheckProgress, CheckRunner
+from app.consistency.check_runner import CheckProgress, CheckRunner, FullCheck
 from app.consistency.file_check_repository import Clock
 from app.consistency.file_checker import FileChecker
 from app.consistency.file_service import FileConsistencyService
@@ -48,9 +48,7 @@ class NotDeep(Unprocessable):
 class CheckService:
     """Begins checks, and wakes the task that runs them."""
 
-    def __init__(
-        self, database: Database, checker: FileChecker, *, on_added: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, database: Database, checker: FileChecker, on_added: Callable[[], None]) -> None:
         self._database = database
         self._checker = checker
         self._on_added = on_added
@@ -104,7 +102,7 @@ async def open_consistency(
         LocalSecretError: the key of local mode cannot be read or created.
     """
     policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
-    seconds, pace = settings.consistency_timeout, settings.consistency_files_per_second
+    seconds = settings.consistency_timeout
     outbound = OutboundClient(policy, seconds, ssl_context=trust, max_response_bytes=MAX_PAGE_BYTES + MAX_HEADER_BYTES)
     contract, cloud = ContractClient(outbound, cipher), CloudClient(settings, trust)
     checker = FileChecker(
@@ -113,18 +111,13 @@ async def open_consistency(
         concurrency=settings.consistency_concurrency,
         clock=clock,
     )
-    progress = CheckProgress(
-        database, clock, timedelta(seconds=settings.webhook_lease), metrics or ConsistencyMetrics()
-    )
-    runner = CheckRunner(
-        database,
-        checker,
-        progress,
-        {
-            SourceKind.CONTRACT: InventoryCheck(database, contract, clock, progress, files_per_second=pace).run,
-            SourceKind.CLOUD: CloudCheck(database, cloud, checker, progress, files_per_second=pace).run,
-        },
-    )
+    lease, metrics = timedelta(seconds=settings.webhook_lease), metrics or ConsistencyMetrics()
+    progress = CheckProgress(database, clock, lease, metrics, files_per_second=settings.consistency_files_per_second)
+    full_checks: dict[str, FullCheck] = {
+        SourceKind.CONTRACT: InventoryCheck(database, contract, clock, progress).run,
+        SourceKind.CLOUD: CloudCheck(database, cloud, checker, progress).run,
+    }
+    runner = CheckRunner(database, checker, progress, full_checks)
     tasks = ConsistencyTasks(
         database,
         runner,
@@ -141,7 +134,7 @@ async def open_consistency(
     )
     try:
         yield Consistency(
-            CheckService(database, checker, on_added=tasks.wake),
+            CheckService(database, checker, tasks.wake),
             repairs,
             SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
             FileConsistencyService(database, checker, cloud_sees_all=settings.consistency_token_sees_all),

@@ -15,7 +15,6 @@ from app.concurrency.shutdown import wait_for_event
 from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.database.sql import write
 from app.deliveries.fan_out import DeliveryRepository
-from app.errors import NotFound
 from app.events.models import SyncEvent
 from app.subscriptions.lane import LANE_ROWS, is_pending, list_long_lanes
 from app.subscriptions.models import Delivery, FullLane, Subscription, SubscriptionStatus
@@ -35,7 +34,7 @@ MAX_LANES = 100  # marked in one transaction
 class FullLaneRepository:
     """A full lane has a cursor of its own: its file's events after it are only in the ledger.
 
-    The methods change subscriptions from `SubscriptionRepository.get_for_change`, under the lanes' lock.
+    The methods change subscriptions from `SubscriptionRepository.find_for_change`, under the lanes' lock.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -151,55 +150,46 @@ class CatchUp:
 
     async def _advance(self, subscription_id: UUID) -> bool:
         """Process one chunk; returns whether more can be done now."""
-        try:
-            async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
-                subscription = await SubscriptionRepository(session).get_for_change(subscription_id, skip_locked=True)
-                goes_on = await self._advance_alone(session, subscription)
-        except NotFound:
-            return False
+        async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
+            subscription = await SubscriptionRepository(session).find_for_change(subscription_id)
+            if subscription is None or subscription.status != SubscriptionStatus.ACTIVE:
+                return False
+            goes_on = await self._follow(session, subscription), await self._replay(session, subscription)
         self._on_added()
-        return goes_on
+        return any(goes_on)
 
-    async def _advance_alone(self, session: AsyncSession, subscription: Subscription) -> bool:
-        if subscription.status != SubscriptionStatus.ACTIVE:
+    async def _follow(self, session: AsyncSession, subscription: Subscription) -> bool:
+        """Write the deliveries of one chunk after the cursor; returns whether more can be done now."""
+        if subscription.live or not await _make_room(session, subscription, self._max_pending):
             return False
-        goes_on = False
-        if not subscription.live and await _make_room(session, subscription, self._max_pending):
-            await self._follow(session, subscription)
-            goes_on = not subscription.live
-        cursor, until = subscription.replay_cursor, subscription.replay_until
-        if cursor is None or until is None:
-            return goes_on
-        if await _make_room(session, subscription, self._max_pending_replay):
-            await self._replay(session, subscription, cursor, until)
-            goes_on = goes_on or subscription.replay_cursor is not None
-        return goes_on
-
-    async def _replay(self, session: AsyncSession, subscription: Subscription, after: int, until: int) -> None:
-        through = min(after + self._chunk_events, until)
-        await DeliveryRepository(session).add_settled(subscription.id, after=after, through=through)
-        await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
-        subscription.replay_cursor = through
-        if through == until:
-            subscription.replay_cursor = subscription.replay_until = None
-
-    async def _follow(self, session: AsyncSession, subscription: Subscription) -> None:
         swept = await SubscriptionRepository(session).get_sweep_cursor()
         through = min(subscription.cursor + self._chunk_events, swept)
         if through > subscription.cursor:
             await DeliveryRepository(session).add_missed(subscription.id, after=subscription.cursor, through=through)
             subscription.cursor = through
         subscription.live = subscription.cursor >= swept
+        return not subscription.live
+
+    async def _replay(self, session: AsyncSession, subscription: Subscription) -> bool:
+        """Make one chunk of the replay pending; returns whether more can be done now."""
+        after, until = subscription.replay_cursor, subscription.replay_until
+        if after is None or until is None or not await _make_room(session, subscription, self._max_pending_replay):
+            return False
+        through = min(after + self._chunk_events, until)
+        await DeliveryRepository(session).add_settled(subscription.id, after=after, through=through)
+        await DeliveryRepository(session).mark_range_pending(subscription.id, after=after, through=through)
+        is_done = through == until
+        subscription.replay_cursor, subscription.replay_until = (None, None) if is_done else (through, until)
+        return not is_done
 
     async def _refill(self, subscription_id: UUID, file_id: UUID) -> None:
-        try:
-            async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
-                repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id, skip_locked=True)
-                reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor
-                await FullLaneRepository(session).refill(subscription, file_id, reached)
-        except NotFound:
-            return
+        async with job_transaction(self._database, BackgroundJob.CATCH_UP) as session:
+            repository = SubscriptionRepository(session)
+            subscription = await repository.find_for_change(subscription_id)
+            if subscription is None:
+                return
+            reached = await repository.get_sweep_cursor() if subscription.live else subscription.cursor
+            await FullLaneRepository(session).refill(subscription, file_id, reached)
         self._on_added()
 
     def _is_time_to_look(self) -> bool:
@@ -211,15 +201,12 @@ class CatchUp:
 
     async def _release(self, subscription_id: UUID) -> None:
         """Make it live no longer: from here on its backlog is a position in the ledger."""
-        try:
-            async with self._database.transaction() as session:
-                repository = SubscriptionRepository(session)
-                subscription = await repository.get_for_change(subscription_id, skip_locked=True)
-                if await _make_room(session, subscription, self._max_pending_live):
-                    return
-                await repository.mark_behind(subscription)
-        except NotFound:
-            return
+        async with self._database.transaction() as session:
+            repository = SubscriptionRepository(session)
+            subscription = await repository.find_for_change(subscription_id)
+            if subscription is None or await _make_room(session, subscription, self._max_pending_live):
+                return
+            await repository.mark_behind(subscription)
         log.warning("subscription has too many pending deliveries", subscription_id=str(subscription_id))
 
 

@@ -1,45 +1,190 @@
-"""Claims what may be sent now, for all subscriptions in one transaction, and keeps the leases."""
+"""Leases on deliveries: taken, kept and given back."""
 
 import asyncio
-import json
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from sqlalchemy import ColumnElement, Integer, Select, UpdateBase, Uuid, exists, func, or_, select, true, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
+
 from app.database.engine import Database
-from app.deliveries.claim_repository import ClaimRepository, DueSubscription, LeasedDelivery, LeaseKey, Recipient
-from app.deliveries.message import MessageFactory, MessageSigner
-from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.policy import Slots, allowed
-from app.errors import describe
-from app.log.sparing import SparingLog
-from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
+from app.database.sql import bound_rows, read_now, write
+from app.database.types import among, among_ids, database_now, statement_now
+from app.events.repository import EventRepository, EventRow
+from app.subscriptions.models import Delivery, Subscription, SubscriptionStatus
 
-SUBSCRIPTIONS_AT_ONCE = 100  # claimed for, and locked, in one transaction
-MIN_AGAIN_SECONDS = 0.01  # the soonest look at deliveries that a rate limit held back
-LOCKED_SECONDS = 0.05  # until the next look at a subscription that another claim has locked
+LeaseKey = tuple[int, int]  # the delivery's id and the fence of its claim
+FENCE_LEAP = 2**32  # added when a delivery is made pending again; claims alone never reach it
+
+_LIMIT: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "limit": Integer()}
 
 
-class Claim(NamedTuple):
-    """The deliveries to send to one subscription, and what signs them."""
+class LeasedDelivery(NamedTuple):
+    """A delivery under lease. `attempts` and `failures` are those before this one."""
 
-    recipient: Recipient
-    signer: MessageSigner
-    deliveries: Sequence[LeasedDelivery]
+    id: int
+    fence: int
+    attempts: int
+    failures: int
+    event: EventRow
+
+    @property
+    def key(self) -> LeaseKey:
+        """The key of this lease, unique among all leases."""
+        return self.id, self.fence
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it was never settled before: it is neither redelivered nor replayed."""
+        return self.fence < FENCE_LEAP
+
+
+class ClaimRepository:
+    """The statements of a claim, by the database's clock; `process` is the process that claims.
+
+    A claim locks the rows of its subscriptions first, and never waits for a lock.
+    """
+
+    def __init__(self, session: AsyncSession, process: str) -> None:
+        self._session = session
+        self._process = process
+
+    async def list_due(self) -> list[tuple[UUID, int]]:
+        """Subscriptions with due deliveries that are not slowed down, oldest first, and their `max_concurrency`."""
+        due = exists().where(Delivery.subscription_id == Subscription.id, Delivery.due_at <= statement_now())
+        query = select(Subscription.id, Subscription.max_concurrency).where(
+            Subscription.status == SubscriptionStatus.ACTIVE,
+            or_(Subscription.slow_until.is_(None), Subscription.slow_until <= statement_now()),
+            due,
+        )
+        return [(id_, number) for id_, number in await self._session.execute(query.order_by(Subscription.id))]
+
+    async def list_recipients(self, subscription_ids: Collection[UUID]) -> list[tuple[Subscription, datetime]]:
+        """The active subscriptions, locked, and the database's time; without the ones that another claim has locked."""
+        query = (
+            select(Subscription, database_now())
+            .where(among_ids(Subscription.id, subscription_ids), Subscription.status == SubscriptionStatus.ACTIVE)
+            .with_for_update(skip_locked=True, key_share=True, of=Subscription)
+        )
+        return [(subscription, now) for subscription, now in await self._session.execute(query)]
+
+    async def count_claimed(self, subscription_ids: Collection[UUID]) -> Counter[UUID]:
+        """The number of deliveries of each subscription under a lease that has not ended, by any process."""
+        query = (
+            select(Delivery.subscription_id, func.count())
+            .where(among_ids(Delivery.subscription_id, subscription_ids))
+            .where(Delivery.claimed_by.is_not(None), Delivery.due_at > statement_now())
+            .group_by(Delivery.subscription_id)
+        )
+        return Counter({row[0]: row[1] for row in await self._session.execute(query)})
+
+    async def claim_due(
+        self, limits: Mapping[UUID, int], now: datetime, lease: timedelta, through: int | None = None
+    ) -> defaultdict[UUID, list[LeasedDelivery]]:
+        """Lease due deliveries of each subscription up to its limit, longest due first; returned in ledger order.
+
+        None of an event after the position `through`, if there is one.
+        """
+        rows = [
+            row
+            for due in self._due(limits, now, through)
+            for row in await self._session.execute(self._lease(due, now + lease))
+        ]
+        positions = sorted({row.position for row in rows})
+        found = await EventRepository(self._session).list_at(positions) if positions else ()
+        events = {event.position: event for event in found}
+        claimed: defaultdict[UUID, list[LeasedDelivery]] = defaultdict(list)
+        for row in sorted(rows, key=attrgetter("position")):
+            delivery = LeasedDelivery(row.id, row.fence, row.attempts, row.failures, events[row.position])
+            claimed[row.subscription_id].append(delivery)
+        return claimed
+
+    def _due(self, limits: Mapping[UUID, int], now: datetime, through: int | None) -> Iterator[Select[Any]]:
+        """The deliveries to claim, in one statement; on SQLite, which lacks LATERAL, in one for each subscription."""
+        dialect = self._session.get_bind().dialect
+        if dialect.name == "postgresql":
+            bound = bound_rows(dialect, _LIMIT, list(limits.items()))
+            first = _first_due(bound.c.subscription_id, bound.c.limit, now, through).lateral()
+            yield select(first.c.id).select_from(bound.join(first, true()))
+        else:
+            for subscription_id, limit in limits.items():
+                yield _first_due(subscription_id, limit, now, through)
+
+    def _lease(self, due: Select[Any], until: datetime) -> UpdateBase:
+        ids = due.cte("due")
+        return (
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=until, claimed_by=self._process, fence=Delivery.fence + 1)
+            .returning(
+                Delivery.subscription_id,
+                Delivery.position,
+                Delivery.id,
+                Delivery.fence,
+                Delivery.attempts,
+                Delivery.failures,
+            )
+            .execution_options(synchronize_session=False)
+        )
+
+    async def extend(self, delivery_ids: Sequence[int], lease: timedelta) -> list[LeaseKey]:
+        """Extend these leases from now on; returns the ones that had not ended.
+
+        Deliveries that a settlement is writing are skipped, so that the two never wait for each other.
+        """
+        now = await read_now(self._session)
+        running = among(Delivery.id, delivery_ids), Delivery.claimed_by == self._process, Delivery.due_at > now
+        held = select(Delivery.id).where(*running).order_by(Delivery.id)
+        ids = held.with_for_update(skip_locked=True, key_share=True).cte("held")
+        statement = (
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=now + lease)
+            .returning(Delivery.id, Delivery.fence)
+            .execution_options(synchronize_session=False)
+        )
+        return [(id_, fence) for id_, fence in await self._session.execute(statement)]
+
+    async def release(self) -> None:
+        """Make everything due now that this process has claimed and not settled.
+
+        Waits for a last heartbeat, which would keep the leases otherwise, and locks rows in the common order.
+        """
+        held = select(Delivery.id).where(Delivery.claimed_by == self._process).order_by(Delivery.id)
+        ids = held.with_for_update(key_share=True).cte("held")
+        statement = (
+            update(Delivery)
+            .where(Delivery.id.in_(select(ids.c.id)))
+            .values(due_at=database_now(), wait_seconds=0, claimed_by=None)
+        )
+        await write(self._session, statement)
+
+
+def _first_due(
+    subscription_id: ColumnElement[UUID] | UUID, limit: ColumnElement[int] | int, now: datetime, through: int | None
+) -> Select[Any]:
+    durable = () if through is None else (Delivery.position <= through,)
+    return (
+        select(Delivery.id)
+        .where(Delivery.subscription_id == subscription_id, Delivery.due_at <= now, *durable)
+        .order_by(Delivery.due_at, Delivery.position)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
 
 
 class LeaseKeeper:
     """Extends leases before they end. Deadlines are on the monotonic clock, early rather than late."""
 
-    def __init__(
-        self, database: Database, process: str, lease: timedelta, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, database: Database, process: str, lease: timedelta) -> None:
         self._database = database
         self._process = process
-        self._clock = clock
         self._deadlines: dict[LeaseKey, float] = {}
         self.lease = lease
 
@@ -48,17 +193,16 @@ class LeaseKeeper:
 
     def deadline(self) -> float:
         """When a lease ends that is claimed from now on."""
-        return self._clock() + self.lease.total_seconds()
+        return time.monotonic() + self.lease.total_seconds()
 
     def add(self, keys: Iterable[LeaseKey], deadline: float) -> None:
         self._deadlines |= dict.fromkeys(keys, deadline)
 
     def holds(self, key: LeaseKey) -> bool:
-        return self._clock() < self._deadlines[key]
+        return time.monotonic() < self._deadlines[key]
 
-    def discard(self, keys: Iterable[LeaseKey]) -> None:
-        for key in keys:
-            self._deadlines.pop(key, None)
+    def discard(self, key: LeaseKey) -> None:
+        self._deadlines.pop(key, None)
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
         """Extend every lease that has not ended.
@@ -66,127 +210,10 @@ class LeaseKeeper:
         Raises:
             DatabaseUnavailable: the database cannot serve; the leases keep their deadlines.
         """
-        running = [delivery_id for delivery_id, fence in self._deadlines if self.holds((delivery_id, fence))]
+        running = [key[0] for key in self._deadlines if self.holds(key)]
         if not running:
             return
         deadline = self.deadline()
         async with self._database.transaction(wait_for_standbys=False) as session:
             extended = await ClaimRepository(session, self._process).extend(running, self.lease)
         self._deadlines |= {key: deadline for key in extended if key in self._deadlines}
-
-
-class Claimer:
-    """Keeps every limit: of a subscription, over all processes, and of this process."""
-
-    def __init__(
-        self,
-        database: Database,
-        process: str,
-        messages: MessageFactory,
-        *,
-        slots: Slots,
-        lease: timedelta,
-        metrics: WebhookMetrics,
-    ) -> None:
-        self._database = database
-        self._process = process
-        self._messages = messages
-        self._slots = slots
-        self._lease = lease
-        self._metrics = metrics
-        self._log = SparingLog(__name__)
-
-    async def list_due(self) -> list[Sequence[DueSubscription]]:
-        """Subscriptions with due deliveries, in groups to be claimed for together."""
-        async with self._database.read() as session:
-            due = await ClaimRepository(session, self._process).list_due()
-        return [due[start : start + SUBSCRIPTIONS_AT_ONCE] for start in range(0, len(due), SUBSCRIPTIONS_AT_ONCE)]
-
-    async def claim(self, due: Sequence[DueSubscription]) -> tuple[Sequence[Claim], float]:
-        """Claim for these subscriptions, and take a slot for each delivery.
-
-        Returns the claims, and after how many seconds to look again; infinity: when something happens.
-        """
-        contested = self._slots.is_contested({one.id for one in due})
-        taken = {one.id: self._slots.take(one.id, one.max_concurrency, contested=contested) for one in due}
-        slots = {subscription_id: number for subscription_id, number in taken.items() if number}
-        claims: Sequence[Claim] = []
-        again_seconds = math.inf
-        try:
-            if slots:
-                through = await self._database.watermark.bound()
-                async with self._database.transaction(wait_for_standbys=False) as session:
-                    claimed = await self._claim(ClaimRepository(session, self._process), slots, through)
-                claims, again_seconds = claimed
-        finally:
-            used = {claim.recipient.id: len(claim.deliveries) for claim in claims}
-            for subscription_id, number in slots.items():
-                self._slots.give_back(subscription_id, number - used.get(subscription_id, 0))
-        return claims, again_seconds
-
-    async def _claim(
-        self, repository: ClaimRepository, slots: Mapping[UUID, int], through: int | None
-    ) -> tuple[Sequence[Claim], float]:
-        recipients = await repository.list_recipients(slots)
-        locked_seconds = LOCKED_SECONDS if len(recipients) < len(slots) else math.inf
-        readable = [(recipient, signer) for recipient in recipients if (signer := self._signer(recipient))]
-        if not readable:
-            return [], locked_seconds
-        counts = await repository.count_claimed([recipient.id for recipient, _ in readable])
-        limits = {one.id: _limit(one, slots[one.id], counts[one.id]) for one, _ in readable}
-        leased = await repository.claim_due(
-            {subscription_id: limit.number for subscription_id, limit in limits.items() if limit.number > 0},
-            recipients[0].now,
-            self._lease,
-            through,
-        )
-        await repository.mark_next_sends(dict(_next_sends(recipients, leased)))
-        again = (_again_seconds(one, len(leased[one.id]), limits[one.id], slots[one.id]) for one, _ in readable)
-        return [Claim(one, signer, leased[one.id]) for one, signer in readable], min(locked_seconds, *again)
-
-    def _signer(self, recipient: Recipient) -> MessageSigner | None:
-        """The signer of its messages; None when no key decrypts its secrets: its deliveries wait for the operator."""
-        try:
-            return self._messages.signer(recipient, recipient.now)
-        except (NoEncryptionKey, EncryptionKeyMissing, json.JSONDecodeError) as error:
-            self._metrics.unreadable.inc()
-            details = {"subscription_id": str(recipient.id), "reason": describe(error)}
-            self._log.error("subscription skipped", **details)
-            return None
-
-
-class _Limit(NamedTuple):
-    """The number to claim, and whether the rate limit bounds it."""
-
-    number: int
-    is_rated: bool = False
-
-
-def _limit(recipient: Recipient, slots: int, claimed: int) -> _Limit:
-    """The number to claim, given the claims of all processes."""
-    if recipient.slow_until is not None and recipient.slow_until > recipient.now:
-        return _Limit(0)
-    at_once = 1 if recipient.slow_count else recipient.max_concurrency  # a slowed one is probed with one delivery
-    limit = max(min(slots, at_once - claimed), 0)
-    if recipient.rate_limit_per_second is None:
-        return _Limit(limit)
-    rated, _ = allowed(recipient.next_send_at, recipient.now, recipient.rate_limit_per_second, limit)
-    return _Limit(rated, is_rated=rated < limit)
-
-
-def _next_sends(
-    recipients: Sequence[Recipient], leased: Mapping[UUID, Sequence[LeasedDelivery]]
-) -> Iterator[tuple[UUID, datetime]]:
-    for one in recipients:
-        if one.rate_limit_per_second is not None and leased[one.id]:
-            _, at = allowed(one.next_send_at, one.now, one.rate_limit_per_second, len(leased[one.id]))
-            yield one.id, at
-
-
-def _again_seconds(recipient: Recipient, claimed: int, limit: _Limit, slots: int) -> float:
-    """At once when the slots alone were too few, and at the pace of the rate limit when that was the reason."""
-    if claimed == slots:
-        return 0
-    if limit.is_rated and claimed == limit.number and recipient.rate_limit_per_second:
-        return max(1 / recipient.rate_limit_per_second, MIN_AGAIN_SECONDS)
-    return math.inf

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -23,6 +22,8 @@ log = structlog.get_logger(__name__)
 PRUNE_SECONDS = 3600
 REMOVE_SECONDS = 60  # between two scheduled passes
 CHUNK_ROWS = 1000
+
+SettledRow = Row[datetime | None, int, bool]  # `settled_at`, `id`, and whether it is `superseded`
 
 
 class Pruning:
@@ -53,16 +54,16 @@ class Pruning:
                 deleted = await CleanupRepository(session).delete_attempts(before, self._chunk_rows)
 
     async def _delete_deliveries(self, before: datetime, stopping: asyncio.Event) -> None:
-        examined: Examined | None = None
+        last: SettledRow | None = None
         while not stopping.is_set():
             async with job_transaction(self._database, BackgroundJob.PRUNE) as session:
                 repository = CleanupRepository(session)
-                page = await repository.list_superseded(before, examined, self._chunk_rows)
-                if page.superseded:
-                    await repository.delete_superseded(page.superseded, before)
-            examined = page.examined
-            if examined is None:
+                rows = await repository.list_delivered(before, last, self._chunk_rows)
+                if superseded := [row.id for row in rows if row.superseded]:
+                    await repository.delete_superseded(superseded, before)
+            if len(rows) < self._chunk_rows:
                 return
+            last = rows[-1]
 
 
 class Removal:
@@ -84,34 +85,20 @@ class Removal:
         async with self._database.read() as session:
             deleted = await CleanupRepository(session).list_deleted()
         for subscription_id in deleted:
-            removed = 1
-            while removed and not (stopping and stopping.is_set()):
-                removed = await self._remove_chunk(subscription_id)
+            while not (stopping and stopping.is_set()) and await self._remove_chunk(subscription_id):
+                pass
 
-    async def _remove_chunk(self, subscription_id: UUID) -> int:
+    async def _remove_chunk(self, subscription_id: UUID) -> bool:
+        """Delete up to `chunk_rows` deliveries, and after the last one the subscription; returns whether to go on."""
         async with self._database.transaction() as session:
             removed = await CleanupRepository(session).delete_deliveries(subscription_id, self._chunk_rows)
         if removed:
-            return removed
+            return True
         async with self._database.transaction() as session:
             done = await CleanupRepository(session).delete_subscription(subscription_id)
         if done:
             log.info("subscription removed", subscription_id=str(subscription_id))
-        return 0
-
-
-class Examined(NamedTuple):
-    """The last delivery that was examined, in the order in which they were settled."""
-
-    settled_at: datetime
-    id: int
-
-
-class Page(NamedTuple):
-    """The superseded deliveries among those examined, and the last one examined; None: there are no more."""
-
-    superseded: Sequence[int]
-    examined: Examined | None
+        return False
 
 
 class CleanupRepository:
@@ -125,8 +112,8 @@ class CleanupRepository:
         old = select(Attempt.id).where(Attempt.started_at < before).order_by(Attempt.started_at).limit(limit)
         return await write(self._session, delete(Attempt).where(Attempt.id.in_(old)))
 
-    async def list_superseded(self, before: datetime, after: Examined | None, limit: int) -> Page:
-        """Examine the next `limit` deliveries after `after` that were delivered before `before`.
+    async def list_delivered(self, before: datetime, last: SettledRow | None, limit: int) -> Sequence[SettledRow]:
+        """The next `limit` deliveries after the row `last` that were delivered before `before`, oldest first.
 
         Superseded is every delivered one except the last of its file and subscription; dead ones stay. It takes no
         lock, as most of these rows were examined an hour ago.
@@ -134,11 +121,10 @@ class CleanupRepository:
         query = select(Delivery.settled_at, Delivery.id, _is_superseded().label("superseded")).where(
             Delivery.settled_at < before, Delivery.status == DeliveryStatus.DELIVERED
         )
-        if after is not None:
-            query = query.where(tuple_(Delivery.settled_at, Delivery.id) > tuple_(after.settled_at, after.id))
-        rows = (await self._session.execute(query.order_by(Delivery.settled_at, Delivery.id).limit(limit))).all()
-        last = Examined(rows[-1].settled_at, rows[-1].id) if len(rows) == limit else None
-        return Page([row.id for row in rows if row.superseded], last)
+        if last is not None:
+            query = query.where(tuple_(Delivery.settled_at, Delivery.id) > tuple_(last.settled_at, last.id))
+        query = query.order_by(Delivery.settled_at, Delivery.id).limit(limit)
+        return (await self._session.execute(query)).all()
 
     async def delete_superseded(self, delivery_ids: Sequence[int], before: datetime) -> None:
         """Delete the given deliveries that are still superseded."""

@@ -1,14 +1,12 @@
 """Makes deliveries pending: new ones of events, and settled ones again. No event is read into the process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Insert,
-    Subquery,
     Table,
     bindparam,
     exists,
@@ -24,21 +22,13 @@ from sqlalchemy.orm import aliased
 
 from app.database.sql import write
 from app.database.types import among, json_has, statement_now
-from app.deliveries.claim_repository import FENCE_LEAP
+from app.deliveries.claim import FENCE_LEAP
 from app.errors import OtherCount
 from app.events.models import SyncEvent
-from app.subscriptions.lane import due_at_first, lock_lanes, rank_in_lane
+from app.subscriptions.lane import due_at_first, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
 MAX_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadFilter:
-    """A filter of a subscription's dead deliveries; None means any."""
-
-    delivery_ids: Sequence[int] | None = None
-    file_id: UUID | None = None
 
 
 class DeliveryRepository:
@@ -72,8 +62,9 @@ class DeliveryRepository:
     async def add_settled(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """Add missing deliveries of a range as delivered: a replay then makes them pending with the existing ones."""
         await lock_lanes(self._session)
-        new = _new_deliveries(*_processed(subscription_id, after, through))
-        await self._session.execute(_insert(new, DeliveryStatus.DELIVERED, null(), settled_at=statement_now()))
+        processed = _processed(subscription_id, after, through)
+        delivered = literal(DeliveryStatus.DELIVERED.value), null(), statement_now()
+        await self._session.execute(_add_missing(*processed, state=delivered))
 
     async def mark_pending(self, delivery_ids: Sequence[int]) -> int:
         """Deliver these again, whether they were delivered or are dead; returns how many were not pending."""
@@ -87,35 +78,38 @@ class DeliveryRepository:
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
         """Retry the 1000 oldest dead deliveries of the subscription and return their number."""
-        await lock_lanes(self._session)
-        dead = (
-            select(Delivery.id)
-            .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD)
-            .order_by(Delivery.position)
-            .limit(MAX_AT_ONCE)
-        )
-        return await self.mark_pending((await self._session.scalars(dead)).all())
+        return await self.mark_pending(await self._list_dead(subscription_id, limit=MAX_AT_ONCE))
 
     async def mark_matching_pending(
-        self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
+        self,
+        subscription_id: UUID,
+        *,
+        delivery_ids: Sequence[int] | None = None,
+        file_id: UUID | None = None,
+        up_to_position: int,
+        expected: int,
     ) -> None:
-        """Retry the `expected` matching dead deliveries at or below the position.
+        """Retry the `expected` dead deliveries at or below the position, of these ids and this file; None means any.
 
         Raises:
-            OtherCount: 409; the transaction has to be rolled back.
+            OtherCount: 409; nothing is changed.
         """
-        await lock_lanes(self._session)
-        conditions = [Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD]
-        if wanted.delivery_ids is not None:
-            conditions.append(among(Delivery.id, wanted.delivery_ids))
-        if wanted.file_id is not None:
-            conditions.append(Delivery.file_id == wanted.file_id)
-        dead = select(Delivery.id).where(*conditions, Delivery.position <= up_to_position)
-        found = (await self._session.scalars(dead.order_by(Delivery.position).limit(expected + 1))).all()
-        if len(found) > expected:
-            raise OtherCount(f"more than {expected} dead deliveries at or below the position")
-        if (count := await self.mark_pending(found)) != expected:
+        conditions = [Delivery.position <= up_to_position]
+        if delivery_ids is not None:
+            conditions.append(among(Delivery.id, delivery_ids))
+        if file_id is not None:
+            conditions.append(Delivery.file_id == file_id)
+        found = await self._list_dead(subscription_id, *conditions, limit=expected + 1)
+        if len(found) != expected:
+            count = f"more than {expected}" if len(found) > expected else len(found)
             raise OtherCount(f"{count} dead deliveries at or below the position")
+        await self.mark_pending(found)
+
+    async def _list_dead(self, subscription_id: UUID, *conditions: ColumnElement[bool], limit: int) -> Sequence[int]:
+        await lock_lanes(self._session)
+        dead = Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.DEAD
+        query = select(Delivery.id).where(*dead, *conditions).order_by(Delivery.position).limit(limit)
+        return (await self._session.scalars(query)).all()
 
     async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
         """Deliver matching events again, after the position `after`, up to and including `through`."""
@@ -131,20 +125,13 @@ class DeliveryRepository:
 
     async def _mark_pending(self, *conditions: ColumnElement[bool]) -> int:
         await lock_lanes(self._session)
-        settled = (
-            select(
-                Delivery.id,
-                Delivery.subscription_id,
-                Delivery.file_id,
-                Subscription.ordering,
-                rank_in_lane(Delivery.subscription_id, Delivery.file_id, Delivery.position).label("rank"),
-            )
+        due_at = due_at_first(Subscription.ordering, Delivery.subscription_id, Delivery.file_id, Delivery.position)
+        again = (
+            select(Delivery.id, due_at.label("due_at"))
             .join(Subscription, Subscription.id == Delivery.subscription_id)
             .where(Delivery.status != DeliveryStatus.PENDING, *conditions)
             .subquery()
         )
-        due_at = due_at_first(settled.c.ordering, settled.c.rank, settled.c.subscription_id, settled.c.file_id)
-        again = select(settled.c.id, due_at.label("due_at")).subquery()
         statement = (
             update(Delivery)
             .where(Delivery.id == again.c.id)
@@ -164,18 +151,9 @@ class DeliveryRepository:
 
 def _add_pending(*conditions: ColumnElement[bool]) -> Insert:
     """Of the events and subscriptions that meet the `conditions`, those after the subscription's start."""
-    new = _new_deliveries(*conditions, SyncEvent.position > Subscription.start_position)
-    due_at = due_at_first(new.c.ordering, new.c.rank, new.c.subscription_id, new.c.file_id)
-    return _insert(new, DeliveryStatus.PENDING, due_at, settled_at=null())
-
-
-def _insert(
-    new: Subquery, status: DeliveryStatus, due_at: ColumnElement[Any], *, settled_at: ColumnElement[Any]
-) -> Insert:
-    key = (new.c.subscription_id, new.c.position, new.c.file_id)
-    rows = select(*key, literal(status.value), due_at, statement_now(), settled_at)
-    columns = ["subscription_id", "position", "file_id", "status", "due_at", "created_at", "settled_at"]
-    return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
+    due_at = due_at_first(Subscription.ordering, Subscription.id, SyncEvent.file_id, SyncEvent.position)
+    pending = literal(DeliveryStatus.PENDING.value), due_at, null()
+    return _add_missing(*conditions, SyncEvent.position > Subscription.start_position, state=pending)
 
 
 def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnElement[bool], ...]:
@@ -187,8 +165,11 @@ def _processed(subscription_id: UUID, after: int, through: int) -> tuple[ColumnE
     )
 
 
-def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
-    """The pairs of events and matching subscriptions without a delivery, but none after the cursor of a full lane."""
+def _add_missing(*conditions: ColumnElement[bool], state: tuple[ColumnElement[Any], ...]) -> Insert:
+    """Deliveries of the events and subscriptions that match and have none, but none after the cursor of a full lane.
+
+    `state`: their `status`, `due_at` and `settled_at`.
+    """
     known = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every delivery there is.
     delivery = (
@@ -205,19 +186,14 @@ def _new_deliveries(*conditions: ColumnElement[bool]) -> Subquery:
         .correlate(Subscription, SyncEvent)
         .scalar_subquery()
     )
-    return (
-        select(
-            Subscription.id.label("subscription_id"),
-            Subscription.ordering,
-            SyncEvent.position,
-            SyncEvent.file_id,
-            rank_in_lane(Subscription.id, SyncEvent.file_id, SyncEvent.position).label("rank"),
-        )
+    rows = (
+        select(Subscription.id, SyncEvent.position, SyncEvent.file_id, statement_now(), *state)
         .select_from(SyncEvent)
         .join(Subscription, json_has(Subscription.event_type_list, SyncEvent.event_type))
         .where(*conditions, delivery.is_(None), full_lane.is_(None))
-        .subquery()
     )
+    columns = ["subscription_id", "position", "file_id", "created_at", "status", "due_at", "settled_at"]
+    return insert(_DELIVERIES).from_select(columns, rows, include_defaults=False)
 
 
 _DELIVERIES = cast("Table", Delivery.__table__)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from app.deliveries.claim_repository import Recipient
 from app.events.repository import EventRow
 from app.outbound.secret import EncryptionKeyMissing, SecretCipher, is_own_header, signed_headers
 from app.subscriptions.models import Subscription
@@ -20,9 +19,7 @@ _SEQUENCE_DIGITS = 19  # of the largest position
 _CACHED_SECRETS = 256
 
 
-class Message(NamedTuple):
-    headers: Mapping[str, str]
-    body: bytes
+Message = tuple[Mapping[str, str], bytes]  # headers and body
 
 
 class MessageSigner(NamedTuple):
@@ -41,13 +38,8 @@ class MessageSigner(NamedTuple):
         return self._sign(str(message_id), ping_body(message_id, self.ledger_id, subscription_id, at), at)
 
     def _sign(self, message_id: str, body: bytes, at: datetime) -> Message:
-        headers = {
-            **self.own_headers,
-            "content-type": CONTENT_TYPE,
-            "user-agent": self.user_agent,
-            **signed_headers(message_id, at, body, self.secrets),
-        }
-        return Message(headers, body)
+        own = {**self.own_headers, "content-type": CONTENT_TYPE, "user-agent": self.user_agent}
+        return {**own, **signed_headers(message_id, at, body, self.secrets)}, body
 
 
 class MessageFactory:
@@ -58,19 +50,19 @@ class MessageFactory:
         self._user_agent = f"sync-service/{version}"
         self._decrypt = lru_cache(_CACHED_SECRETS)(cipher.decrypt)
 
-    def signer(self, recipient: Recipient | Subscription, now: datetime) -> MessageSigner:
+    def signer(self, subscription: Subscription, now: datetime) -> MessageSigner:
         """The signer with every secret that is valid now, except a previous one that no key decrypts.
 
         Raises:
             NoEncryptionKey, EncryptionKeyMissing: the current secret or the headers cannot be decrypted.
         """
-        secrets = [self._decrypt(recipient.secret)]
-        until = recipient.old_secret_until
-        if recipient.old_secret is not None and until is not None and now < until:
+        secrets = [self._decrypt(subscription.secret)]
+        until = subscription.old_secret_until
+        if subscription.old_secret is not None and until is not None and now < until:
             with suppress(EncryptionKeyMissing):
-                secrets.append(self._decrypt(recipient.old_secret))
-        own: Mapping[str, str] = json.loads(self._decrypt(recipient.headers)) if recipient.headers is not None else {}
-        own = {name: value for name, value in own.items() if not is_own_header(name)}
+                secrets.append(self._decrypt(subscription.old_secret))
+        headers = "{}" if subscription.headers is None else self._decrypt(subscription.headers)
+        own = {name: value for name, value in json.loads(headers).items() if not is_own_header(name)}
         return MessageSigner(self._ledger_id, own, secrets, self._user_agent)
 
 

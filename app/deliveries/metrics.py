@@ -3,25 +3,25 @@
 from prometheus_client import CollectorRegistry
 
 from app.metrics import LATENCIES, instruments
+from app.subscriptions.models import Outcome
 
-WEBHOOK_OUTCOMES = ("delivered", "failed", "timeout", "unreachable", "refused", "slow_down", "gone")
 _DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0)  # seconds
 
 
 class WebhookMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         counter, histogram, live_gauge = instruments(registry)
-        self._attempts = counter(
+        self.attempts = counter(
             "sync_webhook_attempts", "Requests to subscribers whose result is written, by outcome.", ("outcome",)
         )
-        for outcome in WEBHOOK_OUTCOMES:
-            self._attempts.labels(outcome)
-        self._attempt_duration = histogram(
+        for outcome in Outcome:
+            self.attempts.labels(outcome)
+        self.attempt_duration = histogram(
             "sync_webhook_attempt_duration_seconds",
             "Time of one request to a subscriber, from connecting to the end of its response.",
             buckets=(*LATENCIES, 20.0, 30.0),
         )
-        self._delay = histogram(
+        self.delay = histogram(
             "sync_webhook_delay_seconds",
             "Time from the commit of an event until it is known to be delivered, once for each subscription, without "
             "redeliveries and replays.",
@@ -45,12 +45,3 @@ class WebhookMetrics:
             "Looks at subscriptions that could not be sent to since no key opens their secrets.",
         )
         self.in_flight = live_gauge("sync_webhook_deliveries_in_flight", "Deliveries that are being sent or settled.")
-
-    def attempted(self, outcome: str, duration_seconds: float) -> None:
-        """Count an attempt whose result is written."""
-        self._attempts.labels(outcome).inc()
-        self._attempt_duration.observe(duration_seconds)
-
-    def delivered(self, delay_seconds: float) -> None:
-        """Count a first delivery so long after its event was recorded."""
-        self._delay.observe(delay_seconds)

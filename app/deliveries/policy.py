@@ -1,8 +1,8 @@
 """The consequences of an attempt (outcome, retry decision, subscription health), and the shares of slots. Pure."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple, Self
@@ -11,13 +11,14 @@ from uuid import UUID
 from app.concurrency.rate_limit import allow
 from app.config import Settings
 from app.outbound.client import AttemptResponse
-from app.subscriptions.models import DeliveryStatus, Outcome
+from app.subscriptions.models import DeliveryStatus, Outcome, Subscription
 
 GROWTH = 3
 MAX_DELAY = timedelta(hours=8)
 MAX_RETRY_AFTER = timedelta(hours=24)
 SLOW_BASE = timedelta(seconds=1)
 MAX_SLOW_DELAY = timedelta(minutes=5)
+MIN_AGAIN_SECONDS = 0.01  # the soonest look at deliveries that a rate limit held back
 MAX_SLOW_COUNT = 30  # the delay has reached its limit long before
 
 _MAX_EXPONENT = 60  # every delay has reached its limit; a larger power would overflow a float
@@ -46,50 +47,6 @@ class RetryDecision(NamedTuple):
     status: DeliveryStatus
     due_at: datetime | None
     failures: int
-
-    @property
-    def is_dead(self) -> bool:
-        return self.status is DeliveryStatus.DEAD
-
-
-@dataclass(slots=True)
-class SubscriptionHealth:
-    """Since when a subscription only fails, and until when it is slowed down.
-
-    `slow_count` counts how often in a row it was slowed down, up to `MAX_SLOW_COUNT`.
-    """
-
-    subscription_id: UUID
-    url: str
-    failing_since: datetime | None
-    slow_until: datetime | None
-    slow_count: int
-
-    def record(self, outcome: Outcome, now: datetime, random: Random, retry_after_seconds: float | None) -> None:
-        """Take account of one attempt that ended now.
-
-        Attempts that were under way together slow it down once; a longer wait that the receiver asks for counts. A
-        success that was under way at the time does not undo that.
-        """
-        if outcome is Outcome.DELIVERED:
-            self.failing_since = None
-            if self.slow_until is None or self.slow_until <= now:
-                self.slow_until = None
-                self.slow_count = 0
-            return
-        self.failing_since = min(self.failing_since or now, now)  # a clock may have been set back since
-        if not outcome.slows:
-            return
-        if self.slow_until is None or self.slow_until <= now:
-            self.slow_count = min(self.slow_count + 1, MAX_SLOW_COUNT)
-            self.slow_until = now + slow_delay(self.slow_count, random)
-        if retry_after_seconds is not None:
-            asked = now + min(timedelta(seconds=retry_after_seconds), MAX_RETRY_AFTER)
-            self.slow_until = max(self.slow_until, asked)
-
-    def has_failed_for(self, period: timedelta, now: datetime) -> bool:
-        """Whether every attempt of the last `period` failed."""
-        return self.failing_since is not None and now - self.failing_since >= period
 
 
 class Slots:
@@ -170,6 +127,41 @@ def decide(
     return RetryDecision(DeliveryStatus.PENDING, due_at, failures)
 
 
+def record_outcome(
+    subscription: Subscription, outcome: Outcome, now: datetime, random: Random, retry_after_seconds: float | None
+) -> None:
+    """Update the health of a subscription after an attempt that ended now.
+
+    Attempts that were under way together slow it down once; a longer wait that the receiver asks for counts. A
+    success that was under way at the time does not undo that. `slow_count` rises up to `MAX_SLOW_COUNT`.
+    """
+    until = subscription.slow_until if subscription.slow_until and subscription.slow_until > now else None
+    if outcome is Outcome.DELIVERED:
+        subscription.failing_since = None
+        if until is None:
+            subscription.slow_until, subscription.slow_count = None, 0
+        return
+    subscription.failing_since = min(subscription.failing_since or now, now)  # a clock may have been set back since
+    if not outcome.slows:
+        return
+    if until is None:
+        subscription.slow_count = min(subscription.slow_count + 1, MAX_SLOW_COUNT)
+        until = now + slow_delay(subscription.slow_count, random)
+    if retry_after_seconds is not None:
+        until = max(until, now + min(timedelta(seconds=retry_after_seconds), MAX_RETRY_AFTER))
+    subscription.slow_until, subscription.slow_seconds = until, whole_seconds(until - now)
+
+
+def has_failed_for(subscription: Subscription, period: timedelta, now: datetime) -> bool:
+    """Whether every attempt of the last `period` failed."""
+    return subscription.failing_since is not None and now - subscription.failing_since >= period
+
+
+def whole_seconds(wait: timedelta) -> int:
+    """How long a due time may lie ahead, in the seconds that are stored with it."""
+    return math.ceil(wait.total_seconds())
+
+
 def delay(attempts: int, interval: timedelta) -> timedelta:
     """The pause after failed attempt number `attempts`: `interval`, three times as long each time, up to 8 hours."""
     longest = max(MAX_DELAY, interval)
@@ -208,6 +200,34 @@ def allowed(next_send_at: datetime | None, now: datetime, rate_per_second: float
     even_time = None if next_send_at is None else (next_send_at - now) // timedelta.resolution
     count, even_time = allow(even_time, 0, step, max(1_000_000, step), at_most)
     return count, now + even_time * timedelta.resolution
+
+
+class ClaimLimit(NamedTuple):
+    """The number of deliveries to claim, and whether the rate limit bounds it."""
+
+    number: int
+    is_rated: bool = False
+
+
+def limit_claim(subscription: Subscription, now: datetime, slots: int, claimed: int) -> ClaimLimit:
+    """The limit for a subscription of which `claimed` deliveries are under way, over all processes."""
+    if subscription.slow_until is not None and subscription.slow_until > now:
+        return ClaimLimit(0)
+    at_once = 1 if subscription.slow_count else subscription.max_concurrency  # a slowed one is probed with one delivery
+    limit = max(min(slots, at_once - claimed), 0)
+    if subscription.rate_limit_per_second is None:
+        return ClaimLimit(limit)
+    rated, _ = allowed(subscription.next_send_at, now, subscription.rate_limit_per_second, limit)
+    return ClaimLimit(rated, is_rated=rated < limit)
+
+
+def seconds_until_next(subscription: Subscription, claimed: int, limit: ClaimLimit, slots: int) -> float:
+    """At once when the slots alone were too few, and at the pace of the rate limit when that was the reason."""
+    if claimed == slots:
+        return 0
+    if limit.is_rated and claimed == limit.number and subscription.rate_limit_per_second:
+        return max(1 / subscription.rate_limit_per_second, MIN_AGAIN_SECONDS)
+    return math.inf
 
 
 def _jitter(random: Random) -> float:

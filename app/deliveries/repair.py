@@ -5,20 +5,17 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, Update, case, func, or_, select, update
+from sqlalchemy import Select, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
-from app.database.sql import bound_rows, write
-from app.database.types import after_seconds, statement_now
+from app.database.sql import write
+from app.database.types import after_seconds, among_ids, statement_now
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import MAX_RETRY_AFTER
-from app.deliveries.settlement_repository import LANE, Lane
 from app.subscriptions.lane import is_pending, lock_lanes
 from app.subscriptions.models import Delivery, Ordering, Subscription
 
@@ -55,11 +52,11 @@ class StalledLanes:
     async def _repair(self, subscription_id: UUID, ordering: str) -> int:
         """Repair up to `LANES_AT_ONCE` lanes of a subscription; returns how many deliveries are due now."""
         async with self._database.read() as session:
-            lanes = await StalledRepository(session).list_stalled(subscription_id, ordering, LANES_AT_ONCE)
-        if not lanes:
+            files = await StalledRepository(session).list_stalled(subscription_id, ordering, LANES_AT_ONCE)
+        if not files:
             return 0
         async with job_transaction(self._database, BackgroundJob.STALLED) as session:
-            repaired = await StalledRepository(session).mark_due(lanes)
+            repaired = await StalledRepository(session).mark_due(subscription_id, ordering, files)
         if repaired:
             self._metrics.stalled.inc(repaired)
             log.error("deliveries waited without a due time, and are due now", deliveries=repaired)
@@ -112,20 +109,15 @@ class ClockRepository:
 
     async def mark_due(self, lease_seconds: int) -> int:
         """Make these deliveries due; returns how many."""
-        ids = _far(lease_seconds).order_by(Delivery.id).with_for_update(skip_locked=True, of=Delivery).cte("far")
-        due = {"due_at": statement_now(), "wait_seconds": 0}
-        return await self._update(update(Delivery).where(Delivery.id.in_(select(ids.c.id))).values(**due), Delivery.id)
+        far = _far(lease_seconds).order_by(Delivery.id).with_for_update(skip_locked=True, of=Delivery)
+        statement = update(Delivery).where(Delivery.id.in_(far)).values(due_at=statement_now(), wait_seconds=0)
+        return await write(self._session, statement)
 
     async def end_slow_downs(self) -> int:
         """End these slow-downs; returns how many."""
-        ids = _slow_too_long().order_by(Subscription.id).with_for_update(skip_locked=True, key_share=True).cte("far")
-        statement = update(Subscription).where(Subscription.id.in_(select(ids.c.id))).values(slow_until=statement_now())
-        return await self._update(statement, Subscription.id)
-
-    async def _update(self, statement: Update, key: InstrumentedAttribute[Any]) -> int:
-        """Returns how many rows; the driver of SQLite does not count them after WITH."""
-        options = {"synchronize_session": False}
-        return len((await self._session.execute(statement.returning(key), execution_options=options)).all())
+        slow = _slow_too_long().order_by(Subscription.id).with_for_update(skip_locked=True, key_share=True)
+        statement = update(Subscription).where(Subscription.id.in_(slow)).values(slow_until=statement_now())
+        return await write(self._session, statement)
 
 
 def _far(lease_seconds: int) -> Select[int]:
@@ -155,8 +147,8 @@ class StalledRepository:
         rows = await self._session.execute(select(Subscription.id, Subscription.ordering))
         return {row.id: row.ordering for row in rows}
 
-    async def list_stalled(self, subscription_id: UUID, ordering: str, limit: int) -> Sequence[Lane]:
-        """At most `limit` stalled lanes of one subscription; without an order, files of which any is not due.
+    async def list_stalled(self, subscription_id: UUID, ordering: str, limit: int) -> Sequence[UUID]:
+        """Files of at most `limit` stalled lanes of one subscription; without an order, files of which any is not due.
 
         Reads its pending deliveries, which are bounded, and no others.
         """
@@ -168,31 +160,17 @@ class StalledRepository:
             .having(due < func.count() if ordering == Ordering.NONE else due == 0)
             .limit(limit)
         )
-        return [(subscription_id, file_id) for file_id in await self._session.scalars(query)]
+        return (await self._session.scalars(query)).all()
 
-    async def mark_due(self, lanes: Sequence[Lane]) -> int:
-        """Make due what should be in those of the `lanes` that are still stalled; returns how many deliveries.
+    async def mark_due(self, subscription_id: UUID, ordering: str, files: Sequence[UUID]) -> int:
+        """Make due what should be in the lanes that are still stalled; returns how many deliveries.
 
         That is the first one of a lane, or every one without an order. It is alone with the lanes until the end of the
         transaction.
         """
         await lock_lanes(self._session)
-        bound = bound_rows(self._session.get_bind().dialect, LANE, sorted(lanes))
-        unordered = select(Subscription.id).where(Subscription.ordering == Ordering.NONE)
-        free = (*_is_pending_in(bound), Delivery.due_at.is_(None), Delivery.subscription_id.in_(unordered))
-        due = _first_of(bound, Delivery.due_at.is_not(None))
-        heads = select(_first_of(bound).label("id")).select_from(bound).where(due.is_(None)).subquery()
-        return await self._mark_due(*free) + await self._mark_due(Delivery.id == heads.c.id)
-
-    async def _mark_due(self, *conditions: ColumnElement[bool]) -> int:
-        return await write(self._session, update(Delivery).where(*conditions).values(due_at=statement_now()))
-
-
-def _is_pending_in(lane: FromClause) -> tuple[ColumnElement[bool], ...]:
-    return Delivery.subscription_id == lane.c.subscription_id, Delivery.file_id == lane.c.file_id, is_pending()
-
-
-def _first_of(lane: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
-    """The first pending delivery of a lane that meets the `conditions`."""
-    query = select(Delivery.id).where(*_is_pending_in(lane), *conditions)
-    return query.order_by(Delivery.position).limit(1).correlate(lane).scalar_subquery()
+        pending = Delivery.subscription_id == subscription_id, is_pending(), among_ids(Delivery.file_id, files)
+        first = select(func.min(Delivery.position)).where(*pending).group_by(Delivery.file_id)
+        heads = first.having(func.count(Delivery.due_at) == 0)
+        stalled = Delivery.due_at.is_(None) if ordering == Ordering.NONE else Delivery.position.in_(heads)
+        return await write(self._session, update(Delivery).where(*pending, stalled).values(due_at=statement_now()))

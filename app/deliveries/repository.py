@@ -1,11 +1,10 @@
 """Reads deliveries, the attempts at them, and the progress of each subscription with a file."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, literal, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -13,30 +12,18 @@ from app.database.types import statement_now
 from app.errors import NotFound
 from app.events.models import SyncEvent
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, FullLane, Subscription, SubscriptionStatus
+from app.subscriptions.repository import count_deliveries
 
 MAX_ATTEMPTS = 1000  # shown of one delivery
+MAX_COUNTED = 1001
+_NOWHERE = 2**63 - 1
+
+StoredDelivery = Row[*tuple[Any, ...]]  # a delivery and its event, with the members of `DeliveryView`
+FileProgress = Row[UUID, str, int | None, int, int, bool]  # with the members of `FileSubscription`
 
 
 class DeliveryUnknown(NotFound):
     detail = "There is no delivery with this id."
-
-
-class StoredDelivery(NamedTuple):
-    """A delivery and its event. `next_attempt_at` is None when it is settled, being sent, or waits for another one."""
-
-    id: int
-    subscription_id: UUID
-    event_id: UUID
-    event_type: str
-    file_id: UUID
-    position: int
-    status: str
-    attempts: int
-    last_outcome: str | None
-    sending: bool
-    next_attempt_at: datetime | None
-    created_at: datetime
-    settled_at: datetime | None
 
 
 class HistoryRepository:
@@ -54,7 +41,7 @@ class HistoryRepository:
         row = (await self._session.execute(_deliveries().where(Delivery.id == delivery_id))).one_or_none()
         if row is None:
             raise DeliveryUnknown
-        return StoredDelivery._make(row)
+        return row
 
     async def list_newest(
         self,
@@ -76,12 +63,12 @@ class HistoryRepository:
         if file_id is not None:
             query = query.where(Delivery.file_id == file_id)
         query = query.order_by(Delivery.position.desc()).limit(limit).offset(offset)
-        return [StoredDelivery._make(row) for row in await self._session.execute(query)]
+        return (await self._session.execute(query)).all()
 
     async def list_of_event(self, position: int, *, limit: int, offset: int) -> Sequence[StoredDelivery]:
         """Deliveries of the event at `position`, in the order in which they were made."""
         query = _deliveries().where(Delivery.position == position).order_by(Delivery.id).limit(limit).offset(offset)
-        return [StoredDelivery._make(row) for row in await self._session.execute(query)]
+        return (await self._session.execute(query)).all()
 
     async def list_attempts(self, delivery_id: int) -> Sequence[Attempt]:
         """The last 1000 attempts, the newest first."""
@@ -89,7 +76,7 @@ class HistoryRepository:
         return (await self._session.scalars(query.limit(MAX_ATTEMPTS))).all()
 
 
-def _deliveries() -> Select[Any]:
+def _deliveries() -> Select[*tuple[Any, ...]]:
     last_outcome = (
         select(Attempt.outcome)
         .where(Attempt.delivery_id == Delivery.id)
@@ -102,15 +89,15 @@ def _deliveries() -> Select[Any]:
         select(
             Delivery.id,
             Delivery.subscription_id,
-            SyncEvent.id,
+            SyncEvent.id.label("event_id"),
             SyncEvent.event_type,
             Delivery.file_id,
             Delivery.position,
             Delivery.status,
             Delivery.attempts,
-            last_outcome,
-            func.coalesce(is_sent, False),
-            case((Delivery.claimed_by.is_(None), Delivery.due_at), else_=null()),
+            last_outcome.label("last_outcome"),
+            func.coalesce(is_sent, False).label("sending"),
+            case((Delivery.claimed_by.is_(None), Delivery.due_at), else_=null()).label("next_attempt_at"),
             Delivery.created_at,
             Delivery.settled_at,
         )
@@ -120,21 +107,6 @@ def _deliveries() -> Select[Any]:
     )
 
 
-MAX_COUNTED = 1001
-_NOWHERE = 2**63 - 1
-
-
-class FileProgress(NamedTuple):
-    """One subscription and one file. `pending` and `dead` are counted up to 1001."""
-
-    subscription_id: UUID
-    status: str
-    delivered_position: int | None  # of the last delivered event before the first pending one
-    pending: int
-    dead: int
-    behind: bool  # whether events of the file may wait in the ledger
-
-
 class ProgressRepository:
     """Of every subscription that is not deleted."""
 
@@ -142,20 +114,21 @@ class ProgressRepository:
         self._session = session
 
     async def list_of_file(self, file_id: UUID) -> Sequence[FileProgress]:
-        """In the order in which the subscriptions were made."""
+        """In the order in which the subscriptions were made; `pending` and `dead` are counted up to 1001."""
+        of_file = Delivery.file_id == file_id
         query = (
             select(
-                Subscription.id,
+                Subscription.id.label("subscription_id"),
                 Subscription.status,
-                _delivered_position(file_id),
-                _count(file_id, DeliveryStatus.PENDING),
-                _count(file_id, DeliveryStatus.DEAD),
-                _is_behind(file_id),
+                _delivered_position(file_id).label("delivered_position"),
+                count_deliveries(DeliveryStatus.PENDING, MAX_COUNTED, of_file).label("pending"),
+                count_deliveries(DeliveryStatus.DEAD, MAX_COUNTED, of_file).label("dead"),
+                _is_behind(file_id).label("behind"),
             )
             .where(Subscription.status != SubscriptionStatus.DELETED)
             .order_by(Subscription.created_at, Subscription.id)
         )
-        return [FileProgress._make(row) for row in await self._session.execute(query)]
+        return (await self._session.execute(query)).all()
 
 
 def _delivered_position(file_id: UUID) -> ColumnElement[int | None]:
@@ -186,14 +159,3 @@ def _is_behind(file_id: UUID) -> ColumnElement[bool]:
     cursor = func.coalesce(lane_cursor, case((Subscription.live, _NOWHERE), else_=Subscription.cursor))
     last = select(func.max(SyncEvent.position)).where(SyncEvent.file_id == file_id).scalar_subquery()
     return func.coalesce(last > cursor, literal(False))
-
-
-def _count(file_id: UUID, status: DeliveryStatus) -> ColumnElement[int]:
-    counted = (
-        select(literal(1).label("one"))
-        .where(Delivery.subscription_id == Subscription.id, Delivery.file_id == file_id, Delivery.status == status)
-        .limit(MAX_COUNTED)
-        .correlate(Subscription)
-        .subquery()
-    )
-    return select(func.count()).select_from(counted).scalar_subquery()

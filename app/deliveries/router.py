@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
-from app.deliveries.fan_out import DeadFilter
 from app.deliveries.policy import classify
 from app.deliveries.repository import DeliveryUnknown, HistoryRepository, StoredDelivery
 from app.deliveries.schemas import (
@@ -110,12 +109,8 @@ async def redeliver_dead(
     body: every dead delivery of the subscription, at most 50,000 in one request.
     """
     if bulk is None:
-        redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
-        return RedeliveryResult(redelivered=redelivered, has_more=has_more)
-    wanted = DeadFilter(**bulk.filter.model_dump())
-    await deliveries.redeliver_matching(
-        subscription_id, wanted, up_to_position=bulk.up_to_position, expected=bulk.expected
-    )
+        return await deliveries.redeliver_dead(subscription_id)
+    await deliveries.redeliver_matching(subscription_id, bulk)
     return JSONResponse(BulkRedelivered(redelivered=bulk.expected).model_dump())
 
 
@@ -156,9 +151,9 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: C
     async with database.read() as session:
         repository = HistoryRepository(session)
         delivery = await repository.get(delivery_id)
-        view = DeliveryWithHistory.with_history(delivery, await repository.list_attempts(delivery_id))
+        attempts = await repository.list_attempts(delivery_id)
     await database.watermark.reach(delivery.position)
-    return view
+    return DeliveryWithHistory.model_validate({**delivery._asdict(), "history": attempts})
 
 
 @router.post(
@@ -171,7 +166,7 @@ async def get_delivery(delivery_id: DeliveryId, _operator: Operator, database: C
 )
 async def redeliver(delivery_id: DeliveryId, _operator: Operator, deliveries: Deliveries) -> DeliveryView:
     """Send a dead or delivered delivery again, in its order among the pending ones of its file."""
-    return DeliveryView.of(await deliveries.redeliver(delivery_id))
+    return DeliveryView.model_validate(await deliveries.redeliver(delivery_id))
 
 
 @router.get(
@@ -213,4 +208,4 @@ def _page(
     has_next = len(found) > query.limit
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next, following=following)
     response.headers.update(links)
-    return [DeliveryView.of(one) for one in found[: query.limit]]
+    return [DeliveryView.model_validate(one) for one in found[: query.limit]]

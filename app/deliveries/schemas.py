@@ -1,17 +1,16 @@
 """Deliveries as JSON."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.deliveries.repository import MAX_ATTEMPTS, StoredDelivery
+from app.deliveries.repository import MAX_ATTEMPTS
 from app.events.models import EventType
 from app.events.schemas import EVENT_ID, FILE_ID
 from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, RowId, Uuid
-from app.subscriptions.models import Attempt, DeliveryStatus, Outcome
+from app.subscriptions.models import DeliveryStatus, Outcome
 from app.subscriptions.schemas import SUBSCRIPTION_ID
 
 _DELIVERY: dict[str, Any] = {
@@ -46,7 +45,7 @@ MAX_OFFSET = 1_000_000  # 422 of `check_offset` comes first where there may be m
 class DeliveryView(BaseModel):
     """One event for one subscription."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_DELIVERY]})
 
     id: int
     subscription_id: UUID
@@ -64,10 +63,6 @@ class DeliveryView(BaseModel):
     )
     created_at: datetime = Field(description="When it became pending; a redelivery or a replay sets it again.")
     settled_at: datetime | None = Field(description="When it was delivered or died.")
-
-    @classmethod
-    def of(cls, delivery: StoredDelivery) -> Self:
-        return cls.model_validate(delivery._asdict())
 
 
 class AttemptView(BaseModel):
@@ -92,11 +87,6 @@ class DeliveryWithHistory(DeliveryView):
     history: list[AttemptView] = Field(
         description=f"Every attempt that is still kept, the newest first, at most {MAX_ATTEMPTS}."
     )
-
-    @classmethod
-    def with_history(cls, delivery: StoredDelivery, attempts: Sequence[Attempt]) -> Self:
-        history = [AttemptView.model_validate(attempt) for attempt in attempts]
-        return cls.model_validate({**delivery._asdict(), "history": history})
 
 
 class RedeliveryResult(BaseModel):

@@ -2,10 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -16,12 +15,13 @@ from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
 from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.fan_out import MAX_AT_ONCE, DeadFilter, DeliveryRepository
+from app.deliveries.fan_out import MAX_AT_ONCE, DeliveryRepository
 from app.deliveries.message import MessageFactory
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
 from app.deliveries.repair import CHECK_SECONDS, CLOCK_SECONDS, ClockRepair, StalledLanes
 from app.deliveries.repository import HistoryRepository, StoredDelivery
+from app.deliveries.schemas import BulkRedelivery, RedeliveryResult
 from app.errors import Conflict
 from app.events.repository import EventRepository
 from app.outbound.address import AddressPolicy
@@ -46,14 +46,12 @@ class DeliveryService:
         messages: MessageFactory,
         client: OutboundClient,
         *,
-        on_added: Callable[[], None] = lambda: None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_added: Callable[[], None],
     ) -> None:
         self._database = database
         self._messages = messages
         self._client = client
         self._on_added = on_added
-        self._clock = clock
 
     async def redeliver(self, delivery_id: int) -> StoredDelivery:
         """Make a delivered or dead delivery pending again.
@@ -70,29 +68,23 @@ class DeliveryService:
         self._on_added()
         return delivery
 
-    async def redeliver_dead(self, subscription_id: UUID) -> tuple[int, bool]:
+    async def redeliver_dead(self, subscription_id: UUID) -> RedeliveryResult:
         """Make dead deliveries of a subscription pending again, at most 50,000, one transaction per 1000.
-
-        Returns how many they are, and whether there may be more.
 
         Raises:
             NotFound: 404.
         """
-        total = 0
-        for _ in range(MAX_CHUNKS):
+        total, count = 0, MAX_AT_ONCE
+        while count == MAX_AT_ONCE and total < MAX_CHUNKS * MAX_AT_ONCE:
             async with self._database.transaction() as session:
                 await OverviewRepository(session).check_known(subscription_id)
                 count = await DeliveryRepository(session).mark_dead_pending(subscription_id)
             self._on_added()
             total += count
-            if count < MAX_AT_ONCE:
-                return total, False
-        return total, True
+        return RedeliveryResult(redelivered=total, has_more=count == MAX_AT_ONCE)
 
-    async def redeliver_matching(
-        self, subscription_id: UUID, wanted: DeadFilter, *, up_to_position: int, expected: int
-    ) -> None:
-        """Make the dead deliveries that match pending again, in one transaction, if they are `expected`.
+    async def redeliver_matching(self, subscription_id: UUID, bulk: BulkRedelivery) -> None:
+        """Make the dead deliveries that match pending again, in one transaction, if they are `bulk.expected`.
 
         Raises:
             NotFound: 404.
@@ -101,7 +93,10 @@ class DeliveryService:
         async with self._database.transaction() as session:
             await OverviewRepository(session).check_known(subscription_id)
             await DeliveryRepository(session).mark_matching_pending(
-                subscription_id, wanted, up_to_position=up_to_position, expected=expected
+                subscription_id,
+                **bulk.filter.model_dump(),
+                up_to_position=bulk.up_to_position,
+                expected=bulk.expected,
             )
         self._on_added()
 
@@ -115,49 +110,50 @@ class DeliveryService:
         async with self._database.read() as session:
             overview = await OverviewRepository(session).get(subscription_id)
         stored = overview.subscription
-        message = self._messages.signer(stored, overview.now).ping(uuid7(), stored.id, self._clock())
-        return await self._client.send(stored.url, message.headers, message.body)
+        headers, body = self._messages.signer(stored, overview.now).ping(uuid7(), stored.id, datetime.now(UTC))
+        return await self._client.send(stored.url, headers, body)
 
 
-class DeliveryTasks:
+class Webhooks:
+    """The services of the routes, and the background tasks; `wake` says that there may be something to claim."""
+
     def __init__(
         self,
         settings: Settings,
         database: Database,
-        messages: MessageFactory,
         client: OutboundClient,
+        *,
+        policy: AddressPolicy,
+        ledger_id: UUID,
         metrics: WebhookMetrics,
     ) -> None:
-        lease = timedelta(seconds=settings.webhook_lease)
-        due = asyncio.Event()
-        deleted = asyncio.Event()
-        self.wake = due.set  # when there may be something to claim
-        self.remove_soon = deleted.set  # when a subscription was deleted
+        cipher = create_cipher(settings)
+        messages = MessageFactory(cipher, ledger_id, settings.api_version)
+        due, deleted = asyncio.Event(), asyncio.Event()
+        self.wake = due.set
+        self.deliveries = DeliveryService(database, messages, client, on_added=self.wake)
+        self.subscriptions = SubscriptionService(
+            database,
+            cipher,
+            policy,
+            max_subscriptions=settings.webhook_max_subscriptions,
+            on_changed=self.wake,
+            on_deleted=deleted.set,
+        )
         self._dispatcher = Dispatcher(
             database,
             messages,
             client,
             RetryPolicy.of(settings),
             concurrency=settings.webhook_concurrency,
-            lease=lease,
+            lease=timedelta(seconds=settings.webhook_lease),
             wake=due,
             metrics=metrics,
         )
-        catch_up = CatchUp(database, on_added=self.wake)
-        pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
-        removal = Removal(database)
-        stalled = StalledLanes(database, metrics, self.wake)
-        clock = ClockRepair(database, lease, metrics, self.wake)
         leases, interval = self._dispatcher.leases, settings.webhook_poll_interval
         self._heartbeat = PeriodicTask("webhook-heartbeat", leases.run_once, settings.webhook_lease / 3)
         self._dispatch = PeriodicTask("webhook-dispatch", self._dispatcher.run_once, interval, due)
-        self._others = (
-            PeriodicTask("webhook-catch-up", catch_up.run_once, interval),
-            PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS),
-            PeriodicTask("webhook-removal", removal.run_once, REMOVE_SECONDS, deleted),
-            PeriodicTask("webhook-stalled", stalled.run_once, CHECK_SECONDS),
-            PeriodicTask("webhook-clock", clock.run_once, CLOCK_SECONDS),
-        )
+        self._others = _create_others(settings, database, metrics, self.wake, deleted)
 
     def start(self) -> None:
         for task in (self._heartbeat, self._dispatch, *self._others):
@@ -177,40 +173,37 @@ class DeliveryTasks:
         await self._dispatcher.stop(max(0, timeout_seconds - spent))
 
 
-class Webhooks(NamedTuple):
-    subscriptions: SubscriptionService
-    deliveries: DeliveryService
-    tasks: DeliveryTasks
+def _create_others(
+    settings: Settings, database: Database, metrics: WebhookMetrics, wake: Callable[[], None], deleted: asyncio.Event
+) -> Sequence[PeriodicTask]:
+    catch_up = CatchUp(database, on_added=wake)
+    pruning = Pruning(database, timedelta(days=settings.webhook_retention_days))
+    stalled = StalledLanes(database, metrics, wake)
+    clock = ClockRepair(database, timedelta(seconds=settings.webhook_lease), metrics, wake)
+    return (
+        PeriodicTask("webhook-catch-up", catch_up.run_once, settings.webhook_poll_interval),
+        PeriodicTask("webhook-prune", pruning.run_once, PRUNE_SECONDS),
+        PeriodicTask("webhook-removal", Removal(database).run_once, REMOVE_SECONDS, deleted),
+        PeriodicTask("webhook-stalled", stalled.run_once, CHECK_SECONDS),
+        PeriodicTask("webhook-clock", clock.run_once, CLOCK_SECONDS),
+    )
 
 
 @asynccontextmanager
 async def open_webhooks(
     settings: Settings, database: Database, metrics: WebhookMetrics, trust: ssl.SSLContext | None = None
 ) -> AsyncIterator[Webhooks]:
-    """The webhooks, whose tasks the caller starts and stops within the block.
+    """The webhooks, which the caller starts and stops within the block.
 
     Raises:
         LocalSecretError: the key of local mode cannot be read or created.
         DatabaseUnavailable: the database cannot serve now.
     """
-    policy, cipher = AddressPolicy.of(settings), create_cipher(settings)
+    policy = AddressPolicy.of(settings)
     async with database.read() as session:
         ledger_id = await EventRepository(session).get_ledger_id()
-    messages = MessageFactory(cipher, ledger_id, settings.api_version)
     client = OutboundClient(policy, settings.webhook_timeout, ssl_context=trust)
     try:
-        tasks = DeliveryTasks(settings, database, messages, client, metrics)
-        yield Webhooks(
-            SubscriptionService(
-                database,
-                cipher,
-                policy,
-                max_subscriptions=settings.webhook_max_subscriptions,
-                on_changed=tasks.wake,
-                on_deleted=tasks.remove_soon,
-            ),
-            DeliveryService(database, messages, client, on_added=tasks.wake),
-            tasks,
-        )
+        yield Webhooks(settings, database, client, policy=policy, ledger_id=ledger_id, metrics=metrics)
     finally:
         await client.close()

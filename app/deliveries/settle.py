@@ -1,11 +1,10 @@
 """Settles deliveries: writes the results of attempts in groups."""
 
 import asyncio
-import random
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from random import random
 from uuid import UUID
 
 import structlog
@@ -14,14 +13,13 @@ from app.concurrency.shutdown import wait_for_event
 from app.concurrency.task import Batcher
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.deliveries.claim_repository import LeaseKey
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.policy import RetryDecision, RetryPolicy, SubscriptionHealth, decide
+from app.deliveries.policy import RetryDecision, RetryPolicy, decide, has_failed_for, record_outcome
 from app.deliveries.settlement_repository import Result, SettlementRepository
 from app.errors import NotFound, describe
 from app.log.sparing import SparingLog
 from app.subscriptions.lane import share_lanes
-from app.subscriptions.models import DeliveryStatus, Outcome, SubscriptionStatus
+from app.subscriptions.models import DeliveryStatus, Outcome, Subscription, SubscriptionStatus
 from app.subscriptions.repository import SubscriptionRepository
 
 log = structlog.get_logger(__name__)
@@ -46,14 +44,12 @@ class Settler:
         *,
         on_settled: Callable[[Sequence[Result]], None],
         metrics: WebhookMetrics,
-        random: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
         self._process = process
         self._policy = policy
         self._on_settled = on_settled
         self._metrics = metrics
-        self._random = random
         self._queue: deque[Result] = deque()
         self._batcher = Batcher("webhook-settler", self._write_group, lambda: bool(self._queue))
         self._stopping = asyncio.Event()
@@ -109,21 +105,23 @@ class Settler:
         async with self._database.transaction(wait_for_standbys=False) as session:
             repository = SettlementRepository(session, self._process)
             now = await share_lanes(session)
-            health, locked = await repository.lock_health(*_by_success(group))
-            free = [result for result in group if result.subscription_id not in locked]
-            decisions = {result.delivery.key: self._decide(result, now) for result in free}
-            lanes = await repository.mark_attempted([(one, decisions[one.delivery.key]) for one in free], now)
-            written = [result for result in free if result.delivery.key in lanes]
-            await repository.add_attempts(written)
-            settled = [lane for key, lane in lanes.items() if decisions[key].status is not DeliveryStatus.PENDING]
+            subscriptions, locked = await repository.lock_health(*_by_success(group))
+            decided = [(one, self._decide(one, now)) for one in group if one.subscription_id not in locked]
+            lanes = await repository.mark_attempted(decided, now)
+            written = [(one, decision) for one, decision in decided if one.delivery.key in lanes]
+            await repository.add_attempts([one for one, _ in written])
+            settled = [one for one, decision in written if decision.status is not DeliveryStatus.PENDING]
             if settled:
-                await repository.mark_next_due(settled)
-            died = {result.subscription_id for result in written if decisions[result.delivery.key].is_dead}
-            reasons = await self._record_health(repository, health, written, died, now)
-        self._report(free, written, decisions, now)
+                await repository.mark_next_due([lanes[one.delivery.key] for one in settled])
+            reasons = await self._record_health(repository, subscriptions, written, now)
+        if late := len(decided) - len(written):
+            self._metrics.late.inc(late)
+            log.warning("results came too late", results=late)
+        for result, decision in written:
+            self._report(result, decision.status, now)
         for one, reason in reasons:
             await self._disable(one, reason)
-        return [result for result in group if result.subscription_id in locked]
+        return [one for one in group if one.subscription_id in locked]
 
     def _decide(self, result: Result, now: datetime) -> RetryDecision:
         return decide(
@@ -131,44 +129,41 @@ class Settler:
             result.delivery.failures,
             now,
             self._policy,
-            random=self._random,
+            random=random,
             retry_after_seconds=result.response.retry_after_seconds,
         )
 
     async def _record_health(
         self,
         repository: SettlementRepository,
-        health: Sequence[SubscriptionHealth],
-        written: Sequence[Result],
-        died: set[UUID],
+        subscriptions: Sequence[Subscription],
+        written: Sequence[tuple[Result, RetryDecision]],
         now: datetime,
-    ) -> list[tuple[SubscriptionHealth, str]]:
-        """Update the subscriptions' health; returns those to disable, and why.
+    ) -> list[tuple[Subscription, str]]:
+        """Update the health of these locked subscriptions; returns the ones to disable, and why.
 
         A result from a former address of the subscription does not count for its health.
         """
-        by_id = {one.subscription_id: one for one in health}
-        gone = set()
-        for result in written:
+        by_id = {one.id: one for one in subscriptions}
+        reasons: dict[UUID, str] = {}
+        for result, _ in written:
             one = by_id.get(result.subscription_id)
             if one is None or one.url != result.url:
                 continue
-            one.record(result.outcome, now, self._random, result.response.retry_after_seconds)
+            record_outcome(one, result.outcome, now, random, result.response.retry_after_seconds)
             if result.outcome is Outcome.GONE:
-                gone.add(result.subscription_id)
-        failed_long = {id_ for id_ in by_id if by_id[id_].has_failed_for(self._policy.disable_after, now)}
-        for id_ in died & by_id.keys():
-            # With nothing left to send, days may pass without an attempt; they are not days of failures.
-            if not await repository.has_pending(id_):
-                by_id[id_].failing_since = None
-        await repository.mark_health(by_id.values(), now)
+                reasons[one.id] = "The receiver responded with 410 Gone."
         days = self._policy.disable_after.total_seconds() / 86_400
-        return [
-            *((by_id[id_], "The receiver responded with 410 Gone.") for id_ in gone),
-            *((by_id[id_], f"Every attempt of the last {days:g} days has failed.") for id_ in failed_long - gone),
-        ]
+        for one in subscriptions:
+            if has_failed_for(one, self._policy.disable_after, now):
+                reasons.setdefault(one.id, f"Every attempt of the last {days:g} days has failed.")
+        for id_ in {one.subscription_id for one, decision in written if decision.status is DeliveryStatus.DEAD}:
+            # With nothing left to send, days may pass without an attempt; they are not days of failures.
+            if id_ in by_id and not await repository.has_pending(id_):
+                by_id[id_].failing_since = None
+        return [(by_id[id_], reason) for id_, reason in reasons.items()]
 
-    async def _disable(self, health: SubscriptionHealth, reason: str) -> None:
+    async def _disable(self, failed: Subscription, reason: str) -> None:
         """Disable the subscription unless it was changed, or something was delivered, in the meantime.
 
         A transaction of its own, since it takes the lanes' lock alone; if it fails, the next attempt finds the same
@@ -177,8 +172,8 @@ class Settler:
         try:
             async with self._database.transaction(wait_for_standbys=False) as session:
                 repository = SubscriptionRepository(session)
-                stored = await repository.get_for_change(health.subscription_id)
-                is_as_before = stored.url == health.url and stored.failing_since == health.failing_since
+                stored = await repository.get_for_change(failed.id)
+                is_as_before = stored.url == failed.url and stored.failing_since == failed.failing_since
                 if stored.status != SubscriptionStatus.ACTIVE or not is_as_before:
                     return
                 await repository.mark_disabled(stored, reason)
@@ -186,50 +181,35 @@ class Settler:
             return
         except DatabaseUnavailable as error:
             why = describe(error.__cause__ or error)
-            log.warning("disabling postponed", subscription_id=str(health.subscription_id), reason=why)
+            log.warning("disabling postponed", subscription_id=str(failed.id), reason=why)
             return
         except Exception:
-            log.exception("disabling failed", subscription_id=str(health.subscription_id))
+            log.exception("disabling failed", subscription_id=str(failed.id))
             return
-        log.error("subscription disabled", subscription_id=str(health.subscription_id), reason=reason)
+        log.error("subscription disabled", subscription_id=str(failed.id), reason=reason)
 
-    def _report(
-        self,
-        group: Sequence[Result],
-        written: Collection[Result],
-        decisions: dict[LeaseKey, RetryDecision],
-        now: datetime,
-    ) -> None:
-        if len(written) < len(group):
-            self._metrics.late.inc(len(group) - len(written))
-            log.warning("results came too late", results=len(group) - len(written))
-        for result in written:
-            status = decisions[result.delivery.key].status
-            self._metrics.attempted(result.outcome, result.response.duration_seconds)
-            if status is DeliveryStatus.DELIVERED:
-                if result.delivery.is_first:
-                    self._metrics.delivered((now - result.delivery.event.created_at).total_seconds())
-                continue
-            if status is DeliveryStatus.DEAD:
-                self._metrics.dead.inc()
-            log.warning(
-                "attempt failed" if status is DeliveryStatus.PENDING else "delivery is dead", **_details(result)
-            )
+    def _report(self, result: Result, status: DeliveryStatus, now: datetime) -> None:
+        self._metrics.attempts.labels(result.outcome).inc()
+        self._metrics.attempt_duration.observe(result.response.duration_seconds)
+        if status is DeliveryStatus.DELIVERED:
+            if result.delivery.is_first:
+                self._metrics.delay.observe((now - result.delivery.event.created_at).total_seconds())
+            return
+        if status is DeliveryStatus.DEAD:
+            self._metrics.dead.inc()
+        log.warning(
+            "attempt failed" if status is DeliveryStatus.PENDING else "delivery is dead",
+            subscription_id=str(result.subscription_id),
+            delivery_id=result.delivery.id,
+            event_id=str(result.delivery.event.id),
+            attempt=result.delivery.attempts + 1,
+            outcome=str(result.outcome),
+            status=result.response.status_code,
+            reason=result.response.error,
+        )
 
 
 def _by_success(group: Sequence[Result]) -> tuple[set[UUID], set[UUID]]:
     """The subscriptions with results that succeeded, and with results that failed."""
     succeeded = {result.subscription_id for result in group if result.outcome is Outcome.DELIVERED}
     return succeeded, {result.subscription_id for result in group if result.outcome is not Outcome.DELIVERED}
-
-
-def _details(result: Result) -> dict[str, Any]:
-    return {
-        "subscription_id": str(result.subscription_id),
-        "delivery_id": result.delivery.id,
-        "event_id": str(result.delivery.event.id),
-        "attempt": result.delivery.attempts + 1,
-        "outcome": str(result.outcome),
-        "status": result.response.status_code,
-        "reason": result.response.error,
-    }

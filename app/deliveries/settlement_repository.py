@@ -1,36 +1,29 @@
 """Writes the results of attempts, many in one transaction."""
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Integer, SmallInteger, String, Table, Uuid, func, insert, or_, select, update
+from sqlalchemy import Table, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
-from sqlalchemy.types import TypeEngine
 
 from app.database.sql import bound_rows, write
-from app.database.types import UtcDateTime, among_ids, statement_now
-from app.deliveries.claim_repository import LeasedDelivery, LeaseKey
-from app.deliveries.policy import RetryDecision, SubscriptionHealth
+from app.database.types import among_ids, statement_now
+from app.deliveries.claim import LeasedDelivery, LeaseKey
+from app.deliveries.policy import RetryDecision, whole_seconds
 from app.outbound.client import AttemptResponse
 from app.subscriptions.lane import is_pending
 from app.subscriptions.models import Attempt, Delivery, DeliveryStatus, Outcome, Subscription
 
-_SETTLED: dict[str, TypeEngine[Any]] = {
-    "id": BigInteger(),
-    "fence": BigInteger(),
-    "status": String(16),
-    "due_at": UtcDateTime(),
-    "wait_seconds": Integer(),
-    "attempts": SmallInteger(),
-    "failures": SmallInteger(),
-    "settled_at": UtcDateTime(),
+_DELIVERIES = cast("Table", Delivery.__table__)
+_SETTLED = {
+    name: _DELIVERIES.c[name].type
+    for name in ("id", "fence", "status", "due_at", "wait_seconds", "attempts", "failures", "settled_at")
 }
-LANE: dict[str, TypeEngine[Any]] = {"subscription_id": Uuid(), "file_id": Uuid()}
+_LANE = {name: _DELIVERIES.c[name].type for name in ("subscription_id", "file_id")}
 
 _ATTEMPTS = cast("Table", Attempt.__table__)  # of the ORM an insert of many rows takes several times as long
 
@@ -74,15 +67,7 @@ class SettlementRepository:
                 func.coalesce(Delivery.claimed_by, "") == self._process,
                 Delivery.status == DeliveryStatus.PENDING,
             )
-            .values(
-                status=new.c.status,
-                due_at=new.c.due_at,
-                wait_seconds=new.c.wait_seconds,
-                attempts=new.c.attempts,
-                failures=new.c.failures,
-                settled_at=new.c.settled_at,
-                claimed_by=None,
-            )
+            .values({name: new.c[name] for name in _SETTLED if name not in {"id", "fence"}} | {"claimed_by": None})
             .returning(Delivery.id, Delivery.fence, Delivery.subscription_id, Delivery.file_id)
             .execution_options(synchronize_session=False)
         )
@@ -95,7 +80,7 @@ class SettlementRepository:
 
     async def mark_next_due(self, lanes: Iterable[Lane]) -> int:
         """In each of these lanes, whose due delivery is settled, make the next one due; returns how many there were."""
-        bound = bound_rows(self._session.get_bind().dialect, LANE, sorted(set(lanes)))
+        bound = bound_rows(self._session.get_bind().dialect, _LANE, sorted(set(lanes)))
         waiting = aliased(Delivery)
         first = (
             select(waiting.id)
@@ -117,8 +102,8 @@ class SettlementRepository:
 
     async def lock_health(
         self, succeeded: Collection[UUID], failed: Collection[UUID]
-    ) -> tuple[list[SubscriptionHealth], set[UUID]]:
-        """The health of the subscriptions for which it may change, locked; and the ids of others with a foreign lock.
+    ) -> tuple[Sequence[Subscription], set[UUID]]:
+        """The subscriptions whose health may change, locked; and the ids of others with a foreign lock.
 
         Most that succeed are healthy already.
         """
@@ -127,33 +112,13 @@ class SettlementRepository:
         ids = set((await self._session.scalars(select(Subscription.id).where(may_change))).all())
         if not ids:
             return [], ids
-        columns = Subscription.failing_since, Subscription.slow_until, Subscription.slow_count
-        query = (
-            select(Subscription.id, Subscription.url, *columns)
-            .where(among_ids(Subscription.id, ids))
-            .order_by(Subscription.id)
-        )
-        rows = await self._session.execute(query.with_for_update(key_share=True, skip_locked=True))
-        health = [SubscriptionHealth(*row) for row in rows]
-        return health, ids - {one.subscription_id for one in health}
+        query = select(Subscription).where(among_ids(Subscription.id, ids)).order_by(Subscription.id)
+        locked = (await self._session.scalars(query.with_for_update(key_share=True, skip_locked=True))).all()
+        return locked, ids - {one.id for one in locked}
 
     async def has_pending(self, subscription_id: UUID) -> bool:
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)
         return (await self._session.scalar(query)) is not None
-
-    async def mark_health(self, health: Iterable[SubscriptionHealth], now: datetime) -> None:
-        for one in health:
-            statement = (
-                update(Subscription)
-                .where(Subscription.id == one.subscription_id)
-                .values(
-                    failing_since=one.failing_since,
-                    slow_until=one.slow_until,
-                    slow_seconds=_whole_seconds(one.slow_until, now),
-                    slow_count=one.slow_count,
-                )
-            )
-            await write(self._session, statement)
 
 
 def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, ...]:
@@ -165,15 +130,11 @@ def _row(result: Result, decision: RetryDecision, now: datetime) -> tuple[Any, .
         delivery.fence,
         decision.status,
         decision.due_at,
-        _whole_seconds(decision.due_at, now),
+        None if decision.due_at is None else whole_seconds(decision.due_at - now),
         delivery.attempts + 1,
         decision.failures,
         settled_at,
     )
-
-
-def _whole_seconds(until: datetime | None, now: datetime) -> int | None:
-    return None if until is None else math.ceil((until - now).total_seconds())
 
 
 def _attempt(result: Result) -> dict[str, Any]:

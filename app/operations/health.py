@@ -159,7 +159,7 @@ class HealthMonitor:
         self._drain = drain
         self._database = database
         self._version = version
-        self._last_sweep_at = last_sweep_at
+        self.last_sweep_at = last_sweep_at
         self._clock = clock
         self._connected_at = clock()
         self._serves_schema = True  # it does not start on another
@@ -191,7 +191,7 @@ class HealthMonitor:
             set_aside_events=status and status.set_aside,
             ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
             open_findings=status and status.open_finding_count,
-            last_sweep_at=self._last_sweep_at(),
+            last_sweep_at=self.last_sweep_at(),
         )
 
     async def readiness(self) -> Readiness:

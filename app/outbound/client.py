@@ -99,23 +99,22 @@ class OutboundClient:
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
         """POST `body`; the result has the first KiB of its `content`."""
-        return await self._attempt(_Attempt("POST", url, headers, _read_start, self._timeout, body))
+        return await self._attempt("POST", url, headers, read=_read_start, body=body)
 
-    async def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float | None = None) -> AttemptResponse:
-        """GET `url` in `timeout_seconds`; the result has its whole `content`."""
-        seconds = min(self._timeout, timeout_seconds or self._timeout)
-        return await self._attempt(_Attempt("GET", url, headers, httpcore.Response.aread, seconds))
+    async def get(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
+        """GET `url`; the result has its whole `content`."""
+        return await self._attempt("GET", url, headers)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResponse:
         """POST `body`; the result has its whole `content`."""
-        return await self._attempt(_Attempt("POST", url, headers, httpcore.Response.aread, self._timeout, body))
+        return await self._attempt("POST", url, headers, body=body)
 
     async def head(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
-        return await self._attempt(_Attempt("HEAD", url, headers, httpcore.Response.aread, self._timeout))
+        return await self._attempt("HEAD", url, headers)
 
     async def get_status(self, url: str, headers: Mapping[str, str]) -> AttemptResponse:
         """GET `url`, but close the connection after the headers of the response."""
-        return await self._attempt(_Attempt("GET", url, headers, _read_nothing, self._timeout))
+        return await self._attempt("GET", url, headers, read=_read_nothing)
 
     async def stream(
         self, url: str, headers: Mapping[str, str], consume: Callable[[bytes], object], max_seconds: float
@@ -132,21 +131,43 @@ class OutboundClient:
                     consume(part)
             return b""
 
-        return await self._attempt(_Attempt("GET", url, headers, read, max_seconds, part_seconds=self._timeout))
+        return await self._attempt("GET", url, headers, read=read, seconds=max_seconds, part_seconds=self._timeout)
 
     async def close(self) -> None:
         self._connector.close()
         await self._pool.aclose()
 
-    async def _attempt(self, attempt: "_Attempt") -> AttemptResponse:
+    async def _attempt(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        read: _Read = httpcore.Response.aread,
+        body: bytes | None = None,
+        seconds: float | None = None,
+        part_seconds: float | None = None,
+    ) -> AttemptResponse:
+        """An attempt of at most `seconds` in all, and `part_seconds` between two parts of the response."""
+        seconds = seconds or self._timeout
         started = time.monotonic()
         progress = _Progress()
         try:
-            async with asyncio.timeout(attempt.seconds):
-                request = _request(attempt, self._policy.get_target(attempt.url), progress)
-                response = await self._send(request, attempt.read, progress)
+            async with asyncio.timeout(seconds):
+                target = self._policy.get_target(url)
+                request = httpcore.Request(
+                    method,
+                    httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path),
+                    headers=_fields(target, headers, body),
+                    content=body,
+                    extensions={
+                        "trace": progress.note,
+                        "timeout": {"connect": part_seconds, "read": part_seconds},
+                    },
+                )
+                response = await self._send(request, read, progress)
         except Exception as error:  # noqa: BLE001 - the caller goes on after any failure of the other side
-            response = self._failure(error, progress, attempt.seconds)
+            response = _failure(error, progress, seconds)
         return replace(response, duration_seconds=time.monotonic() - started)
 
     async def _send(self, request: httpcore.Request, read: _Read, progress: "_Progress") -> AttemptResponse:
@@ -172,35 +193,6 @@ class OutboundClient:
                 content=content,
             )
 
-    def _failure(self, error: Exception, progress: "_Progress", timeout_seconds: float) -> AttemptResponse:
-        result = partial(AttemptResponse, duration_seconds=0)
-        if isinstance(error, AddressRefused):
-            return result(error=str(error), refused=True)
-        if isinstance(error, httpcore.ReadTimeout) or (isinstance(error, TimeoutError) and progress.sending):
-            return result(error=f"no complete response within {timeout_seconds:g} seconds", timed_out=True)
-        if isinstance(error, (TimeoutError, httpcore.ConnectTimeout)):
-            return result(error=f"no connection within {timeout_seconds:g} seconds", unreachable=True)
-        if isinstance(error, httpcore.ConnectError):
-            return result(error=_why_no_connection(error), unreachable=True)
-        for kind, text in _BROKEN:
-            if isinstance(error, kind):
-                return result(error=text)
-        log.error("webhook attempt failed unexpectedly", reason=describe(error))
-        return result(error="an unexpected error")
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """A request, how its response is read, and how long it may take in all, and between two parts of the response."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    read: _Read
-    seconds: float
-    body: bytes | None = None
-    part_seconds: float | None = None
-
 
 class _Progress:
     """The progress of a request, from httpcore's trace events."""
@@ -220,18 +212,6 @@ class _Progress:
                 self.response_started = True
 
 
-def _request(attempt: _Attempt, target: Target, progress: _Progress) -> httpcore.Request:
-    url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    timeouts = {"connect": attempt.part_seconds, "read": attempt.part_seconds}
-    return httpcore.Request(
-        attempt.method,
-        url,
-        headers=_fields(target, attempt.headers, attempt.body),
-        content=attempt.body,
-        extensions={"trace": progress.note, "timeout": timeouts},
-    )
-
-
 def _fields(target: Target, headers: Mapping[str, str], body: bytes | None) -> list[tuple[bytes, bytes]]:
     own = {
         "host": target.authority,
@@ -240,6 +220,23 @@ def _fields(target: Target, headers: Mapping[str, str], body: bytes | None) -> l
         **{name.lower(): value for name, value in headers.items() if name.lower() not in FRAMING_HEADERS},
     }
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in own.items()]
+
+
+def _failure(error: Exception, progress: _Progress, seconds: float) -> AttemptResponse:
+    result = partial(AttemptResponse, duration_seconds=0)
+    if isinstance(error, AddressRefused):
+        return result(error=str(error), refused=True)
+    if isinstance(error, httpcore.ReadTimeout) or (isinstance(error, TimeoutError) and progress.sending):
+        return result(error=f"no complete response within {seconds:g} seconds", timed_out=True)
+    if isinstance(error, (TimeoutError, httpcore.ConnectTimeout)):
+        return result(error=f"no connection within {seconds:g} seconds", unreachable=True)
+    if isinstance(error, httpcore.ConnectError):
+        return result(error=_why_no_connection(error), unreachable=True)
+    for kind, text in _BROKEN:
+        if isinstance(error, kind):
+            return result(error=text)
+    log.error("webhook attempt failed unexpectedly", reason=describe(error))
+    return result(error="an unexpected error")
 
 
 async def _read_nothing(_response: httpcore.Response) -> bytes:

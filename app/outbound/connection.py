@@ -5,9 +5,9 @@ import socket
 import ssl
 import threading
 import time
-from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -103,33 +103,25 @@ class Lookups:
         self._flights.close()
 
     async def _look_up(self, host: str) -> Sequence[str]:
-        found: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        found: Future[Sequence[str]] = Future()
+        waiting = asyncio.wrap_future(found)
         try:
             async with self._free:
                 threading.Thread(target=_look_up_for, args=(found, host), name="webhook-dns", daemon=True).start()
-                await asyncio.wait([found], timeout=LOOKUP_SECONDS)
-            return await found
+                await asyncio.wait([waiting], timeout=LOOKUP_SECONDS)
+            return await waiting
         finally:
-            found.cancel()  # so that the thread does not set a result without a reader
+            waiting.cancel()  # so that the thread does not set a result without a reader
 
 
-def _look_up_for(future: asyncio.Future[Sequence[str]], host: str) -> None:
-    """Look up in a thread, and settle `future` in its loop."""
-    found: Sequence[str] = ()
-    failure: Exception | None = None
+def _look_up_for(found: Future[Sequence[str]], host: str) -> None:
+    """Look up in a thread, and settle `found`."""
+    if not found.set_running_or_notify_cancel():
+        return
     try:
-        found = _look_up(host)
+        found.set_result(_look_up(host))
     except Exception as error:  # noqa: BLE001 - every error reaches the caller
-        failure = error
-    with suppress(RuntimeError):  # the loop has ended
-        future.get_loop().call_soon_threadsafe(_settle, future, found, failure)
-
-
-def _settle(future: asyncio.Future[Sequence[str]], found: Sequence[str], failure: Exception | None) -> None:
-    if not future.done() and failure is None:
-        future.set_result(found)
-    elif not future.done() and failure is not None:
-        future.set_exception(failure)
+        found.set_exception(error)
 
 
 def _look_up(host: str) -> Sequence[str]:
@@ -182,8 +174,9 @@ _Key = tuple[bytes, bytes, int]
 class ConnectionPool:
     """One connection per request under way; up to `max_idle` are kept idle, for `keep_alive_seconds`.
 
-    A request costs the same for any number of connections; httpcore's own pool compares every pair of them first. A
-    connection is used for at most `max_age_seconds`, so that a name is resolved, and its addresses checked, again.
+    A request looks through the idle connections at most once; httpcore's own pool compares every pair of all its
+    connections first. A connection is used for at most `max_age_seconds`, so that a name is resolved, and its addresses
+    checked, again.
     """
 
     def __init__(
@@ -202,12 +195,11 @@ class ConnectionPool:
         self._max_idle = max_idle
         self._max_age_seconds = max_age_seconds
         self._clock = clock
-        self._idle: defaultdict[_Key, deque[_Connection]] = defaultdict(deque)
-        self._oldest: dict[_Connection, _Key] = {}  # the idle ones, longest idle first
+        self._idle: dict[_Connection, _Key] = {}  # longest idle first
 
     def __len__(self) -> int:
         """How many connections are idle."""
-        return len(self._oldest)
+        return len(self._idle)
 
     @asynccontextmanager
     async def stream(
@@ -233,7 +225,7 @@ class ConnectionPool:
             await self._put_back(key, connection)
 
     async def aclose(self) -> None:
-        while self._oldest:
+        while self._idle:
             await self._close_oldest()
 
     def _create(self, origin: httpcore.Origin) -> "_Connection":
@@ -251,37 +243,24 @@ class ConnectionPool:
 
     async def _take(self, key: _Key) -> "_Connection | None":
         """The idle connection that was used last: the receiver is least likely to have closed it."""
-        while connection := self._pop_newest(key):
+        while connection := next((one for one in reversed(self._idle) if self._idle[one] == key), None):
+            del self._idle[connection]
             if not self._is_old(connection):
                 return connection
             await connection.aclose()
         return None
 
-    def _pop_newest(self, key: _Key) -> "_Connection | None":
-        if key not in self._idle:
-            return None
-        connection = self._idle[key][-1]
-        self._forget(connection)
-        return connection
-
-    def _forget(self, connection: "_Connection") -> None:
-        key = self._oldest.pop(connection)
-        self._idle[key].remove(connection)
-        if not self._idle[key]:
-            del self._idle[key]
-
     async def _put_back(self, key: _Key, connection: "_Connection") -> None:
         if connection.is_closed() or not connection.is_idle() or self._clock() >= connection.good_until:
             await connection.aclose()
             return
-        self._idle[key].append(connection)
-        self._oldest[connection] = key
-        while self._oldest and (len(self._oldest) > self._max_idle or self._is_old(next(iter(self._oldest)))):
+        self._idle[connection] = key
+        while self._idle and (len(self._idle) > self._max_idle or self._is_old(next(iter(self._idle)))):
             await self._close_oldest()
 
     async def _close_oldest(self) -> None:
-        connection = next(iter(self._oldest))
-        self._forget(connection)
+        connection = next(iter(self._idle))
+        del self._idle[connection]
         await connection.aclose()
 
 

@@ -3,19 +3,17 @@
 A lane is the pending deliveries of one file for one subscription that is ordered per file.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, literal_column, null, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, literal_column, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.util import AliasedClass
 
 from app.database.types import database_now, statement_now
-from app.subscriptions.models import Delivery, FullLane, Ordering, Subscription
+from app.subscriptions.models import Delivery, FullLane, Ordering
 
 LANE_ROWS = 200  # pending deliveries of one file that a full lane keeps, and that are added when half are done
 
@@ -44,15 +42,12 @@ def is_full(delivery: type[Delivery]) -> ColumnElement[bool]:
     )
 
 
-def rank_in_lane(subscription_id: Column, file_id: Column, position: Column) -> ColumnElement[int]:
-    """The place of a row in its lane among those of the statement: 1, 2, 3, …"""
-    return func.row_number().over(partition_by=(subscription_id, file_id), order_by=position)
+def due_at_first(
+    ordering: Column, subscription_id: Column, file_id: Column, position: Column
+) -> ColumnElement[datetime]:
+    """The `due_at` of the statement's rows, which become pending together: of a lane only the first one is due.
 
-
-def due_at_first(ordering: Column, rank: Column, subscription_id: Column, file_id: Column) -> ColumnElement[datetime]:
-    """The `due_at` of rows that become pending together: of a lane where nothing is pending yet only the first is due.
-
-    A row that comes late, at a lower position than what is pending, waits too: it is next.
+    None is due where something is pending already: a row at a lower position than that is next.
     """
     pending = aliased(Delivery)
     # Not EXISTS: that may be hashed, which would read every pending delivery there is.
@@ -64,16 +59,12 @@ def due_at_first(ordering: Column, rank: Column, subscription_id: Column, file_i
         .correlate_except(pending)
         .scalar_subquery()
     )
-    is_first = and_(rank == 1, other.is_(None))
-    return case((ordering == Ordering.NONE, statement_now()), (is_first, statement_now()), else_=null())
+    rank = func.row_number().over(partition_by=(subscription_id, file_id), order_by=position)
+    is_due = or_(ordering == Ordering.NONE, and_(rank == 1, other.is_(None)))
+    return case((is_due, statement_now()), else_=null())
 
 
-def has_long_lane() -> ColumnElement[bool]:
-    """Whether the subscription of the statement has a lane that `mark_full` would mark."""
-    return list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery().is_not(None)
-
-
-def list_long_lanes(subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID] | UUID) -> Select[UUID]:
+def list_long_lanes(subscription_id: Column | UUID) -> Select[UUID]:
     """The files of the subscription with more than `LANE_ROWS` pending deliveries that are not marked full."""
     return (
         select(Delivery.file_id)
@@ -102,16 +93,10 @@ async def share_lanes(session: AsyncSession) -> datetime:
     return now
 
 
-@asynccontextmanager
-async def lock_timeout(session: AsyncSession, milliseconds: int) -> AsyncIterator[None]:
-    """Within the block no statement waits longer for a lock; SQLite has no locks of rows."""
-    if not _needs_lock(session):
-        yield
-        return
-    before = await session.scalar(select(func.current_setting("lock_timeout")))
-    await session.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", True)))
-    yield
-    await session.execute(select(func.set_config("lock_timeout", before, True)))  # an error ends the transaction
+async def limit_lock_wait(session: AsyncSession, milliseconds: int) -> None:
+    """Let no statement of the rest of the transaction wait longer for a lock; SQLite has no locks of rows."""
+    if _needs_lock(session):
+        await session.execute(select(func.set_config("lock_timeout", f"{milliseconds}ms", True)))
 
 
 def _needs_lock(session: AsyncSession) -> bool:

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import aliased
 
 from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import SweepCursor, SyncEvent, head_position, last_position
-from app.subscriptions.lane import has_long_lane, is_full, lock_lanes, lock_timeout
+from app.subscriptions.lane import Column, is_full, limit_lock_wait, list_long_lanes, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 ROW_LOCK_MILLISECONDS = 500
@@ -27,9 +27,9 @@ class SubscriptionUnknown(NotFound):
 class SubscriptionRepository:
     """Writes subscriptions, and where their deliveries come from.
 
-    `add_subscription` and `get_for_change` wait until they are alone with the lanes, and stay so until the transaction
-    ends: call them before anything that locks a row, and commit soon. The `mark_*` and `add_replay` work on what
-    `get_for_change` gave.
+    `add_subscription`, `get_for_change` and `find_for_change` wait until they are alone with the lanes, and stay so
+    until the transaction ends: call them before anything that locks a row, and commit soon. The `mark_*` and
+    `add_replay` work on what these gave.
     """
 
     def __init__(self, session: AsyncSession) -> None:
@@ -44,31 +44,27 @@ class SubscriptionRepository:
         self._session.add(subscription)
         await self._session.flush()
 
-    async def get_for_change(self, subscription_id: UUID, *, skip_locked: bool = False) -> Subscription:
+    async def get_for_change(self, subscription_id: UUID) -> Subscription:
         """The subscription, locked until the transaction ends.
 
-        Nobody else gets the lanes meanwhile, so it waits at most `ROW_LOCK_MILLISECONDS` for a foreign lock on the
-        row; with `skip_locked` it does not wait.
+        Nobody else gets the lanes meanwhile, so the transaction waits at most `ROW_LOCK_MILLISECONDS` for a lock of
+        another one, on this row or a later one.
 
         Raises:
-            SubscriptionUnknown: when there is none, or, with `skip_locked`, it is locked.
+            SubscriptionUnknown: there is none.
             DatabaseUnavailable: it stays locked, once the transaction has ended with this.
         """
         await lock_lanes(self._session)
-        if skip_locked:
-            return await self._get_locked(subscription_id, skip_locked=True)
-        async with lock_timeout(self._session, ROW_LOCK_MILLISECONDS):
-            return await self._get_locked(subscription_id, skip_locked=False)
-
-    async def _get_locked(self, subscription_id: UUID, *, skip_locked: bool) -> Subscription:
-        query = select(Subscription).where(
-            Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
-        )
-        query = query.with_for_update(key_share=True, skip_locked=skip_locked)
-        found = await self._session.scalar(query.execution_options(populate_existing=True))
+        await limit_lock_wait(self._session, ROW_LOCK_MILLISECONDS)
+        found = await self._session.scalar(_for_change(subscription_id))
         if found is None:
             raise SubscriptionUnknown
         return found
+
+    async def find_for_change(self, subscription_id: UUID) -> Subscription | None:
+        """The subscription, locked until the transaction ends; None when there is none or another one has locked it."""
+        await lock_lanes(self._session)
+        return await self._session.scalar(_for_change(subscription_id, skip_locked=True))
 
     async def mark_paused(self, subscription: Subscription) -> None:
         """Send nothing while it is paused; its backlog is its position in the ledger."""
@@ -135,9 +131,7 @@ class SubscriptionRepository:
         return True
 
     async def list_behind(self, max_pending: int, max_pending_replay: int) -> Sequence[UUID]:
-        """Active subscriptions that are not live or have a replay under way, and may get more deliveries, if need be
-        after marking lanes full.
-        """
+        """Active subscriptions that are not live or have a replay under way, and may get more deliveries."""
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
             or_(
@@ -160,13 +154,20 @@ class SubscriptionRepository:
         return (await self._session.scalars(select(SweepCursor.position))).one()
 
 
+def _for_change(subscription_id: UUID, *, skip_locked: bool = False) -> Select[Subscription]:
+    query = select(Subscription).where(
+        Subscription.id == subscription_id, Subscription.status != SubscriptionStatus.DELETED
+    )
+    return query.with_for_update(key_share=True, skip_locked=skip_locked).execution_options(populate_existing=True)
+
+
 def _has_room(pending: int) -> ColumnElement[bool]:
-    return or_(not_(_has_pending(Subscription.id, pending)), has_long_lane())
+    """Whether a subscription may get more deliveries, if need be after its long lanes are marked full."""
+    long_lane = list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery()
+    return or_(not_(_has_pending(Subscription.id, pending)), long_lane.is_not(None))
 
 
-def _has_pending(
-    subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], pending: int
-) -> ColumnElement[bool]:
+def _has_pending(subscription_id: Column, pending: int) -> ColumnElement[bool]:
     last = (
         select(literal(1))
         .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)
@@ -192,17 +193,6 @@ class Overview(NamedTuple):
     pending: int
     dead: int
     oldest_pending_at: datetime | None
-
-    @property
-    def reached(self) -> int:
-        """Up to which position deliveries are written."""
-        return self.swept if self.subscription.live else self.subscription.cursor
-
-    @property
-    def old_secret_until(self) -> datetime | None:
-        """The end of the time for which the old secret signs too."""
-        until = self.subscription.old_secret_until
-        return until if until is not None and until > self.now else None
 
 
 class OverviewRepository:
@@ -245,7 +235,7 @@ class OverviewRepository:
         return (await self._session.scalars(select(last_position(SyncEvent.created_at < at)))).one()
 
 
-def _overviews() -> Select[tuple[Subscription, datetime, int, int, int, int, datetime | None]]:
+def _overviews() -> Select[Subscription, datetime, int, int, int, int, datetime | None]:
     return select(
         Subscription,
         database_now(),
@@ -273,11 +263,11 @@ def oldest_pending_at() -> ColumnElement[datetime]:
     return oldest.correlate(Subscription).scalar_subquery()
 
 
-def count_deliveries(status: DeliveryStatus, limit: int) -> ColumnElement[int]:
+def count_deliveries(status: DeliveryStatus, limit: int, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
     """Number of deliveries of the statement's subscription with the status, at most `limit`."""
     counted = (
         select(literal(1).label("one"))
-        .where(Delivery.subscription_id == Subscription.id, Delivery.status == status)
+        .where(Delivery.subscription_id == Subscription.id, Delivery.status == status, *conditions)
         .order_by(Delivery.position)  # the order of an index, or PostgreSQL might read all deliveries
         .limit(limit)
         .correlate(Subscription)

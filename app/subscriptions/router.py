@@ -132,7 +132,7 @@ async def get_subscription(
         200,
         "The current subscription.",
         UrlRefused(NOT_PUBLIC),
-        TooManyHeaders(20),
+        TooManyHeaders(),
         SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),

@@ -232,14 +232,16 @@ class SubscriptionView(BaseModel):
 
     @classmethod
     def of(cls, overview: Overview, header_names: Sequence[str] | None, **more: Any) -> Self:
-        stored, reached = overview.subscription, overview.reached
+        stored = overview.subscription
+        reached = overview.swept if stored.live else stored.cursor
+        is_signing = stored.old_secret_until is not None and stored.old_secret_until > overview.now
         is_replaying = stored.replay_cursor is not None and stored.replay_until is not None
         return cls.model_validate(
             {
                 **{name: getattr(stored, name) for name in _AS_STORED},
                 "event_types": stored.event_type_list,
                 "header_names": header_names,
-                "old_secret_until": overview.old_secret_until,
+                "old_secret_until": stored.old_secret_until if is_signing else None,
                 "backlog": {"live": stored.live, "position": reached, "behind": max(0, overview.head - reached)},
                 "pending": overview.pending,
                 "oldest_pending_at": overview.oldest_pending_at,

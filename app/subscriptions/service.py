@@ -30,6 +30,7 @@ from app.subscriptions.types import (
 )
 
 OLD_SECRET_SIGNS = timedelta(hours=24)
+_CHANGEABLE = ("url", "description", "event_types", "headers", "max_concurrency", "rate_limit_per_second", "status")
 
 
 class SubscriptionService:
@@ -42,8 +43,8 @@ class SubscriptionService:
         policy: AddressPolicy,
         *,
         max_subscriptions: int,
-        on_changed: Callable[[], None] = lambda: None,
-        on_deleted: Callable[[], None] = lambda: None,
+        on_changed: Callable[[], None],
+        on_deleted: Callable[[], None],
     ) -> None:
         self._database = database
         self._cipher = cipher
@@ -219,7 +220,7 @@ class SubscriptionService:
         new = {name: value for name, value in old.items() if name.lower() not in replaced}
         new |= {name: value for name, value in (changes or {}).items() if value is not None}
         if len(new) > MAX_HEADERS:
-            raise TooManyHeaders(MAX_HEADERS)
+            raise TooManyHeaders
         if new != old or changes is None:
             stored.headers = self._encrypt_headers(new)
 
@@ -259,16 +260,7 @@ async def _mark_changed(session: AsyncSession, stored: Subscription) -> None:
 
 
 def _described(stored: Subscription) -> Sequence[Any]:
-    """The settings that a client can change."""
-    return (
-        stored.url,
-        stored.description,
-        stored.event_types,
-        stored.headers,
-        stored.max_concurrency,
-        stored.rate_limit_per_second,
-        stored.status,
-    )
+    return [getattr(stored, name) for name in _CHANGEABLE]
 
 
 def _event_types(chosen: Iterable[EventType]) -> str:

@@ -127,8 +127,8 @@ class UrlRefused(Unprocessable):
 class TooManyHeaders(Unprocessable):
     """422 at `headers`: together with the existing ones there would be too many."""
 
-    def __init__(self, limit: int) -> None:
-        error = FieldError(loc=["body", "headers"], msg=f"There may be {limit} headers", type="headers_number")
+    def __init__(self) -> None:
+        error = FieldError(loc=["body", "headers"], msg=f"There may be {MAX_HEADERS} headers", type="headers_number")
         super().__init__("The subscription would have too many headers.", errors=[error])
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from app.database.engine import Database
-from app.deliveries.claim_repository import LeasedDelivery
+from app.deliveries.claim import LeasedDelivery
 from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.policy import RetryDecision
 from app.deliveries.settlement_repository import Result

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app.database.engine import Database
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.policy import RetryDecision, SubscriptionHealth
+from app.deliveries.policy import RetryDecision, record_outcome
 from app.deliveries.repair import ClockRepair
 from app.deliveries.settlement_repository import SettlementRepository
 from app.subscriptions.models import Delivery, DeliveryStatus, Outcome, Subscription
@@ -84,17 +84,17 @@ async def test_a_settlement_stores_how_long_a_retry_and_a_slow_down_wait(databas
     [delivery] = await list_deliveries(database, subscription_id)
     result, _ = settled(delivery.id, 1)
     retry = RetryDecision(DeliveryStatus.PENDING, NOW + timedelta(seconds=14.2), 1)
-    slowed = SubscriptionHealth(subscription_id, "http://127.0.0.1:9/hook", NOW, NOW + 30 * SECOND, 1)
     async with database.transaction() as session:
         repository = SettlementRepository(session, "me")
         assert await repository.mark_attempted([(result, retry)], NOW)
-        await repository.mark_health([slowed], NOW)
+        [slowed], _ = await repository.lock_health([], [subscription_id])
+        record_outcome(slowed, Outcome.SLOW_DOWN, NOW, lambda: 0.5, retry_after_seconds=30)
     [delivery] = await list_deliveries(database, subscription_id)
     assert delivery.wait_seconds == 15
     assert (await get_subscription(database, subscription_id)).slow_seconds == 30
 
 
 def test_failures_that_a_wrong_clock_dated_ahead_count_from_now() -> None:
-    health = SubscriptionHealth(uuid4(), "http://127.0.0.1:9/hook", NOW + 24 * 365 * HOUR, None, 0)
-    health.record(Outcome.FAILED, NOW, lambda: 0.5, None)
-    assert health.failing_since == NOW
+    subscription = Subscription(failing_since=NOW + 24 * 365 * HOUR, slow_count=0)
+    record_outcome(subscription, Outcome.FAILED, NOW, lambda: 0.5, None)
+    assert subscription.failing_since == NOW

@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import pytest
 import pytest_asyncio
 from sqlalchemy import select, text
 
 from app.database.engine import Database
-from app.deliveries.claim_repository import ClaimRepository
+from app.deliveries.claim import ClaimRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.subscriptions.models import Delivery
 from tests.deliveries.support import add_subscription, make_sweeper, settled
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 from tests.support.waiting import until
 
 NOW = datetime.now(UTC)
 LEASE = timedelta(hours=1)
 EXPECTED_WAIT_SECONDS = 5
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -5,8 +5,16 @@ from uuid import uuid4
 
 import pytest
 
-from app.deliveries.policy import MAX_SLOW_COUNT, RetryDecision, RetryPolicy, Slots, SubscriptionHealth, decide
-from app.subscriptions.models import Outcome
+from app.deliveries.policy import (
+    MAX_SLOW_COUNT,
+    RetryDecision,
+    RetryPolicy,
+    Slots,
+    decide,
+    has_failed_for,
+    record_outcome,
+)
+from app.subscriptions.models import Outcome, Subscription
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 POLICY = RetryPolicy(timedelta(seconds=5), 3, timedelta(days=5))
@@ -23,15 +31,12 @@ def decision(outcome: Outcome, failures: int = 0, retry_after_seconds: float | N
     return decide(outcome, failures, NOW, POLICY, random=middle, retry_after_seconds=retry_after_seconds)
 
 
-def health(**changes: datetime | int | None) -> SubscriptionHealth:
-    values = {"failing_since": None, "slow_until": None, "slow_count": 0, **changes}
-    return SubscriptionHealth(uuid4(), "http://receiver/", **values)  # type: ignore[arg-type]  # of the right type by its name
+def health(**changes: datetime | int | None) -> Subscription:
+    return Subscription(**{"failing_since": None, "slow_until": None, "slow_count": 0, **changes})
 
 
-def record(
-    one: SubscriptionHealth, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None
-) -> None:
-    one.record(outcome, now, middle, retry_after_seconds)
+def record(one: Subscription, outcome: Outcome, now: datetime = NOW, retry_after_seconds: float | None = None) -> None:
+    record_outcome(one, outcome, now, middle, retry_after_seconds)
 
 
 def test_a_success_settles() -> None:
@@ -59,15 +64,15 @@ def test_it_fails_since_its_first_failure(outcome: Outcome) -> None:
     record(one, outcome)
     record(one, outcome, NOW + timedelta(days=5))
     assert one.failing_since == NOW
-    assert one.has_failed_for(timedelta(days=5), NOW + timedelta(days=5))
-    assert not one.has_failed_for(timedelta(days=5), NOW + timedelta(days=4, hours=23))
+    assert has_failed_for(one, timedelta(days=5), NOW + timedelta(days=5))
+    assert not has_failed_for(one, timedelta(days=5), NOW + timedelta(days=4, hours=23))
 
 
 def test_a_success_clears_everything() -> None:
     one = health(failing_since=NOW - timedelta(days=9), slow_until=NOW, slow_count=5)
     record(one, Outcome.DELIVERED)
     assert (one.failing_since, one.slow_until, one.slow_count) == (None, None, 0)
-    assert not one.has_failed_for(timedelta(days=5), NOW)
+    assert not has_failed_for(one, timedelta(days=5), NOW)
 
 
 def test_a_success_that_was_under_way_meanwhile_ends_no_pause() -> None:

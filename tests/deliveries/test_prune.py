@@ -1,5 +1,6 @@
 """What is old and needed by nobody is deleted; on both databases."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -7,10 +8,11 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
-from app.deliveries.cleanup import CleanupRepository, Examined, Page, Pruning
+from app.deliveries.cleanup import CleanupRepository, Pruning, SettledRow
 from app.subscriptions.models import Attempt, Delivery
 from tests.deliveries.support import add_subscription, list_deliveries, make_sweeper
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 
 FILE, OTHER = uuid4(), uuid4()
 OLD = datetime.now(UTC) - timedelta(days=31)
@@ -95,7 +97,7 @@ async def test_one_replica_at_a_time_prunes(database: Database) -> None:
     assert await kept_positions(database, subscription_id) == [2]
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_nobody_else_looks_through_what_stays_meanwhile(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,18 +105,20 @@ async def test_nobody_else_looks_through_what_stays_meanwhile(
     await add_events(database, (FILE, "upload"), (OTHER, "upload"))
     await make_sweeper(database).run_once()
     await deliver(database, subscription_id)
-    list_superseded = CleanupRepository.list_superseded
+    list_delivered = CleanupRepository.list_delivered
     turns: list[bool] = []
 
-    async def look(repository: CleanupRepository, before: datetime, after: Examined | None, limit: int) -> Page:
+    async def look(
+        repository: CleanupRepository, before: datetime, last: SettledRow | None, limit: int
+    ) -> Sequence[SettledRow]:
         try:
             async with job_transaction(database, BackgroundJob.PRUNE):
                 turns.append(True)
         except OtherReplicaWorks:
             turns.append(False)
-        return await list_superseded(repository, before, after, limit)
+        return await list_delivered(repository, before, last, limit)
 
-    monkeypatch.setattr(CleanupRepository, "list_superseded", look)
+    monkeypatch.setattr(CleanupRepository, "list_delivered", look)
     await Pruning(database, timedelta(days=30), chunk_rows=1).run_once()
     assert turns == [False, False, False], "two pages of what stays, and the end"
 
@@ -125,8 +129,8 @@ async def test_what_stays_is_passed_over_page_by_page(database: Database) -> Non
     await make_sweeper(database).run_once()
     await deliver(database, subscription_id)
     async with database.read() as session:
-        page = await CleanupRepository(session).list_superseded(datetime.now(UTC), None, 1)
-    assert page.superseded == []
-    assert page.examined is not None
-    async with database.read() as session:
-        assert (await CleanupRepository(session).list_superseded(datetime.now(UTC), page.examined, 2)) == Page([], None)
+        [first] = await CleanupRepository(session).list_delivered(datetime.now(UTC), None, 1)
+        [second] = await CleanupRepository(session).list_delivered(datetime.now(UTC), first, 2)
+    assert not first.superseded
+    assert not second.superseded
+    assert first.id != second.id

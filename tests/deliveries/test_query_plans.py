@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +15,9 @@ from app.config import Settings
 from app.database.engine import Database
 from app.deliveries import catch_up
 from app.deliveries.catch_up import FullLaneRepository
-from app.deliveries.claim_repository import ClaimRepository
-from app.deliveries.cleanup import CleanupRepository, Examined
-from app.deliveries.fan_out import DeadFilter, DeliveryRepository
+from app.deliveries.claim import ClaimRepository
+from app.deliveries.cleanup import CleanupRepository
+from app.deliveries.fan_out import DeliveryRepository
 from app.deliveries.repair import ClockRepository
 from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
@@ -32,6 +33,7 @@ from tests.deliveries.support import add_subscription, settled
 ROWS = 40_000
 FILES = 2_000
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+LAST: Any = SimpleNamespace(settled_at=NOW, id=5)
 SETTLED = [settled(n, 1) for n in range(1, 4)]
 
 Query = Callable[[AsyncSession, UUID], Awaitable[Any]]
@@ -130,8 +132,8 @@ QUERIES: dict[str, Query] = {
     "progress of a file": lambda session, _id: ProgressRepository(session).list_of_file(UUID(int=7)),
     "remove deliveries": lambda session, id_: CleanupRepository(session).delete_deliveries(id_, 10),
     "remove a subscription": lambda session, id_: CleanupRepository(session).delete_subscription(id_),
-    "prune deliveries": lambda session, _id: CleanupRepository(session).list_superseded(NOW, None, 10),
-    "prune more deliveries": lambda session, _id: CleanupRepository(session).list_superseded(NOW, Examined(NOW, 5), 10),
+    "prune deliveries": lambda session, _id: CleanupRepository(session).list_delivered(NOW, None, 10),
+    "prune more deliveries": lambda session, _id: CleanupRepository(session).list_delivered(NOW, LAST, 10),
     "prune these": lambda session, _id: CleanupRepository(session).delete_superseded([3, 5, 7], NOW),
 }
 
@@ -140,7 +142,7 @@ async def _redeliver(
     session: AsyncSession, subscription_id: UUID, *, up_to_position: int = 0, expected: int = 0, **wanted: Any
 ) -> None:
     await DeliveryRepository(session).mark_matching_pending(
-        subscription_id, DeadFilter(**wanted), up_to_position=up_to_position, expected=expected
+        subscription_id, **wanted, up_to_position=up_to_position, expected=expected
     )
 
 

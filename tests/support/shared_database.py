@@ -67,7 +67,7 @@ class SharedDatabase:
         of_all = settings.model_dump(exclude={"secret_key_file"})  # which is in the folder of each test
         if self._client is None:
             self._settings = of_all
-            self._client = await self._stack.enter_async_context(serve_in_process(create_app(settings)))
+            self._client = await self._stack.enter_async_context(serve_in_process(create_app(settings), swept=True))
             await until_ready(self._client)
         assert of_all == self._settings, "a test with other settings makes an application of its own"
         self._client.headers.pop("Authorization", None)

@@ -28,11 +28,7 @@ class NotCompensable(Unprocessable):
 
 
 def check_compensable(findings: Sequence[Finding], sources: Sequence[Source]) -> None:
-    """Refuse a plan with findings that no event can repair.
-
-    Raises:
-        NotCompensable: 422.
-    """
+    """Refuse a plan with findings that no event can repair; raises `NotCompensable` (422)."""
     cloud = {one.id for one in sources if one.kind == "cloud"}
     if any(one.kind == Kind.STALE for one in findings):
         raise NotCompensable("A finding of kind stale cannot be compensated: only the source can catch up.")

@@ -65,11 +65,7 @@ class RepairService:
         self._applications.close()
 
     async def plan(self, wanted: Filter, action: RepairAction) -> tuple[Repair, list[Finding]]:
-        """Plan to repair the newest open findings that match.
-
-        Raises:
-            NotCompensable: 422.
-        """
+        """Plan to repair the newest open findings that match; raises `NotCompensable` (422)."""
         async with self._database.transaction() as session:
             findings: list[Finding] = []
             if wanted.state in {None, FindingState.OPEN}:
@@ -90,11 +86,7 @@ class RepairService:
         return repair, findings
 
     async def get(self, repair_id: UUID) -> Repair:
-        """The plan.
-
-        Raises:
-            NotFound: 404.
-        """
+        """The plan; raises `NotFound` (404)."""
         async with self._database.read() as session:
             return await RepairRepository(session).get(repair_id)
 
@@ -127,11 +119,7 @@ class RepairService:
                 raise
 
     async def _apply(self, repair: Repair) -> None:
-        """Apply it under our lease.
-
-        Raises:
-            LeaseLost: another process has taken the lease.
-        """
+        """Apply it under our lease; raises `LeaseLost` if another process has taken the lease."""
         async with self._database.read() as session:
             findings = await FindingRepository(session).list_by_ids([UUID(one) for one in repair.finding_ids])
             sources = {one.id: one for one in await SourceRepository(session).list_all() if one.enabled}

@@ -40,7 +40,7 @@ LIST_ITEMS = 100
 MAX_LIST_ITEMS = 1000  # of an owner that does not keep to the number
 BLOCK_SECONDS = 60.0  # to read one block
 MAX_BLOCK_BYTES = 2**30
-FILE_SECONDS = 3600.0  # all questions about one file; each has its own limits besides
+FILE_SECONDS = 3600.0  # all requests about one file; each has its own limits besides
 NO_RIGHTS = (
     "responds 404, as it does for other people's files too; "
     "CONSISTENCY_TOKEN_SEES_ALL=true says that the token sees every file"

@@ -38,11 +38,7 @@ class ContractClient:
         self._cipher = cipher
 
     def headers(self, source: Source) -> dict[str, str]:
-        """The source's own headers, of each request.
-
-        Raises:
-            SourceError: no key decrypts them.
-        """
+        """The source's own headers, of each request; raises `SourceError` if no key decrypts them."""
         try:
             return read_headers(self._cipher, source)
         except (NoEncryptionKey, EncryptionKeyMissing):
@@ -96,11 +92,7 @@ class ContractClient:
 
 
 def read_headers(cipher: SecretCipher, source: Source) -> dict[str, str]:
-    """The decrypted headers of a source.
-
-    Raises:
-        NoEncryptionKey, EncryptionKeyMissing: 503.
-    """
+    """The decrypted headers of a source; raises `NoEncryptionKey` or `EncryptionKeyMissing` (503)."""
     headers: dict[str, str] = json.loads(cipher.decrypt(source.headers)) if source.headers is not None else {}
     return headers
 
@@ -110,11 +102,7 @@ def _url(source: Source, path: str) -> str:
 
 
 def _read_page(content: bytes, after: UUID | None) -> Page:
-    """Parse a page and check its order.
-
-    Raises:
-        SourceError: it breaks the contract.
-    """
+    """Parse a page and check its order; raises `SourceError` if it breaks the contract."""
     document = read_object(content)
     listed = document.get("items")
     if not isinstance(listed, list):

@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.concurrency.shutdown import wait_for_event
 from app.consistency.check_repository import CheckRepository
 from app.consistency.check_runner import CheckProgress, Compared, compare_files
 from app.consistency.comparison import MEMBERS
@@ -42,23 +41,15 @@ class AskedPage(NamedTuple):
 
 
 class InventoryCheck:
-    """Goes on from the cursor of the check; `files_per_second` 0: without a pace."""
+    """Goes on from the cursor of the check."""
 
-    def __init__(
-        self,
-        database: Database,
-        client: ContractClient,
-        clock: Clock,
-        progress: CheckProgress,
-        *,
-        files_per_second: int,
-    ) -> None:
+    def __init__(self, database: Database, client: ContractClient, clock: Clock, progress: CheckProgress) -> None:
         self._database = database
         self._client = client
         self._clock = clock
         self._progress = progress
-        self._files_per_second = files_per_second
-        self._chunk_files = min(LISTED_AT_ONCE, max(100, files_per_second // CHUNKS_A_SECOND or LISTED_AT_ONCE))
+        at_once = progress.files_per_second // CHUNKS_A_SECOND or LISTED_AT_ONCE
+        self._chunk_files = min(LISTED_AT_ONCE, max(100, at_once))
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Compare all files, or those until `stopping` is set.
@@ -121,7 +112,7 @@ class InventoryCheck:
             started = loop.time()
             through, count = await self._compare_chunk(check, items, page, as_of, asked.at)
             if through is not None:
-                await _keep_pace(stopping, self._files_per_second, count, loop.time() - started)
+                await self._progress.keep_pace(count, loop.time() - started, stopping)
             if through == page.next:
                 return
             if through is not None:
@@ -163,20 +154,11 @@ class CloudCheck:
     the two.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        client: CloudClient,
-        checker: FileChecker,
-        progress: CheckProgress,
-        *,
-        files_per_second: int,
-    ) -> None:
+    def __init__(self, database: Database, client: CloudClient, checker: FileChecker, progress: CheckProgress) -> None:
         self._database = database
         self._client = client
         self._checker = checker
         self._progress = progress
-        self._files_per_second = files_per_second
 
     async def run(self, check: Check, stopping: asyncio.Event) -> None:
         """Compare all files, or those until `stopping` is set.
@@ -208,7 +190,7 @@ class CloudCheck:
                     raise SourceError("repeats a page of its list of files")
                 last_page, count = page, len(page)
                 await self._advance_list(check, source, page)
-            await _keep_pace(stopping, self._files_per_second, count, loop.time() - started)
+            await self._progress.keep_pace(count, loop.time() - started, stopping)
 
     async def _next_files(self, check: Check) -> tuple[UUID | None, Sequence[UUID]]:
         """Some files after the cursor that should exist, or have findings; and the last of them, None at the end."""
@@ -254,8 +236,3 @@ class CloudCheck:
         tally, differences = compare_files(asked.expected, found, active, asked.at)
         tally["failed"] = len(counted)
         return tally, differences
-
-
-async def _keep_pace(stopping: asyncio.Event, files_per_second: int, files: int, spent_seconds: float) -> None:
-    if files_per_second:
-        await wait_for_event(stopping, files / files_per_second - spent_seconds)

@@ -1,4 +1,4 @@
-"""A question to a source: asked again while it fails, and its response read with suspicion."""
+"""Requests to sources: sent again while they fail, and their responses read with suspicion."""
 
 import asyncio
 import hashlib
@@ -43,7 +43,7 @@ class NotVisible(SourceError):
 
 
 class RetryPolicy(NamedTuple):
-    """The number of attempts of a question, and their seconds in all, before it counts as failed.
+    """The number of attempts of a request, and their seconds in all, before it counts as failed.
 
     `turn_seconds`: how long a file check may wait for its turn while no other file check of the same call has begun.
     """
@@ -83,17 +83,13 @@ class BlockSubset:
 
     @classmethod
     def parse(cls, text: str) -> "BlockSubset":
-        """Read `k/n`.
-
-        Raises:
-            ValueError: it is not that, or k is greater than n.
-        """
+        """Read `k/n`; raises `ValueError` if it is not that, or k is greater than n."""
         if not re.fullmatch(SUBSET_PATTERN, text):
             raise ValueError("not k/n")
-        part = cls(*map(int, text.split("/")))
-        if part.number > part.count:
+        subset = cls(*map(int, text.split("/")))
+        if subset.number > subset.count:
             raise ValueError("k is greater than n")
-        return part
+        return subset
 
     def __contains__(self, block_id: str) -> bool:
         digest = hashlib.sha256(block_id.encode("utf-8", "replace")).digest()
@@ -101,19 +97,21 @@ class BlockSubset:
 
 
 class BlocksToRead:
-    """The blocks of one file that are read: those of `part`, and those that `evidence` names.
+    """The blocks of one file that are read: those of `subset`, and those that `evidence` names.
 
     A block in a finding is read by every file check, else the finding would be about a value that is not compared.
     """
 
-    def __init__(self, part: BlockSubset | None, evidence: Iterable[Evidence]) -> None:
-        self._part = part
+    def __init__(self, subset: BlockSubset | None, evidence: Iterable[Evidence]) -> None:
+        self._subset = subset
         shown = [one["expected"] for one in evidence if "blocks" in one["expected"]]
         self._named = {block["id"] for one in shown for block in one["blocks"]}
         self._all = any(one["block_count"] > len(one["blocks"]) for one in shown)
 
     def __call__(self, block_id: str) -> bool:
-        return self._all or (self._part is not None and block_id in self._part) or printable(block_id) in self._named
+        return (
+            self._all or (self._subset is not None and block_id in self._subset) or printable(block_id) in self._named
+        )
 
 
 class SourceClient(Protocol):
@@ -146,16 +144,12 @@ async def ask(send: Callable[[], Awaitable[AttemptResponse]], retries: RetryPoli
             raise SourceError(who + describe(response), unanswered=True)
         await asyncio.sleep(wait_seconds)
         wait_seconds *= 2
-    raise AssertionError("a question is asked at least once")
+    raise AssertionError("a request is sent at least once")
 
 
 @asynccontextmanager
 async def limit_time(seconds: float) -> AsyncIterator[None]:
-    """Let the questions of the block take at most so long.
-
-    Raises:
-        SourceError: they took longer.
-    """
+    """Let the requests of the block take at most so long; raises `SourceError` if they took longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -183,11 +177,7 @@ def describe(response: AttemptResponse) -> str:
 
 
 def read_json(content: bytes) -> Any:
-    """The document of a body.
-
-    Raises:
-        SourceError: it is not JSON.
-    """
+    """The document of a body; raises `SourceError` if it is not JSON."""
     try:
         return json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -195,11 +185,7 @@ def read_json(content: bytes) -> Any:
 
 
 def read_object(content: bytes) -> dict[str, Any]:
-    """The JSON object of a body.
-
-    Raises:
-        SourceError: it is none.
-    """
+    """The JSON object of a body; raises `SourceError` if it is not one."""
     document = read_json(content)
     if not isinstance(document, dict):
         raise SourceError("sends a body that is not a JSON object")
@@ -207,11 +193,7 @@ def read_object(content: bytes) -> dict[str, Any]:
 
 
 def read_uuid(value: Any, name: str) -> UUID:
-    """The UUID in the member `name`.
-
-    Raises:
-        SourceError: it is none.
-    """
+    """The UUID in the member `name`; raises `SourceError` if it is not one."""
     if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise SourceError(f"sends a `{name}` that is not a UUID")
     file_id: UUID = pgproto.UUID(value)  # a subclass of Python's, which takes a sixth of the time

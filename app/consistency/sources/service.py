@@ -59,7 +59,7 @@ class SourceOfEnvironment(Conflict):
 
 
 class SourceService:
-    """Each call is one transaction; no question to a source is asked inside it."""
+    """Each call is one transaction; no source is asked inside it."""
 
     def __init__(
         self,
@@ -147,11 +147,7 @@ class SourceService:
             await CheckRepository(session).cancel_all(source_id, await self._clock(session))
 
     async def test_source(self, source_id: UUID) -> SourceTest:
-        """Ask the source once, for something that changes nothing.
-
-        Raises:
-            NotFound: 404.
-        """
+        """Ask the source once, for something that changes nothing; raises `NotFound` (404)."""
         async with self._database.read() as session:
             source = await SourceRepository(session).get(source_id)
         return await (self._cloud if source.kind == SourceKind.CLOUD else self._contract).test(source)

@@ -1,7 +1,7 @@
 """The bearer token for the sibling services: a fixed token, or a token that Auth0 issues for client credentials."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from app.concurrency.task import SingleFlight
@@ -19,12 +19,11 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "applica
 class TokenSource:
     """Gives each request its `Authorization`. Callers share the fetch under way (RFC 6749, section 4.4)."""
 
-    def __init__(self, settings: Settings, client: OutboundClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, client: OutboundClient) -> None:
         self._settings = settings
         self._client = client
-        self._clock = clock
         self._flight: SingleFlight[str, None] = SingleFlight("consistency-token")
-        self._token = settings.consistency_token
+        self._headers = _bearer(settings.consistency_token)  # none when neither a token nor credentials are set
         self._is_fixed = bool(settings.consistency_token) or not settings.auth0_client_id
         self._good_until = 0.0
         self._issued_at = 0.0
@@ -32,25 +31,21 @@ class TokenSource:
         self._failed_until = 0.0
 
     async def headers(self) -> dict[str, str]:
-        """The headers of a request; none when neither a token nor client credentials are set.
-
-        Raises:
-            SourceError: Auth0 issues no token.
-        """
-        if not self._is_fixed and self._clock() >= self._good_until:
-            if self._clock() < self._failed_until:
+        """The headers of a request; raises `SourceError` if Auth0 issues no token."""
+        if not self._is_fixed and time.monotonic() >= self._good_until:
+            if time.monotonic() < self._failed_until:
                 raise SourceError(self._failure, unanswered=True)
             await self._flight.run("token", self._fetch)
-        return self._headers()
+        return self._headers
 
     def refuse(self, headers: Mapping[str, str]) -> None:
         """Note that a service has refused the token in `headers`, so that the next request gets a new one.
 
         When Auth0 has just issued it, a new one would be refused too: requests fail for 30 seconds.
         """
-        if self._is_fixed or headers != self._headers():
+        if self._is_fixed or headers != self._headers:
             return
-        now = self._clock()
+        now = time.monotonic()
         if now < self._good_until and now < self._issued_at + FAILURE_SECONDS:
             self._fail("cannot be asked: the token that Auth0 has just issued is refused")
         self._good_until = min(self._good_until, now)
@@ -61,18 +56,15 @@ class TokenSource:
 
     async def _fetch(self) -> None:
         try:
-            self._token, life_seconds = await self._request()
+            token, life_seconds = await self._request()
         except SourceError as error:
             self._fail(str(error))
             raise
-        self._issued_at = self._clock()
+        self._headers, self._issued_at = _bearer(token), time.monotonic()
         self._good_until = self._issued_at + life_seconds - min(RENEW_SECONDS, life_seconds / 10)
 
     def _fail(self, reason: str) -> None:
-        self._failure, self._failed_until = reason, self._clock() + FAILURE_SECONDS
-
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        self._failure, self._failed_until = reason, time.monotonic() + FAILURE_SECONDS
 
     async def _request(self) -> tuple[str, float]:
         settings = self._settings
@@ -95,3 +87,7 @@ class TokenSource:
         if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token.strip():
             raise SourceError(f"{who}sends none", unanswered=True)
         return token, read_size(document.get("expires_in")) or DEFAULT_LIFE_SECONDS
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
