@@ -206,7 +206,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
 
 
 async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successor(world: World) -> None:
-    """The first process stands still after its look, and the successor finds a source that does not respond."""
+    """The first process stands still after its checks, and the successor finds a source that does not respond."""
     await world.upload(file_id := uuid4())
     findings = await open_findings(world, file_id)
     repair = await plan(world, COMPENSATE)
@@ -450,7 +450,7 @@ async def test_a_finding_that_was_compensated_before_and_differs_again(world: Wo
     world.owner.put(file_id, size=2)
     await open_findings(world, file_id)
     await apply(world, await plan(world, COMPENSATE))
-    world.owner.put(file_id, size=3)  # before any look has seen the two agree
+    world.owner.put(file_id, size=3)  # before any check has seen the two agree
     await world.sweep()
     [(outcome, reason)] = (await apply(world, await plan(world, COMPENSATE))).values()
     assert (outcome, "compensated before" in str(reason)) == ("skipped", True)
