@@ -1,4 +1,4 @@
-"""Leases of looks, checks of sources that hang, and full checks that begin by themselves."""
+"""Leases of file checks, checks of sources that hang, and full checks that begin by themselves."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -63,7 +63,7 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
     release.set()
     await noting.consistency.tasks.settle()
     due = {one.file_id: one.due_at is not None for one in await noting.list_file_checks()}
-    assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
+    assert due == {file_id: False, later: True}, "the file check settles its files, but not one with a later event"
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ async def test_verdicts(world: World) -> None:
     assert await refresh(world, file_id) == Verdict.UNKNOWN
 
 
-async def test_a_refresh_is_a_second_look(world: World) -> None:
+async def test_a_refresh_is_a_second_check(world: World) -> None:
     await world.upload(file_id := uuid4(), size=1, blocks=["a"])
     world.owner.put(file_id, size=2, blocks=[])
     await refresh(world, file_id)
@@ -124,7 +124,7 @@ async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: 
 
 
 async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is_older(world: World) -> None:
-    """The listing shows the file, then it is lost and a look notices; the end of the listing must not undo that."""
+    """The listing shows the file, then it is lost and a check notices; the end of the listing must not undo that."""
     files = sorted(uuid4() for _ in range(20))
     await world.upload(*files)
     await refresh(world, files[0])
