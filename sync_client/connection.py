@@ -1,4 +1,4 @@
-"""Requests to one service: authorised, retried while that may help, and their responses as types or errors."""
+"""Requests to one service: authorized, retried while that may help, and their responses as types or errors."""
 
 import json
 import time
@@ -85,7 +85,7 @@ class Connection:
         """The body of the response as `kind`, and the response; the service may hold it back for `wait_seconds`.
 
         Raises:
-            SyncError: as `client.SyncClient` says.
+            SyncError: see `client.SyncClient`.
         """
         timeout = _longer(self.face.http.timeout, wait_seconds)
         options = {"params": query, "timeout": timeout}
@@ -188,7 +188,7 @@ def encode_json(body: object) -> bytes:
     """Compact JSON.
 
     Raises:
-        InvalidCall: there is something in `body` that JSON has no form for.
+        InvalidCall: JSON cannot represent `body`.
     """
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -200,7 +200,7 @@ def path_id(value: UUID | str) -> str:
     """The UUID as a part of a path.
 
     Raises:
-        InvalidCall: it is none.
+        InvalidCall: it is not a UUID.
     """
     try:
         return str(UUID(str(value)))

@@ -55,7 +55,7 @@ class CursorFile:
         """See `CursorStore`.
 
         Raises:
-            CursorStoreError: the file cannot be read, or holds something else.
+            CursorStoreError: the file cannot be read, or contains no cursor.
         """
         try:
             with self._path.open("rb") as stream:
