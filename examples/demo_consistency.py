@@ -98,11 +98,11 @@ def show_consistency(api: httpx.Client, siblings: Siblings, authorization: dict[
         act.say("block store", "the second block is lost")
         _check(act, source_id)
         finding = act.wait_for_finding("open")
-        act.say("second look", f"finding {finding['kind']} is open: {finding['message']}")
+        act.say("second check", f"finding {finding['kind']} is open: {finding['message']}")
         act.title("A repair is planned, and applied")
         _repair(act, len(blocks))
         finding = act.wait_for_finding("resolved")
-        act.say("another look", f"finding {finding['kind']} is resolved: events and source agree again")
+        act.say("another check", f"finding {finding['kind']} is resolved: events and source agree again")
 
 
 def _upload(act: Act, files: httpx.Client, store: httpx.Client) -> list[str]:

@@ -17,6 +17,7 @@ from app.files.models import FileState
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.load import Load, run_load
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -86,7 +87,7 @@ async def test_sigterm_stops_the_sweep_between_two_batches(start_service: Start,
     assert not processed[-1], "the backlog was too small to be interrupted"
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_several_processes_sweep_each_event_once(
     start_replicas: Callable[..., list[ServiceProcess]], database: Database
 ) -> None:
@@ -103,7 +104,7 @@ async def test_several_processes_sweep_each_event_once(
         assert (await session.scalars(select(FileState.revision).distinct())).all() == [10]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_second_process_on_sqlite_is_refused_in_production(start_service: Start) -> None:
     first = start_service(ENVIRONMENT="production")
     with pytest.raises(RuntimeError, match="another process has it"):
@@ -112,7 +113,7 @@ def test_a_second_process_on_sqlite_is_refused_in_production(start_service: Star
     start_service(ENVIRONMENT="production")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_symbolic_link_does_not_lead_a_second_process_to_the_file(
     make_settings: MakeSettings, sqlite_url: str, tmp_path: Path
 ) -> None:

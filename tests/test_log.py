@@ -18,6 +18,7 @@ from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.log_text import read_text_line
+from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -225,7 +226,7 @@ async def warm_up(
 
 
 @both_modes
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_request_can_not_forge_a_line(
     make_settings: MakeSettings, tokens: TokenFactory, capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
@@ -245,7 +246,7 @@ async def test_a_request_can_not_forge_a_line(
                 assert "forged" not in record
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_subject_is_logged_as_it_is(
     make_settings: MakeSettings, tokens: TokenFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:

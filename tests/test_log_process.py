@@ -17,6 +17,7 @@ from tests.conftest import ROOT, Alembic
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
 from tests.support.log_text import read_text_line
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -39,7 +40,7 @@ def records(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_text_is_in_one_shape_too(start_service: Start) -> None:
     service = start_service(LOG_LEVEL="INFO", LOG_FORMAT="text")
     service.send(signal.SIGTERM)
@@ -63,7 +64,7 @@ def test_a_log_that_cannot_be_written_is_counted_and_stops_nothing(stderr: str) 
     assert int(done.stdout) == (0 if stderr == "/dev/null" else 5)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 def test_workers_that_uvicorn_starts_write_the_same_shape(
     database_url: str, issuer: KeyServer, fork_server: ForkServer, tmp_path: Path
 ) -> None:
@@ -81,7 +82,7 @@ def test_workers_that_uvicorn_starts_write_the_same_shape(
     assert sum(line["event"].startswith("Started server process") for line in lines) == 2
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_alembic_writes_the_same_shape(run: Run, database_url: str, alembic: Alembic) -> None:
     alembic(database_url, "downgrade", "base")
     done = run("alembic", "upgrade", "head", DATABASE_URL=database_url, LOG_FORMAT="json")
@@ -115,7 +116,7 @@ def test_what_nobody_catches_is_in_the_same_shape(fork_server: ForkServer, code:
         assert all(continuation.startswith("    | ") for continuation in more)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_everything_is_in_one_shape_and_the_line_of_a_request_names_its_event(
     start_service: Start, tokens: TokenFactory
 ) -> None:

@@ -18,9 +18,8 @@ from app.operations.document import EventMessage, EventMessageData, PingMessage
 from app.outbound.secret import new_secret, signed_headers
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 # Every status that each operation can answer.
 TOKEN = {401, 403, 422, 429, 500, 503}

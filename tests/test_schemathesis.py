@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -42,7 +43,7 @@ PATIENCE = {  # no request is refused because the run itself keeps the service b
 
 @pytest.mark.load
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 def test_nothing_is_found(start_service: Callable[..., ServiceProcess], tokens: TokenFactory, tmp_path: Path) -> None:
     service = start_service(
         AUTH_ENFORCE_SCOPES="true",

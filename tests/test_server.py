@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.support.fork_server import ForkServer
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -23,8 +24,6 @@ from tests.support.waiting import get_once_connected, until
 Start = Callable[..., ServiceProcess]
 PLAIN_UVICORN = ("uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", "{port}")
 STARTUP_FAILED = 1
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @on_sqlite

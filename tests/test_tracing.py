@@ -13,6 +13,7 @@ import pytest
 
 from app.tracing import MAX_LINKS
 from tests.support.collector import Collector, ReceivedSpan
+from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -91,7 +92,7 @@ def assert_commit_of(commit: ReceivedSpan, request: ReceivedSpan, *, events: int
     assert commit.trace_id != request.trace_id
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_the_operators_names_and_headers_are_used(
     start_service: Start, collector: Collector, post: Callable[..., httpx.Response]
 ) -> None:
@@ -111,7 +112,7 @@ def test_the_operators_names_and_headers_are_used(
     assert "hunter2" not in service.output()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_commit_leads_to_some_of_its_requests(
     start_service: Start, collector: Collector, tokens: TokenFactory
 ) -> None:
@@ -143,7 +144,7 @@ HOSTILE_HEADERS = [
 HOSTILE_QUERIES = ["?token=hunter2", "?hunter2", "?a=%FF%FE%00&hunter2=%ZZ", "?%F0%9F&" + "&" * 1000]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_what_callers_send_harms_nobody(
     start_service: Start, collector: Collector, post: Callable[..., httpx.Response]
 ) -> None:
@@ -163,7 +164,7 @@ def test_what_callers_send_harms_nobody(
     assert "hunter2" not in service.output()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize("kind", ["refuses", "hangs", "is no collector"])
 def test_a_dead_collector_does_no_harm(
     start_service: Start, collector: Collector, post: Callable[..., httpx.Response], kind: str
@@ -189,7 +190,7 @@ def test_a_dead_collector_does_no_harm(
     assert "hunter2" not in service.output()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(
     ("variables", "logged"),
     [

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -47,17 +45,8 @@ class FileConsistencyService:
 
     async def read(self, file_id: UUID) -> FileConsistency:
         """The stored state of the file at each source; raises `NotFound` (404)."""
-        async with self._database.read() as session:
-            sources = await SourceRepository(session).list_all()
-            file_checks = await FileCheckRepository(session).list_of_file(file_id, [one.id for one in sources])
-            found = await FileRepository(session).find(file_id)
-            is_known = any(found)  # to the ledger
-            if not is_known and not await FindingRepository(session).list_newest(Filter(file_id=file_id), limit=1):
-                raise NotFound(UNKNOWN_FILE)
-            verdicts = [
-                await self._read_verdict(session, one, file_id, file_checks.get(one.id), found) for one in sources
-            ]
-        return FileConsistency(file_id=file_id, sources=verdicts)
+        stored = await self._read_stored(file_id)
+        return FileConsistency(file_id=file_id, sources=[verdict for _, verdict in stored])
 
     async def refresh(self, file_id: UUID, subject: str) -> FileConsistency:
         """Ask the enabled sources for the file now, and bring its findings up to date.
@@ -66,35 +55,38 @@ class FileConsistencyService:
             NotFound: 404.
             TooManyRefreshes: 429.
         """
-        with self._refreshing(subject):
-            before = await self.read(file_id)
-            async with self._database.read() as session:
-                enabled = [one for one in await SourceRepository(session).list_all() if one.enabled]
-            seen = await asyncio.gather(*(self._refresh(one, file_id) for one in enabled))
-            fresh = {one.source: one for one in seen if one is not None}
-        verdicts = [fresh.get(one.source, one) for one in before.sources]
-        return FileConsistency(file_id=file_id, sources=verdicts)
-
-    async def _refresh(self, source: Source, file_id: UUID) -> SourceVerdict | None:
-        try:
-            checked = await self._checker.refresh(source, file_id)
-        except NotFound:  # the source was deleted meanwhile
-            return None
-        [seen] = checked.seen
-        evidence = merge_evidence(list((seen.differences or {}).values()))
-        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=checked.at, evidence=evidence)
-
-    @contextmanager
-    def _refreshing(self, subject: str) -> Iterator[None]:
         if self._refreshes[subject] >= MAX_REFRESHES:
             raise TooManyRefreshes
         self._refreshes[subject] += 1
         try:
-            yield
+            stored = await self._read_stored(file_id)
+            verdicts = await asyncio.gather(*(self._refresh(source, file_id, verdict) for source, verdict in stored))
         finally:
-            self._refreshes[subject] -= 1
-            if not self._refreshes[subject]:
-                del self._refreshes[subject]
+            self._refreshes -= Counter([subject])  # which keeps no subject without a refresh
+        return FileConsistency(file_id=file_id, sources=verdicts)
+
+    async def _refresh(self, source: Source, file_id: UUID, stored: SourceVerdict) -> SourceVerdict:
+        if not source.enabled:
+            return stored
+        try:
+            checked = await self._checker.refresh(source, file_id)
+        except NotFound:  # the source was deleted meanwhile
+            return stored
+        [seen] = checked.seen
+        evidence = merge_evidence(list((seen.differences or {}).values()))
+        return SourceVerdict(source=source.id, verdict=seen.verdict, seen_at=checked.at, evidence=evidence)
+
+    async def _read_stored(self, file_id: UUID) -> list[tuple[Source, SourceVerdict]]:
+        async with self._database.read() as session:
+            sources = await SourceRepository(session).list_all()
+            checks = await FileCheckRepository(session).list_of_file(file_id, [one.id for one in sources])
+            found = await FileRepository(session).find(file_id)
+            is_known = any(found)  # to the ledger
+            if not is_known and not await FindingRepository(session).list_newest(Filter(file_id=file_id), limit=1):
+                raise NotFound(UNKNOWN_FILE)
+            return [
+                (one, await self._read_verdict(session, one, file_id, checks.get(one.id), found)) for one in sources
+            ]
 
     async def _read_verdict(
         self,

@@ -85,20 +85,20 @@ class Removal:
         async with self._database.read() as session:
             deleted = await CleanupRepository(session).list_deleted()
         for subscription_id in deleted:
-            removed = 1
-            while removed and not (stopping and stopping.is_set()):
-                removed = await self._remove_chunk(subscription_id)
+            while not (stopping and stopping.is_set()) and await self._remove_chunk(subscription_id):
+                pass
 
-    async def _remove_chunk(self, subscription_id: UUID) -> int:
+    async def _remove_chunk(self, subscription_id: UUID) -> bool:
+        """Delete up to `chunk_rows` deliveries, and after the last one the subscription; returns whether to go on."""
         async with self._database.transaction() as session:
             removed = await CleanupRepository(session).delete_deliveries(subscription_id, self._chunk_rows)
         if removed:
-            return removed
+            return True
         async with self._database.transaction() as session:
             done = await CleanupRepository(session).delete_subscription(subscription_id)
         if done:
             log.info("subscription removed", subscription_id=str(subscription_id))
-        return 0
+        return False
 
 
 class CleanupRepository:

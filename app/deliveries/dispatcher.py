@@ -184,15 +184,13 @@ class Dispatcher:
             return
         started_at = datetime.now(UTC)
         try:
-            message = claim.signer.event(delivery.event, started_at)
-            response = await self._client.send(url, message.headers, message.body)
-        except (
-            Exception
-        ):  # the delivery is settled in any case: no other process can claim it while its lease is extended
+            headers, body = claim.signer.event(delivery.event, started_at)
+            response = await self._client.send(url, headers, body)
+        except Exception:
+            # The delivery is settled in any case: no other process can claim it while its lease is extended.
             log.exception("delivery could not be sent", delivery_id=delivery.id)
-            response = AttemptResponse(
-                duration_seconds=0, error="an unexpected error; the log has it under the delivery's id"
-            )
+            why = "an unexpected error; the log has it under the delivery's id"
+            response = AttemptResponse(duration_seconds=0, error=why)
         outcome = classify(response)
         self._settler.submit(Result(subscription_id, url, delivery, started_at, response, outcome))
 

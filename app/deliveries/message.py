@@ -19,9 +19,7 @@ _SEQUENCE_DIGITS = 19  # of the largest position
 _CACHED_SECRETS = 256
 
 
-class Message(NamedTuple):
-    headers: Mapping[str, str]
-    body: bytes
+Message = tuple[Mapping[str, str], bytes]  # headers and body
 
 
 class MessageSigner(NamedTuple):
@@ -40,13 +38,8 @@ class MessageSigner(NamedTuple):
         return self._sign(str(message_id), ping_body(message_id, self.ledger_id, subscription_id, at), at)
 
     def _sign(self, message_id: str, body: bytes, at: datetime) -> Message:
-        headers = {
-            **self.own_headers,
-            "content-type": CONTENT_TYPE,
-            "user-agent": self.user_agent,
-            **signed_headers(message_id, at, body, self.secrets),
-        }
-        return Message(headers, body)
+        own = {**self.own_headers, "content-type": CONTENT_TYPE, "user-agent": self.user_agent}
+        return {**own, **signed_headers(message_id, at, body, self.secrets)}, body
 
 
 class MessageFactory:
@@ -68,10 +61,8 @@ class MessageFactory:
         if subscription.old_secret is not None and until is not None and now < until:
             with suppress(EncryptionKeyMissing):
                 secrets.append(self._decrypt(subscription.old_secret))
-        own: Mapping[str, str] = (
-            json.loads(self._decrypt(subscription.headers)) if subscription.headers is not None else {}
-        )
-        own = {name: value for name, value in own.items() if not is_own_header(name)}
+        headers = "{}" if subscription.headers is None else self._decrypt(subscription.headers)
+        own = {name: value for name, value in json.loads(headers).items() if not is_own_header(name)}
         return MessageSigner(self._ledger_id, own, secrets, self._user_agent)
 
 

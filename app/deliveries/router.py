@@ -109,8 +109,7 @@ async def redeliver_dead(
     body: every dead delivery of the subscription, at most 50,000 in one request.
     """
     if bulk is None:
-        redelivered, has_more = await deliveries.redeliver_dead(subscription_id)
-        return RedeliveryResult(redelivered=redelivered, has_more=has_more)
+        return await deliveries.redeliver_dead(subscription_id)
     await deliveries.redeliver_matching(subscription_id, bulk)
     return JSONResponse(BulkRedelivered(redelivered=bulk.expected).model_dump())
 

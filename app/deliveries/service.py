@@ -21,7 +21,7 @@ from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
 from app.deliveries.repair import CHECK_SECONDS, CLOCK_SECONDS, ClockRepair, StalledLanes
 from app.deliveries.repository import HistoryRepository, StoredDelivery
-from app.deliveries.schemas import BulkRedelivery
+from app.deliveries.schemas import BulkRedelivery, RedeliveryResult
 from app.errors import Conflict
 from app.events.repository import EventRepository
 from app.outbound.address import AddressPolicy
@@ -68,24 +68,20 @@ class DeliveryService:
         self._on_added()
         return delivery
 
-    async def redeliver_dead(self, subscription_id: UUID) -> tuple[int, bool]:
+    async def redeliver_dead(self, subscription_id: UUID) -> RedeliveryResult:
         """Make dead deliveries of a subscription pending again, at most 50,000, one transaction per 1000.
-
-        Returns how many they are, and whether there may be more.
 
         Raises:
             NotFound: 404.
         """
-        total = 0
-        for _ in range(MAX_CHUNKS):
+        total, count = 0, MAX_AT_ONCE
+        while count == MAX_AT_ONCE and total < MAX_CHUNKS * MAX_AT_ONCE:
             async with self._database.transaction() as session:
                 await OverviewRepository(session).check_known(subscription_id)
                 count = await DeliveryRepository(session).mark_dead_pending(subscription_id)
             self._on_added()
             total += count
-            if count < MAX_AT_ONCE:
-                return total, False
-        return total, True
+        return RedeliveryResult(redelivered=total, has_more=count == MAX_AT_ONCE)
 
     async def redeliver_matching(self, subscription_id: UUID, bulk: BulkRedelivery) -> None:
         """Make the dead deliveries that match pending again, in one transaction, if they are `bulk.expected`.
@@ -114,8 +110,8 @@ class DeliveryService:
         async with self._database.read() as session:
             overview = await OverviewRepository(session).get(subscription_id)
         stored = overview.subscription
-        message = self._messages.signer(stored, overview.now).ping(uuid7(), stored.id, datetime.now(UTC))
-        return await self._client.send(stored.url, message.headers, message.body)
+        headers, body = self._messages.signer(stored, overview.now).ping(uuid7(), stored.id, datetime.now(UTC))
+        return await self._client.send(stored.url, headers, body)
 
 
 class Webhooks:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.orm.util import AliasedClass
 
 from app.database.types import database_now, statement_now
-from app.subscriptions.models import Delivery, FullLane, Ordering, Subscription
+from app.subscriptions.models import Delivery, FullLane, Ordering
 
 LANE_ROWS = 200  # pending deliveries of one file that a full lane keeps, and that are added when half are done
 
@@ -64,12 +64,7 @@ def due_at_first(
     return case((is_due, statement_now()), else_=null())
 
 
-def has_long_lane() -> ColumnElement[bool]:
-    """Whether the subscription of the statement has a lane that `mark_full` would mark."""
-    return list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery().is_not(None)
-
-
-def list_long_lanes(subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID] | UUID) -> Select[UUID]:
+def list_long_lanes(subscription_id: Column | UUID) -> Select[UUID]:
     """The files of the subscription with more than `LANE_ROWS` pending deliveries that are not marked full."""
     return (
         select(Delivery.file_id)

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, literal, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import aliased
 
 from app.database.sql import write
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import SweepCursor, SyncEvent, head_position, last_position
-from app.subscriptions.lane import has_long_lane, is_full, limit_lock_wait, lock_lanes
+from app.subscriptions.lane import Column, is_full, limit_lock_wait, list_long_lanes, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 
 ROW_LOCK_MILLISECONDS = 500
@@ -131,9 +131,7 @@ class SubscriptionRepository:
         return True
 
     async def list_behind(self, max_pending: int, max_pending_replay: int) -> Sequence[UUID]:
-        """Active subscriptions that are not live or have a replay under way, and may get more deliveries, if need be
-        after marking lanes full.
-        """
+        """Active subscriptions that are not live or have a replay under way, and may get more deliveries."""
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
             or_(
@@ -164,12 +162,12 @@ def _for_change(subscription_id: UUID, *, skip_locked: bool = False) -> Select[S
 
 
 def _has_room(pending: int) -> ColumnElement[bool]:
-    return or_(not_(_has_pending(Subscription.id, pending)), has_long_lane())
+    """Whether a subscription may get more deliveries, if need be after its long lanes are marked full."""
+    long_lane = list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery()
+    return or_(not_(_has_pending(Subscription.id, pending)), long_lane.is_not(None))
 
 
-def _has_pending(
-    subscription_id: ColumnElement[UUID] | InstrumentedAttribute[UUID], pending: int
-) -> ColumnElement[bool]:
+def _has_pending(subscription_id: Column, pending: int) -> ColumnElement[bool]:
     last = (
         select(literal(1))
         .where(Delivery.subscription_id == subscription_id, Delivery.status == DeliveryStatus.PENDING)

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from app.changes.cursor import EVERYTHING, ChangeFilter, Cursor
 from app.changes.feed import ChangeFeed, Page
 from app.changes.stream import CHUNK_BYTES, FIRST_CHANGES, MAX_CHANGES, Broadcast, ChangeStream
@@ -11,6 +9,7 @@ from app.changes.tail import Tail
 from app.database.engine import Database
 from app.metrics import ChangeMetrics
 from tests.events.support import open_ledger, record
+from tests.support.marks import on_sqlite
 
 
 class CountingFeed(ChangeFeed):
@@ -60,7 +59,7 @@ async def test_of_short_events_many_are_read_at_once(database: Database) -> None
     assert all(70 < number <= MAX_CHANGES for number in others)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_the_number_follows_the_size(database: Database) -> None:
     reads = await catch_up(database, *[10] * 200, *[16_000] * 20, *[10] * 200)
     assert sum(reads) < 420 + 2 * MAX_CHANGES

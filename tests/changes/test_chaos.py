@@ -13,6 +13,7 @@ from tests.changes.follower import Follower
 from tests.events.support import read_head
 from tests.support.chaos import chaos_seconds, is_long
 from tests.support.load import Load, run_load
+from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -25,7 +26,7 @@ PAUSE_SECONDS = 0 if is_long() else 0.05  # of each client between two events
 STREAMS, PAGES = (50, 20) if is_long() else (14, 6)  # followers
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 @pytest.mark.timeout(SECONDS + 240)
 @pytest.mark.long
 async def test_every_follower_sees_every_event_once_in_order(

@@ -20,6 +20,7 @@ from app.metrics import ChangeMetrics
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
 from tests.conftest import Alembic, MakeSettings
+from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
 from tests.support.sse import Message, open_stream
 from tests.support.waiting import until
@@ -118,7 +119,7 @@ async def test_a_read_ends_with_its_stream(hanging: HangingDatabase, stream: Str
     await until(lambda: asyncio.all_tasks() == tasks)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_streams_that_catch_up_while_postgresql_hangs(
     start_service: Start,
     frail_postgres: PostgresServer,

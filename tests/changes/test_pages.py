@@ -13,6 +13,7 @@ from app.database.engine import Database
 from app.events.models import LedgerHead, SyncEvent
 from app.http.pages import PAGE_BYTES
 from tests.changes.support import FILE, fill, follow_pages, get_page, positions
+from tests.support.marks import on_sqlite
 
 
 async def test_an_empty_ledger_has_an_empty_page(client: httpx.AsyncClient, database: Database) -> None:
@@ -180,7 +181,7 @@ WRONG_QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_other_nonsense_is_refused_and_not_echoed(client: httpx.AsyncClient) -> None:
     for query in WRONG_QUERIES:
         response = await client.get(f"/changes?{query}")
@@ -190,6 +191,6 @@ async def test_other_nonsense_is_refused_and_not_echoed(client: httpx.AsyncClien
         assert "1000000000" not in response.text
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_token_is_needed(anonymous: httpx.AsyncClient) -> None:
     assert (await anonymous.get("/changes")).status_code == 401

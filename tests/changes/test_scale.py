@@ -18,6 +18,7 @@ import pytest
 
 from tests.changes.support import FILE
 from tests.conftest import ROOT
+from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
 from tests.support.sse import open_stream
 from tests.support.tokens import TokenFactory
@@ -59,7 +60,7 @@ def read_peak_bytes(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 @pytest.mark.load
 async def test_a_crowd_gets_everything_soon(
     start_service: Callable[..., ServiceProcess], outside: httpx.AsyncClient, tokens: TokenFactory
@@ -95,7 +96,7 @@ async def test_a_crowd_gets_everything_soon(
     assert max(seconds) < 10
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 @pytest.mark.load
 async def test_an_event_reaches_the_stream_of_another_replica_soon(
     start_replicas: Callable[..., list[ServiceProcess]], outside: httpx.AsyncClient

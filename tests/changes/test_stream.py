@@ -14,6 +14,7 @@ from app.database.engine import Database
 from app.events.models import SyncEvent
 from tests.changes.support import FILE, fill
 from tests.events.support import open_ledger, record
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import connect
 from tests.support.sse import EventStream, Message, open_stream
@@ -21,7 +22,6 @@ from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 Start = Callable[..., ServiceProcess]
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def take(stream: EventStream, number: int) -> list[int]:
@@ -82,7 +82,7 @@ async def test_filters_and_the_cursor_that_moves_on_without_a_match(
     assert page["from_position"] > 4
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_many_streams_of_many_filters_share_one_reader(
     service: ServiceProcess, database: Database, outside: httpx.AsyncClient
 ) -> None:

@@ -18,6 +18,7 @@ from app.changes.tail import OVERHEAD_BYTES, Ring, Tail
 from app.database.engine import Database
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
+from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
 from tests.support.sse import open_stream
 from tests.support.waiting import until
@@ -105,7 +106,7 @@ async def test_another_ledger_and_a_shorter_one_are_noticed(awake: Tail, databas
     assert awake.end == 1
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_streams_outlive_an_outage_of_the_database(
     start_service: Start, frail_postgres: PostgresServer, outside: httpx.AsyncClient
 ) -> None:

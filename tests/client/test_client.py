@@ -27,11 +27,11 @@ from sync_client import (
 from sync_client.batch import split_batches
 from tests.client.conftest import PATIENT, RelayedService
 from tests.conftest import ROOT
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 # The client knows nothing of the service's database: what is about the client alone need not run on both.
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def all_files(sync: SyncClient) -> list[UUID]:

@@ -25,11 +25,11 @@ from sync_client import (
     SyncError,
 )
 from tests.client.conftest import PATIENT, RelayedService
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 # The client knows nothing of the service's database: what is about the client alone need not run on both.
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 DEADLINE_SECONDS = 60
 
@@ -68,7 +68,7 @@ def cursor_files(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if "cursor" in path.name]
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_every_change_comes_once_in_order_while_the_service_is_killed(
     sync: SyncClient, service: RelayedService
 ) -> None:

@@ -12,7 +12,8 @@ from app.database.engine import Database
 from sync_client import CursorExpired, CursorFile, EventsLost, EventType, SyncClient
 from tests.changes.support import replace_end
 from tests.client.test_answers import EVENT, client
-from tests.client.test_follow import on_sqlite, positions, take, uploads
+from tests.client.test_follow import positions, take, uploads
+from tests.support.marks import on_sqlite
 
 
 @on_sqlite

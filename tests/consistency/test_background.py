@@ -1,4 +1,4 @@
-"""Leases of looks, checks of sources that hang, and full checks that begin by themselves."""
+"""Leases of file checks, checks of sources that hang, and full checks that begin by themselves."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -19,8 +19,9 @@ from app.consistency.sources.request import NAMED, RetryPolicy
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
-from tests.consistency.world import GRACE, ON_SQLITE, ShiftedClock, World
+from tests.consistency.world import GRACE, ShiftedClock, World
 from tests.events.support import open_ledger
+from tests.support.marks import on_sqlite
 from tests.support.waiting import until
 
 
@@ -62,11 +63,11 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
     release.set()
     await noting.consistency.tasks.settle()
     due = {one.file_id: one.due_at is not None for one in await noting.list_file_checks()}
-    assert due == {file_id: False, later: True}, "the look settles its files, but not one with a later event"
+    assert due == {file_id: False, later: True}, "the file check settles its files, but not one with a later event"
 
 
 @pytest.mark.slow
-@ON_SQLITE
+@on_sqlite
 async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a part of its time for its turn, and the rest for the source."""
     monkeypatch.setattr("app.consistency.check_runner.NAMED", RetryPolicy(attempts=2, seconds=0.6, turn_seconds=0.3))
@@ -87,7 +88,7 @@ async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, mon
     )
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_named_check_of_a_source_that_hangs_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.consistency.check_runner.NAMED", RetryPolicy(attempts=2, seconds=0.5, turn_seconds=0.5))
     noting.owner.before_reply = asyncio.Event().wait
@@ -124,7 +125,7 @@ async def test_full_checks_begin_by_themselves(
         assert begun == ([1, 1, 2] if seconds else [0, 0, 0])
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> None:
     await world.begin()
     async with world.database.transaction() as session:

@@ -22,6 +22,7 @@ from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply, serving
 from tests.events.support import add_events
 from tests.support.chaos import chaos_seconds, is_long
+from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -144,7 +145,7 @@ class Scene:
             owner.is_down = False
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_kills_and_a_frail_owner_make_no_false_finding_and_hide_none(
     start_replicas: Callable[..., list[ServiceProcess]],
     start_service: Callable[..., ServiceProcess],

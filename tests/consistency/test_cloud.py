@@ -20,9 +20,10 @@ from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, serving
 from tests.consistency.siblings import Reply, Siblings, expected_block, serve_siblings, token_of
-from tests.consistency.world import ON_SQLITE, ShiftedClock, World
+from tests.consistency.world import ShiftedClock, World
 from tests.events.support import open_ledger
 from tests.support.keyserver import KeyServer
+from tests.support.marks import on_sqlite
 from tests.support.tokens import SigningKey
 
 OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
@@ -82,7 +83,7 @@ async def refresh(world: World, file_id: UUID) -> Verdict:
     return found.verdict
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_file_of_three_blocks_costs_five_requests_and_no_download(world: World, siblings: Siblings) -> None:
     large = [bytes([number]) * 4_000_000 for number in range(3)]
     first, second = uuid4(), uuid4()
@@ -105,7 +106,7 @@ async def test_a_file_of_three_blocks_costs_five_requests_and_no_download(world:
     assert siblings.relay.passed_back < 6 * 4_000_000 / 2
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_head_is_used_where_it_works(world: World, siblings: Siblings) -> None:
     siblings.put(file_id := uuid4(), b"a", b"b", b"c")
     siblings.meddle = lambda method, _path: (200, b"") if method == "HEAD" else None
@@ -114,7 +115,7 @@ async def test_head_is_used_where_it_works(world: World, siblings: Siblings) -> 
     assert [one.split()[0] for one in siblings.asked()] == ["GET", "GET", "GET", "HEAD", "HEAD", "HEAD"]
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_lost_block_is_suspected_then_open_then_resolved(world: World, siblings: Siblings) -> None:
     """The metadata service names it, even when no event does."""
     paths = siblings.put(file_id := uuid4(), b"a", b"b")
@@ -133,7 +134,7 @@ async def test_a_lost_block_is_suspected_then_open_then_resolved(world: World, s
     assert await world.states() == {lost: "resolved"}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_blocks_that_events_name_are_compared_with_the_list(world: World, siblings: Siblings) -> None:
     paths = siblings.put(file_id := uuid4(), b"a", b"b")
     await world.upload(file_id, blocks=[paths[0], "owner|never"], size=77)
@@ -141,7 +142,7 @@ async def test_blocks_that_events_name_are_compared_with_the_list(world: World, 
     assert set(await world.states()) == {(file_id, "missing_block"), (file_id, "orphaned_block")}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_404_is_unknown_unless_the_token_sees_all(open_world: OpenWorld, siblings: Siblings) -> None:
     siblings.put(foreign := uuid4(), b"a", subject="somebody")
     async with open_world() as world:
@@ -157,7 +158,7 @@ async def test_a_404_is_unknown_unless_the_token_sees_all(open_world: OpenWorld,
         assert await world.findings() == []
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_suspected_file_that_disappears_is_not_asked_for_again(
     open_world: OpenWorld, siblings: Siblings
 ) -> None:
@@ -173,7 +174,7 @@ async def test_a_suspected_file_that_disappears_is_not_asked_for_again(
         assert siblings.asked() == [], "only after a grace period"
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_check_that_asks_for_no_deleted_file_says_nothing_of_it(
     open_world: OpenWorld, siblings: Siblings
 ) -> None:
@@ -186,7 +187,7 @@ async def test_a_check_that_asks_for_no_deleted_file_says_nothing_of_it(
             assert [each.verdict for each in (await world.consistency.files.read(one)).sources] == [verdict]
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_404_counts_only_when_the_list_of_files_works(world: World, siblings: Siblings) -> None:
     await world.upload(file_id := uuid4())
     siblings.meddle = lambda _method, path: (404, b"") if path.startswith("/files") else None
@@ -198,7 +199,7 @@ async def test_a_404_counts_only_when_the_list_of_files_works(world: World, sibl
     assert await world.states() == {(file_id, "missing"): "suspected"}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_block_store_that_has_moved_loses_no_block(world: World, siblings: Siblings) -> None:
     siblings.put(file_id := uuid4(), b"a", b"b")
     await world.upload(file_id)
@@ -248,7 +249,7 @@ def _seen_by_all(path: str, file_id: UUID) -> tuple[int, bytes] | None:
     return (200, b"[]") if path == f"/files/{file_id}/chunks" else None
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_too_many_absent_files_are_suspect(world: World, siblings: Siblings) -> None:
     siblings.put(here := uuid4())
     await world.upload(here, *(uuid4() for _ in range(11)))
@@ -256,7 +257,7 @@ async def test_too_many_absent_files_are_suspect(world: World, siblings: Sibling
     assert (check.state, await world.findings()) == (CheckState.SUSPECT, [])
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_another_process_goes_on_in_the_list(
     world: World, siblings: Siblings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,7 +308,7 @@ async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world:
     assert set((await world.states()).values()) == {"resolved"}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_token_of_auth0_is_fetched_once_and_again_when_refused(
     open_world: OpenWorld, siblings: Siblings, auth0: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +344,7 @@ async def test_a_token_of_auth0_is_fetched_once_and_again_when_refused(
         assert len(auth0.requests) - before == 3
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_credentials_that_auth0_refuses_are_not_sent_again_and_again(
     open_world: OpenWorld, siblings: Siblings, auth0: KeyServer
 ) -> None:
@@ -373,7 +374,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.slow
-@ON_SQLITE
+@on_sqlite
 async def test_an_owner_that_sends_anything_else_makes_the_check_incomplete(world: World, siblings: Siblings) -> None:
     siblings.put(file_id := uuid4(), b"a")
     await world.upload(file_id)
@@ -403,7 +404,7 @@ def list_of(file_ids: Iterable[UUID]) -> bytes:
     return json.dumps([{"file_id": str(one)} for one in file_ids]).encode()
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Siblings) -> None:
     """Each page has files that nobody has heard of, and hours pass with each."""
 
@@ -421,7 +422,7 @@ async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Si
 
 
 @pytest.mark.slow
-@ON_SQLITE
+@on_sqlite
 async def test_a_metadata_service_that_hangs_makes_checks_incomplete(
     open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ async def test_a_broken_upload_is_an_open_finding_minutes_later(noting: World) -
     assert await count_due(noting) == 0
 
 
-async def test_a_later_event_postpones_the_look(noting: World) -> None:
+async def test_a_later_event_postpones_the_file_check(noting: World) -> None:
     await noting.upload(file_id := uuid4())
     await noting.age(GRACE - 100)
     await noting.upload(file_id)
@@ -91,11 +91,11 @@ async def test_each_enabled_source_has_one_row_a_file(noting: World) -> None:
     files = sorted(uuid4() for _ in range(3))
     await noting.append(*((one, type_, None) for one in files for type_ in ("upload", "update", "delete")))
     await noting.sweep()
-    looks = await noting.list_file_checks()
-    assert sorted((one.source_id, one.file_id) for one in looks) == sorted(
+    checks = await noting.list_file_checks()
+    assert sorted((one.source_id, one.file_id) for one in checks) == sorted(
         (source, one) for source in (first, second) for one in files
     )
-    due = {one.source_id: one.due_at for one in looks if one.due_at is not None}
+    due = {one.source_id: one.due_at for one in checks if one.due_at is not None}
     assert due[first] - due[second] == timedelta(seconds=GRACE - 60)
 
 

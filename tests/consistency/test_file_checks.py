@@ -14,8 +14,9 @@ from app.consistency.sources.repository import SourceRepository
 from app.errors import NotFound
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, Reply, serving
-from tests.consistency.world import ON_SQLITE, World
+from tests.consistency.world import World
 from tests.events.support import open_ledger
+from tests.support.marks import on_sqlite
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ async def test_a_404_counts_only_when_the_inventory_works(world: World) -> None:
     assert await world.findings() == []
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_the_probe_of_the_first_id_has_no_after(world: World) -> None:
     await world.upload(UUID(int=0))
     await world.check(UUID(int=0))
@@ -93,7 +94,7 @@ async def test_verdicts(world: World) -> None:
     assert await refresh(world, file_id) == Verdict.UNKNOWN
 
 
-async def test_a_refresh_is_a_second_look(world: World) -> None:
+async def test_a_refresh_is_a_second_check(world: World) -> None:
     await world.upload(file_id := uuid4(), size=1, blocks=["a"])
     world.owner.put(file_id, size=2, blocks=[])
     await refresh(world, file_id)
@@ -108,7 +109,7 @@ async def test_a_refresh_is_a_second_look(world: World) -> None:
     assert set((await world.states()).values()) == {"open"}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: World) -> None:
     await world.upload(*(files := [uuid4() for _ in range(5)]))
     world.owner.put(*files)
@@ -123,7 +124,7 @@ async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: 
 
 
 async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is_older(world: World) -> None:
-    """The listing shows the file, then it is lost and a look notices; the end of the listing must not undo that."""
+    """The listing shows the file, then it is lost and a check notices; the end of the listing must not undo that."""
     files = sorted(uuid4() for _ in range(20))
     await world.upload(*files)
     await refresh(world, files[0])
@@ -170,7 +171,7 @@ async def test_an_owner_that_is_down_for_an_hour(world: World) -> None:
     assert sorted(states.values()) == ["open"] * 19 + ["resolved"] * 5
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_slow_source_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.consistency.sources.request.FIRST_WAIT_SECONDS", 0.2)
     await world.upload(file_id := uuid4())

@@ -42,7 +42,7 @@ async def test_a_lost_file_is_suspected_then_open_then_resolved(world: World) ->
     assert await world.states() == {lost: "suspected"}
     await world.age(100)
     assert await world.states() == {lost: "suspected"}
-    await world.age(250)  # the second look comes by itself
+    await world.age(250)  # the second check comes by itself
     assert await world.states() == {lost: "open"}
     [finding] = await world.findings(state="open")
     assert finding.evidence == {"expected": {"exists": True}, "found": {"exists": False}}
@@ -57,7 +57,7 @@ async def test_a_lost_file_is_suspected_then_open_then_resolved(world: World) ->
     assert sorted(one.state for one in await world.findings()) == ["resolved", "suspected"]
 
 
-async def test_a_suspected_file_that_is_back_is_resolved_by_the_second_look(world: World) -> None:
+async def test_a_suspected_file_that_is_back_is_resolved_by_the_second_check(world: World) -> None:
     await world.upload(file_id := uuid4())
     await world.check()
     world.owner.put(file_id)

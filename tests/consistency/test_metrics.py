@@ -10,7 +10,8 @@ from app.consistency.models import CheckState
 from app.operations.repository import StatusRepository
 from tests.consistency.owner import Owner
 from tests.consistency.test_routes import add_source, run_check
-from tests.consistency.world import ON_SQLITE, World
+from tests.consistency.world import World
+from tests.support.marks import on_sqlite
 from tests.support.waiting import get_once_connected
 
 
@@ -26,7 +27,7 @@ async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
     assert status.due_looks == 0
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_checks_are_counted_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
     owner.put(uuid4(), uuid4())
     await run_check(client, (await add_source(client, owner))["id"])

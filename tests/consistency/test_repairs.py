@@ -20,9 +20,10 @@ from app.consistency.schemas import Filter
 from app.events.models import SyncEvent
 from app.subscriptions.models import Delivery
 from tests.consistency.owner import Owner, serving
-from tests.consistency.world import ON_POSTGRESQL, ON_SQLITE, World
+from tests.consistency.world import World
 from tests.deliveries.support import add_subscription
 from tests.events.support import read_ledger
+from tests.support.marks import on_postgresql, on_sqlite
 
 SHA = "ab" * 32
 COMPENSATE, REDELIVER = RepairAction.COMPENSATE, RepairAction.REDELIVER
@@ -205,7 +206,7 @@ async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world
 
 
 async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successor(world: World) -> None:
-    """The first process stands still after its look, and the successor finds a source that does not respond."""
+    """The first process stands still after its checks, and the successor finds a source that does not respond."""
     await world.upload(file_id := uuid4())
     findings = await open_findings(world, file_id)
     repair = await plan(world, COMPENSATE)
@@ -246,7 +247,7 @@ async def test_a_process_without_the_lease_neither_extends_nor_releases_it(world
         assert (await repairs.get(repair.id)).due_at == now + 4 * lease
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_source_that_cannot_be_asked_is_not_believed(world: World) -> None:
     await world.upload(file_id := uuid4())
     findings = await open_findings(world, file_id)
@@ -270,7 +271,7 @@ VALUES: dict[Kind, tuple[dict[str, Any] | None, dict[str, Any] | None, dict[str,
 }
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_nothing_is_compensated_against_a_source_that_agrees_with_the_ledger(world: World, other: Owner) -> None:
     files = {kind: uuid4() for kind in VALUES}
     await world.upload(*files.values(), size=1, sha256=SHA, blocks=["a", "b"])
@@ -300,7 +301,7 @@ async def list_sources(world: World) -> list[UUID]:
         return list(await session.scalars(select(Source.id)))
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_an_unknown_or_late_source_counts_as_agreeing_and_a_disabled_one_does_not(
     world: World, other: Owner
 ) -> None:
@@ -319,7 +320,7 @@ async def test_an_unknown_or_late_source_counts_as_agreeing_and_a_disabled_one_d
     assert set((await apply(world, await plan(world, COMPENSATE))).values()) == {("applied", None)}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_file_that_two_sources_lack_is_deleted_once(world: World, other: Owner) -> None:
     await world.upload(file_id := uuid4())
     await open_findings(world, file_id)
@@ -334,7 +335,7 @@ async def test_a_file_that_two_sources_lack_is_deleted_once(world: World, other:
     assert len(await list_compensations(world)) == 1
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_values_beyond_16_kib_are_skipped(world: World) -> None:
     await world.upload(file_id := uuid4(), size=1)
     world.owner.put(file_id, size=2, blocks=[f"{number:040}" for number in range(400)])
@@ -344,7 +345,7 @@ async def test_values_beyond_16_kib_are_skipped(world: World) -> None:
     assert await list_compensations(world) == []
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_what_cannot_be_compensated(world: World) -> None:
     stale, block = sorted(uuid4() for _ in range(2))
     await world.upload(stale, block, blocks=["a"])
@@ -363,7 +364,7 @@ async def test_what_cannot_be_compensated(world: World) -> None:
     await plan(world, REDELIVER, kind=Kind.MISSING_BLOCK)
 
 
-@ON_POSTGRESQL
+@on_postgresql
 async def test_a_compensation_makes_no_source_stale(world: World, other: Owner) -> None:
     await world.upload(file_id := uuid4(), size=1)
     world.owner.put(file_id, size=2, position=1)
@@ -428,7 +429,7 @@ async def test_the_last_event_of_each_file_is_delivered_again(world: World) -> N
     assert await list_compensations(world) == []
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_plan_holds_open_findings_that_match(world: World) -> None:
     opened, suspected = sorted(uuid4() for _ in range(2))
     await world.upload(opened, suspected)
@@ -443,13 +444,13 @@ async def test_a_plan_holds_open_findings_that_match(world: World) -> None:
         assert await apply(world, repair) == {}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_finding_that_was_compensated_before_and_differs_again(world: World) -> None:
     await world.upload(file_id := uuid4(), size=1)
     world.owner.put(file_id, size=2)
     await open_findings(world, file_id)
     await apply(world, await plan(world, COMPENSATE))
-    world.owner.put(file_id, size=3)  # before any look has seen the two agree
+    world.owner.put(file_id, size=3)  # before any check has seen the two agree
     await world.sweep()
     [(outcome, reason)] = (await apply(world, await plan(world, COMPENSATE))).values()
     assert (outcome, "compensated before" in str(reason)) == ("skipped", True)
@@ -488,7 +489,7 @@ async def test_what_happens_between_the_look_and_the_compensation_counts(world: 
     assert len(await list_compensations(world)) == 7
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_a_source_that_stops_responding_is_not_asked_for_the_other_files(world: World) -> None:
     files = sorted(uuid4() for _ in range(17))
     await world.upload(*files)
@@ -499,7 +500,7 @@ async def test_a_source_that_stops_responding_is_not_asked_for_the_other_files(w
     assert len(world.owner.paths) - asked_before <= 16, "8 files, twice each"
 
 
-@ON_POSTGRESQL  # which can keep neither
+@on_postgresql  # which can keep neither
 async def test_a_block_id_that_no_event_may_hold_is_not_compared_and_not_recorded(world: World) -> None:
     for number, block_id in enumerate(("a\x00", "a\ud800"), 1):
         await world.upload(file_id := uuid4(), size=1, blocks=["a"])
@@ -516,7 +517,7 @@ async def test_a_block_id_that_no_event_may_hold_is_not_compared_and_not_recorde
         assert encode_compensation(uuid4(), seen) is None
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_no_value_is_recorded_that_another_source_denies(world: World, other: Owner) -> None:
     await world.upload(file_id := uuid4(), size=1, blocks=["a", "b"])
     world.owner.put(file_id, size=2, blocks=["a"])
@@ -534,7 +535,7 @@ async def test_no_value_is_recorded_that_another_source_denies(world: World, oth
     assert set((await apply(world, await plan(world, COMPENSATE))).values()) == {("applied", None)}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_the_sizes_and_hashes_of_blocks_outlive_a_source_that_gives_none(world: World) -> None:
     known = [{"id": "a", "size": 0, "sha256": SHA}, {"id": "b", "size": 2}]
     await world.upload(file_id := uuid4(), size=1, blocks=known)

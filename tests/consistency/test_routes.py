@@ -12,8 +12,8 @@ import pytest
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
-from tests.consistency.world import ON_POSTGRESQL, ON_SQLITE
 from tests.support.application import serve_in_process
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
@@ -65,7 +65,7 @@ async def test_a_source_is_created_changed_tested_and_deleted(client: httpx.Asyn
     assert (await client.get(path)).status_code == (await client.delete(path)).status_code == 404
 
 
-@ON_POSTGRESQL
+@on_postgresql
 async def test_there_are_at_most_twenty_sources(client: httpx.AsyncClient, owner: Owner) -> None:
     for _ in range(20):
         await add_source(client, owner)
@@ -94,7 +94,7 @@ WRONG_CHECKS: list[dict[str, Any]] = [
 ]
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_wrong_sources_and_checks(client: httpx.AsyncClient) -> None:
     for changes, member in WRONG_SOURCES:
         new = {"name": "owner", "kind": "contract", "url": "http://127.0.0.1:1", **changes}
@@ -162,7 +162,7 @@ async def test_a_check_its_findings_and_their_acceptance(
     assert {one["state"] for one in (await client.get("/consistency/findings")).json()} == {"resolved"}
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_findings_as_csv(client: httpx.AsyncClient, owner: Owner) -> None:
     owner.put(uuid4(), uuid4())
     await run_check(client, (await add_source(client, owner))["id"])
@@ -241,7 +241,7 @@ async def test_scopes(client: httpx.AsyncClient, owner: Owner, tokens: TokenFact
         assert response.status_code == 403, path
 
 
-@ON_SQLITE
+@on_sqlite
 async def test_private_addresses_need_the_setting(make_settings: MakeSettings, tokens: TokenFactory) -> None:
     settings = make_settings(webhook_allow_private_addresses=False)
     async with serve_in_process(create_app(settings)) as client:

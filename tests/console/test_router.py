@@ -5,14 +5,14 @@ import json
 import re
 
 import httpx
-import pytest
 
 from app.main import create_app
 from tests.conftest import AUDIENCE, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
+from tests.support.marks import on_sqlite
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{issuer}; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "

@@ -12,8 +12,7 @@ from app.cli import main
 from app.database.engine import Database
 from app.database.sqlite_file import BackupFailed, back_up
 from tests.events.support import add_events, open_ledger, record
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+from tests.support.marks import on_sqlite
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from app.database.engine import Database
 from app.database.opening import NotDurable, check_durability
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
+from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
 
@@ -39,7 +40,6 @@ NEEDED = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 pytestmark = [on_postgresql, pytest.mark.parametrize("prepared", [True, False], ids=["direct", "pooler"])]
 
 

@@ -8,9 +8,8 @@ from sqlalchemy import text
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
+from tests.support.marks import on_postgresql, on_sqlite
 
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 TIMEOUTS = {"statement_timeout": "7s", "lock_timeout": "6s", "idle_in_transaction_session_timeout": "9s"}
 SETTINGS = {
     "database_statement_timeout": 7,

@@ -10,8 +10,9 @@ from app.database.watch import LockWatch
 from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.deliveries.support import add_subscription
+from tests.support.marks import on_postgresql
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 MESSAGE = "a transaction holds locks that the service waits for"
 

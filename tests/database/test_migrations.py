@@ -22,11 +22,11 @@ from app.main import create_app
 from tests.conftest import ROOT, Alembic, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.fork_server import ForkServer
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import get_once_connected, until
 
 pytestmark = pytest.mark.slow
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 DOCUMENTED_COLUMNS = {"id", "file_id", "event_type", "created_at", "processed", "processed_at", "metadata"}
 
@@ -103,7 +103,7 @@ async def test_the_documented_columns_are_there(database: Database) -> None:
     assert {column["name"] for column in columns} >= DOCUMENTED_COLUMNS
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_sqlite_migrates_itself(make_settings: MakeSettings, tmp_path: Path) -> None:
     settings = make_settings(database_url=f"sqlite:///{tmp_path}/new.db")
     async with serve_in_process(create_app(settings)) as client:

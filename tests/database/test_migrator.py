@@ -20,9 +20,10 @@ from app.database.engine import Database
 from app.database.migrator import LOCK_SECONDS, MIGRATION_LOCK, MigrationBlocked, build_index, migrate
 from tests.conftest import ROOT, MakeSettings
 from tests.events.support import add_events, read_ledger
+from tests.support.marks import on_postgresql
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
+pytestmark = [pytest.mark.slow, on_postgresql]
 
 REVISION = '''"""Of a later release."""
 

@@ -24,15 +24,13 @@ from app.database.watch import WalTruncation
 from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
+from tests.support.marks import on_sqlite
 from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 
 
 def _refusal(error: asyncpg.PostgresError) -> DBAPIError:
     return DBAPIError(None, None, error)
-
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @on_sqlite

@@ -17,6 +17,7 @@ from app.database.errors import DatabaseUnavailable
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
@@ -36,7 +37,7 @@ CUT_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE 
 
 
 @pytest.fixture
-async def on_postgres(
+async def postgres_client(
     frail_postgres: PostgresServer, make_settings: MakeSettings, tokens: TokenFactory
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service on the frail server."""
@@ -47,7 +48,7 @@ async def on_postgres(
 
 
 @pytest.fixture
-async def on_sqlite(
+async def sqlite_client(
     sqlite_url: str, make_settings: MakeSettings, tokens: TokenFactory
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service on SQLite."""
@@ -58,7 +59,7 @@ async def on_sqlite(
 
 pytestmark = [
     pytest.mark.load,  # each answer has its time
-    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),  # each test names its own database
+    on_sqlite,  # each test names its own database
 ]
 
 
@@ -90,83 +91,87 @@ async def expect_recovery(client: httpx.AsyncClient) -> None:
     pytest.fail(f"no recovery: {answers}")
 
 
-async def test_a_restart_of_postgresql(on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
-    assert (await post(on_postgres)).status_code == 201
+async def test_a_restart_of_postgresql(postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
+    assert (await post(postgres_client)).status_code == 201
     frail_postgres.stop()
-    await expect_unavailable(lambda: post(on_postgres))
-    await expect_unavailable(lambda: on_postgres.get("/sync-events"))
-    health = await on_postgres.get("/health")
+    await expect_unavailable(lambda: post(postgres_client))
+    await expect_unavailable(lambda: postgres_client.get("/sync-events"))
+    health = await postgres_client.get("/health")
     assert (health.status_code, health.json()["database"]) == (503, "disconnected")
     frail_postgres.start()
-    await expect_recovery(on_postgres)
-    assert (await get_once_connected(on_postgres)).status_code == 200
+    await expect_recovery(postgres_client)
+    assert (await get_once_connected(postgres_client)).status_code == 200
 
 
 async def test_an_append_survives_a_lost_connection(
-    on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer
+    postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer
 ) -> None:
-    assert (await post(on_postgres)).status_code == 201
+    assert (await post(postgres_client)).status_code == 201
     await sql(frail_postgres, CUT_CONNECTIONS)
-    assert (await post(on_postgres)).status_code == 201
+    assert (await post(postgres_client)).status_code == 201
 
 
-async def test_a_hanging_postgresql(on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
-    assert (await post(on_postgres)).status_code == 201
+async def test_a_hanging_postgresql(postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
+    assert (await post(postgres_client)).status_code == 201
     with frail_postgres.suspended():
-        await expect_unavailable(lambda: post(on_postgres))
-        await expect_unavailable(lambda: on_postgres.get("/sync-events"))
+        await expect_unavailable(lambda: post(postgres_client))
+        await expect_unavailable(lambda: postgres_client.get("/sync-events"))
         started = time.monotonic()
-        assert (await on_postgres.get("/health")).status_code == 503
+        assert (await postgres_client.get("/health")).status_code == 503
         assert time.monotonic() - started < 1
-    await expect_recovery(on_postgres)
+    await expect_recovery(postgres_client)
 
 
-async def test_a_read_only_postgresql(on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
+async def test_a_read_only_postgresql(postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
     await sql(frail_postgres, "ALTER DATABASE postgres SET default_transaction_read_only = on")
     await sql(frail_postgres, CUT_CONNECTIONS)
     try:
-        await expect_unavailable(lambda: post(on_postgres))
-        assert (await on_postgres.get("/sync-events")).status_code == 200
+        await expect_unavailable(lambda: post(postgres_client))
+        assert (await postgres_client.get("/sync-events")).status_code == 200
     finally:
         await sql(frail_postgres, "ALTER DATABASE postgres RESET ALL")
-    assert (await post(on_postgres)).status_code == 201
+    assert (await post(postgres_client)).status_code == 201
 
 
-async def test_a_postgresql_that_lets_nobody_in(on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
-    assert (await post(on_postgres)).status_code == 201
+async def test_a_postgresql_that_lets_nobody_in(
+    postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer
+) -> None:
+    assert (await post(postgres_client)).status_code == 201
     await asyncio.to_thread(frail_postgres.sql, "ALTER DATABASE postgres ALLOW_CONNECTIONS false", "template1")
     try:
         await asyncio.to_thread(frail_postgres.sql, CUT_CONNECTIONS, "template1")
-        await expect_unavailable(lambda: post(on_postgres))
-        await expect_unavailable(lambda: on_postgres.get("/sync-events"))
-        assert (await on_postgres.get("/health")).status_code == 503
+        await expect_unavailable(lambda: post(postgres_client))
+        await expect_unavailable(lambda: postgres_client.get("/sync-events"))
+        assert (await postgres_client.get("/health")).status_code == 503
     finally:
         await asyncio.to_thread(frail_postgres.sql, "ALTER DATABASE postgres ALLOW_CONNECTIONS true", "template1")
-    await expect_recovery(on_postgres)
+    await expect_recovery(postgres_client)
 
 
 async def test_a_locked_head(
-    on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer, make_settings: MakeSettings
+    postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer, make_settings: MakeSettings
 ) -> None:
     holder = Database(make_settings(database_url=frail_postgres.url("postgres")))
     async with holder.transaction() as session:
         await session.execute(text("SELECT position FROM ledger_head FOR UPDATE"))
-        await expect_unavailable(lambda: post(on_postgres))
-        assert (await on_postgres.get("/sync-events")).status_code == 200
+        await expect_unavailable(lambda: post(postgres_client))
+        assert (await postgres_client.get("/sync-events")).status_code == 200
     await holder.close()
-    assert (await post(on_postgres)).status_code == 201
+    assert (await post(postgres_client)).status_code == 201
 
 
-async def test_a_postgresql_with_a_full_disk(on_postgres: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
+async def test_a_postgresql_with_a_full_disk(
+    postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer
+) -> None:
     await sql(
         frail_postgres,
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;"
         "CREATE TRIGGER full_disk BEFORE INSERT ON sync_events EXECUTE FUNCTION full_disk()",
     )
-    await expect_unavailable(lambda: post(on_postgres))
+    await expect_unavailable(lambda: post(postgres_client))
     await sql(frail_postgres, "DROP FUNCTION full_disk CASCADE")
-    assert (await post(on_postgres)).status_code == 201
+    assert (await post(postgres_client)).status_code == 201
 
 
 async def test_a_postgresql_without_a_free_connection(
@@ -196,13 +201,13 @@ async def test_an_exhausted_pool(make_settings: MakeSettings, tokens: TokenFacto
     await database.close()
 
 
-async def test_a_busy_sqlite(on_sqlite: httpx.AsyncClient, sqlite_url: str) -> None:
+async def test_a_busy_sqlite(sqlite_client: httpx.AsyncClient, sqlite_url: str) -> None:
     async with aiosqlite.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None) as other:
         await other.execute("BEGIN IMMEDIATE")
-        await expect_unavailable(lambda: post(on_sqlite))
-        assert (await on_sqlite.get("/sync-events")).json() == []
+        await expect_unavailable(lambda: post(sqlite_client))
+        assert (await sqlite_client.get("/sync-events")).json() == []
         await other.execute("ROLLBACK")
-    assert (await post(on_sqlite)).status_code == 201
+    assert (await post(sqlite_client)).status_code == 201
 
 
 async def test_a_sqlite_with_a_full_disk(start_service: Callable[..., ServiceProcess], tokens: TokenFactory) -> None:

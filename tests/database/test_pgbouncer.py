@@ -13,6 +13,7 @@ from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.deliveries.support import make_sweeper
 from tests.events.support import add_events, read_ledger
+from tests.support.marks import on_postgresql
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import PostgresServer
 
@@ -22,7 +23,7 @@ pytestmark = [
         not (os.environ.get("CI") == "true" or shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")),
         reason="pgbouncer is missing (Debian: apt-get install pgbouncer)",
     ),
-    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+    on_postgresql,
 ]
 
 SERVER_CONNECTIONS = 3

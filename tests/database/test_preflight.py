@@ -15,10 +15,9 @@ from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
 from tests.support.application import serve_in_process
+from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import get_once_connected
-
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture

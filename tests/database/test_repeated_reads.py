@@ -14,11 +14,12 @@ from app.errors import describe
 from app.metrics import DatabaseMetrics
 from tests.conftest import MakeSettings
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
 from tests.support.relay import Relay
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'sync-service'"
 CUT_SLEEPER = text(

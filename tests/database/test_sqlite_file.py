@@ -18,11 +18,12 @@ from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, read_ledger, record
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import get_once_connected
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 PAGE = 4096
 MARK = "the page to damage"

@@ -22,6 +22,7 @@ from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription
 from tests.events.support import open_ledger, record
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.receiver import receiving
 from tests.support.replication import ReplicatedPostgres
 from tests.support.tokens import TokenFactory
@@ -40,7 +41,7 @@ APPENDS = f"{WAITING} AND query LIKE '%INSERT INTO sync_events%'"
 Serve = Callable[..., Any]
 
 # Each test uses the pair instead.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from app.database.connection import _SWITCHED_OFF, _startup_parameters, _statement
 from tests.conftest import ROOT, MakeSettings
+from tests.support.marks import on_postgresql
 
 # What the release notes of PostgreSQL 14 to 18 have added, as far as a statement of ours might want it.
 NEWER = {
@@ -62,7 +61,7 @@ def test_no_statement_needs_a_newer_server() -> None:
     assert found == set()
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 def test_sessions_have_old_parameters_and_newer_ones_only_where_the_server_knows_them(
     make_settings: MakeSettings,
 ) -> None:

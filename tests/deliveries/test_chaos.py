@@ -18,6 +18,7 @@ from tests.deliveries.replica import KEY, encrypted
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events, read_head
 from tests.support.chaos import chaos_seconds, is_long
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving, reset
 from tests.support.waiting import until
@@ -147,7 +148,7 @@ async def is_delivered(database: Database, subscription_id: UUID) -> bool:
     return all(one.status == "delivered" for one in await list_deliveries(database, subscription_id))
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_replicas_that_are_killed_and_suspended(
     start_replicas: Callable[..., list[ServiceProcess]], start_service: Start, database: Database
 ) -> None:
@@ -155,7 +156,7 @@ async def test_replicas_that_are_killed_and_suspended(
     await run(database, replicas, lambda: start_service(**ENVIRONMENT))
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_one_process_that_is_killed_and_suspended(start_service: Start, database: Database) -> None:
     replicas = [start_service(**ENVIRONMENT)]
     await run(database, replicas, lambda: start_service(**ENVIRONMENT))

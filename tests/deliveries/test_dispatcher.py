@@ -3,7 +3,6 @@
 from collections import defaultdict
 from uuid import uuid4
 
-import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, update
 
@@ -17,11 +16,11 @@ from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.replica import SECRET, encrypted, running
 from tests.deliveries.support import add_subscription, list_deliveries
 from tests.events.support import add_events
+from tests.support.marks import on_sqlite
 from tests.support.receiver import Received, Receiver, Reply, answer, drip, hang, receiving, reset
 from tests.support.waiting import until
 
 FILE, OTHER = uuid4(), uuid4()
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def count_pending(database: Database) -> int:

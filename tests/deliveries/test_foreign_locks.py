@@ -18,12 +18,13 @@ from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription, get_subscription, make_sweeper, pending_positions
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 from tests.support.receiver import Receiver, answer, receiving
 
 EVENTS = 11
 WAIT_SECONDS = 5  # less than the lock time-out of the database
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 
 @asynccontextmanager

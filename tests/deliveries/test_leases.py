@@ -15,11 +15,11 @@ from sync_client import verify
 from tests.deliveries.replica import SECRET, encrypted, running
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving
 from tests.support.waiting import until
 
 FILE = uuid4()
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def list_attempts(database: Database) -> list[tuple[int, str]]:
@@ -87,7 +87,7 @@ async def test_a_lease_that_ended_before_it_was_used_sends_nothing(database: Dat
 
 
 @pytest.mark.load
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_a_heartbeat_keeps_the_lease_for_as_long_as_it_takes(database: Database) -> None:
     short = timedelta(seconds=2)
     async with (

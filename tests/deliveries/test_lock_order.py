@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import pytest
 import pytest_asyncio
 from sqlalchemy import select, text
 
@@ -15,13 +14,14 @@ from app.deliveries.settlement_repository import SettlementRepository
 from app.subscriptions.models import Delivery
 from tests.deliveries.support import add_subscription, make_sweeper, settled
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 from tests.support.waiting import until
 
 NOW = datetime.now(UTC)
 LEASE = timedelta(hours=1)
 EXPECTED_WAIT_SECONDS = 5
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 
 @pytest_asyncio.fixture(loop_scope="session")

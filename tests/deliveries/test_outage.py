@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
-import pytest
 from sqlalchemy import delete
 from structlog.testing import capture_logs
 
@@ -14,12 +13,13 @@ from tests.conftest import MakeSettings
 from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription, list_deliveries
 from tests.events.support import add_events
+from tests.support.marks import on_sqlite
 from tests.support.postgres import PostgresServer
 from tests.support.receiver import Received, Receiver, Reply, answer, receiving
 from tests.support.waiting import until
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # of the settings; the test names its own
+@on_sqlite  # of the settings; the test names its own
 async def test_a_result_outlives_a_restart_of_the_database(
     frail_postgres: PostgresServer, make_settings: MakeSettings
 ) -> None:

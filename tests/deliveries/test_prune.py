@@ -12,6 +12,7 @@ from app.deliveries.cleanup import CleanupRepository, Pruning, SettledRow
 from app.subscriptions.models import Attempt, Delivery
 from tests.deliveries.support import add_subscription, list_deliveries, make_sweeper
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 
 FILE, OTHER = uuid4(), uuid4()
 OLD = datetime.now(UTC) - timedelta(days=31)
@@ -96,7 +97,7 @@ async def test_one_replica_at_a_time_prunes(database: Database) -> None:
     assert await kept_positions(database, subscription_id) == [2]
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_nobody_else_looks_through_what_stays_meanwhile(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

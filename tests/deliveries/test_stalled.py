@@ -2,7 +2,6 @@
 
 from uuid import uuid4
 
-import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
@@ -12,9 +11,9 @@ from app.deliveries.repair import StalledLanes
 from app.subscriptions.models import Delivery, Ordering
 from tests.deliveries.support import add_subscription, due_positions, make_sweeper, pending_positions
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 
 FILE, OTHER = uuid4(), uuid4()
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 class Repair:

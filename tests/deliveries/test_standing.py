@@ -16,6 +16,7 @@ from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.replica import encrypted, running
 from tests.deliveries.support import add_subscription, get_subscription, list_deliveries
 from tests.events.support import add_events
+from tests.support.marks import on_sqlite
 from tests.support.receiver import Receiver, answer, receiving
 from tests.support.waiting import until
 
@@ -83,7 +84,7 @@ async def test_what_is_written_is_not_written_again_when_its_subscription_can_no
         assert (await get_subscription(database, subscription_id)).status == "disabled"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_the_log_says_why_there_was_no_answer(database: Database) -> None:
     async with receiving() as receiver:
         pass  # it has its port now, where nobody listens
@@ -132,7 +133,7 @@ async def test_an_event_that_always_slows_its_subscription_dies_too(database: Da
         assert [one.status for one in await list_deliveries(database, subscription_id)] == ["dead", "delivered"] * 2
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_an_event_that_can_not_be_written_as_json_fails_and_holds_nothing_up(database: Database) -> None:
     async with receiving(Receiver()) as receiver, running(database) as replica:
         subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=1)

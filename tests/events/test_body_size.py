@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
-import pytest
 
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.test_hostile_bodies import GOOD, JSON, MARK, assert_nothing_recorded, assert_refused
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
@@ -79,7 +79,7 @@ async def test_a_large_body_is_no_way_around_the_other_checks(client: httpx.Asyn
         assert answer.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_real_server_answers_early_and_goes_on(
     start_service: Callable[..., ServiceProcess], tokens: TokenFactory
 ) -> None:

@@ -2,7 +2,6 @@
 
 from uuid import uuid4
 
-import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
@@ -12,8 +11,9 @@ from app.operations.repository import StatusRepository
 from app.sweep.repository import SweepRepository
 from tests.database.test_query_plans import QUERIES, plan_of
 from tests.events.support import add_events
+from tests.support.marks import on_postgresql
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 VERSIONS = 4_000
 RAISE_HEAD = f"""

@@ -18,6 +18,7 @@ from app.events.models import LedgerHead
 from app.log.request_line import add_request_fields, begin_request
 from app.metrics import LedgerMetrics
 from tests.events.support import open_ledger, read_head, read_ledger, record
+from tests.support.marks import on_sqlite
 from tests.support.waiting import until
 
 HOLD_HEAD = update(LedgerHead).values(position=LedgerHead.position)
@@ -109,7 +110,7 @@ async def test_a_large_group_of_replays_is_answered(database: Database) -> None:
     assert await read_head(database) == 2000
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL's writers do not wait for each other
+@on_sqlite  # PostgreSQL's writers do not wait for each other
 async def test_appends_take_their_turn_beside_transactions_without_a_pause(database: Database) -> None:
     ledger, done, transactions = open_ledger(database), asyncio.Event(), 0
 

@@ -13,13 +13,13 @@ from app.database.engine import Database
 from app.events.models import SyncEvent
 from tests.events.support import read_head, read_ledger
 from tests.support.load import Load, run_load
+from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 Start = Callable[..., ServiceProcess]
 StartReplicas = Callable[..., list[ServiceProcess]]
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 async def follow(database: Database, until: asyncio.Event) -> list[tuple[int, UUID]]:

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 import pytest_asyncio
 from sqlalchemy import select, text, update
 
@@ -14,6 +13,7 @@ from app.database.engine import Database
 from app.events.models import SyncEvent
 from tests.events.support import add_events
 from tests.subscriptions.support import errors
+from tests.support.marks import on_postgresql
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
@@ -140,7 +140,7 @@ async def test_of_callers_at_once_one_wins(client: httpx.AsyncClient, database: 
     assert "failed" not in await states(database)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_the_second_of_two_counts_again_once_the_first_is_done(
     client: httpx.AsyncClient, database: Database, ids: list[UUID]
 ) -> None:

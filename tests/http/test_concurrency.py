@@ -15,6 +15,7 @@ from app.http.middleware import PROBE_PATHS, RequestMiddleware
 from app.main import create_app
 from app.metrics import HttpMetrics
 from tests.conftest import MakeSettings
+from tests.support.marks import on_sqlite
 from tests.support.waiting import until
 
 LIMIT = 3
@@ -137,6 +138,6 @@ async def test_one_subject_cannot_have_all_requests_under_way(slow: Slow) -> Non
     assert (slow.in_progress, slow.rejected) == (0, 4)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_what_is_always_open_exists(make_settings: MakeSettings) -> None:
     assert create_app(make_settings()).openapi()["paths"].keys() >= PROBE_PATHS

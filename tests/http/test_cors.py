@@ -4,18 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-import pytest
 
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 
 OURS, OTHER = "https://app.example.com", "https://other.example.com"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
 EXPOSED = {"ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"}
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from app.concurrency.fair_semaphore import ConcurrencyLimited, caller
 from app.database.engine import ConnectionsInUse, Database
 from tests.conftest import MakeSettings
 from tests.events.support import open_ledger, record
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import RawConnection, connect
 from tests.support.tokens import TokenFactory
@@ -22,8 +23,6 @@ from tests.support.waiting import until
 
 Start = Callable[..., ServiceProcess]
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 LIMITED = "urn:sync-service:problem:concurrency-limited"
 NEW_EVENT = {"file_id": str(uuid4()), "event_type": "upload"}

@@ -11,12 +11,13 @@ import psutil
 import pytest
 
 from app.http.body import LARGE_BODIES
+from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import RawConnection, connect
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import get_once_connected, until
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 EVENT = b'{"file_id":"7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11","event_type":"upload"}'
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")

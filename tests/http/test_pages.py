@@ -17,6 +17,7 @@ from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, open_ledger, record
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 from tests.support.uvicorn_server import port_of, run_uvicorn
 from tests.support.waiting import until
@@ -59,7 +60,7 @@ async def test_a_large_page_is_the_same_as_small_ones(
             assert "next" not in rest.links
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_page_of_the_feed_ends_early_and_its_cursor_goes_on(
     make_settings: MakeSettings, tokens: TokenFactory, database: Database
 ) -> None:

@@ -3,16 +3,16 @@
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 
 UNKNOWN_ID = "0199a3c2-5f0e-7c41-9d35-6b1f0e8a7d24"
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 
 async def test_a_missing_scope_is_told_before_the_body_is_read(

@@ -17,6 +17,7 @@ import pytest
 from app.database.engine import Database
 from app.http.middleware import PROBE_PATHS
 from tests.events.support import open_ledger, record
+from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import RawConnection, connect
 from tests.support.tokens import TokenFactory
@@ -91,7 +92,7 @@ SECONDS = 8
 PATHS = ("/sync-events?limit=1000", "/changes?limit=1000", "/sync-events?limit=1000&event_type=upload")
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_clients_that_read_large_pages_slowly_take_little_memory_and_delay_nobody(
     start_service: Callable[..., ServiceProcess], tokens: TokenFactory, database: Database
 ) -> None:

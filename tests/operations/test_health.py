@@ -28,6 +28,7 @@ from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
 from tests.support.load import Load, run_load
+from tests.support.marks import on_sqlite
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import SigningKey, TokenFactory
@@ -35,8 +36,6 @@ from tests.support.waiting import get_once_connected, until, until_ready, until_
 
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
 LIMIT_SECONDS = 2  # a look has 0.8 of them
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response:

@@ -19,6 +19,7 @@ from tests.conftest import MakeSettings
 from tests.events.support import add_events
 from tests.support.application import serve_in_process
 from tests.support.keyserver import KeyServer
+from tests.support.marks import on_sqlite
 from tests.support.ports import ReservedPort
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
@@ -27,7 +28,6 @@ from tests.support.waiting import get_once_connected, until
 
 Values = Callable[..., float]
 FILE = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def read(exposition: str) -> Values:
@@ -255,7 +255,7 @@ def metric(url: str, name: str, **labels: str) -> float:
     return read(httpx.get(f"{url}/metrics", timeout=10).text)(name, **labels)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_metrics_can_have_a_port_of_their_own(start_service: Callable[..., ServiceProcess]) -> None:
     reserved = ReservedPort()
     port = reserved.number

@@ -18,13 +18,12 @@ from app.main import create_app
 from app.operations.health import HealthMonitor
 from tests.conftest import Alembic, MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.postgres import PostgresServer
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import get_once_connected, until, until_ready
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 async def post(client: httpx.AsyncClient) -> int:

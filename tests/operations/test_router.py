@@ -4,11 +4,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import httpx
-import pytest
 
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import get_once_connected, until, until_ready
 
@@ -19,8 +19,6 @@ ORIGINAL_ROOT = {
 }
 ORIGINAL_HEALTH = {"status": "healthy", "service": "sync-service", "database": "connected"}
 PUBLIC = ("/", "/health", "/health/live", "/health/ready", "/metrics")
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 async def is_ok(client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str] | None = None) -> bool:

@@ -3,14 +3,14 @@
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 ONE = f"/subscriptions/{uuid4()}"
 ROUTES = [

@@ -3,16 +3,14 @@
 from typing import Any
 
 import httpx
-import pytest
 
 from app.main import create_app
 from app.subscriptions.schemas import SubscriptionChange
 from tests.conftest import MakeSettings
 from tests.subscriptions.support import URL, errors, subscribe
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 LOUD = "lOuD!"  # part of what is sent, which no answer may repeat
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
@@ -21,12 +20,12 @@ from tests.deliveries.test_catch_up import settle
 from tests.events.support import add_events
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.receiver import Received, Receiver, Reply, answer, receiving
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 
 FILE, OTHER = uuid4(), uuid4()
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -13,10 +13,9 @@ from sync_client import verify
 from tests.conftest import MakeSettings
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.receiver import Receiver, Reply, answer, hang, receiving, reset
 from tests.support.tokens import TokenFactory
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def ping(client: httpx.AsyncClient, subscription_id: str) -> dict[str, object]:

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 import pytest_asyncio
 
 from app.database.engine import Database
@@ -14,10 +13,10 @@ from tests.deliveries.support import check_lanes, list_deliveries, make_sweeper
 from tests.deliveries.test_catch_up import settle
 from tests.events.support import add_events
 from tests.subscriptions.support import change, errors, subscribe
+from tests.support.marks import on_sqlite
 
 FILE, OTHER = uuid4(), uuid4()
 DEAD = [1, 2, 4, 6]
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
@@ -17,6 +16,7 @@ from tests.deliveries.support import list_deliveries, make_sweeper, pending_posi
 from tests.deliveries.test_catch_up import settle
 from tests.events.support import add_events
 from tests.subscriptions.support import change, errors, subscribe, view
+from tests.support.marks import on_sqlite
 
 FILE = uuid4()
 T0 = datetime(2026, 1, 15, 10, tzinfo=UTC)
@@ -118,7 +118,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_ranges_that_are_none(client: httpx.AsyncClient, told: str) -> None:
     for name, (body, loc, kind) in WRONG.items():
         answer = await client.post(f"/subscriptions/{told}/replay", json=body)

@@ -22,11 +22,11 @@ from tests.deliveries.support import get_subscription
 from tests.subscriptions.conftest import KEY
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.receiver import Receiver, receiving
 from tests.support.tokens import TokenFactory
 
 HEADER = "Bearer plain-text-of-a-header"
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def signing_secrets(database: Database, subscription_id: str) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 
 from app.database.engine import Database
 from app.main import create_app
@@ -15,11 +14,11 @@ from tests.deliveries.support import make_sweeper, pending_positions
 from tests.events.support import add_events
 from tests.subscriptions.support import URL, errors, subscribe, view
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 
 FILE = uuid4()
 OWN_SECRET = "whsec_" + "QUJD" * 8
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def test_a_subscription_with_nothing_but_a_url(client: httpx.AsyncClient) -> None:

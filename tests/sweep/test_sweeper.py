@@ -18,6 +18,7 @@ from app.sweep.repository import SweepRepository
 from app.sweep.sweeper import Handler, Sweeper
 from tests.conftest import MakeSettings
 from tests.events.support import add_events, read_ledger
+from tests.support.marks import on_postgresql
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 INTERVAL = timedelta(seconds=5)
@@ -146,7 +147,7 @@ async def test_whatever_a_handler_raises_costs_its_own_event_alone(
     assert await read_states(database) == ["processed", "processed", "retrying", "processed", "processed"]
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_a_statement_that_takes_too_long_costs_its_own_event_alone(
     make_settings: MakeSettings, journal: Journal
 ) -> None:
@@ -245,7 +246,7 @@ class Impatient:
         await session.execute(text("SELECT 1 FROM ledger_head FOR UPDATE NOWAIT"))
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_a_lock_that_others_have_costs_no_attempt(database: Database) -> None:
     await add_events(database, (uuid4(), "upload"))
     sweeper = make_sweeper(database, Impatient(), batch_size=1)

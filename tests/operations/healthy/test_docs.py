@@ -10,9 +10,10 @@ import pytest
 from app.main import create_app
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 
 PAGES = ("/docs", "/redoc")
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 
 def references(page: str) -> list[str]:

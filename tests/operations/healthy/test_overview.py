@@ -20,6 +20,7 @@ from tests.conftest import MakeSettings
 from tests.deliveries.support import add_subscription
 from tests.events.support import NOW, write_events
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
 
 NONE = {"count": 0, "backlog": 0, "oldest_pending_age_seconds": None}
@@ -144,7 +145,7 @@ async def test_the_whole_time_is_counted(client: httpx.AsyncClient, database: Da
         assert [one["to"] for one in found[:-1]] == [one["from"] for one in found[1:]]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient) -> None:
     early, late = "2026-01-15T10:00:00Z", "2026-01-15T11:00:00Z"
     good = {"from": early, "to": late}
@@ -163,7 +164,7 @@ async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient) -> None
         assert [error["loc"] for error in answer.json()["errors"]] == [loc], query
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_both_need_read_sync_where_scopes_are_enforced(make_settings: MakeSettings, tokens: TokenFactory) -> None:
     async with serve_in_process(create_app(make_settings(auth_enforce_scopes=True))) as client:
         for url in ("/overview", f"/throughput?from={NOW:%Y}-01-01T00:00:00Z&to=9000-01-01T00:00:00Z"):

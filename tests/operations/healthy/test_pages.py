@@ -18,10 +18,10 @@ from app.main import create_app
 from app.operations.pages import PROBLEMS, read_problems, wants_html
 from tests.conftest import LOCAL_MODE, MakeSettings
 from tests.support.application import serve_in_process
+from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def kinds(error: type[ProblemError] = ProblemError) -> Iterator[type[ProblemError]]:
