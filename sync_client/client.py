@@ -157,7 +157,7 @@ def _http_options(base_url: str, timeout: httpx.Timeout | float, limits: httpx.L
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise InvalidCall(f"the address of the service is no URL: {error}") from error
+        raise InvalidCall(f"the address of the service is not a URL: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidCall("the address of the service must begin with http:// or https:// and name a host")
     headers = {"User-Agent": f"sync-client/{__version__}"}

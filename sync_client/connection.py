@@ -147,7 +147,7 @@ class Connection:
         try:
             return await self._token.get()
         except httpx.TransportError as error:
-            raise Unavailable(f"no token to be had ({_name(error)})", not_acted_on=True) from error
+            raise Unavailable(f"cannot get a token ({_name(error)})", not_acted_on=True) from error
 
     async def _once(self, call: _Call, token: str | None) -> httpx.Response:
         response = await self._exchange(call, token)
@@ -205,7 +205,7 @@ def path_id(value: UUID | str) -> str:
     try:
         return str(UUID(str(value)))
     except ValueError as error:
-        raise InvalidCall(f"this is no UUID: {error}") from error
+        raise InvalidCall(f"this is not a UUID: {error}") from error
 
 
 def bulk_body(wanted: Mapping[str, Any], up_to_position: int, expected: int) -> dict[str, Any]:

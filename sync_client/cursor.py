@@ -67,7 +67,7 @@ class CursorFile:
         except OSError as error:
             raise CursorStoreError(f"{self._path} cannot be read ({error.strerror})") from error
         except ValueError as error:
-            raise CursorStoreError(f"{self._path} holds no cursor; move it away to start over") from error
+            raise CursorStoreError(f"{self._path} contains no cursor; move it away to start over") from error
         return text
 
     def save(self, cursor: str) -> None:

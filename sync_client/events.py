@@ -80,7 +80,7 @@ class Events(Resource[Face_co]):
         """One event.
 
         Raises:
-            InvalidCall: `event_id` is no UUID.
+            InvalidCall: `event_id` is not a UUID.
             NotFound: there is no such event.
         """
         return (await self._connection.get(f"sync-events/{path_id(event_id)}", EVENT))[0]

@@ -59,7 +59,7 @@ def verify_signature(headers: Headers, body: bytes, secret: str) -> None:
         SignatureRefused: with the reason.
     """
     if not is_secret(secret):
-        raise SignatureRefused("the secret is none: it is `whsec_` and then base64")
+        raise SignatureRefused("this is not a secret: it must be `whsec_` and base64")
     given = {name.lower(): value for name, value in headers.items()}
     # The library fails on signatures of another form, which a later version of the standard may have.
     known = [one for one in given.get("webhook-signature", "").split(" ") if _SIGNATURE.fullmatch(one)]
