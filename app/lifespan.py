@@ -31,8 +31,8 @@ from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
 from app.http.body import LargeBodies
-from app.http.connection import ConnectionLimit
 from app.http.pages import PageMemory
+from app.http.protocol import ConnectionLimit
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import metrics_server
@@ -104,6 +104,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
             stack.push_async_callback(_stop_together, settings.shutdown_timeout, *background)
             for task in background:
                 task.start()
+            rate = settings.rate_limit_per_second
             tune_garbage_collector()
             metrics.tell_build(settings.api_version, database.engine.dialect.name)
             log.info("service started", version=settings.api_version, database=database.engine.dialect.name)
@@ -114,7 +115,7 @@ def create_lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI],
                 event_reader=event_reader,
                 changes=changes,
                 verifier=verifier,
-                rate_limiter=RateLimiter.of(settings),
+                rate_limiter=RateLimiter(rate, settings.rate_limit_burst) if rate else None,
                 large_bodies=LargeBodies.of(settings, partial(metrics.http.rejected, "large_bodies")),
                 page_memory=page_memory,
                 connection_limit=ConnectionLimit.of(settings, metrics.http.connections_closed.inc),

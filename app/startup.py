@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from app.errors import StartupRefused, Unavailable, describe
 
 YOUNG_OBJECTS = 5000  # about as many as a large batch creates
-_SERVER_LOGGER = "uvicorn.error"
 
 
 @contextmanager
 def clear_refusals() -> Iterator[None]:
     """Have the server log an expected reason not to start as a single line."""
-    server = logging.getLogger(_SERVER_LOGGER)
-    server.addFilter(_keep_last_line)
+    logging.getLogger("uvicorn.error").addFilter(_keep_last_line)
     try:
         yield
     except StartupRefused as error:

@@ -76,7 +76,9 @@ class TokenVerifier:
             raise TokenRejected(Reason.UNKNOWN_KEY)
         # Nothing is awaited from here on: a token is only cached if the current keys prove it.
         verified = check_claims(_signed_payload(token, key, algorithm), self._rules, self._now())
-        self._cache_token(digest, verified)
+        self._cache[digest] = verified
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
         return verified.principal
 
     def _find_cached(self, digest: bytes) -> VerifiedToken | None:
@@ -93,11 +95,6 @@ class TokenVerifier:
             return None
         self._cache.move_to_end(digest)
         return token if token.valid_from <= now else None
-
-    def _cache_token(self, digest: bytes, token: VerifiedToken) -> None:
-        self._cache[digest] = token
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
 
 
 def _signed_payload(token: str, key: Key, algorithm: str) -> bytes:

@@ -80,9 +80,9 @@ class FairSemaphore:
         return Permit(self, subject, amount)
 
     @asynccontextmanager
-    async def hold(self, subject: str, amount: int = 1) -> AsyncIterator[None]:
-        """Hold `amount` units while the block runs; raises as `acquire`."""
-        permit = await self.acquire(subject, amount)
+    async def hold(self, subject: str) -> AsyncIterator[None]:
+        """Hold a unit while the block runs; raises as `acquire`."""
+        permit = await self.acquire(subject)
         try:
             yield
         finally:
@@ -114,9 +114,6 @@ class FairSemaphore:
             self._on_reject()
             raise (ConcurrencyLimited(self._resource) if is_own_fault else self._busy()) from None
 
-    def _share(self) -> int:
-        return min(self._total - self._kept, self._total // len(self._subjects))
-
     def _grant(self) -> None:
         while (state := self._next()) is not None:
             self._queue.remove(state)
@@ -141,7 +138,8 @@ class FairSemaphore:
         return None
 
     def _is_within_share(self, state: _Subject, amount: int) -> bool:
-        return not state.held or state.held + amount <= self._share()
+        share = min(self._total - self._kept, self._total // len(self._subjects))
+        return not state.held or state.held + amount <= share
 
     def _is_available(self, state: _Subject, amount: int) -> bool:
         kept = 0 if self._is_within_share(state, amount) else self._kept

@@ -4,8 +4,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from app.config import Settings
-
 MAX_SUBJECTS = 10_000
 _NANOSECONDS = 1_000_000_000
 
@@ -34,12 +32,6 @@ class RateLimiter:
         self._tolerance = burst * self._interval
         self._clock = clock
         self._even_times: OrderedDict[str, int] = OrderedDict()
-
-    @classmethod
-    def of(cls, settings: Settings) -> "RateLimiter | None":
-        """The limiter that the settings ask for; None without a limit."""
-        rate = settings.rate_limit_per_second
-        return cls(rate, settings.rate_limit_burst) if rate else None
 
     def take(self, subject: str) -> float | None:
         """Count a request of `subject`. One beyond the rate is not counted; the seconds to wait are returned."""

@@ -36,10 +36,6 @@ async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> None:
             await event.wait()
 
 
-class StartInterrupted(StartupRefused):
-    """A signal ended the service before it could serve."""
-
-
 class Drain:
     """`begun` once SIGTERM came: readiness is red then, while the server still responds.
 
@@ -62,7 +58,7 @@ class Drain:
         """Cancel the block at a signal, which may wait for a database for long; no request is served yet.
 
         Raises:
-            StartInterrupted: instead of the cancellation.
+            StartupRefused: instead of the cancellation.
         """
         self._starting = asyncio.current_task()
         try:
@@ -71,7 +67,7 @@ class Drain:
             if not self.begun or self._starting is None:
                 raise
             self._starting.uncancel()
-            raise StartInterrupted("a signal came before the service could serve") from None
+            raise StartupRefused("a signal came before the service could serve") from None
         finally:
             self._starting = None
 

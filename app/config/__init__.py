@@ -5,34 +5,18 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.config.domains import (
-    ChangeSettings,
-    CloudSettings,
-    ConsistencySettings,
-    DatabaseSettings,
-    LedgerSettings,
-    SweepSettings,
-    WebhookSettings,
-)
-from app.config.server import ApiSettings, Auth0Settings, LocalSettings, OperationSettings, ServerSettings
+from app.config import domains, server
 from app.config.types import PLACEHOLDERS, explain
 from app.database.url import DatabaseUrl, parse_database_url
 
 
 # The last base comes first in the order of the fields, which is that of .env.example.
 class Settings(
-    OperationSettings,
-    ServerSettings,
-    CloudSettings,
-    ConsistencySettings,
-    WebhookSettings,
-    SweepSettings,
-    ChangeSettings,
-    LedgerSettings,
-    Auth0Settings,
-    LocalSettings,
-    ApiSettings,
-    DatabaseSettings,
+    server.ServerSettings,
+    domains.CloudSettings,
+    domains.DomainSettings,
+    server.ApiSettings,
+    domains.DatabaseSettings,
     BaseSettings,
 ):
     """All settings. Field names, upper-cased, are the names of the environment variables."""
@@ -45,10 +29,6 @@ class Settings(
             raise ValueError("JWKS_REFRESH_SECONDS must be at most half of JWKS_MAX_AGE_SECONDS")
         if self.metrics_port == self.server_port:
             raise ValueError("METRICS_PORT must differ from SERVER_PORT")
-        return self
-
-    @model_validator(mode="after")
-    def _name_both_services(self) -> Self:
         if bool(self.metadata_service_url) != bool(self.block_storage_service_url):
             raise ValueError("METADATA_SERVICE_URL and BLOCK_STORAGE_SERVICE_URL must be set together")
         if bool(self.auth0_client_id) != bool(self.auth0_client_secret):

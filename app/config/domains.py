@@ -42,19 +42,17 @@ class DatabaseSettings(BaseModel):
     database_prepared_statements: bool = Field(True, description="false behind PgBouncer in transaction mode")
 
 
-class LedgerSettings(BaseModel):
-    """Appends of events."""
+class DomainSettings(BaseModel):
+    """The ledger, its feed, its sweep, webhooks, and the pace of consistency checks."""
 
+    # Ledger
     ledger_group_size: int = Field(500, ge=1, le=10_000, description="Maximum number of events in one group commit")
     ledger_queue_size: int = Field(
         10_000, ge=1, le=1_000_000, description="Events that may wait for a commit; more get 503"
     )
     ledger_append_timeout: Seconds = Field(10, description="Seconds a POST may wait for its commit before a 503")
 
-
-class ChangeSettings(BaseModel):
-    """The change feed."""
-
+    # Change feed
     changes_poll_interval: Seconds = Field(
         0.2, description="Seconds between checks for new events while streams or long polls wait"
     )
@@ -72,10 +70,7 @@ class ChangeSettings(BaseModel):
         2000, ge=0, le=100_000, description="Concurrent streams and long polls per process; more get 429 or 503"
     )
 
-
-class SweepSettings(BaseModel):
-    """The sweep."""
-
+    # Sweep
     sync_event_process_interval: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Field(
         5, description="How often pending events are processed, in seconds; fractions are fine"
     )
@@ -84,10 +79,7 @@ class SweepSettings(BaseModel):
         5, ge=1, le=100, description="Attempts after which a failing event is set aside"
     )
 
-
-class WebhookSettings(BaseModel):
-    """Addresses and attempts of webhooks."""
-
+    # Webhooks
     webhook_allow_private_addresses: bool = Field(
         False, description="true: subscribers and sources may have private, loopback and other non-public addresses"
     )
@@ -132,10 +124,7 @@ class WebhookSettings(BaseModel):
         "one of each file and subscription stay",
     )
 
-
-class ConsistencySettings(BaseModel):
-    """The pace of consistency checks."""
-
+    # Consistency
     consistency_files_per_second: int = Field(
         2000, ge=0, le=1_000_000, description="Files that a check of a source compares per second; 0: no limit"
     )

@@ -9,8 +9,9 @@ from app.config.types import Algorithms, Delay, Host, Networks, Origins, Rate, R
 
 
 class ServerSettings(BaseModel):
-    """Where the service listens, and what a connection may do."""
+    """Where the service listens and what a connection may do, environment, logs and shutdown."""
 
+    # Server
     server_host: str = Field(
         "127.0.0.1",
         min_length=1,
@@ -34,10 +35,7 @@ class ServerSettings(BaseModel):
     web_concurrency: int = Field(1, ge=1, le=256, description="Worker processes; uvicorn reads the same variable")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Separate port for /metrics; 0: the port of the API")
 
-
-class OperationSettings(BaseModel):
-    """Environment, logs and shutdown."""
-
+    # Operation
     environment: Literal["development", "production"] = Field(
         "development", description="production refuses local mode, a placeholder tenant and unsafe configurations"
     )
@@ -59,8 +57,9 @@ class OperationSettings(BaseModel):
 
 
 class ApiSettings(BaseModel):
-    """The name of the API, and the limits of requests."""
+    """The name of the API, the limits of requests, and the tokens that it accepts."""
 
+    # Requests
     api_title: str = Field("Synchronization Service API", description="Title in / and in the API documentation")
     api_version: str = Field("1.0.0", description="Version in / and in the API documentation")
     api_description: str = Field(
@@ -87,10 +86,7 @@ class ApiSettings(BaseModel):
         (), description="Origins whose pages may call the API from a browser, comma-separated, or `*`; empty: none"
     )
 
-
-class LocalSettings(BaseModel):
-    """Tokens of local mode."""
-
+    # Tokens of local mode
     secret_key: Secret = Field("", repr=False, description="Signs local-mode tokens (HS256); at least 32 characters")
     secret_key_file: Path = Field(
         Path(".secret_key"), description="File of the key that local mode generates when SECRET_KEY is empty"
@@ -99,10 +95,7 @@ class LocalSettings(BaseModel):
         60, ge=1, le=525_600, description="Lifetime of tokens minted by `python -m app token`, in minutes"
     )
 
-
-class Auth0Settings(BaseModel):
-    """Tokens of Auth0."""
-
+    # Tokens of Auth0
     auth0_domain: Host = Field("", description="Auth0 tenant, e.g. example.eu.auth0.com; empty means local mode")
     api_audience: str = Field(
         "https://cloud-api.rakai/", min_length=1, description="Required audience (`aud`) of a token"

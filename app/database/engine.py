@@ -73,7 +73,7 @@ class Database:
         self._outside = self.engine.execution_options(**{BEGIN: ""})
         self._write = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
         # SQLite's own wait for other writers is not fair: without a queue of ours a busy sweep would starve appends.
-        self._turn = asyncio.Lock() if self.is_sqlite else None
+        self._turn = asyncio.Lock()
         self._turn_timeout_seconds = settings.database_lock_timeout
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write, expire_on_commit=False)
@@ -119,16 +119,14 @@ class Database:
         Raises `WritesRefused` while an event written now could be lost, and `CommitUncertain` when it is committed, but
         perhaps on the primary alone.
         """
-        with self._errors():
-            self.writability.check()
-            with self.writability.observed():
-                async with (
-                    self._writing(),
-                    self._append.connect() as connection,
-                    never_cancelled(connection),
-                    connection.begin(),
-                ):
-                    yield connection
+        with self._errors(), self.writability.observed():
+            async with (
+                self._writing(),
+                self._append.connect() as connection,
+                never_cancelled(connection),
+                connection.begin(),
+            ):
+                yield connection
 
     @property
     def wal_path(self) -> Path:
@@ -176,21 +174,17 @@ class Database:
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
         """Wait for our turn to write, in order of asking; PostgreSQL needs no turns."""
-        if self._turn is None:
+        if self._file is None:
             yield
             return
         async with asyncio.timeout(self._turn_timeout_seconds):
             await self._turn.acquire()
         try:
-            self._compare_file()
+            self._file.compare()
             yield
-            self._compare_file()  # what was written is committed by now
+            self._file.compare()  # what was written is committed by now
         finally:
             self._turn.release()
-
-    def _compare_file(self) -> None:
-        if self._file is not None:
-            self._file.compare()
 
     async def close(self) -> None:
         """Close every connection; hanging ones are left to the end of the process after 2 seconds."""

@@ -148,16 +148,6 @@ def is_denied(error: BaseException) -> bool:
     return _sqlstate(error) == _DENIED
 
 
-def is_read_only(error: BaseException) -> bool:
-    """Whether the database refused a write because it takes none."""
-    return _sqlstate(error) == READ_ONLY_STATE or _sqlite_primary_code(error) == sqlite3.SQLITE_READONLY
-
-
-def disk_is_full(error: BaseException) -> bool:
-    """Whether the database could not write to its disk."""
-    return _sqlstate(error) == _DISK_FULL or _sqlite_code(error) in _SQLITE_FULL
-
-
 def _misses_schema(error: BaseException) -> bool:
     if _sqlite_primary_code(error) == sqlite3.SQLITE_ERROR:
         return any(words in str(getattr(error, "orig", None)) for words in _SQLITE_SCHEMA)
@@ -203,8 +193,8 @@ def database_errors() -> Iterator[None]:
 class Writability:
     """The reasons for which writes are refused, each kept under the name of the check that found it.
 
-    Checks call `refuse`, `report_read_only` and `allow` as often as they look; a change is logged once. Appends call
-    `check` and run in `observed`, `/health` reads `reason`. Appends still try what the database itself refuses.
+    Checks call `refuse`, `report_read_only` and `allow` as often as they look; a change is logged once. Appends run in
+    `observed`, `/health` reads `reason`. Appends still try what the database itself refuses.
     """
 
     def __init__(self) -> None:
@@ -234,21 +224,22 @@ class Writability:
         if self._reasons.pop(check, None) is not None:
             log.info("writes accepted again", check=check)
 
-    def check(self) -> None:
-        """Raise `WritesRefused` while there is a reason that the database does not enforce itself."""
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Report why the write of the block fails if every write would; withdraw that once a write succeeds.
+
+        Raises:
+            WritesRefused: there is a reason already that the database does not enforce itself.
+        """
         for check, reason in self._reasons.items():
             if check not in _ENFORCED:
                 raise WritesRefused(reason)
-
-    @contextmanager
-    def observed(self) -> Iterator[None]:
-        """Report why the write of the block fails if every write would; withdraw that once a write succeeds."""
         try:
             yield
         except Exception as error:
-            if is_read_only(error):
+            if _sqlstate(error) == READ_ONLY_STATE or _sqlite_primary_code(error) == sqlite3.SQLITE_READONLY:
                 self.report_read_only()
-            elif disk_is_full(error):
+            elif _sqlstate(error) == _DISK_FULL or _sqlite_code(error) in _SQLITE_FULL:
                 self.refuse(_DISK, _DISK_REASON)
             raise
         self.allow(READ_ONLY)

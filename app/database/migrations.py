@@ -6,7 +6,6 @@ from pathlib import Path
 import structlog
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
@@ -14,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from app.config import Settings
 from app.database.engine import Database
 from app.database.errors import database_errors, is_denied
-from app.database.migrator import migrate
+from app.database.migrator import migrate, read_revision
 from app.errors import StartupRefused
 
 log = structlog.get_logger(__name__)
@@ -66,7 +65,8 @@ async def prepare_schema(database: Database, settings: Settings, schema: Schema)
         MigrationBlocked: another session has held a lock that the migration needs for 30 seconds.
         DatabaseUnavailable: when the database cannot be reached.
     """
-    current = await _current_revision(database)
+    async with database.read() as session:
+        current = await (await session.connection()).run_sync(read_revision)
     if schema.is_newer(current):
         await _check_ours(database, current)
         log.warning(LATER, schema=current, head=schema.head)
@@ -104,18 +104,9 @@ async def _check_ours(database: Database, revision: str | None) -> None:
         )
 
 
-async def _current_revision(database: Database) -> str | None:
-    async with database.read() as session:
-        return await (await session.connection()).run_sync(_read_revision)
-
-
-def _read_revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
 def _upgrade_in_turn(schema: Schema, connection: Connection) -> None:
     """Run what is missing, unless a later release has migrated while this one waited for the lock of migrations."""
-    current = _read_revision(connection)
+    current = read_revision(connection)
     connection.rollback()  # in a transaction that has begun, Alembic would run all migrations together
     if schema.is_newer(current):
         log.warning(LATER, schema=current, head=schema.head)

@@ -138,7 +138,7 @@ async def _repeat(
     pid = (await connection.scalar(text("SELECT pg_backend_pid()"))) or 0
     connection.sync_connection.info[_PATIENCE] = patience_seconds  # type: ignore[union-attr]  # it is open
     blocked_since: float | None = None
-    blocked_at: tuple[str, ...] | None = None
+    blocked_at: str | None = None
     await connection.rollback()
     while True:
         done, wait = asyncio.Event(), _Wait()
@@ -156,8 +156,8 @@ async def _repeat(
             await looking
         now, holders = time.monotonic(), _name(wait.holders)
         await connection.rollback()
-        if (revisions := await connection.run_sync(_read_revisions)) != blocked_at:
-            blocked_since, blocked_at = None, revisions
+        if (revision := await connection.run_sync(read_revision)) != blocked_at:
+            blocked_since, blocked_at = None, revision
         blocked_since = blocked_since or wait.since or now
         if now - blocked_since >= patience_seconds:
             raise MigrationBlocked(f"a lock that the migration needs is held by {holders}; end that, and try again")
@@ -166,8 +166,8 @@ async def _repeat(
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _read_revisions(connection: Connection) -> tuple[str, ...]:
-    return MigrationContext.configure(connection).get_current_heads()
+def read_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event) -> None:

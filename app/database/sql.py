@@ -39,19 +39,13 @@ def bound_rows(dialect: Dialect, columns: Mapping[str, TypeEngine[Any]], rows: S
 
     The statement is the same for any number of rows, so it is prepared once.
     """
-    return (_unnested if dialect.name == "postgresql" else _from_json)(dialect, columns, rows)
-
-
-def _unnested(_dialect: Dialect, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> FromClause:
-    arrays = (
-        bindparam(None, [row[place] for row in rows], type_=ARRAY(type_))
-        for place, type_ in enumerate(columns.values())
-    )
-    named = (column(name, type_) for name, type_ in columns.items())
-    return func.unnest(*arrays).table_valued(*named).render_derived(name="bound")
-
-
-def _from_json(dialect: Dialect, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> FromClause:
+    if dialect.name == "postgresql":
+        arrays = (
+            bindparam(None, [row[place] for row in rows], type_=ARRAY(type_))
+            for place, type_ in enumerate(columns.values())
+        )
+        named = (column(name, type_) for name, type_ in columns.items())
+        return func.unnest(*arrays).table_valued(*named).render_derived(name="bound")
     encoders = [type_.dialect_impl(dialect).bind_processor(dialect) for type_ in columns.values()]
     values = [
         [

@@ -211,11 +211,11 @@ def back_up(source: Path, target: Path, on_progress: Callable[[int, int], None])
         raise BackupFailed(f"{target} cannot be written: {error.strerror}") from None
     try:
         return _copy(source, target, on_progress)
-    except sqlite3.Error as error:
-        _remove(target)
-        raise BackupFailed(f"{source} could not be copied to {target}: {error}") from None
-    except BaseException:
-        _remove(target)
+    except BaseException as error:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            Path(f"{target}{suffix}").unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise BackupFailed(f"{source} could not be copied to {target}: {error}") from None
         raise
 
 
@@ -237,9 +237,3 @@ def _copy(source: Path, target: Path, on_progress: Callable[[int, int], None]) -
         if writer.execute(whole).fetchone() != (events, events):
             raise sqlite3.DatabaseError("its positions have gaps")
     return Backup(events, target.stat().st_size)
-
-
-def _remove(target: Path) -> None:
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            Path(f"{target}{suffix}").unlink()

@@ -19,6 +19,7 @@ from app.database.errors import READ_ONLY, database_errors
 from app.metrics import DatabaseMetrics
 
 FSYNC_OFF = "PostgreSQL has fsync = off, so an event it confirmed could be lost: turn it on"
+PASSES_UNTIL_LOGGED = 2
 PROBE_SECONDS = 0.8
 WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
 _FSYNC = "fsync"
@@ -58,8 +59,7 @@ class LockWatch:
     def __init__(self, database: Database, metrics: DatabaseMetrics) -> None:
         self._database = database
         self._metrics = metrics
-        self._seen: set[tuple[int, str]] = set()
-        self._logged: set[tuple[int, str]] = set()
+        self._passes: dict[tuple[int, str], int] = {}  # that have found a transaction, without a gap
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
         """Look once. PostgreSQL only. Raises `DatabaseUnavailable` when the database cannot serve now."""
@@ -67,8 +67,8 @@ class LockWatch:
             holders = (await connection.execute(_HOLDERS)).all()
             self._metrics.oldest_snapshot.set(await connection.scalar(_OLDEST_SNAPSHOT))
         seen = {(row.pid, row.virtualtransaction): row for row in holders}
-        for key in seen.keys() & self._seen - self._logged:
-            row = seen[key]
+        self._passes = {key: self._passes.get(key, 0) + 1 for key in seen}
+        for row in (row for key, row in seen.items() if self._passes[key] == PASSES_UNTIL_LOGGED):
             log.warning(
                 "a transaction holds locks that the service waits for",
                 pid=row.pid,
@@ -76,9 +76,6 @@ class LockWatch:
                 tables=row.tables,
                 query_started_at=row.query_start,
             )
-            self._logged.add(key)
-        self._seen = set(seen)
-        self._logged &= self._seen
 
 
 class DurabilityCheck:
@@ -154,7 +151,10 @@ class Prober:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = create_engine(_for_probes(settings))
+        seconds = ("connect_timeout", "pool_timeout", "statement_timeout", "lock_timeout")
+        limits = {f"database_{name}": PROBE_SECONDS for name in seconds}
+        one = {"database_pool_size": 1, "database_max_overflow": 0}
+        self._engine = create_engine(settings.model_copy(update={**limits, **one}))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
 
@@ -192,9 +192,3 @@ class Prober:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._engine.dispose()
-
-
-def _for_probes(settings: Settings) -> Settings:
-    seconds = ("connect_timeout", "pool_timeout", "statement_timeout", "lock_timeout")
-    limits = {f"database_{name}": PROBE_SECONDS for name in seconds}
-    return settings.model_copy(update={**limits, "database_pool_size": 1, "database_max_overflow": 0})

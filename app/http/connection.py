@@ -4,36 +4,25 @@ import asyncio
 import errno
 import fcntl
 import json
-import resource
 import socket
 import struct
 import termios
-from collections.abc import Callable, Collection
 from contextlib import suppress
-from heapq import nsmallest
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from uuid_utils.compat import uuid7
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.config import Settings
 from app.errors import PROBLEM_JSON, PlainProblem, StartupRefused, phrase, problem_document
-from app.log.sparing import SparingLog
 
 UNIX = "unix:"
-OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
 LOOKS_PER_TIMEOUT = 10  # at a client that is slow to read
 
 _access_log = structlog.get_logger("app.access")
 
 _REASONS = {400: "not_http", 408: "slow_headers", 431: "large_headers", 501: "not_http"}
-
-
-class PortTaken(StartupRefused):
-    """The service cannot listen on a port."""
 
 
 def address(host: str, port: int) -> str:
@@ -53,7 +42,7 @@ def bind(host: str, port: int, *, setting: str, shared: bool = False) -> list[so
     processes can bind the port too.
 
     Raises:
-        PortTaken: the service cannot listen there; the message names its `setting`.
+        StartupRefused: the service cannot listen there; the message names its `setting`.
     """
     path = unix_path(host)
     if path is not None:
@@ -70,7 +59,7 @@ def bind(host: str, port: int, *, setting: str, shared: bool = False) -> list[so
             listener.close()
             if one == "::1" and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
                 continue  # a machine without IPv6
-            raise PortTaken(f"{setting}: cannot listen on {address(one, port)}: {error.strerror}") from None
+            raise StartupRefused(f"{setting}: cannot listen on {address(one, port)}: {error.strerror}") from None
         listeners.append(listener)
     return listeners
 
@@ -88,7 +77,7 @@ def _bind_path(path: Path) -> socket.socket:
         path.chmod(0o666)
     except OSError as error:
         listener.close()
-        raise PortTaken(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
+        raise StartupRefused(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
     return listener
 
 
@@ -124,53 +113,6 @@ class Refusal(Exception):
                 b"\r\n",
                 body,
             )
-        )
-
-
-class Connection(Protocol):
-    """The shared state of a connection, which its requests have in their state."""
-
-    transport: asyncio.Transport
-
-    @property
-    def idle_since(self) -> float | None:
-        """When the connection was last of use, by the clock of the loop; None while it is."""
-        ...
-
-    def end_at_eof(self) -> None:
-        """The running request waits for events: it ends when the client sends nothing more."""
-        ...
-
-
-class ConnectionLimit:
-    """Closes the idlest connections before the process has used up its open files.
-
-    Without free files the kernel's queue fills with connections that are never accepted, honest ones among them.
-    """
-
-    def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
-        self._maximum = maximum
-        self._on_close = on_close
-        self._log = SparingLog(__name__)
-
-    @classmethod
-    def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
-        """The limit that leaves files for the database, the webhooks and everything else."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        others = settings.database_pool_size + settings.database_max_overflow + settings.webhook_concurrency
-        return cls(max(files - others - OTHER_FILES, files // 2), on_close)
-
-    def make_room(self, connections: Collection[Connection]) -> None:
-        """Close the idlest of `connections` when they are too many, several together, and log that once a minute."""
-        excess = len(connections) - self._maximum
-        if excess < 0:
-            return
-        idle = [(since, id(one), one) for one in connections if (since := one.idle_since) is not None]
-        for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
-            one.transport.close()
-            self._on_close()
-        self._log.warning(
-            "too many connections for the limit of open files: the idlest are closed", limit=self._maximum
         )
 
 
@@ -224,6 +166,18 @@ def count_in_kernel(transport: asyncio.Transport, queue: int) -> int:
     with suppress(OSError):  # a system without this call
         queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), queue, queued)
     return int(struct.unpack("i", queued)[0])
+
+
+def count_head(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    """Bytes of a request line with its headers."""
+    line = len(method) + len(target) + len(b"  HTTP/1.1\r\n\r\n")
+    return line + sum(len(name) + len(value) + len(b": \r\n") for name, value in headers)
+
+
+def announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in headers
+    )
 
 
 def without_chunks(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:

@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from app.concurrency.fair_semaphore import ConcurrencyLimited, caller
 from app.errors import Unavailable, bug_response, describe, problem_response
-from app.http.connection import Connection
+from app.http.protocol import BoundedHttpProtocol
 from app.log import LOGGED
 from app.log.request_line import begin_request, bind_request_fields, log_request
 from app.metrics import HttpMetrics
@@ -68,7 +68,7 @@ class OpenRequest:
         self._send = send
         self.subject: str | None = None
         self._middleware = middleware
-        self._connection: Connection | None = scope["state"].get("connection") if "state" in scope else None
+        self._connection: BoundedHttpProtocol | None = scope["state"].get("connection") if "state" in scope else None
 
     @property
     def client_has_left(self) -> bool:

@@ -63,7 +63,8 @@ def documented(
 def add_problems(responses: Responses, errors: Iterable[ProblemError | HTTPException]) -> None:
     """Add `errors` to `responses`, each as an example that is named after its kind."""
     for error in errors:
-        document = _document(error)
+        problem = PlainProblem(error.status_code, error.detail) if isinstance(error, HTTPException) else error
+        document = problem_document(problem, REQUEST_ID_EXAMPLE)
         status: int = document["status"]
         key = next((known for known in responses if str(known) == str(status)), status)
         response = responses.setdefault(key, _response(status, error.headers or {}))
@@ -120,8 +121,3 @@ def _response(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
         "headers": {name: header for name, header in _HEADERS.items() if name in headers},
         "content": {PROBLEM_JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": {}}},
     }
-
-
-def _document(error: ProblemError | HTTPException) -> dict[str, Any]:
-    problem = PlainProblem(error.status_code, error.detail) if isinstance(error, HTTPException) else error
-    return problem_document(problem, REQUEST_ID_EXAMPLE)

@@ -1,7 +1,10 @@
 """HTTP/1.1 on one connection, with limits on what a client may send and how long it may take."""
 
 import asyncio
+import resource
 import termios
+from collections.abc import Callable, Collection
+from heapq import nsmallest
 from typing import Any
 
 import httptools
@@ -11,11 +14,45 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.config import Settings
-from app.http.connection import ConnectionLimit, ReaderWatch, Refusal, count_in_kernel, without_chunks
+from app.http.connection import ReaderWatch, Refusal, announces_body, count_head, count_in_kernel, without_chunks
+from app.log.sparing import SparingLog
 from app.metrics import HttpMetrics
 
 MAX_PIPELINED_REQUESTS = 16
 LINGER_SECONDS = 2
+OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
+
+
+class ConnectionLimit:
+    """Closes the idlest connections before the process has used up its open files.
+
+    Without free files the kernel's queue fills with connections that are never accepted, honest ones among them.
+    """
+
+    def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
+        self._maximum = maximum
+        self._on_close = on_close
+        self._log = SparingLog(__name__)
+
+    @classmethod
+    def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
+        """The limit that leaves files for the database, the webhooks and everything else."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        others = settings.database_pool_size + settings.database_max_overflow + settings.webhook_concurrency
+        return cls(max(files - others - OTHER_FILES, files // 2), on_close)
+
+    def make_room(self, connections: Collection["BoundedHttpProtocol"]) -> None:
+        """Close the idlest of `connections` when they are too many, several together, and log that once a minute."""
+        excess = len(connections) - self._maximum
+        if excess < 0:
+            return
+        idle = [(since, id(one), one) for one in connections if (since := one.idle_since) is not None]
+        for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
+            one.transport.close()
+            self._on_close()
+        self._log.warning(
+            "too many connections for the limit of open files: the idlest are closed", limit=self._maximum
+        )
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -97,6 +134,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def idle_since(self) -> float | None:
+        """When the connection was last of use, by the clock of the loop; None while it is."""
         if self._without_response or self.transport.is_closing() or self.transport.get_write_buffer_size():
             return None
         if self.timeout_keep_alive_task is not None:
@@ -104,6 +142,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return None if self._deadline is None else self._deadline - self._header_timeout_seconds
 
     def end_at_eof(self) -> None:
+        """The running request waits for events: it ends when the client sends nothing more."""
         self._ends_at_eof = True
         if self._has_eof:
             self.transport.close()
@@ -141,8 +180,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head of a request, and start the application."""
-        if self._idle_bytes > self._max_header_bytes and self._head_bytes() > self._max_header_bytes:
-            raise self._too_large()
+        if self._idle_bytes > self._max_header_bytes:
+            head_bytes = count_head(self.parser.get_method(), self.url, self.headers)
+            if head_bytes > self._max_header_bytes:
+                raise self._too_large()
         hosts = 0
         for name, value in self.headers:
             hosts += name == b"host"
@@ -150,7 +191,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 raise Refusal(501, "The only transfer coding that is supported is chunked.")
         if hosts != 1 and self.parser.get_http_version() != "1.0":
             raise Refusal(400, "A request needs exactly one header Host.")
-        if self.parser.should_upgrade() and self._has_body():
+        if self.parser.should_upgrade() and announces_body(self.headers):
             raise Refusal(400, "A request with a body cannot ask for another protocol; leave out the header Upgrade.")
         super().on_headers_complete()
         self._in_head = False
@@ -191,16 +232,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._reader_watch.begin()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def _head_bytes(self) -> int:
-        line = len(self.parser.get_method()) + len(self.url) + len(b"  HTTP/1.1\r\n\r\n")
-        return line + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
-
-    def _has_body(self) -> bool:
-        return any(
-            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
-            for name, value in self.headers
-        )
 
     def _too_large(self) -> Refusal:
         return Refusal(431, f"The headers are larger than {self._max_header_bytes} bytes.")

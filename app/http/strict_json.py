@@ -59,8 +59,9 @@ def parse_json(raw: bytes | bytearray) -> Any:
     Raises:
         json.JSONDecodeError: with a message that never quotes the input.
     """
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+        raise json.JSONDecodeError("the text has too many values", "", 0)
     try:
-        _check_number_of_values(raw)
         value = _read_plain(raw)
         return _read_careful(raw) if value is _UNSURE else value
     except UnicodeDecodeError:
@@ -89,22 +90,12 @@ def _read_plain(raw: bytes | bytearray) -> Any:
 
 
 def _read_careful(raw: bytes | bytearray) -> Any:
-    text = raw.decode()
-    value = _choose_decoder(raw).decode(text)
+    """The value of any text, by a reader that calls back for each number only where a number can be too large."""
+    classes, text = raw.translate(_CLASSES), raw.decode()
+    value = (_CAREFUL_DECODER if b"0e" in classes or _LONG in classes else _DECODER).decode(text)
     if "\\u" in text:
         _check_strings(value)
     return value
-
-
-def _choose_decoder(raw: bytes | bytearray) -> json.JSONDecoder:
-    """The decoder that calls back for each number only where a number can be too large."""
-    classes = raw.translate(_CLASSES)
-    return _CAREFUL_DECODER if b"0e" in classes or _LONG in classes else _DECODER
-
-
-def _check_number_of_values(raw: bytes | bytearray) -> None:
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
-        raise _Refusal("the text has too many values")
 
 
 def _check_strings(value: Any) -> None:

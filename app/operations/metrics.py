@@ -218,7 +218,7 @@ async def metrics_server(settings: Settings, metrics: Metrics, monitor: HealthMo
     """Serve on `METRICS_PORT` while the block runs; with 0 there is nothing to serve.
 
     Raises:
-        PortTaken: the port cannot be bound.
+        StartupRefused: the port cannot be bound.
     """
     if not settings.metrics_port:
         yield

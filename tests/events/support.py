@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
@@ -68,3 +69,11 @@ async def read_head(database: Database) -> int:
     """The last position given out."""
     async with database.read() as session:
         return (await session.execute(select(LedgerHead.position))).scalar_one()
+
+
+def new_event(**changes: object) -> dict[str, object]:
+    return {"file_id": str(uuid4()), "event_type": "upload", **changes}
+
+
+async def post(client: httpx.AsyncClient, event: dict[str, object], key: str | None = None) -> httpx.Response:
+    return await client.post("/sync-events", json=event, headers={"Idempotency-Key": key} if key else {})

@@ -14,10 +14,8 @@ from app.outbound import connection
 from app.outbound.address import AddressPolicy, AddressRefused
 from app.outbound.client import OutboundClient
 from app.outbound.connection import Connector, Lookups, NameUnknown
+from tests.outbound.support import ANYWHERE, PUBLIC_ONLY
 from tests.support.receiver import answer, receiving
-
-PUBLIC_ONLY = AddressPolicy(allow_private=False, ports=frozenset())
-ANYWHERE = AddressPolicy(allow_private=True, ports=frozenset())
 
 
 class Resolver:

@@ -2,14 +2,18 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpcore
 import pytest
 
+from app.deliveries.policy import classify
+from app.outbound.client import OutboundClient
 from app.outbound.connection import ConnectionPool
-from tests.support.receiver import Receiver, answer, hang, receiving, reset
+from app.subscriptions.models import Outcome
+from tests.outbound.support import BODY, raw
+from tests.support.receiver import Receiver, Reply, answer, hang, receiving, reset
 
 CONTEXT = ssl.create_default_context()
 
@@ -142,3 +146,59 @@ async def test_a_failure_or_an_end_in_between_leaves_none(pool: ConnectionPool) 
             async with asyncio.timeout(0.1):
                 await post(pool, receiver.url)
     assert len(pool) == 0
+
+
+def _ports(seen: list[int], reply: Callable[[int], Reply]) -> Reply:
+    """`reply` to each request by its number, with the port that it came from noted in `seen`."""
+
+    async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(writer.get_extra_info("peername")[1])
+        await reply(len(seen))(reader, writer)
+
+    return noted
+
+
+async def test_connections_are_kept(sender: OutboundClient) -> None:
+    ports: list[int] = []
+    reply = _ports(ports, lambda _number: answer(200, b"x" * 30_000))
+    async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
+        for _ in range(5):
+            assert (await sender.send(receiver.url, {}, BODY)).status_code == 200
+    assert len(ports) == 5
+    assert len(set(ports)) == 1
+
+
+@pytest.mark.parametrize("failure", [reset, raw()], ids=["reset", "close"])
+async def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(
+    sender: OutboundClient, failure: Reply
+) -> None:
+    ports: list[int] = []
+    reply = _ports(ports, lambda number: failure if number == 2 else answer())
+    async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
+        results = [await sender.send(receiver.url, {}, BODY) for _ in range(2)]
+    assert [result.status_code for result in results] == [200, 200]
+    assert ports[0] == ports[1] != ports[2]
+
+
+async def test_many_kept_connections_that_were_closed_meanwhile_are_no_failure(sender: OutboundClient) -> None:
+    ports: set[int] = set()
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = writer.get_extra_info("peername")[1]
+        reply = reset if port in ports else answer()
+        ports.add(port)
+        await reply(reader, writer)
+
+    async with receiving(Receiver(decide=lambda _request: once, delay_seconds=0.1)) as receiver:
+        await asyncio.gather(*(sender.send(receiver.url, {}, BODY) for _ in range(3)))
+        assert len(ports) == 3
+        assert (await sender.send(receiver.url, {}, BODY)).status_code == 200
+    assert len(ports) == 4
+
+
+async def test_a_new_connection_that_breaks_off_is_not_tried_again_at_once(sender: OutboundClient) -> None:
+    ports: list[int] = []
+    reply = _ports(ports, lambda _number: reset)
+    async with receiving(Receiver(decide=lambda _request: reply)) as receiver:
+        assert classify(await sender.send(receiver.url, {}, BODY)) is Outcome.FAILED
+    assert len(ports) == 1

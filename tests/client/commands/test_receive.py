@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import httpx
@@ -19,57 +18,15 @@ import pytest
 from standardwebhooks import Webhook
 
 from app.cli import main
-from app.deliveries.message import CONTENT_TYPE, event_body, ping_body
-from app.deliveries.policy import classify
+from app.deliveries.message import event_body, ping_body
 from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
 from app.outbound.secret import new_secret, signed_headers
 from app.subscriptions.models import Outcome
+from tests.client.commands.receiving import DEADLINE_SECONDS, LEDGER, SECRET, Receiving, Row, deliver, read_address
 from tests.conftest import ROOT
 from tests.support.fork_server import ForkServer
 from tests.support.waiting import until
-
-DEADLINE_SECONDS = 60
-LEDGER = uuid4()
-SECRET = new_secret()
-
-
-class Row(NamedTuple):
-    """An event of the ledger."""
-
-    id: UUID
-    position: int = 42
-    file_id: UUID = UUID("01980000-0000-7000-8000-00000000000f")
-    event_type: str = "upload"
-    created_at: datetime = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
-    created_by: str = "chunker@clients"
-    event_metadata: dict[str, Any] | None = None
-
-
-class Receiving:
-    """A running `receive`; its output is collected in files."""
-
-    def __init__(self, fork_server: ForkServer, folder: Path, *arguments: str, **variables: str) -> None:
-        self._output, self._errors = folder / f"{uuid4()}.out", folder / f"{uuid4()}.err"
-        environment = {key: value for key, value in os.environ.items() if key != "SYNC_WEBHOOK_SECRET"}
-        command = ("app", "receive", "--port", "0", *arguments)
-        self.process = fork_server.start(command, {**environment, **variables}, self._output, self._errors)
-
-    async def url(self) -> str:
-        """Where it listens, once it does."""
-        await until(lambda: "listening" in self.errors(), DEADLINE_SECONDS)
-        return _address(self.errors())
-
-    def lines(self) -> list[str]:
-        return self._output.read_text().splitlines()
-
-    def errors(self) -> str:
-        return self._errors.read_text()
-
-    def end(self, how: signal.Signals = signal.SIGINT) -> int:
-        """Do what Ctrl-C does, and return the exit status."""
-        self.process.send_signal(how)
-        return self.process.wait(DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -95,23 +52,9 @@ async def sender() -> AsyncIterator[OutboundClient]:
     await sender.close()
 
 
-def _address(errors: str) -> str:
-    found = re.search(r"http://\S+/", errors)
-    assert found
-    return found[0]
-
-
 def _start(command: list[str], output: int, errors: int | None) -> "subprocess.Popen[bytes]":
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"}
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=errors)
-
-
-async def deliver(
-    sender: OutboundClient, url: str, row: Row, secret: str = SECRET, at: datetime | None = None
-) -> Outcome:
-    body = event_body(row, LEDGER)
-    headers = signed_headers(str(row.id), at or datetime.now(UTC), body, [secret])
-    return classify(await sender.send(url, {"content-type": CONTENT_TYPE, **headers}, body))
 
 
 async def test_events_are_lines_and_ctrl_c_is_a_good_end(
@@ -248,7 +191,7 @@ async def test_a_reader_that_goes_away_ends_it_quietly(sender: OutboundClient, t
     command = f"{sys.executable} -m app receive --port 0 2>{errors} | head -n 1; exit ${{PIPESTATUS[0]}}"
     with _start(["/bin/bash", "-c", command], subprocess.PIPE, None) as running:
         await until(lambda: errors.exists() and "listening" in errors.read_text(), DEADLINE_SECONDS)
-        url = _address(errors.read_text())
+        url = read_address(errors.read_text())
         await until(lambda: _is_over(running, sender, url), DEADLINE_SECONDS)
         assert running.returncode == 0
     assert "Traceback" not in errors.read_text()
@@ -267,7 +210,7 @@ async def test_colours_on_a_terminal_only(sender: OutboundClient, tmp_path: Path
         _start([sys.executable, "-m", "app", "receive", "--port", "0"], theirs, file.fileno()) as running,
     ):
         await until(lambda: "listening" in errors.read_text(), DEADLINE_SECONDS)
-        await deliver(sender, _address(errors.read_text()), Row(uuid4()))
+        await deliver(sender, read_address(errors.read_text()), Row(uuid4()))
         assert b"\x1b[32mupload" in os.read(ours, 4096)
         running.send_signal(signal.SIGINT)
         assert running.wait(DEADLINE_SECONDS) == 0
