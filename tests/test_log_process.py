@@ -104,9 +104,12 @@ UNCAUGHT = {
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 @pytest.mark.parametrize("code", UNCAUGHT.values(), ids=UNCAUGHT.keys())
-def test_what_nobody_catches_is_in_the_same_shape(fork_server: ForkServer, code: str, as_json: bool) -> None:
+def test_what_nobody_catches_is_in_the_same_shape(
+    fork_server: ForkServer, tmp_path: Path, code: str, as_json: bool
+) -> None:
     start = f"from app.log import configure_logging; configure_logging(level='INFO', as_json={as_json})\n"
-    output = fork_server.run(("tests.support.code", start + code), dict(os.environ)).stderr
+    (script := tmp_path / "script.py").write_text(start + code)
+    output = fork_server.run(("tests.support.script", str(script)), dict(os.environ)).stderr
     if as_json:
         [record] = records(output)
         assert "forged" in json.dumps(record)

@@ -1,4 +1,4 @@
-"""The consequences of an attempt (outcome, retry decision, subscription health), and the shares of slots. Pure."""
+"""The consequences of an attempt (outcome, retry decision, subscription health), and the limits of claims. No I/O."""
 
 import math
 from collections import Counter

@@ -9,7 +9,7 @@ import pytest
 from app.auth.dependencies import TokenVerifier
 from app.auth.keys import KeyStore
 from app.config import Settings
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import SigningKey, TokenFactory
 

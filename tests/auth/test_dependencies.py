@@ -14,7 +14,7 @@ from app.config import Settings
 from app.errors import add_error_handlers
 from app.log.request_line import add_request_fields, begin_request
 from app.metrics import Metrics
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import TokenFactory
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from app.auth.keys import KeyStore
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.keyserver import PATH, KeyServer
 from tests.support.tokens import SigningKey
 

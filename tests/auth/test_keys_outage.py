@@ -7,7 +7,7 @@ import pytest
 
 from app.auth.keys import KeyStore
 from app.auth.token import KeysUnavailable
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import SigningKey
 

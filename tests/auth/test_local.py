@@ -17,7 +17,7 @@ from app.auth.dependencies import TokenVerifier
 from app.auth.local import LocalKey, LocalSecretError, load_secret, mint_local_token
 from app.auth.token import Principal, Reason, TokenRejected
 from app.config import Settings
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.tokens import SigningKey, sign
 
 SECRET = "a-secret-of-this-test-with-enough-characters"

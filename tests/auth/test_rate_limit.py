@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from app.auth.route import RateLimited
 from app.concurrency.rate_limit import MAX_SUBJECTS, RateLimiter
 from app.main import create_app
+from tests.auth.clock import FakeClock
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
-from tests.support.clock import FakeClock
 from tests.support.tokens import TokenFactory
 
 EVENT = {"file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11", "event_type": "upload"}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.auth.dependencies import TokenVerifier
 from app.auth.token import MAX_TOKEN_BYTES, Reason, TokenRejected
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.keyserver import PATH, KeyServer
 from tests.support.tokens import SigningKey, TokenFactory, base64url, sign
 

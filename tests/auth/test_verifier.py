@@ -10,7 +10,7 @@ from app.auth.dependencies import TokenVerifier
 from app.auth.keys import KeyStore
 from app.auth.token import KeysUnavailable, Reason, TokenRejected
 from app.config import Settings
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.keyserver import KeyServer
 from tests.support.tokens import SigningKey, TokenFactory
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.auth.dependencies import TokenVerifier
 from app.auth.token import Principal, TokenRejected
-from tests.support.clock import FakeClock
+from tests.auth.clock import FakeClock
 from tests.support.tokens import TokenFactory, sign
 
 MakeVerifier = Callable[..., TokenVerifier]

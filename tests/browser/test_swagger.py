@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
+from tests.browser.prefix_proxy import prefix_proxy
 from tests.support.browser import open_page, watched
-from tests.support.prefix_proxy import prefix_proxy
 from tests.support.process import ServiceProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]

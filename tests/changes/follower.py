@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.sse import open_stream
+from tests.changes.sse import open_stream
 
 PAUSE_SECONDS = 0.1
 REFUSALS = {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}  # of which each says to try again

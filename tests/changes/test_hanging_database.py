@@ -17,12 +17,12 @@ from app.changes.stream import Broadcast, ChangeStream
 from app.changes.tail import Tail
 from app.database.engine import Database
 from app.metrics import ChangeMetrics
+from tests.changes.sse import Message, open_stream
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
 from tests.conftest import Alembic, MakeSettings
 from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
-from tests.support.sse import Message, open_stream
 from tests.support.waiting import until
 
 

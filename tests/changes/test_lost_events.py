@@ -14,11 +14,11 @@ from app.changes import repository
 from app.changes.cursor import LENGTHS, WITH_EVENT, WITHOUT_EVENT
 from app.database.engine import Database
 from app.main import create_app
+from tests.changes.sse import open_stream
 from tests.changes.support import FILE, fill, get_page, positions, replace_end
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.process import ServiceProcess
-from tests.support.sse import open_stream
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 

@@ -16,11 +16,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.changes.sse import open_stream
 from tests.changes.support import FILE
 from tests.conftest import ROOT
 from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
-from tests.support.sse import open_stream
 from tests.support.tokens import TokenFactory
 
 STREAMS = int(os.environ.get("SYNC_TEST_STREAMS", "100"))

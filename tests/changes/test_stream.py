@@ -12,12 +12,12 @@ from sqlalchemy import delete, text
 
 from app.database.engine import Database
 from app.events.models import SyncEvent
+from tests.changes.sse import EventStream, Message, open_stream
 from tests.changes.support import FILE, fill
 from tests.events.support import open_ledger, record
 from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.raw_http import connect
-from tests.support.sse import EventStream, Message, open_stream
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 

@@ -16,11 +16,11 @@ from app.changes.cursor import EVERYTHING, Change, tag_of
 from app.changes.feed import ChangeFeed
 from app.changes.tail import OVERHEAD_BYTES, Ring, Tail
 from app.database.engine import Database
+from tests.changes.sse import open_stream
 from tests.changes.support import fill
 from tests.changes.test_stream import Start, take
 from tests.support.marks import on_postgresql
 from tests.support.postgres import PostgresServer
-from tests.support.sse import open_stream
 from tests.support.waiting import until
 
 

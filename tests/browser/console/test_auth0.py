@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.browser.console.auth0 import Auth0
+from tests.browser.prefix_proxy import prefix_proxy
 from tests.conftest import AUDIENCE, service_processes
-from tests.support.auth0 import Auth0
 from tests.support.browser import open_page, watched
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
-from tests.support.prefix_proxy import prefix_proxy
 from tests.support.process import ServiceProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]

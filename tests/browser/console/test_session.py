@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.console.desk import Console, Desk, console_page, file_id, mint
-from tests.support.prefix_proxy import prefix_proxy
+from tests.browser.prefix_proxy import prefix_proxy
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 PUBLIC_ACTIONS = {"Keyboard help", "Log out", "Pause", "Copy curl", "Last hour", "Last day", "Skip to the page"}
