@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT, Alembic
+from tests.log.text_line import read_text_line
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
-from tests.support.log_text import read_text_line
 from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory

@@ -16,8 +16,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 from app.log import configure_logging
 from app.main import create_app
 from tests.conftest import MakeSettings
+from tests.log.text_line import read_text_line
 from tests.support.application import serve_in_process
-from tests.support.log_text import read_text_line
 from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
