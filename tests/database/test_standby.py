@@ -26,7 +26,7 @@ from tests.support.marks import on_sqlite
 from tests.support.receiver import receiving
 from tests.support.replication import ReplicatedPostgres
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import until_ready
+from tests.support.waiting import until, until_ready
 
 QUICK = {
     "database_lock_timeout": 0.3,
@@ -85,10 +85,15 @@ def post(client: httpx.AsyncClient, file_id: str) -> Awaitable[httpx.Response]:
 
 async def post_until_confirmed(client: httpx.AsyncClient, file_id: str) -> httpx.Response:
     """The 201 of the upload of the file, which is posted again while the standby is too slow for `QUICK`."""
-    while (response := await post(client, file_id)).status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        await asyncio.sleep(0.1)
-    assert response.status_code == httpx.codes.CREATED, response.text
-    return response
+    responses: list[httpx.Response] = []
+
+    async def is_confirmed() -> bool:
+        responses.append(await post(client, file_id))
+        assert responses[-1].status_code in (httpx.codes.CREATED, httpx.codes.SERVICE_UNAVAILABLE), responses[-1].text
+        return responses[-1].is_success
+
+    await until(is_confirmed)
+    return responses[-1]
 
 
 def new_file() -> str:
