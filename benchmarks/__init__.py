@@ -1,1 +1,1 @@
-"""The benchmark suite: the service side by side with what it is compared with, in the same run."""
+"""The benchmark suite: the service and its baselines, measured in the same run."""

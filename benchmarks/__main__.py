@@ -18,11 +18,11 @@ from benchmarks.plots import draw
 from benchmarks.profile import PROFILE, measure_profile
 from benchmarks.report import PARTIAL, RESULTS, ROOT, load_results, print_table, save_results
 
-HELP = "report: write the page and the plots again; profile: see with py-spy where the time of a worker goes"
+HELP = "report: write the page and the plots again; profile: measure with py-spy how a worker spends its time"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and return the exit status: 1 when the service broke a promise or the load could not be made."""
+    """Run and return the exit status: 1 when the service broke a promise or the load failed."""
     options = _parse(arguments)
     console = Console()
     if options.list:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
-    """Measure what the options choose, and keep and show the results."""
+    """Measure the chosen experiments, and store and show the results."""
     chosen = [one for one in EXPERIMENTS if not options.only or one.name in options.only]
     plan = QUICK if options.quick else FULL
     plan = replace(plan, rounds=options.rounds or plan.rounds)
@@ -76,7 +76,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="only these experiments; see --list")
     parser.add_argument("--rounds", type=int, help=f"rounds of each experiment (default: {FULL.rounds})")
     parser.add_argument("--compare", metavar="COMMIT", help="run this version and another in turns, three times")
-    parser.add_argument("--quick", action="store_true", help="shorter and smaller; says less")
+    parser.add_argument("--quick", action="store_true", help="shorter and smaller, and less precise")
     parser.add_argument("--list", action="store_true", help="list the experiments with their rows")
     parser.add_argument("--output", type=Path, help="where the results go")
     return parser.parse_args(arguments)

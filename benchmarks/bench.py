@@ -1,4 +1,4 @@
-"""What a run has at hand: the database server, the issuer of tokens, fresh databases, and services on them."""
+"""The resources of a run: the database server, the issuer of tokens, fresh databases, and services on them."""
 
 import asyncio
 import os
@@ -43,11 +43,11 @@ SERVE = ("app", "serve", "--port", "{port}")
 
 
 class Bench:
-    """Use as a context manager; everything it started is gone after it.
+    """Use as a context manager; everything that it started ends with it.
 
     Services run in Auth0 mode, with RS256 tokens of a local HTTPS key server. `tokens` is a file of tokens, one a line,
-    each of its own subject; `token` is one more. With a `fork_server` they are forked from it, which spares each its
-    imports and changes what it needs of memory.
+    each of its own subject; `token` is one more. With a `fork_server` they are forked from it, which saves each its
+    imports and changes its memory use.
     """
 
     def __init__(self, plan: Plan, *, needs_large_store: bool = False, fork_server: ForkServer | None = None) -> None:
@@ -127,9 +127,9 @@ class Bench:
             yield SqliteStore(path)
 
     def service(self, store: Store, **variables: str) -> AbstractContextManager[ServiceProcess]:
-        """The service itself on `store`, as `python -m app serve` runs it, with these settings and else the defaults.
+        """The service itself on `store`, as `python -m app serve` runs it, with these settings, else the defaults.
 
-        It serves after `wait_until_healthy`, as everything that is started here.
+        It serves after `wait_until_healthy`, like everything that is started here.
         """
         return self._process(SERVE, store, variables)
 
@@ -165,16 +165,16 @@ class Bench:
             process.kill()
 
     def wait_until_healthy(self) -> None:
-        """Wait for all that was started, which starts side by side.
+        """Wait for all started services, which start in parallel.
 
         Raises:
-            RuntimeError: with what a process said that did not start.
+            RuntimeError: with the output of a process that did not start.
         """
         while self._starting:
             self._starting.pop().wait_until_healthy()
 
     def python(self, module: str, store: Store, *arguments: str) -> str:
-        """Run a module of this project to its end, with the settings `ALONE` on `store`; what it printed."""
+        """Run a module of this project to its end, with the settings `ALONE` on `store`; returns its output."""
         environment = {**os.environ, **self._environment, **ALONE, "DATABASE_URL": store.url}
         done = (
             self._fork_server.run((module, *arguments), environment)

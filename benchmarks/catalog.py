@@ -1,4 +1,4 @@
-"""Every experiment there is, in the order of the table."""
+"""All experiments, in the order of the table."""
 
 from benchmarks.experiments import (
     append,

@@ -26,7 +26,7 @@ def compare(reference: str, experiments: Sequence[str], console: Console) -> Non
     above 1; a time or a size that rises is, too.
 
     Raises:
-        LoadFailed: when git does not know the commit, or a run fails; says why.
+        LoadFailed: git does not know the commit, or a run fails; with the reason.
     """
     then: list[dict[str, RowResult]] = []
     now: list[dict[str, RowResult]] = []

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.compare_loop URL`: reads an inventory and our files side by side, and counts what differs."""
+"""`python -m benchmarks.compare_loop URL`: reads an inventory and our files together, and counts the differences."""
 
 import json
 import os
@@ -19,7 +19,7 @@ FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 async def main(url: str) -> None:
-    """Compare, and print what was seen and the seconds that it took."""
+    """Compare, and print the counts and the seconds that it took."""
     connection = await asyncpg.connect(os.environ["DATABASE_URL"])
     async with httpx.AsyncClient(trust_env=False) as client:
         started, used = time.perf_counter(), time.process_time()

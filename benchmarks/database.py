@@ -1,4 +1,4 @@
-"""Fresh databases, and the check that the ledger holds what was answered."""
+"""Fresh databases, and the check that the ledger contains every confirmed event."""
 
 import asyncio
 import json
@@ -67,12 +67,12 @@ class PostgresStore:
         return int(size)
 
     def row(self, query: str, *arguments: Any) -> tuple[Any, ...]:
-        """The first row that `query` gives."""
+        """The first row of `query`."""
         [row, *_] = self.rows(query, *arguments)
         return row
 
     def rows(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """All rows that `query` gives."""
+        """All rows of `query`."""
 
         async def fetch(connection: asyncpg.Connection) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in await connection.fetch(query, *arguments)]
@@ -126,19 +126,19 @@ class SqliteStore:
 
 
 def check_answered(store: Store, table: str, ids: Sequence[UUID], *, rows: range) -> None:
-    """Make sure that what was answered is stored once, and nothing else.
+    """Check that every confirmed event is stored once, and nothing else.
 
-    `rows` is how many rows the table may have: at least one for each answer so far, at most those and the requests that
+    `rows` is the allowed number of rows: at least one for each response so far, at most those and the requests that
     were under way when the load ended.
 
     Raises:
-        Violation: saying what is missing or too much.
+        Violation: naming the missing or additional events.
     """
     if len(set(ids)) != len(ids):
-        raise Violation(f"{table}: the same id was answered twice")
+        raise Violation(f"{table}: two responses had the same id")
     missing = sum(len(part) - store.count_ids(table, part) for part in _parts(ids))
     if missing:
-        raise Violation(f"{table}: {missing} of {len(ids)} answered events are not stored")
+        raise Violation(f"{table}: {missing} of {len(ids)} confirmed events are not stored")
     stored, files = store.summary(table)
     if stored not in rows:
         raise Violation(f"{table}: {stored} events are stored, expected {rows.start} to {rows.stop - 1}")
@@ -147,7 +147,7 @@ def check_answered(store: Store, table: str, ids: Sequence[UUID], *, rows: range
 
 
 def check_positions(store: Store) -> None:
-    """Make sure that the positions are 1 to the number of events.
+    """Check that the positions are 1 to the number of events.
 
     Raises:
         Violation: when there is a gap.

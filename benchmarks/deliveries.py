@@ -11,7 +11,7 @@ SETTINGS = {"WEBHOOK_ENCRYPTION_KEYS": KEY, "WEBHOOK_ALLOW_PRIVATE_ADDRESSES": "
 
 
 def add_subscription(store: PostgresStore, url: str, *, max_concurrency: int, status: str = "active") -> UUID:
-    """One that is told of everything from now on."""
+    """A subscription to all events from now on."""
     subscription_id, secret = uuid4(), SecretCipher([KEY]).encrypt(SECRET).hex()
     store.execute(
         f"""
@@ -39,5 +39,5 @@ def add_deliveries(store: PostgresStore, subscription_id: UUID, rows: int) -> No
 
 
 def set_status(store: PostgresStore, subscription_id: UUID, status: str) -> None:
-    """Whether it is sent to."""
+    """Whether the subscription is active."""
     store.execute(f"UPDATE subscriptions SET status = '{status}' WHERE id = '{subscription_id}'")  # noqa: S608

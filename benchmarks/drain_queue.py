@@ -1,6 +1,6 @@
 """`python -m benchmarks.drain_queue JOBS TIMED`: pgqueuer draining jobs that do nothing; prints JSON.
 
-The first `TIMED` of the jobs are timed, and it ends after them: it takes longer than all the rest of the sweep's row.
+The first `TIMED` of the jobs are timed, and it ends after them: it takes longer than the rest of the sweep's row.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ from benchmarks.database import PostgresStore
 
 METADATA = '{"path":"reports/1.pdf","size":5242880}'
 
-# Those that are no constraint, and so can be made later.
+# Indexes that are not constraints, so they can be made later.
 _INDEXES = """
     SELECT indexname, indexdef FROM pg_indexes
      WHERE tablename = 'sync_events' AND indexname NOT IN (SELECT conname FROM pg_constraint)

@@ -1,4 +1,4 @@
--- wrk's script: posts unique events or reads known ones, and prints what came of it as one line of JSON.
+-- wrk's script: posts unique events or reads known ones, and prints the result as one line of JSON.
 -- Settings come by the environment; see load.py.
 local threads = {}
 local tokens_path = os.getenv("BENCH_TOKENS")

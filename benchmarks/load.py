@@ -14,11 +14,11 @@ MISSING = "wrk is missing; install Debian's package: apt-get install wrk"
 
 
 class LoadFailed(Exception):
-    """wrk is missing, or did not do what it was asked."""
+    """wrk is missing, or failed."""
 
 
-class Answers(BaseModel):
-    """What wrk saw. Latencies are from sending a request to its whole answer."""
+class LoadResult(BaseModel):
+    """The result of wrk. Latencies are from sending a request to the end of its response."""
 
     seconds: float
     succeeded: int
@@ -40,8 +40,8 @@ class Answers(BaseModel):
 class Load:
     """Requests to send: POSTs of unique events, or of batches of `batch` of them, or GETs with a line of `reads`.
 
-    Requests take the tokens of the file `tokens`, one a line, in turn. Each connection sends its next request at the
-    answer of the last, or after a pause of `delay_ms` on average, evenly spread between none and twice that.
+    Requests take the tokens of the file `tokens`, one a line, in turn. Each connection sends its next request after the
+    last response, or after a pause of `delay_ms` on average, evenly spread between none and twice that.
     """
 
     path: str
@@ -51,8 +51,8 @@ class Load:
     reads: Path | None = None
     delay_ms: int = 0
 
-    def run(self, url: str, seconds: int, ids: Path | None = None) -> Answers:
-        """Send requests to `url` for so long; the ids that 201 answers give go to the file `ids`, one a line.
+    def run(self, url: str, seconds: int, ids: Path | None = None) -> LoadResult:
+        """Send requests to `url` for so long; the ids of 201 responses go to the file `ids`, one a line.
 
         Raises:
             LoadFailed: when wrk is missing or fails.
@@ -75,14 +75,14 @@ class Load:
         )
         if done.returncode:
             raise LoadFailed(f"wrk failed: {done.stdout}{done.stderr}")
-        return Answers.model_validate_json(done.stdout.splitlines()[-1])
+        return LoadResult.model_validate_json(done.stdout.splitlines()[-1])
 
 
 def find_wrk() -> str:
     """The path of wrk.
 
     Raises:
-        LoadFailed: saying how to install it.
+        LoadFailed: with the command that installs it.
     """
     path = shutil.which("wrk")
     if path is None:

@@ -1,4 +1,4 @@
-"""What a run ran on."""
+"""The machine and the software of a run."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ GIB = 2**30
 
 
 def describe_machine() -> dict[str, str]:
-    """Processor, memory, system, and how busy all of it was when the run began."""
+    """Processor, memory, system, and the load when the run began."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -54,7 +54,7 @@ def list_versions(bench: Bench) -> dict[str, str]:
 
 
 def postgresql_settings() -> dict[str, str]:
-    """What PostgreSQL was started with."""
+    """The settings of PostgreSQL."""
     return dict(option.split("=") for option in POSTGRES_OPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""One whole run: experiments on a bench of their own, and what came of them."""
+"""One whole run: experiments on a bench of their own, and their results."""
 
 import shlex
 import sys
@@ -22,7 +22,7 @@ from tests.support.fork_server import ForkServer
 def measure(
     experiments: Sequence[Experiment], plan: Plan, console: Console, fork_server: ForkServer | None = None
 ) -> Results:
-    """Run `experiments` and say what came of them; with a `fork_server` as `Bench` does.
+    """Run `experiments` and return their results; for `fork_server` see `Bench`.
 
     Raises:
         LoadFailed: when wrk is missing or fails.
@@ -40,7 +40,7 @@ def measure(
             status.update(f"{time.monotonic() - started:4.0f} s  {what}")
 
         if reason := why_missing():
-            console.print(f"[yellow]what is compared with Fastify is left out: {reason}[/yellow]", soft_wrap=True)
+            console.print(f"[yellow]rows compared with Fastify are left out: {reason}[/yellow]", soft_wrap=True)
         for experiment in experiments:
             begun = time.monotonic()
             rounds[experiment.name] = run_experiment(experiment, bench, note)

@@ -1,4 +1,4 @@
-"""What a run measures, and what it says about each row of the table."""
+"""The measurements of a run, and the results for each row of the table."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -28,7 +28,7 @@ class Pick(NamedTuple):
 
 
 class Target(BaseModel):
-    """What the comparison of a row has to reach."""
+    """The target of a row's comparison."""
 
     kind: Literal["at least", "at most"]
     bound: float
@@ -84,7 +84,7 @@ class RowResult(BaseModel):
 
     @classmethod
     def of(cls, row: Row, rounds: list[Round]) -> "RowResult":
-        """What `rounds` say about `row`."""
+        """The result of `rounds` for `row`."""
         return cls(
             name=row.name,
             work=row.work,
@@ -100,7 +100,7 @@ class RowResult(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's documented order of decorators
     @property
     def value(self) -> float:
-        """The comparison, round by round, and of that the median."""
+        """The comparison of each round, and its median."""
         pairs = zip(self.ours, self.baseline, strict=True)
         return median(ours - base if self.comparison == "difference" else ours / base for ours, base in pairs)
 
@@ -112,7 +112,7 @@ class RowResult(BaseModel):
 
 
 class Results(BaseModel):
-    """Everything a run found out; `rounds` holds every figure by experiment, round and side."""
+    """All results of a run; `rounds` holds every figure by experiment, round and side."""
 
     date: str
     command: str

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.owner PORT`: holds as many files as the path says, and keeps to the inventory contract.
+"""`python -m benchmarks.owner PORT`: serves an inventory of as many files as the path names.
 
-`GET /{files}/inventory?after=&limit=` lists the files 1, 2, 3, … of `benchmarks.fill.fill_files`, made when they are
-asked for; any other GET gets 200. A bare protocol on uvloop, so that it is not what limits who asks.
+`GET /{files}/inventory?after=&limit=` lists the files 1, 2, 3, … of `benchmarks.fill.fill_files`, made on
+request; any other GET gets 200. A bare protocol on uvloop, so that it never limits the client.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Owner(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole."""
+        """Respond to every complete request."""
         *heads, self._buffer = (self._buffer + data).split(_HEAD_ENDS)
         for head in heads:
             asked = _PAGE.match(head)

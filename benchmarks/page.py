@@ -1,4 +1,4 @@
-"""Writes what a run found out into docs/performance.md, between its markers."""
+"""Writes the results of a run into docs/performance.md, between its markers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def write_page(results: Results) -> Path:
 
 
 def render(page: str, results: Results) -> str:
-    """`page` with what `results` say between its markers.
+    """`page` with `results` between its markers.
 
     Raises:
         ValueError: when the page does not have each marker once.
@@ -78,7 +78,7 @@ def _machine(results: Results) -> str:
 
 
 def _sizing(results: Results) -> str:
-    """What a million events take, and how many a core does."""
+    """The cost of a million events, and the events per core."""
     return markdown_table(
         ("to", "events/s per service core", "service CPU", "PostgreSQL CPU", "WAL", "disk afterwards"),
         [

@@ -1,4 +1,4 @@
-"""Draws results: throughput beside what it is compared with, and latency."""
+"""Draws results: throughput beside the baselines, and latency."""
 
 from pathlib import Path
 from statistics import median
@@ -45,7 +45,7 @@ def _throughput(rows: list[RowResult]) -> Figure:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(right=10 * max(1.0, *values))
-    axes.set_xlabel("throughput, as a multiple of what it is compared with; the black line is the target")
+    axes.set_xlabel("throughput, as a multiple of the baseline; the black line is the target")
     axes.legend(loc="lower right")
     return figure
 

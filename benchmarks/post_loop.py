@@ -1,4 +1,4 @@
-"""`python -m benchmarks.post_loop URL POSTS AT_ONCE`: httpx POSTs the same small document again and again, timed."""
+"""`python -m benchmarks.post_loop URL POSTS AT_ONCE`: httpx POSTs the same small document repeatedly, timed."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Where the time of a worker goes: py-spy on the service under load, its samples by what they were at."""
+"""How a worker spends its time: py-spy on the service under load, its samples by part of the code."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ WORKS: Mapping[str, Experiment] = {
     "POST batches of 500": batch.EXPERIMENT,
     "GET one event": get.EXPERIMENT,
 }
-# What a sample is at: the part of its innermost frame that is in any. A path matches by one of these beginnings.
+# The part of a sample: that of its innermost frame that belongs to any part. A path matches by one of these beginnings.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "body: reading, strict JSON, validation": (
         "app/http/body",
@@ -72,7 +72,7 @@ class Profile(BaseModel):
 
 
 def measure_profile(plan: Plan) -> Profile:
-    """Run each work under load with py-spy looking on."""
+    """Run each work under load while py-spy samples it."""
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with Bench(replace(plan, load_seconds=SECONDS + 1)) as bench:
         works = {work: _look_at(bench, experiment) for work, experiment in WORKS.items()}
@@ -80,7 +80,7 @@ def measure_profile(plan: Plan) -> Profile:
 
 
 def load_profile() -> Profile:
-    """That of an earlier run."""
+    """The profile of an earlier run."""
     return Profile.model_validate_json(PROFILE.read_text())
 
 
@@ -99,7 +99,7 @@ def _look_at(bench: Bench, experiment: Experiment) -> dict[str, float]:
         ) as process:
             side.run(bench.plan.load_seconds)
             if process.wait():
-                raise LoadFailed("py-spy could not look at the service; it needs the right to trace processes")
+                raise LoadFailed("py-spy could not sample the service; it needs the right to trace processes")
     lines = (line.rpartition(" ") for line in samples.read_text().splitlines())
     return share_parts((stack.split(";"), int(number)) for stack, _, number in lines)
 

@@ -39,17 +39,17 @@ def cells(row: RowResult) -> tuple[str, ...]:
 
 
 def comparison(row: RowResult, value: float) -> str:
-    """`value` as what it is for this row: a ratio, or a difference in the row's unit."""
+    """`value` as a ratio, or as a difference in the row's unit."""
     return f"{value:.2f}\N{MULTIPLICATION SIGN}" if row.comparison == "ratio" else f"{value:+.0f} {row.unit}"
 
 
 def number(value: float) -> str:
-    """Three digits that tell something, thousands set apart."""
+    """Three significant digits, with separated thousands."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def print_table(console: Console, rows: Sequence[RowResult]) -> None:
-    """The table, and below it what each row is about and what limits it."""
+    """The table, and below it the work and the limit of each row."""
     table = Table("row", *HEADINGS[2:])
     for row in rows:
         table.add_row(row.name, *cells(row)[2:], style="red" if row.met is False else None)

@@ -9,7 +9,7 @@ Note = Callable[[str], None]
 
 
 def run_experiment(experiment: Experiment, bench: Bench, note: Note) -> list[Round]:
-    """Measure the sides A B A B …; `note` is told before each measurement and of what it gave."""
+    """Measure the sides A B A B …; `note` is called before each measurement and with its result."""
     rounds: list[Round] = []
     number = experiment.rounds or bench.plan.rounds
     note(f"{experiment.name}: preparing")
@@ -25,7 +25,7 @@ def run_experiment(experiment: Experiment, bench: Bench, note: Note) -> list[Rou
 
 
 def judge(experiments: Sequence[Experiment], rounds: dict[str, list[Round]]) -> list[RowResult]:
-    """The rows of the table, but those of sides that could not be measured here."""
+    """The rows of the table, except those of sides that could not be measured here."""
     return [
         RowResult.of(row, rounds[one.name])
         for one in experiments

@@ -1,11 +1,11 @@
-"""A running service as a side of an experiment: load on it, what that cost, and whether it kept its promises."""
+"""A running service as a side of an experiment: load on it, its cost, and the check of its promises."""
 
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from benchmarks.bench import Bench
 from benchmarks.database import LEDGER, PostgresStore, Store, check_answered, check_positions
-from benchmarks.load import Answers, Load
+from benchmarks.load import Load, LoadResult
 from benchmarks.model import Figures, Violation
 from benchmarks.usage import cpu_seconds
 from tests.support.process import ServiceProcess
@@ -16,10 +16,10 @@ THOUSAND = 1_000
 
 @dataclass(kw_only=True)
 class LoadSide:
-    """One service under `load`. Each call measures it and checks what it stored; the first one warms it up before.
+    """One service under `load`. Each call measures it and checks the stored events; the first one warms it up before.
 
-    `table` is where its events are to be found; None for a service that stores nothing. `rows` is how many it
-    must hold: those from before, and one for each answer.
+    `table` has its events; None for a service that stores nothing. `rows` is the expected number of rows: the
+    earlier ones, and one for each response.
     """
 
     bench: Bench
@@ -40,10 +40,10 @@ class LoadSide:
         with_postgres = isinstance(self.store, PostgresStore)
         wal = self.store.wal_bytes() if isinstance(self.store, PostgresStore) else 0
         service, postgres = cpu_seconds(self.service.pid), cpu_seconds(self.bench.postgres.pid)
-        answers = self.run(plan.load_seconds)
-        events = answers.succeeded * (self.load.batch or 1)
-        figures = answers.model_dump() | {
-            "events_per_second": events / answers.seconds,
+        result = self.run(plan.load_seconds)
+        events = result.succeeded * (self.load.batch or 1)
+        figures = result.model_dump() | {
+            "events_per_second": events / result.seconds,
             "service_cpu_seconds_per_1000": (cpu_seconds(self.service.pid) - service) / events * THOUSAND,
         }
         if with_postgres:
@@ -55,20 +55,20 @@ class LoadSide:
             figures["disk_bytes_per_million"] = self.store.table_bytes(self.table) / stored * MILLION
         return figures
 
-    def run(self, seconds: int) -> Answers:
-        """Load for so long, and check what was answered and stored.
+    def run(self, seconds: int) -> LoadResult:
+        """Load for so long, and check the responses and the stored events.
 
         Raises:
-            Violation: when an answer was not the expected one, or the database does not hold what was answered.
+            Violation: a response was not the expected one, or the database lacks a confirmed event.
         """
         ids = None if self.load.reads else self.bench.folder / f"{uuid4().hex}.ids"
-        answers = self.load.run(self.service.url, seconds, ids)
-        if answers.failed or not answers.succeeded:
-            raise Violation(f"{answers.failed} requests failed, {answers.succeeded} succeeded: {self.service.output()}")
+        result = self.load.run(self.service.url, seconds, ids)
+        if result.failed or not result.succeeded:
+            raise Violation(f"{result.failed} requests failed, {result.succeeded} succeeded: {self.service.output()}")
         if ids is not None:
             self._check([UUID(line) for line in ids.read_text().split()])
             ids.unlink()
-        return answers
+        return result
 
     def _check(self, ids: list[UUID]) -> None:
         if self.table is None:

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.sink PORT`: accepts POSTs as fast as it can, and reports what came when.
+"""`python -m benchmarks.sink PORT`: accepts POSTs as fast as it can, and reports when each came.
 
-A bare protocol on uvloop, so that it is not what limits who sends. `GET /stats` gives `times`, by the message's
+A bare protocol on uvloop, so that it never limits the sender. `GET /stats` gives `times`, by the message's
 `webhook-id` if it has one; `GET /reset` forgets them; anything else that is a GET gets 200.
 """
 
@@ -30,7 +30,7 @@ class Sink(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole."""
+        """Respond to every complete request."""
         self._buffer += data
         while (end := self._buffer.find(_HEAD_ENDS)) >= 0:
             head = self._buffer[: end + 2]

@@ -1,4 +1,4 @@
-"""What processes use: CPU time and memory of a process and everything below it."""
+"""The use of resources: CPU time and memory of a process and everything below it."""
 
 from contextlib import suppress
 
@@ -8,7 +8,7 @@ MIB = 2**20
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the whole tree so far, of processes that have ended and were waited for too."""
+    """User and system time of the whole tree so far, including processes that have ended."""
     root = psutil.Process(pid)
     times = root.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system

@@ -1,4 +1,4 @@
-"""Draws every page for people (`make screenshots`): of the documentation into docs/, all into build/console/.
+"""Draws every page (`make screenshots`): the pictures of the documentation into docs/, all into build/console/.
 
 The pages of the console are drawn on an empty ledger, on a believable history, and while the API is broken; each light
 and dark, wide and narrow.
@@ -20,14 +20,14 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 ALL = Path(__file__).resolve().parents[1] / "build" / "console"
 PAGES = ("overview", "ledger", "set-aside", "subscriptions", "consistency", "proof")
 MORE = {"alert": "alert/SyncEventsSetAside", "unknown": "nothing"}
-PLAIN = {  # path, and what is there once it is drawn
+PLAIN = {  # path, and a text that is present once the page is drawn
     "root": ("/", "h1"),
     "docs": ("/docs", ".opblock"),
     "redoc": ("/redoc", "[id*='operation/'] h2"),
     "problem": ("/problems/concurrency-limited", "h1"),
     "login": ("/console", "form"),
 }
-IN_DOCS = {"overview": "light", "ledger": "dark"}  # what README.md and docs/console.md show, and in which colours
+IN_DOCS = {"overview": "light", "ledger": "dark"}  # the pictures of README.md and docs/console.md, and their colours
 IN_DOCS_SIZE = ViewportSize(width=1280, height=820)
 WIDTHS = (1440, 320)
 HEIGHT = 900
@@ -70,7 +70,7 @@ async def _shoot(page: Page, name: str) -> None:
     """One picture of each width."""
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": HEIGHT})
-        await page.wait_for_timeout(700)  # what was loaded, charts, and what is drawn at most four times a second
+        await page.wait_for_timeout(700)  # loaded data, charts, and parts that are drawn at most four times a second
         height = min(3 * HEIGHT, await page.evaluate("document.documentElement.scrollHeight"))
         clip = FloatRect(x=0, y=0, width=width, height=height)
         await page.screenshot(path=ALL / f"{name}-{width}.png", full_page=True, clip=clip)
@@ -84,7 +84,7 @@ async def _log_in(page: Page, token: str) -> None:
 
 
 async def _break(route: Route) -> None:
-    """Lists get no response, subscriptions nonsense, all else a problem."""
+    """Lists get no response, subscriptions malformed JSON, every other request a problem."""
     if "/sync-events" in route.request.url:
         return
     if "/subscriptions" in route.request.url:

@@ -1,7 +1,7 @@
-"""Shows Sync Service at work (`make demo`): a real service, a watched folder, and what becomes of the events.
+"""Shows Sync Service at work (`make demo`): a real service, a watched folder, and the processing of its events.
 
 A second act shows how a block that another service has lost is found. Everything happens in a temporary folder, on free
-ports, and is cleaned up. The exit status is 0 only if every expected event arrived and was processed, the service knows
+ports, and is cleaned up. The exit status is 0 only if every expected event arrived and was processed, the service has
 the right state of every file, and the finding was opened and resolved.
 """
 
@@ -37,7 +37,7 @@ FINAL_STATES = {
 
 
 class Demo:
-    """The folder, the service, and what they should have in common so far."""
+    """The folder, the service, and the expected events and files so far."""
 
     def __init__(self, folder: Path, api: httpx.Client, console: Console, output: WatcherOutput) -> None:
         self.folder = folder
@@ -47,21 +47,21 @@ class Demo:
         self._expected: Counter[tuple[str, str]] = Counter()
 
     def show(self, title: str, change: Callable[[Path], None], expected: Expected) -> None:
-        """Do something to the folder and wait until the service has processed the events of it."""
+        """Change the folder and wait until the service has processed the events."""
         self.prepare(title, change, expected)
         self.wait()
 
     def prepare(self, title: str, change: Callable[[Path], None], expected: Expected) -> None:
-        """Do something to the folder that the service will hear of later."""
+        """Change the folder; the events follow later."""
         self._console.rule(title, align="left")
         change(self.folder)
         self._expected.update(expected)
 
     def wait(self) -> None:
-        """Wait for the events of all that was done, until the watcher has shown what became of them.
+        """Wait for the events of all changes, until the watcher has shown their processing.
 
         Raises:
-            DemoFailed: they do not come, or others do.
+            DemoFailed: they do not come, or other events do.
         """
         deadline = time.monotonic() + ARRIVAL_SECONDS
         while not self._is_done():
@@ -83,7 +83,7 @@ class Demo:
         return sorted(events, key=lambda event: event["position"])
 
     def files(self) -> dict[str, FileState]:
-        """What the service knows of each file, by path."""
+        """The service's state of each file, by path."""
         ids = {path_of(event): event["file_id"] for event in self.events()}
         return {path: self._get(f"/files/{file_id}") for path, file_id in ids.items()}
 
@@ -105,7 +105,7 @@ def main() -> int:
         return 1
     seconds = time.monotonic() - started
     console.print(
-        f"Every event was processed, every file is known right, and a lost block was noticed ({seconds:.1f} seconds).",
+        f"Every event was processed, every file state is right, a lost block was found ({seconds:.1f} seconds).",
         style="bold green",
     )
     return 0
@@ -178,7 +178,7 @@ def _report(demo: Demo, console: Console) -> None:
     """Show the tables and check what they say.
 
     Raises:
-        DemoFailed: the service knows something else than what was done.
+        DemoFailed: the service has another state than expected.
     """
     events, files = demo.events(), demo.files()
     console.print(event_table(events), file_table(files))

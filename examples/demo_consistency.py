@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 class Act:
-    """One file that a metadata service and a block store hold, and what Sync Service finds out about it."""
+    """One file in a metadata service and a block store, and the findings of Sync Service about it."""
 
     def __init__(self, api: httpx.Client, console: Console) -> None:
         self.file_id = str(uuid4())
@@ -31,19 +31,19 @@ class Act:
         self._console.rule(text, align="left")
 
     def say(self, who: str, text: str) -> None:
-        """Show one line of what `who` does."""
+        """Show one line about an action of `who`."""
         self._console.print(f"  {who:<14} | {text}", markup=False, highlight=False, soft_wrap=True)
 
     def post(self, path: str, body: Json | None = None, headers: dict[str, str] | None = None) -> Json:
-        """What the service responds to a POST."""
+        """The service's response to a POST."""
         response: Json = self._api.post(path, json=body, headers=headers).raise_for_status().json()
         return response
 
     def wait(self, what: str, path: str, select: Callable[[Any], Json | None]) -> Json:
-        """What `select` takes from a response, as soon as it takes something.
+        """The part that `select` takes from a response, as soon as there is one.
 
         Raises:
-            DemoFailed: it does not do so in time.
+            DemoFailed: there is none in time.
         """
         deadline = time.monotonic() + STEP_SECONDS
         while (found := select(self._api.get(path).raise_for_status().json())) is None:
@@ -53,7 +53,7 @@ class Act:
         return found
 
     def wait_for_verdict(self, verdict: str) -> None:
-        """Wait for what the checks by event say about the file."""
+        """Wait for the result of the checks by event for the file."""
         self.wait(
             f"the verdict {verdict}",
             f"/files/{self.file_id}/consistency",
@@ -67,7 +67,7 @@ class Act:
         return self.wait(f"a finding in the state {state}", path, lambda found: found[0] if found else None)
 
     def wait_for_event(self, what: str, is_wanted: Callable[[Json], bool]) -> Json:
-        """The event of the file that is wanted, once it is processed."""
+        """The matching event of the file, once it is processed."""
         return self.wait(
             what,
             f"/sync-events?file_id={self.file_id}",
@@ -106,7 +106,7 @@ def show_consistency(api: httpx.Client, siblings: Siblings, authorization: dict[
 
 
 def _upload(act: Act, files: httpx.Client, store: httpx.Client) -> list[str]:
-    """Let the siblings hold the file, then record its event; returns the ids of its blocks."""
+    """Store the file in the sibling services, then record its event; returns the ids of its blocks."""
     blocks: list[str] = []
     for content in BLOCKS:
         headers = {"Content-Type": "application/octet-stream"}
@@ -124,7 +124,7 @@ def _upload(act: Act, files: httpx.Client, store: httpx.Client) -> list[str]:
 
 
 def _check(act: Act, source_id: str) -> None:
-    """Check the file by its name, and look for the one difference."""
+    """Check the file by its id, and expect one difference."""
     check = act.post("/consistency/checks", {"source": source_id, "scope": {"file_ids": [act.file_id]}})
     path = f"/consistency/checks/{check['id']}"
     check = act.wait("the end of the check", path, lambda one: None if one["state"] == "running" else one)
@@ -134,11 +134,11 @@ def _check(act: Act, source_id: str) -> None:
 
 
 def _repair(act: Act, recorded: int) -> None:
-    """Plan a repair, show what it would do, and do it."""
+    """Plan a repair, show the plan, and apply it."""
     plan = act.post("/consistency/repairs", {"filter": {"file_id": act.file_id}, "action": "compensate"})
     [finding] = plan["findings"]
     held = recorded - finding["evidence"]["expected"]["block_count"]
-    act.say("plan", f"would record an update with {held} blocks instead of {recorded}: what the source holds")
+    act.say("plan", f"would record an update with {held} blocks instead of {recorded}: the state of the source")
     applied = act.post(f"/consistency/repairs/{plan['id']}/apply", headers={"If-Match": f'"{plan["digest"]}"'})
     [result] = applied["results"]
     if result["outcome"] != "applied":

@@ -15,12 +15,12 @@ EXAMPLES = Path(__file__).resolve().parent
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 LISTENING = re.compile(r"Uvicorn running on (http://\S+:\d+) ")
-# A demo must not depend on the settings of its user, so little of the environment is handed on.
+# A demo must not depend on the settings of its user, so few variables of the environment are passed on.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMPDIR", "VIRTUAL_ENV")
 
 
 class DemoFailed(Exception):
-    """Something did not come out as expected; the message says what."""
+    """A step had an unexpected result, which the message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Siblings:
 
 @dataclass(slots=True)
 class WatcherOutput:
-    """What the watcher has printed so far: `processed` counts the events that it saw processed."""
+    """The watcher's output so far: `processed` counts the events that it reported as processed."""
 
     processed: int = 0
 
@@ -93,10 +93,10 @@ def running_siblings(work: Path, secret: str) -> Iterator[Siblings]:
 
 @contextmanager
 def running_watcher(folder: Path, service: Service, output: WatcherOutput) -> Iterator[None]:
-    """A watcher of `folder`, which prints what it does.
+    """A watcher of `folder`, which prints its actions.
 
     Raises:
-        DemoFailed: it did not end well after it was asked to.
+        DemoFailed: it did not end well after the signal.
     """
     command = [sys.executable, str(EXAMPLES / "watch_folder.py"), str(folder), "--url", service.url, "--settle", "0.3"]
     with subprocess.Popen(  # noqa: S603 - the command is ours
@@ -120,7 +120,7 @@ def running_watcher(folder: Path, service: Service, output: WatcherOutput) -> It
 
 @contextmanager
 def _running_app(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
-    """Uvicorn with an application, in the folder of `log`; gives its URL."""
+    """Uvicorn with an application, in the folder of `log`; returns its URL."""
     command = [sys.executable, "-m", "uvicorn", *arguments, "--port", "0"]
     with (
         log.open("wb") as stream,

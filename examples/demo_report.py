@@ -1,4 +1,4 @@
-"""Tables of what the service knows at the end of the demo."""
+"""Tables of the service's state at the end of the demo."""
 
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,7 @@ def event_table(events: list[Event]) -> Table:
 
 
 def file_table(files: dict[str, FileState]) -> Table:
-    """The state of each file as the processed events tell it."""
+    """The state of each file, from the processed events."""
     table = Table("path", "file_id", "state", "revision", "last event", title="GET /files/{file_id}")
     for path, state in sorted(files.items()):
         last = f"{state['last_event_type']} at position {state['last_position']}"
@@ -45,7 +45,7 @@ def file_table(files: dict[str, FileState]) -> Table:
 
 
 def new_blocks(before: list[str], after: list[str]) -> int:
-    """How many blocks a block store would have to be sent."""
+    """The number of blocks to send to a block store."""
     return len(set(after) - set(before))
 
 

@@ -1,6 +1,6 @@
 """Gives a service a believable history of a day, the same with each run: for pictures of the console, or to try it.
 
-The database is a SQLite file that the service uses meanwhile: events are recorded over HTTP, and then dated back.
+The database is a SQLite file that the service uses meanwhile: events are recorded over HTTP, and then backdated.
 """
 
 import json
@@ -152,7 +152,7 @@ def date_back(database: Path, now: datetime) -> None:
 
 
 def _weight(minute: int) -> float:
-    """How busy a minute of the last day is; the last hour has a burst."""
+    """The load of a minute of the last day; the last hour has a burst."""
     rhythm = 1.2 + math.cos(2 * math.pi * (minute + 60) / (24 * 60))
     burst = 3 * math.exp(-(((minute - 24 * 60 + 35) / 6) ** 2))
     return rhythm * (1 + 0.25 * math.sin(minute * 1.7) * math.sin(minute / 7)) + burst
@@ -179,7 +179,7 @@ def _subscribe(api: httpx.Client, url: str, description: str) -> str:
 
 
 def _compare(api: httpx.Client, url: str) -> None:
-    """Have the whole inventory compared, and the differences looked at once more."""
+    """Compare the whole inventory, and check the differences a second time."""
     source = {"name": "metadata service", "kind": "contract", "url": url, "grace_seconds": 0}
     source_id = api.post("/consistency/sources", json=source).raise_for_status().json()["id"]
     check = {"source": source_id, "scope": {"all": True}}
@@ -219,6 +219,6 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_message: Any) -> None:
-            """Nobody wants to read this."""
+            """Write no log."""
 
     return Handler

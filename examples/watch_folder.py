@@ -1,7 +1,7 @@
 """Watches a folder and reports every new, changed or removed file to Sync Service; see `--help`.
 
 An example of a careful client: idempotency keys that survive a crash, retries with backoff, and a state file
-that makes a restart post only what is new. Its parts are in `watcher/`.
+with which a restart posts only new changes. Its parts are in `watcher/`.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def _stop_at_signals(stop: asyncio.Event) -> None:
     for number in signals:
         try:
             loop.add_signal_handler(number, on_signal)
-        except NotImplementedError:  # Windows: Ctrl-C then raises KeyboardInterrupt, and the state file is fit for that
+        except NotImplementedError:  # Windows: Ctrl-C then raises KeyboardInterrupt, which the state file survives
             return
 
 

@@ -1,4 +1,4 @@
-"""How far a follower has read: the service's cursor, and the position reached within the page that it leads to."""
+"""A follower's progress: the service's cursor, and the position within the page after that cursor."""
 
 import re
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _TEXT = re.compile(r"(?P<cursor>[!-}]{1,1024})(?:~(?P<position>[0-9]{1,19})(?:~(
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """Everything up to `position` is read; asking the service from `cursor` gives what follows, and maybe some before.
+    """Everything up to `position` is read. A request from `cursor` returns the changes after it, and maybe some before.
 
     `cursor` is None before the first response, and the position unknown with a cursor that came from elsewhere.
 
-    The service has a cursor for the end of a page alone. With the position beside it a follower goes on in the middle
-    of a page, and checks across a restart that nothing is missing. `event` is the end of the id of the event at that
-    position, in hexadecimal digits: by it the follower sees that the service has lost the event. At the end of a page
-    it is None, because the service's cursor says the same.
+    The service returns a cursor only for the end of a page. With the position a follower continues in the middle of a
+    page, and checks across a restart that nothing is missing. `event` is the end of the id of the event at that
+    position, in hexadecimal digits; with it the follower detects that the service has lost the event. At the end of a
+    page it is None, because the service's cursor contains it.
     """
 
     cursor: str | None = None
@@ -51,5 +51,5 @@ class Bookmark:
 
 
 def end_of_id(event: Event) -> str:
-    """What a bookmark keeps of an event: the last digits of its id, which are random."""
+    """The part of an event that a bookmark keeps: the last digits of its id, which are random."""
     return event.event_id.hex[-EVENT_DIGITS:]

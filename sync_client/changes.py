@@ -28,21 +28,20 @@ class Changes(Resource[Face_co]):
         """Every change after `cursor` (None: from the beginning, `latest`: from now on), in order, without end.
 
         With a `store` it continues from the saved cursor, and from `cursor` only the first time. The saved cursor is
-        behind the last change: a change counts as done once the next one is asked for. So after a crash some changes
-        come again, at
-        most those of the last second or page, and none is left out. `Change.cursor` is where each ends: kept in one
-        transaction with what the change brings about, it makes the effect exactly once.
+        behind the last change: a change counts as done once the next one is requested. So after a crash the
+        changes of at most the last second or page come again, and none is left out. To act exactly once, store
+        `Change.cursor` in the same transaction as the effect of the change.
 
-        Outages are waited for without end, `Retry-After` for up to an hour. Close the iterator (`contextlib.aclosing`,
+        It waits out every outage, and obeys `Retry-After` for up to an hour. Close the iterator (`contextlib.aclosing`,
         or `contextlib.closing` without asyncio) to save the last cursor immediately.
 
         Raises:
-            InvalidCall: `cursor` is none.
-            GapError: the feed left something out.
+            InvalidCall: `cursor` is not a cursor.
+            GapError: the feed left out a position.
             CursorStoreError: the cursor cannot be loaded or saved.
             BadRequest: the cursor is not of this service or belongs to other filters.
-            CursorExpired: what follows the cursor is no longer kept.
-            EventsLost, a kind of it: the service has lost events that were read.
+            CursorExpired: events after the cursor are no longer kept.
+            EventsLost: a subclass of `CursorExpired`; the service has lost events that were read.
         """
         policy = replace(self._connection.policy, endless=True, patience_seconds=FOLLOW_PATIENCE_SECONDS)
         changes = Feed(self._connection, policy, event_types=event_types, file_id=file_id).follow(cursor, store)

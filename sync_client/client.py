@@ -31,7 +31,7 @@ _THROUGHPUT = TypeAdapter(Throughput)
 
 
 class _Client(Resource[Face_co]):
-    """The operations, in groups; those used most are methods of the client itself."""
+    """The operations, in groups; the most used ones are methods of the client itself."""
 
     def __init__(self, connection: Connection, face: Face_co) -> None:
         super().__init__(connection, face)
@@ -50,7 +50,7 @@ class _Client(Resource[Face_co]):
 
     @operation
     async def health(self) -> Health:
-        """The service's health, also when it is `unhealthy`. Needs no token, and asks once."""
+        """The service's health, also when it is `unhealthy`. Needs no token, and is not retried."""
         return await self._connection.ask_once("health", _HEALTH, lambda status: status in {200, 503})
 
     @operation
@@ -68,15 +68,15 @@ class _Client(Resource[Face_co]):
 class SyncClient(_Client[AsyncFace]):
     """One service, for asyncio, as an async context manager; any number of tasks may share it and its connections.
 
-    `token` is a bearer token, or a callable, plain or async, that gives one: it is asked first when a token is needed,
-    and again each time that the service refuses the last one. What may succeed later is retried as `policy` says;
-    `max_retries` is a short way to say how often. `on_retry(error, seconds)` is called before each further attempt,
+    `token` is a bearer token, or a callable, plain or async, that returns one. It is called for the first request, and
+    again each time that the service refuses the last token. Failures that may pass are retried according to `policy`;
+    `max_retries` sets only their number. `on_retry(error, seconds)` is called before each further attempt,
     `on_exchange(exchange)` after every attempt, for logs. `transport` and `limits` are httpx's.
 
-    Every method raises, beside what it says itself:
+    Every method raises, besides the errors that its docstring names:
         InvalidCall: the call itself is wrong; nothing was sent.
         Unavailable: the service was out of reach or busy for too long.
-        Refused: the service refuses the request; `Unauthorized`, `NotFound`, `Invalid` and others are kinds of it.
+        Refused: the service refuses the request; `Unauthorized`, `NotFound`, `Invalid` and others are subclasses of it.
         UnexpectedAnswer: another service responds at this address.
     """
 
@@ -117,7 +117,7 @@ class SyncClient(_Client[AsyncFace]):
 class BlockingSyncClient(_Client[BlockingFace]):
     """`SyncClient` without asyncio, as a context manager; any number of threads may share it and its connections.
 
-    The arguments and the errors are those of `SyncClient`; callables have to be plain.
+    The arguments and the errors are those of `SyncClient`; callables must be plain.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ def _http_options(base_url: str, timeout: httpx.Timeout | float, limits: httpx.L
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise InvalidCall(f"the address of the service is no URL: {error}") from error
+        raise InvalidCall(f"the address of the service is not a URL: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidCall("the address of the service must begin with http:// or https:// and name a host")
     headers = {"User-Agent": f"sync-client/{__version__}"}

@@ -1,4 +1,4 @@
-"""Requests to one service: authorised, retried while that may help, and their responses as types or errors."""
+"""Requests to one service: authorized, retried while that may help, and their responses as types or errors."""
 
 import json
 import time
@@ -85,7 +85,7 @@ class Connection:
         """The body of the response as `kind`, and the response; the service may hold it back for `wait_seconds`.
 
         Raises:
-            SyncError: as `client.SyncClient` says.
+            SyncError: see `client.SyncClient`.
         """
         timeout = _longer(self.face.http.timeout, wait_seconds)
         options = {"params": query, "timeout": timeout}
@@ -147,7 +147,7 @@ class Connection:
         try:
             return await self._token.get()
         except httpx.TransportError as error:
-            raise Unavailable(f"no token to be had ({_name(error)})", not_acted_on=True) from error
+            raise Unavailable(f"cannot get a token ({_name(error)})", not_acted_on=True) from error
 
     async def _once(self, call: _Call, token: str | None) -> httpx.Response:
         response = await self._exchange(call, token)
@@ -188,7 +188,7 @@ def encode_json(body: object) -> bytes:
     """Compact JSON.
 
     Raises:
-        InvalidCall: there is something in `body` that JSON has no form for.
+        InvalidCall: JSON cannot represent `body`.
     """
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -200,12 +200,12 @@ def path_id(value: UUID | str) -> str:
     """The UUID as a part of a path.
 
     Raises:
-        InvalidCall: it is none.
+        InvalidCall: it is not a UUID.
     """
     try:
         return str(UUID(str(value)))
     except ValueError as error:
-        raise InvalidCall(f"this is no UUID: {error}") from error
+        raise InvalidCall(f"this is not a UUID: {error}") from error
 
 
 def bulk_body(wanted: Mapping[str, Any], up_to_position: int, expected: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Consistency(Resource[Face_co]):
     async def add_source(
         self, name: str, url: str, *, headers: dict[str, str] | None = None, **options: Unpack[SourceOptions]
     ) -> Source:
-        """Add a source that serves the inventory contract. Not retried once it is sent: it would be added twice."""
+        """Add a source that serves the inventory contract. Not retried once sent: a repetition adds it twice."""
         body = {"name": name, "kind": "contract", "url": url, "headers": headers or {}, **options}
         return (await self._connection.send("POST", "consistency/sources", _SOURCE, body))[0]
 
@@ -91,12 +91,12 @@ class Consistency(Resource[Face_co]):
 
     @operation
     async def delete_source(self, source: UUID | str) -> None:
-        """Forget a source with its checks and findings."""
+        """Delete a source with its checks and findings."""
         await self._connection.send("DELETE", _path("sources", source), _NOTHING)
 
     @operation
     async def test_source(self, source: UUID | str) -> SourceTest:
-        """Ask the source for one item. A bad result is a result, and no error."""
+        """Ask the source for one item. A bad response is a result and raises no error."""
         return (await self._connection.send("POST", f"{_path('sources', source)}/test", _TEST, repeatable=True))[0]
 
     @operation
@@ -110,7 +110,7 @@ class Consistency(Resource[Face_co]):
     ) -> Check:
         """Begin a check of the whole source, or of these files alone; `wait` returns it when it has ended.
 
-        `deep`, such as `1/7`, reads and hashes that part of the blocks. `accept_shrink` believes a listing that lacks
+        `deep`, such as `1/7`, reads and hashes that part of the blocks. `accept_shrink` accepts a listing that lacks
         many files.
 
         Raises:
@@ -130,7 +130,7 @@ class Consistency(Resource[Face_co]):
         poll_seconds: float = POLL_SECONDS,
         on_progress: Callable[[Check], None] | None = None,
     ) -> Check:
-        """The check once it has ended; `on_progress` is called with it after each look."""
+        """The check once it has ended; `on_progress` is called with it after each request."""
         while True:
             check = await _get_check(self._connection, check_id)
             if on_progress is not None:
@@ -162,7 +162,7 @@ class Consistency(Resource[Face_co]):
 
     @pages
     async def findings(self, **wanted: Unpack[FindingFilter]) -> AsyncGenerator[Finding, None]:
-        """The findings that match, newest first, page by page as they are asked for."""
+        """The findings that match, newest first, fetched page by page."""
         query: Query = {**_filter(wanted), "limit": PAGE_FINDINGS}
         async for one in list_pages(self._connection, "consistency/findings", _FINDINGS, query, _newest_first):
             yield one
@@ -179,10 +179,10 @@ class Consistency(Resource[Face_co]):
 
     @operation
     async def accept_matching(self, reason: str, *, expected: int, **wanted: Unpack[FindingFilter]) -> int:
-        """Accept all suspected and open findings that match, if they are `expected`; returns how many.
+        """Accept all suspected and open findings that match, if their number is `expected`; returns the number.
 
         Raises:
-            Conflict: they are not as many; nothing was accepted.
+            Conflict: another number matches; nothing was accepted.
         """
         body = {"filter": _filter(wanted), "expected": expected, "reason": reason}
         return (await self._connection.send("POST", "consistency/findings/accept", _ACCEPTED, body))[0].accepted
@@ -199,7 +199,7 @@ class Consistency(Resource[Face_co]):
 
     @operation
     async def apply_repair(self, plan: RepairPlan) -> AppliedRepair:
-        """Look at each finding of the plan again, and repair what still stands. Applied twice, it acts once."""
+        """Check each finding of the plan again, and repair those that still stand. Applied twice, it acts once."""
         path, condition = f"{_path('repairs', plan.id)}/apply", {"If-Match": f'"{plan.digest}"'}
         return (await self._connection.send("POST", path, _APPLIED, headers=condition, repeatable=True))[0]
 

@@ -8,11 +8,11 @@ from sync_client.models import ChangePage
 
 
 def check_continuity(page: ChangePage, *, after: int | None, filtered: bool) -> None:
-    """Make sure that `page` goes on where everything up to position `after` is known (None: anywhere).
+    """Check that `page` continues directly after position `after` (None: anywhere).
 
     Raises:
-        GapError: its range begins too late, the ledger ends too early, or its changes are not those of its range: every
-            position of it without filters, ascending ones within it with filters.
+        GapError: its range begins too late, the ledger ends too early, or its changes do not fit its range. Without
+            filters they must have every position of the range; with filters, ascending positions within it.
     """
     first, last = page.from_position, page.to_position
     if after is not None and first > after + 1:
@@ -33,7 +33,7 @@ def check_continuity(page: ChangePage, *, after: int | None, filtered: bool) -> 
 
 
 def check_same_event(page: ChangePage, bookmark: Bookmark) -> None:
-    """Make sure that `page`, where it covers the position of `bookmark`, has the event there that was read before.
+    """Check that `page`, if it covers the position of `bookmark`, has the event there that was read before.
 
     Raises:
         EventsLost: it has another one, or none.

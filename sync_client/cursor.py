@@ -55,7 +55,7 @@ class CursorFile:
         """See `CursorStore`.
 
         Raises:
-            CursorStoreError: the file cannot be read, or holds something else.
+            CursorStoreError: the file cannot be read, or contains no cursor.
         """
         try:
             with self._path.open("rb") as stream:
@@ -67,7 +67,7 @@ class CursorFile:
         except OSError as error:
             raise CursorStoreError(f"{self._path} cannot be read ({error.strerror})") from error
         except ValueError as error:
-            raise CursorStoreError(f"{self._path} holds no cursor; move it away to start over") from error
+            raise CursorStoreError(f"{self._path} contains no cursor; move it away to start over") from error
         return text
 
     def save(self, cursor: str) -> None:

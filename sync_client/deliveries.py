@@ -54,7 +54,7 @@ class DeliveryWithHistory(Delivery):
 
 
 class Redelivered(ResponseModel):
-    """Number of deliveries that are pending again; `has_more` when the call has to be repeated for the rest."""
+    """Number of deliveries that are pending again; `has_more` when the call must be repeated for the rest."""
 
     redelivered: int
     has_more: bool
@@ -131,7 +131,7 @@ class Deliveries(Resource[Face_co]):
     ) -> int:
         """Send all matching dead deliveries of a subscription again, at or below the position; returns their number.
 
-        `up_to_position` is the highest position that was seen, `expected` the number that was seen: 1 to 10,000.
+        `up_to_position` is the highest position that the caller has seen, `expected` the number seen: 1 to 10,000.
         Without a filter all match.
 
         Raises:

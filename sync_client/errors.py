@@ -6,13 +6,13 @@ LOST_EVENT_TYPE = "urn:sync-service:problem:cursor-of-lost-event"
 
 
 class SyncError(Exception):
-    """Everything that this client raises; the message is fit to be shown."""
+    """The base of all errors of this client; the message is safe to show."""
 
 
 class Unavailable(SyncError):
     """The service could not be reached, or was busy, for as many attempts as the policy allows; try again later.
 
-    A request that was to record something may have succeeded: repeat it with the same idempotency key.
+    A request to record something may have succeeded: repeat it with the same idempotency key.
     """
 
     def __init__(self, message: str, retry_after_seconds: float = 0.0, *, not_acted_on: bool = False) -> None:
@@ -22,11 +22,11 @@ class Unavailable(SyncError):
 
 
 class InvalidCall(SyncError, ValueError):
-    """The call itself is wrong, and nothing was sent: an id that is no UUID, a closed client, an empty token."""
+    """The call itself is wrong, and nothing was sent: an id that is not a UUID, a closed client, an empty token."""
 
 
 class SignatureRefused(SyncError, ValueError):
-    """A webhook that does not prove that it was signed with the secret, now, or is no message of the service."""
+    """A webhook that was not signed with the secret within five minutes, or is not a message of the service."""
 
 
 class UnexpectedAnswer(SyncError):
@@ -38,7 +38,7 @@ class GapError(SyncError):
 
 
 class CursorStoreError(SyncError):
-    """The remembered cursor cannot be read or written."""
+    """The saved cursor cannot be read or written."""
 
 
 class Refused(SyncError):
@@ -56,7 +56,7 @@ class BadRequest(Refused):
 
 
 class Unauthorized(Refused):
-    """401: the token is missing, expired or not valid, also after the token's source was asked again."""
+    """401: the token is missing, expired or not valid, and so is a new one from its source."""
 
 
 class Forbidden(Refused):
@@ -64,11 +64,11 @@ class Forbidden(Refused):
 
 
 class NotFound(Refused):
-    """404: there is no such thing, or no Sync Service at this address."""
+    """404: the resource does not exist, or there is no Sync Service at this address."""
 
 
 class Conflict(Refused):
-    """409: the state of things does not allow this."""
+    """409: the state of the resource does not allow this."""
 
 
 class PreconditionFailed(Refused):
@@ -76,11 +76,11 @@ class PreconditionFailed(Refused):
 
 
 class CursorExpired(Refused):
-    """410: changes after the cursor are not kept any more. Take a snapshot, then go on from `oldest_cursor`."""
+    """410: changes after the cursor are no longer kept. Take a snapshot, then continue from `oldest_cursor`."""
 
     @property
     def oldest_cursor(self) -> str | None:
-        """The cursor that goes on with the oldest change that is kept."""
+        """The cursor that continues with the oldest change that is kept."""
         cursor = (self.problem.model_extra or {}).get("cursor")
         return cursor if isinstance(cursor, str) else None
 
@@ -92,9 +92,9 @@ class CursorExpired(Refused):
 
 
 class EventsLost(CursorExpired):
-    """The service lost events that the follower had read, and gave their positions to others.
+    """The service lost events that the follower had read, and assigned their positions to other events.
 
-    Compare what you hold with the ledger, by `event_id`; `oldest_cursor` (None: the beginning) goes on with the oldest.
+    Compare your data with the ledger, by `event_id`; `oldest_cursor` (None: the beginning) continues with the oldest.
     """
 
     @classmethod

@@ -48,7 +48,7 @@ class Events(Resource[Face_co]):
     ) -> Created:
         """Record one event; returns once it is on disk. All attempts carry the same idempotency key.
 
-        Give a key of your own to be able to repeat the call, after `Unavailable` or a crash, without a second event.
+        With a key of your own you can repeat the call, after `Unavailable` or a crash, without a second event.
         """
         given = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         event = NewEvent(file_id, event_type, metadata, **given)
@@ -80,7 +80,7 @@ class Events(Resource[Face_co]):
         """One event.
 
         Raises:
-            InvalidCall: `event_id` is no UUID.
+            InvalidCall: `event_id` is not a UUID.
             NotFound: there is no such event.
         """
         return (await self._connection.get(f"sync-events/{path_id(event_id)}", EVENT))[0]
@@ -97,9 +97,9 @@ class Events(Resource[Face_co]):
         anomaly: bool | None = None,
         state: str | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Events that meet all the filters, newest first, page by page as they are asked for.
+        """Events that meet all the filters, newest first, fetched page by page.
 
-        Events recorded meanwhile are not listed. To see everything that happens, `follow` the feed.
+        Events recorded meanwhile are not listed. To see every event, `follow` the feed.
         """
         query = {
             "event_type": event_type,
@@ -116,7 +116,7 @@ class Events(Resource[Face_co]):
 
     @operation
     async def requeue(self, event_id: UUID | str) -> Event:
-        """Give an event that the sweep set aside to the next sweep, with all its attempts again.
+        """Return a set-aside event to the next sweep, with all its attempts again.
 
         Raises:
             Conflict: the event is not set aside.
@@ -134,13 +134,13 @@ class Events(Resource[Face_co]):
         event_type: EventType | None = None,
         file_id: UUID | str | None = None,
     ) -> int:
-        """Requeue all set-aside events that match, at or below the position; returns how many.
+        """Requeue all set-aside events that match, at or below the position; returns their number.
 
-        `up_to_position` is the highest position that was seen, `expected` how many were: 1 to 10,000. Without a filter
-        all match.
+        `up_to_position` is the highest position that the caller has seen, `expected` the number seen: 1 to
+        10,000. Without a filter all match.
 
         Raises:
-            Conflict: they are not as many; nothing was requeued.
+            Conflict: another number matches; nothing was requeued.
         """
         given = {
             "event_ids": None if event_ids is None else [path_id(one) for one in event_ids],
@@ -153,7 +153,7 @@ class Events(Resource[Face_co]):
 
     @operation
     async def set_aside(self) -> SetAside:
-        """The set-aside events in groups by error; `next` of a group is what `requeue_matching` takes."""
+        """The set-aside events in groups by error; `next` of a group has the arguments of `requeue_matching`."""
         return (await self._connection.get("sync-events/set-aside", _SET_ASIDE))[0]
 
 

@@ -1,7 +1,7 @@
 """One core, two faces: the operations are written once, as coroutines, and run with asyncio or without it.
 
 With a `BlockingFace` nothing in a coroutine ever suspends, so that a single step runs it to its end. `operation` and
-`pages` are what makes a method async on `SyncClient` and plain on `BlockingSyncClient`, with the types to match.
+`pages` make a method async on `SyncClient` and plain on `BlockingSyncClient`, with matching types.
 """
 
 import asyncio

@@ -59,7 +59,7 @@ class Feed:
                 page = await self._page(bookmark)
                 end = Bookmark(page.cursor, page.to_position)
                 if bookmark.position is not None and page.to_position < bookmark.position:
-                    # A page that is asked for again, from where a follower was in the middle of it, may be shorter.
+                    # A page that is requested again, for a follower in the middle of it, may be shorter.
                     end = replace(bookmark, cursor=page.cursor)
                 for change in page.changes:
                     if bookmark.position is not None and change.position <= bookmark.position:
@@ -87,11 +87,11 @@ class Feed:
     async def _page(self, bookmark: Bookmark) -> ChangePage:
         query: dict[str, Query] = {**self._filter, "limit": PAGE_CHANGES, "wait": WAIT_SECONDS}
         if bookmark.cursor is None:
-            query["limit"] = 1  # so that there soon is a cursor to come back to
+            query["limit"] = 1  # so that there soon is a cursor to return to
         else:
             query["cursor"] = bookmark.cursor
         if bookmark.cursor == LATEST:
-            query["wait"] = 0  # so that the place to begin at is remembered before anything comes
+            query["wait"] = 0  # so that the starting cursor is saved before the first change comes
         return await self._get(bookmark, query, wait_seconds=WAIT_SECONDS)
 
     async def _get(self, bookmark: Bookmark, query: dict[str, Query], wait_seconds: int = 0) -> ChangePage:
@@ -104,7 +104,7 @@ class Feed:
 
 
 class _Saved:
-    """A store, called as the face can; only that of a file waits for the disk."""
+    """A store, called through the face; only a file store waits for the disk."""
 
     def __init__(self, face: Face, store: CursorStore) -> None:
         self._store = store
@@ -119,7 +119,7 @@ class _Saved:
 
 
 class _Progress:
-    """What the consumer has taken, and what of that is saved: at least every second, every page, and at the end."""
+    """The consumer's progress, saved at least every second, after every page, and at the end."""
 
     def __init__(self, store: _Saved | None, saved: Bookmark | None) -> None:
         self._store = store
@@ -127,13 +127,13 @@ class _Progress:
         self._saved_at = time.monotonic()
 
     async def take(self, bookmark: Bookmark) -> None:
-        """The consumer is done with everything up to `bookmark`, as it asks for more."""
+        """The consumer has handled everything up to `bookmark`, because it requests more."""
         self._taken = bookmark
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             await self.save()
 
     async def finish_page(self, bookmark: Bookmark) -> None:
-        """There is nothing else up to `bookmark`."""
+        """The page up to `bookmark` is finished."""
         self._taken = bookmark
         await self.save()
 

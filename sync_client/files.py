@@ -24,12 +24,12 @@ class Files(Resource[Face_co]):
 
     @operation
     async def state(self, file_id: UUID | str) -> FileState:
-        """The file's state, derived from its processed events, and how far each subscription is with it."""
+        """The file's state, derived from its processed events, and the progress of each subscription with it."""
         return (await self._connection.get(f"files/{path_id(file_id)}", _FILE))[0]
 
     @pages
     async def history(self, file_id: UUID | str) -> AsyncGenerator[Event, None]:
-        """Everything that happened to the file, oldest first."""
+        """All events of the file, oldest first."""
         path, query = f"files/{path_id(file_id)}/events", {"limit": LIST_PAGE_EVENTS}
         async for event in list_pages(self._connection, path, EVENTS, query, lambda one: one.position):
             yield event

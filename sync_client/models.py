@@ -1,4 +1,4 @@
-"""Requests and responses as types. Unknown members of responses are left out, as newer services add some."""
+"""Requests and responses as types. Unknown members of responses are ignored, since newer services add some."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ EventType = Literal["upload", "update", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event to record. It has its idempotency key from the beginning: sent again, it makes no second event."""
+    """An event to record. It has its idempotency key from the start, so sending it again makes no second event."""
 
     file_id: UUID | str
     event_type: EventType
@@ -27,7 +27,7 @@ class NewEvent:
 
 
 class ResponseModel(BaseModel):
-    """A response of the service. Immutable; unknown members are left out."""
+    """A response of the service. Immutable; unknown members are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ class Event(ResponseModel):
 
 
 class Change(Event):
-    """An event of the feed. Following from `cursor` begins with the next one."""
+    """An event of the feed. A follower that starts from `cursor` begins with the next one."""
 
     cursor: str = ""
 
@@ -73,7 +73,7 @@ class CreatedBatch(ResponseModel):
 
 
 class ChangePage(ResponseModel):
-    """A page of the feed, which covers the positions `from_position` to `to_position`; `cursor` leads on from there."""
+    """A page of the feed, which covers the positions `from_position` to `to_position`; `cursor` continues after it."""
 
     changes: tuple[Change, ...]
     cursor: str
@@ -142,7 +142,7 @@ class SetAsideGroup(ResponseModel):
 
 
 class SetAside(ResponseModel):
-    """The 100 largest groups, the largest first, and how many events are in others."""
+    """The 100 largest groups, the largest first, and the number of events in the other groups."""
 
     groups: tuple[SetAsideGroup, ...]
     others: int

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# Time-out, too early and too many requests say "later"; so does every 5xx.
+# 408, 425, 429 and every 5xx mean: try again later.
 _LATER = frozenset({408, 425, 429})
 _SERVER_ERRORS = 500
 
@@ -13,8 +13,8 @@ _SERVER_ERRORS = 500
 class RetryPolicy:
     """Exponential backoff: `attempts` in all, unless `endless`, waits doubling from `base_seconds` to `cap_seconds`.
 
-    `patience_seconds` is the longest wait that the service may ask for: if it asks for more it counts as down, or,
-    when `endless`, is asked again after that time.
+    `patience_seconds` is the longest wait that the service may request. A service that requests more counts as
+    down; with `endless` the request is repeated after that time.
     """
 
     attempts: int = 6
@@ -25,7 +25,7 @@ class RetryPolicy:
 
     def wait_seconds(self, attempt: int, jitter: float) -> float:
         """The wait after failed attempt `attempt`, from 1; `jitter`, 0 to 1, spreads it over its upper half."""
-        # Beyond 2**32 any cap is reached, and a float would overflow in the end.
+        # Beyond 2**32 any cap is reached, and a float would overflow.
         longest: float = min(self.cap_seconds, self.base_seconds * 2 ** min(attempt - 1, 32))
         return longest * (1 + jitter) / 2
 

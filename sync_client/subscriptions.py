@@ -1,4 +1,4 @@
-"""Subscriptions: where events are POSTed to. All operations need the scope `admin:sync`."""
+"""Subscriptions: the URLs to which events are POSTed. All operations need the scope `admin:sync`."""
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ PAGE_SUBSCRIPTIONS = 100
 
 
 class Backlog(ResponseModel):
-    """How far the ledger has been turned into deliveries of the subscription; `behind` counts positions after that."""
+    """The position up to which the subscription has deliveries; `behind` counts the positions after it."""
 
     live: bool
     position: int
@@ -66,7 +66,7 @@ class CreatedSubscription(Subscription):
 
 
 class RotatedSecret(ResponseModel):
-    """The new secret, and until when the one before it signs too."""
+    """The new secret, and until when the old one signs too."""
 
     secret: str
     old_secret_until: datetime | None
@@ -166,12 +166,12 @@ class Subscriptions(Resource[Face_co]):
 
     @operation
     async def delete(self, subscription_id: UUID | str, *, if_match: str | None = None) -> None:
-        """Stop sending, and forget its secrets and its deliveries."""
+        """Stop sending, and delete its secrets and its deliveries."""
         await self._connection.send("DELETE", _path(subscription_id), _NOTHING, headers=_condition(if_match))
 
     @operation
     async def rotate_secret(self, subscription_id: UUID | str, *, if_match: str | None = None) -> RotatedSecret:
-        """Sign with a new secret from now on, and for 24 hours with the one before it too."""
+        """Sign with a new secret from now on, and for 24 hours with the old one too."""
         path = f"{_path(subscription_id)}/rotate-secret"
         return (await self._connection.send("POST", path, _ROTATED, headers=_condition(if_match)))[0]
 
@@ -219,7 +219,7 @@ async def _patch(
         _SUBSCRIPTION,
         changes,
         headers=_condition(if_match),
-        repeatable=if_match is None,  # with a condition, the second of two attempts would fail by the first one
+        repeatable=if_match is None,  # with a condition, the second attempt would fail because of the first one
     )
     return changed.model_copy(update={"etag": response.headers.get("ETag")})
 

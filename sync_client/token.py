@@ -1,4 +1,4 @@
-"""Where the bearer token comes from, and when it is asked for again."""
+"""The source of the bearer token, and when it is called again."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 
 
 class TokenSource:
-    """Keeps the token until the service refuses it, then asks once for another, however many requests wait for it.
+    """Keeps the token until the service refuses it, then calls its source once for all waiting requests.
 
     Raises:
         InvalidCall: the token has characters that no token has.
@@ -30,7 +30,7 @@ class TokenSource:
         """The token to send.
 
         Raises:
-            InvalidCall: the callable gave no token. Its own exceptions are passed on.
+            InvalidCall: the callable returned no token. Its own exceptions are passed on.
         """
         async with self._asking:
             if self._token is None:
@@ -38,7 +38,7 @@ class TokenSource:
             return self._token
 
     def refuse(self, token: str) -> bool:
-        """Forget a token that the service refused. Returns whether another one may be had."""
+        """Drop a token that the service refused. Returns whether the source may return another one."""
         if not callable(self._source):
             return False
         if self._token == token:

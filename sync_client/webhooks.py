@@ -20,7 +20,7 @@ _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+=*")
 
 
 class Headers(Protocol):
-    """The headers of a request, as a dict or as a web framework has them; names in any case."""
+    """The headers of a request, as a dict or as a web framework's object; names in any case."""
 
     def items(self) -> Iterable[tuple[str, str]]:
         """Names and values."""
@@ -29,7 +29,7 @@ class Headers(Protocol):
 class WebhookMessage(ResponseModel):
     """A CloudEvent. `type` is `sync.file.upload`, `…update`, `…delete` or `sync.ping`; a newer service may have more.
 
-    `id` is the same in every attempt: keep it, and drop what you have seen. `data` is the event, with its `position`.
+    `id` is the same in every attempt: store it, and drop known ones. `data` is the event, with its `position`.
     """
 
     specversion: Literal["1.0"]
@@ -59,9 +59,9 @@ def verify_signature(headers: Headers, body: bytes, secret: str) -> None:
         SignatureRefused: with the reason.
     """
     if not is_secret(secret):
-        raise SignatureRefused("the secret is none: it is `whsec_` and then base64")
+        raise SignatureRefused("this is not a secret: it must be `whsec_` and base64")
     given = {name.lower(): value for name, value in headers.items()}
-    # The library stumbles over signatures of another form, which a later version of the standard may have.
+    # The library fails on signatures of another form, which a later version of the standard may have.
     known = [one for one in given.get("webhook-signature", "").split(" ") if _SIGNATURE.fullmatch(one)]
     try:
         Webhook(secret).verify(body, given | {"webhook-signature": " ".join(known)}, json_parse=False)

@@ -30,7 +30,7 @@ QUERY = "SELECT * FROM sync_events WHERE position > $1 ORDER BY position LIMIT $
 
 @dataclass(kw_only=True)
 class SqlSide:
-    """The same rows, read by asyncpg over as many connections as the service's load, and not made into anything."""
+    """The same rows, read by asyncpg over as many connections as the service's load, and not converted."""
 
     bench: Bench
     store: PostgresStore
@@ -59,7 +59,7 @@ class SqlSide:
 
 
 def fixed_rate() -> Figures:
-    """What is required, whatever the machine."""
+    """The required rate, on any machine."""
     return {RATE: REQUIRED_RATE}
 
 
@@ -67,7 +67,7 @@ def note_pages(url: str, token: str, rows: int, path: Path) -> None:
     """Follow the feed once from its beginning, and write the query of every page to `path`.
 
     Raises:
-        Violation: when the feed leaves out an event, or gives one twice.
+        Violation: when the feed leaves out an event, or has one twice.
     """
     queries, positions = [f"?limit={PAGE}"], 0
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client:
@@ -110,12 +110,12 @@ EXPERIMENT = Experiment(
             unit="events/s",
             ours=Pick("service", RATE),
             baseline=Pick("SQL", RATE),
-            limit="PostgreSQL, which makes the JSON of each event, and the bytes on their way",
+            limit="PostgreSQL, which makes the JSON of each event, and the transfer of the bytes",
         ),
         Row(
             name="catch-up-rate",
             work="the same",
-            compared="what is required: 50,000 events/s",
+            compared="the required rate: 50,000 events/s",
             unit="events/s",
             ours=Pick("service", RATE),
             baseline=Pick("required", RATE),

@@ -1,4 +1,4 @@
-"""Checks of a whole source: their speed against a plain loop, their memory, and what a POST notices of them."""
+"""Checks of a whole source: their speed against a plain loop, their memory, and their effect on a POST."""
 
 import json
 import time
@@ -67,7 +67,7 @@ class Checks:
 
 @dataclass(kw_only=True)
 class CheckSide:
-    """A check by itself."""
+    """A check alone."""
 
     checks: Checks
 
@@ -164,7 +164,7 @@ EXPERIMENTS = (
             Row(
                 name="consistency-files",
                 work="check of a whole source with sizes, PostgreSQL, 1 worker, no pace",
-                compared="a plain loop over the same listing and one query, which notes nothing",
+                compared="a plain loop over the same listing and one query, which stores nothing",
                 unit="files/s",
                 ours=Pick("check", RATE),
                 baseline=Pick("loop", RATE),
@@ -187,7 +187,7 @@ EXPERIMENTS = (
                 ours=Pick("check", "peak_mib"),
                 baseline=Pick("check", "idle_mib"),
                 target=Target(kind="at most", bound=32),
-                limit="one page of the listing and what is compared of it at once",
+                limit="one page of the listing, and the part of it that is compared at once",
             ),
         ),
     ),

@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
             ours=Pick("service", "events_per_second"),
             baseline=Pick("no-op", "events_per_second"),
             target=Target(kind="at least", bound=0.5),
-            limit="Python on one core: the rows of the requests that waited together, and the answers as JSON",
+            limit="Python on one core: the rows of the requests that waited together, and the responses as JSON",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a large ledger costs: single requests and sweep batches on a large one against a small one."""
+"""The cost of a large ledger: single requests and sweep batches on a large one against a small one."""
 
 import asyncio
 import json
@@ -45,18 +45,18 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def time(self, method: str, path: str, body: str | None = None) -> float:
-        """Milliseconds from sending a request to its whole answer.
+        """Milliseconds from sending a request to the end of its response.
 
         Raises:
-            Violation: when the answer is no success.
+            Violation: the response is not a success.
         """
         started = time.perf_counter()
         self._connection.request(method, path, body, self._headers)
-        answer = self._connection.getresponse()
-        answer.read()
+        response = self._connection.getresponse()
+        response.read()
         took = time.perf_counter() - started
-        if answer.status not in {200, 201}:
-            raise Violation(f"{method} {path} was answered with {answer.status}")
+        if response.status not in {200, 201}:
+            raise Violation(f"{method} {path} got the status {response.status}")
         return took * 1000
 
 
@@ -180,7 +180,7 @@ EXPERIMENT = Experiment(
             ours=Pick(SIDE, f"{operation}_large_ms"),
             baseline=Pick(SIDE, f"{operation}_small_ms"),
             target=Target(kind="at most", bound=1.25),
-            limit="depth of the indexes, and pages that are in no cache of PostgreSQL",
+            limit="depth of the indexes, and pages outside PostgreSQL's caches",
         )
         for operation, work in OPERATIONS.items()
     ),

@@ -54,7 +54,7 @@ class QueueSide:
 
 
 def drain(bench: Bench, module: str, store: PostgresStore, rows: int, *arguments: str) -> dict[str, float]:
-    """What a draining process says of itself.
+    """The report of a draining process.
 
     Raises:
         Violation: when it did not take up `rows`.

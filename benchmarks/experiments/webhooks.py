@@ -34,11 +34,11 @@ class Sink:
     process: ServiceProcess
 
     def times(self) -> list[tuple[str, float]]:
-        """What has come, by message id and the monotonic clock."""
+        """The received messages, by message id and the monotonic clock."""
         return [(one, at) for one, at in httpx.get(f"{self.process.url}/stats").json()]
 
     def wait_for(self, posts: int) -> list[tuple[str, float]]:
-        """The same once there are `posts` of them.
+        """The received messages, once there are `posts` of them.
 
         Raises:
             Violation: when there are more, or they do not come.
@@ -53,7 +53,7 @@ class Sink:
         return times
 
     def reset(self) -> None:
-        """Forget what has come."""
+        """Forget the received messages."""
         httpx.get(f"{self.process.url}/reset")
 
 
@@ -109,7 +109,7 @@ class LoopSide:
 
 @dataclass(kw_only=True)
 class DelaySide:
-    """One event now and then; how long after its 201 it is at the receiver."""
+    """Single events with pauses: the time from the 201 to the receiver."""
 
     bench: Bench
     service: ServiceProcess
@@ -118,14 +118,14 @@ class DelaySide:
     def __call__(self) -> Figures:
         """Measure once."""
         self.sink.reset()
-        answered: dict[str, float] = {}
+        confirmed: dict[str, float] = {}
         with httpx.Client(base_url=self.service.url, headers={"Authorization": f"Bearer {self.bench.token}"}) as client:
             for _ in range(EVENTS):
                 event = {"file_id": str(uuid4()), "event_type": "upload"}
-                answer = client.post("/sync-events", json=event).raise_for_status()
-                answered[answer.json()["event_id"]] = time.monotonic()
+                response = client.post("/sync-events", json=event).raise_for_status()
+                confirmed[response.json()["event_id"]] = time.monotonic()
                 time.sleep(PAUSE_SECONDS)
-        delays = [(at - answered[message_id]) * 1000 for message_id, at in self.sink.wait_for(EVENTS)]
+        delays = [(at - confirmed[message_id]) * 1000 for message_id, at in self.sink.wait_for(EVENTS)]
         return {"p50_ms": median(delays), "max_ms": max(delays)}
 
 
@@ -179,7 +179,7 @@ EXPERIMENT = Experiment(
             baseline=Pick("interval", "p50_ms"),
             target=Target(kind="at most", bound=50),
             comparison="difference",
-            limit="the sweep, which an event waits for, for half of its interval on average",
+            limit="the wait for the sweep, half of its interval on average",
         ),
     ),
 )

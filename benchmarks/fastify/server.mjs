@@ -32,7 +32,7 @@ function serve () {
   const verify = createVerifier({
     key: PEER_KEY, algorithms: ['RS256'], allowedIss: PEER_ISSUER, allowedAud: PEER_AUDIENCE, cache: 1000
   })
-  // Fastify takes what does not fit out of the body or makes it fit, unless it is told not to.
+  // By default Fastify removes or converts members that do not fit the schema.
   const ajv = { customOptions: { removeAdditional: false, coerceTypes: false } }
   const app = Fastify({ logger: false, bodyLimit: 131072, ajv })
 

@@ -1,1 +1,1 @@
-"""What the service is compared with over HTTP: the same service less one thing, and one on Fastify."""
+"""The baselines over HTTP: the same service without one part, and a service on Fastify."""

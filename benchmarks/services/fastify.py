@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[1] / "fastify"
 
 
 def why_missing() -> str | None:
-    """What this machine lacks to run it, and how to get that; None when it can run."""
+    """The missing program and the command that installs it; None when it can run."""
     if shutil.which("node") is None:
         return "node is missing; install Debian's packages: apt-get install nodejs npm"
     if not (FOLDER / "node_modules").is_dir():

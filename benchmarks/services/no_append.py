@@ -1,4 +1,4 @@
-"""The service itself, with an append that writes nothing: what is left is HTTP, authentication and validation."""
+"""The service itself, with an append that writes nothing: HTTP, authentication and validation remain."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from app.main import create_app
 
 
 class NoLedger(Ledger):
-    """Says that everything is recorded."""
+    """Confirms every event without recording it."""
 
     async def append(self, records: Sequence[EventRecord]) -> list[Receipt]:
         """Receipts at once."""

@@ -1,4 +1,4 @@
-"""The service itself, with a route more that checks the token and reads nothing."""
+"""The service itself, with one more route, which checks the token and reads nothing."""
 
 from fastapi import APIRouter
 
@@ -13,7 +13,7 @@ router = APIRouter(route_class=AuthenticatedRoute)
 
 @router.get("/noop/{event_id:uuid}")
 async def get_nothing(event_id: EventId, _reader: Reader) -> dict[str, str]:
-    """Answer with the id alone."""
+    """Respond with the id alone."""
     return {"event_id": str(event_id)}
 
 

@@ -1,1 +1,1 @@
-"""The services beside Sync Service, small: a metadata service and a block store."""
+"""Small versions of the services beside Sync Service: a metadata service and a block store."""

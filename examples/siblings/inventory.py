@@ -1,4 +1,4 @@
-"""The contract for consistency checks: what the metadata service and its block store hold, file by file."""
+"""The contract for consistency checks: the files of the metadata service with the blocks of its block store."""
 
 from collections.abc import Collection
 from typing import Annotated, Any

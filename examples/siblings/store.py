@@ -40,7 +40,7 @@ class Store:
                 yield connection
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """What a query gives."""
+        """The rows of a query."""
         with self.transaction() as connection:
             return [dict(row) for row in connection.execute(statement, values)]
 
@@ -48,7 +48,7 @@ class Store:
         """A file of the caller.
 
         Raises:
-            HTTPException: 404, also for other people's files.
+            HTTPException: 404, also for files of other users.
         """
         found = self.rows("SELECT * FROM files WHERE file_id = ? AND owner = ?", str(file_id), caller.subject)
         if not found:

@@ -14,7 +14,7 @@ LOCAL_ISSUER = "sync-service-local"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request comes from. `sees_all` is true for a service that may read other people's files."""
+    """The caller of a request. `sees_all` is true for a service that may read the files of all users."""
 
     subject: str
     sees_all: bool
@@ -39,7 +39,7 @@ class TokenVerifier:
         )
 
     def caller(self, token: str) -> Caller:
-        """The caller whom `token` names.
+        """The caller that `token` names.
 
         Raises:
             JOSEError: the token is invalid or expired.

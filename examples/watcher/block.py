@@ -20,12 +20,12 @@ class Blocks:
 
     @property
     def root(self) -> str:
-        """SHA-256 over the concatenated block digests, in hex: one value that names the content."""
+        """SHA-256 over the concatenated block digests, in hex: one value that identifies the content."""
         return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
 
 def cut(stream: BinaryIO, on_block: Callable[[int], None]) -> Blocks:
-    """Read `stream`, which must be buffered, to its end; `on_block` hears the size of each block."""
+    """Read `stream`, which must be buffered, to its end; `on_block` gets the size of each block."""
     size, digests = 0, []
     while block := stream.read(BLOCK_BYTES):
         digests.append(hashlib.sha256(block).digest())

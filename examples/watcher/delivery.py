@@ -1,4 +1,4 @@
-"""Posts events through the client of Sync Service, and says what a failure means for the folder."""
+"""Posts events through the client of Sync Service, and classifies failures."""
 
 from sync_client import Created, Event, SyncClient, SyncError, UnexpectedAnswer
 from sync_client import Refused as RefusedRequest
@@ -10,15 +10,15 @@ _HOPELESS = frozenset({401, 403, 404, 405, *REDIRECTS})
 
 
 class Rejected(Exception):
-    """The service refuses this one event for good."""
+    """The service refuses this one event permanently."""
 
 
 class Refused(Exception):
-    """The service refuses us; nothing can be posted until the token or the address is put right."""
+    """The service refuses every request; nothing can be posted until the token or the address is corrected."""
 
 
 class Delivery:
-    """Posts events, and asks how far they are."""
+    """Posts events, and reads their progress."""
 
     def __init__(self, sync: SyncClient) -> None:
         self._sync = sync
@@ -27,7 +27,7 @@ class Delivery:
         """Post an event; every attempt carries the same idempotency key, so it is recorded once.
 
         Raises:
-            sync_client.Unavailable, Rejected, Refused: as their names say; the message is fit to be shown.
+            sync_client.Unavailable, Rejected, Refused: see each class; the message is safe to show.
         """
         try:
             return await self._sync.create(

@@ -1,4 +1,4 @@
-"""Tells what has changed between what was known and what is there."""
+"""Compares the known files with the present files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from watcher.state import FileRecord
 
 @dataclass(slots=True)
 class Difference:
-    """`changed`: settled files to read. `gone`: files settled as missing. `settling`: how many are neither.
+    """`changed`: settled files to read. `gone`: files settled as missing. `settling`: the number of others.
 
     `missing` maps content digests to known paths that are missing, settled or not: new files may stem from them.
     """

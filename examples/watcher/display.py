@@ -1,4 +1,4 @@
-"""What a person gets to see: the events of this run, one row each."""
+"""The display of a run: one row for each event."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,14 +22,14 @@ class Row:
     anomaly: str | None = None
 
     def update(self, status: Event) -> bool:
-        """Take over `status`; returns whether that changed what is shown."""
+        """Apply `status`; returns whether that changed the row."""
         before = (self.position, self.state, self.anomaly)
         self.position, self.state, self.anomaly = status.position, status.state, status.anomaly
         return before != (self.position, self.state, self.anomaly)
 
 
 class Display(Protocol):
-    """Where progress is shown. `hashed` is called from another thread."""
+    """Shows progress. `hashed` is called from another thread."""
 
     def hashing(self, path: str, size: int) -> None:
         """The file at `path`, of `size` bytes, is being read now."""
@@ -38,16 +38,16 @@ class Display(Protocol):
         """`size` more bytes of it are done."""
 
     def hashing_done(self) -> None:
-        """It is read, or was given up."""
+        """It is read, or reading was abandoned."""
 
     def posted(self, row: Row) -> None:
         """The service has taken an event."""
 
     def updated(self, row: Row) -> None:
-        """The service is further with an event."""
+        """An event has made progress at the service."""
 
     def note(self, message: str) -> None:
-        """Anything else worth a line."""
+        """Any other message."""
 
 
 def printable(text: str) -> str:

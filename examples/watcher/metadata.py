@@ -1,4 +1,4 @@
-"""What an event says about its file.
+"""The metadata of events.
 
 Metadata of `upload` and `update`:
 

@@ -1,4 +1,4 @@
-"""Hears from the operating system that something in the folder has changed."""
+"""Gets notifications of changes in the folder from the operating system."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ async def notice_changes(
 ) -> None:
     """Set `wake` at every change below `folder`, until `stop` is set.
 
-    Which path has changed does not matter: every pass looks at them all. Where the system cannot tell (as
-    with too many folders), that is said once, and the regular passes must do.
+    The changed path does not matter, because every pass reads them all. Where the system sends no notifications (as
+    with too many folders), the display says so once, and only the regular passes find changes.
     """
 
     def concerns_us(_change: Change, path: str) -> bool:
@@ -35,6 +35,6 @@ async def notice_changes(
             wake.set()
             if isinstance(error, OSError) and not complained:
                 complained = True
-                display.note(f"changes are noticed late, the system does not tell of them ({error})")
+                display.note(f"changes are found late, because the system sends no notifications ({error})")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REOPEN_SECONDS)

@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to watch, where to post, and how."""
+    """The folder to watch, the service, and further options."""
 
     folder: Path
     url: str
@@ -42,7 +42,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line, by default that of this process.
 
     Raises:
-        SystemExit: 2, after a message, when it makes no sense.
+        SystemExit: 2, after a message, when it is invalid.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -68,9 +68,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def default_state(folder: Path) -> Path:
-    """The state file of `folder`, outside it: a state file within would itself change the folder that is watched.
+    """The state file of `folder`, outside it: a state file inside would itself change the watched folder.
 
-    One that an earlier version left in the folder is used where it is.
+    A state file that an earlier version left in the folder is still used.
     """
     earlier = folder / EARLIER_STATE
     if earlier.exists():
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("SYNC_TOKEN", "").strip(),
         help="bearer token; the variable SYNC_TOKEN keeps it out of the process list",
     )
-    parser.add_argument("--once", action="store_true", help="post what is new and exit instead of watching")
+    parser.add_argument("--once", action="store_true", help="post new changes and exit instead of watching")
     parser.add_argument(
         "--state",
         type=Path,
@@ -107,27 +107,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATTERN",
         help="leave out paths, or parts of paths, that match this glob pattern; may be repeated",
     )
-    parser.add_argument("--ignore-temporary", action="store_true", help="leave out what editors and browsers drop")
+    parser.add_argument("--ignore-temporary", action="store_true", help="leave out temporary files of programs")
     parser.add_argument(
         "--settle",
         type=_seconds,
         default=1.0,
         metavar="SECONDS",
-        help="how long a file must hold still (%(default)s)",
+        help="time for which a file must stay unchanged (%(default)s)",
     )
     parser.add_argument(
         "--rescan",
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="look at everything at least this often, for what the system did not tell (%(default)s)",
+        help="scan everything at least this often, for changes without a notification (%(default)s)",
     )
     parser.add_argument(
         "--attempts",
         type=_count,
         default=6,
         metavar="N",
-        help="tries to post an event in one go (%(default)s)",
+        help="attempts to post an event in one pass (%(default)s)",
     )
     return parser
 

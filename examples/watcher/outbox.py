@@ -1,4 +1,4 @@
-"""Gets events to the service, each exactly once, whatever breaks in between."""
+"""Posts events to the service, each exactly once, despite failures."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ CONNECTIONS = 8
 
 
 class Outbox:
-    """Owns the state of the folder: writes events down before and after it posts them."""
+    """Owns the state of the folder: saves it before and after it posts events."""
 
     def __init__(
         self, state: State, state_file: StateFile, delivery: Delivery, tracker: Tracker, stop: asyncio.Event
@@ -28,11 +28,11 @@ class Outbox:
         self._is_changed = True
 
     async def deliver(self, intents: Sequence[Intent]) -> None:
-        """Post events of different files, several at a time. What could not be posted stays pending.
+        """Post events of different files, several at a time. Other events stay pending.
 
         Raises:
             Unavailable, Refused: posting stopped early.
-            StateError: nothing was posted, because it could not be written down first.
+            StateError: nothing was posted, because the state could not be saved first.
         """
         if not intents:
             return
@@ -63,7 +63,7 @@ class Outbox:
         return path in self.rejected and self.rejected[path][0] == fingerprint
 
     def forget_rejections(self, files: Mapping[str, Fingerprint]) -> None:
-        """Drop what was refused of files that have changed since."""
+        """Drop refused events of files that have changed since."""
         self.rejected = {path: item for path, item in self.rejected.items() if files.get(path) == item[0]}
 
     def touch(self, path: str, fingerprint: Fingerprint) -> None:
@@ -72,7 +72,7 @@ class Outbox:
         self._is_changed = True
 
     def check(self) -> None:
-        """As `StateFile.check`."""
+        """See `StateFile.check`."""
         self._state_file.check()
 
     async def save(self) -> None:

@@ -11,7 +11,7 @@ class PlainDisplay:
     """One line for each thing that happens: time, word, path, details."""
 
     def hashing(self, path: str, size: int) -> None:
-        """Say so for files that take a while."""
+        """Print a line for large files."""
         if size >= LARGE_BYTES:
             self._line("hashing", path, readable_size(size))
 
@@ -19,7 +19,7 @@ class PlainDisplay:
         """Lines do not show parts of a file."""
 
     def hashing_done(self) -> None:
-        """The event that follows says it."""
+        """The line of the event follows."""
 
     def posted(self, row: Row) -> None:
         """An event, with its id."""
@@ -34,7 +34,7 @@ class PlainDisplay:
         self._line(row.intent.event_type, row.intent.path, *details, f"event {row.created.event_id}")
 
     def updated(self, row: Row) -> None:
-        """How far the service is with an event."""
+        """The progress of an event at the service."""
         anomaly = [row.anomaly] if row.anomaly else []
         self._line(row.state, row.intent.path, f"position {row.position}", *anomaly)
 

@@ -1,4 +1,4 @@
-"""Reads one file of the folder into blocks, and makes sure that it held still meanwhile."""
+"""Reads one file of the folder into blocks, and checks that it did not change meanwhile."""
 
 import os
 import stat
@@ -13,11 +13,11 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLO
 
 
 class FileChanged(Exception):
-    """The file is not, or no longer, what the scan saw; look again later."""
+    """The file is not, or no longer, the one of the scan; read it later."""
 
 
 def read_blocks(path: Path, expected: Fingerprint, on_block: Callable[[int], None]) -> Blocks:
-    """Digest the file at `path`; `on_block` hears the bytes of each block, and stops the reading by raising.
+    """Digest the file at `path`; `on_block` gets the bytes of each block, and stops the reading by raising.
 
     Raises:
         FileChanged: the file did not have the fingerprint `expected` from the first byte to the last.

@@ -24,7 +24,7 @@ ONCE_SETTLE_SECONDS = 30.0
 
 
 class ExitStatus(IntEnum):
-    """How the program ends."""
+    """The exit statuses of the program."""
 
     DONE = 0
     INCOMPLETE = 1
@@ -33,7 +33,7 @@ class ExitStatus(IntEnum):
 
 
 class _Run:
-    """The parts of one run, and what to do with them."""
+    """The parts of one run, and its loop."""
 
     def __init__(self, options: Options, display: Display, sync: SyncClient, stop: asyncio.Event) -> None:
         state_file = StateFile(options.state, options.folder)
@@ -56,7 +56,7 @@ class _Run:
         self._wake = asyncio.Event()
 
     async def run(self) -> ExitStatus:
-        """Run until all is done or `stop` is set, then give what is under way `GRACE_SECONDS` to finish."""
+        """Run until all is done or `stop` is set, then let running work finish within `GRACE_SECONDS`."""
         await self._outbox.save()
         companions = [asyncio.create_task(self._tracker.run(STATUS_SECONDS))]
         if not self._options.once:
@@ -87,7 +87,7 @@ class _Run:
             try:
                 settling = await self._syncer.run_once()
             except Unavailable as error:
-                self._display.note(f"given up for now: {error}; the next run goes on from here")
+                self._display.note(f"given up for now: {error}; the next run continues from here")
                 return ExitStatus.INCOMPLETE
             if self._stop.is_set():
                 return ExitStatus.INTERRUPTED

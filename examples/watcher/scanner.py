@@ -1,4 +1,4 @@
-"""Looks at a folder: which files it has, without reading them."""
+"""Lists the files of a folder, without reading them."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-# What vi, Emacs, office programs, browsers and file managers leave beside the real files.
+# Temporary files of vi, Emacs, office programs, browsers and file managers.
 TEMPORARY_PATTERNS = (
     *("*~", ".*.sw?", "4913", ".#*", "#*#", "~$*", "*.tmp", "*.temp"),
     *("*.part", "*.crdownload", ".DS_Store", "Thumbs.db"),
@@ -28,7 +28,7 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Which paths are left out: `patterns` are globs for a whole path or one of its parts, `own` is exact."""
+    """The paths to leave out: `patterns` are globs for a whole path or one of its parts, `own` is exact."""
 
     patterns: tuple[str, ...] = ()
     own: frozenset[str] = frozenset()
@@ -42,20 +42,20 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Files by path relative to the folder (with `/`), and why some paths could not be looked at."""
+    """Files by path relative to the folder (with `/`), and the reasons why some paths could not be read."""
 
     files: dict[str, Fingerprint] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def lacks(self, path: str) -> bool:
-        """Whether `path` is surely gone: neither there nor below something that could not be looked at."""
+        """Whether `path` is certainly gone: neither present nor below an unreadable path."""
         if path in self.files:
             return False
         return not any(str(part) in self.problems for part in (path, *PurePosixPath(path).parents))
 
 
 def scan(folder: Path, ignored: Ignored) -> Snapshot:
-    """List the regular files below `folder`. Symbolic links are not followed, special files are passed over.
+    """List the regular files below `folder`. Symbolic links are not followed, special files are skipped.
 
     Raises:
         OSError: `folder` itself cannot be listed.

@@ -6,17 +6,17 @@ from watcher.scanner import Fingerprint
 
 
 class Settling:
-    """Remembers since when a changed path looks as it does. A path that is gone has the fingerprint None."""
+    """Stores since when a changed path has its present fingerprint. A path that is gone has the fingerprint None."""
 
     def __init__(self, quiet_seconds: float) -> None:
         self._quiet_seconds = quiet_seconds
         self._since: dict[str, tuple[Fingerprint | None, float]] = {}
 
     def has_settled(self, path: str, fingerprint: Fingerprint | None, *, clock: float, wall_clock: float) -> bool:
-        """Whether `path` has looked like this for the quiet time.
+        """Whether `path` has had this fingerprint for the quiet time.
 
-        `clock` is monotonic, `wall_clock` counts from 1970, both in seconds. A file whose own times lie that
-        far back is settled at first sight.
+        `clock` is monotonic, `wall_clock` counts from 1970, both in seconds. A file whose own times are that
+        old is settled at once.
         """
         seen, since = self._since.get(path, (None, None))
         if since is None or seen != fingerprint:

@@ -29,11 +29,11 @@ EventType = Literal["upload", "update", "delete"]
 
 
 class StateError(Exception):
-    """The state file cannot be used; the message says why and what to do."""
+    """The state file cannot be used; the message has the reason and the remedy."""
 
 
 class FileRecord(NamedTuple):
-    """A file as the service knows it: `digest` names its content, `revision` its events since it appeared."""
+    """The recorded state of a file: `digest` names its content, `revision` its events since it appeared."""
 
     file_id: str
     digest: str
@@ -42,7 +42,7 @@ class FileRecord(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """An event to post. `record` is what is known of the file afterwards, None after a delete."""
+    """An event to post. `record` is the recorded state of the file afterwards, None after a delete."""
 
     path: str
     idempotency_key: str
@@ -54,7 +54,7 @@ class Intent(NamedTuple):
 
 @dataclass(slots=True)
 class State:
-    """Everything remembered about one folder."""
+    """The stored state of one folder."""
 
     folder_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     files: dict[str, FileRecord] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class StateFile:
         self._writing = threading.Lock()
 
     def names_below(self) -> frozenset[str]:
-        """The paths of this file and its companions relative to the folder, those that are inside it."""
+        """The paths of this file and its companions that are inside the folder, relative to it."""
         paths = (self.path, self._new, self._lock)
         inside = (path for path in paths if path.is_relative_to(self._folder))
         return frozenset(path.relative_to(self._folder).as_posix() for path in inside)
@@ -112,7 +112,7 @@ class StateFile:
             yield
 
     def load(self) -> State:
-        """The remembered state, or a new one when there is no file yet.
+        """The stored state, or a new one when there is no file yet.
 
         Raises:
             StateError: the file cannot be read or is not one of ours.
@@ -141,10 +141,10 @@ class StateFile:
             ) from error
 
     def check(self) -> None:
-        """Make sure that the file is still where it was saved, and that the folder is the same.
+        """Check that the file is still where it was saved, and that the folder is the same.
 
         Raises:
-            StateError: it is not: going on would report every file as deleted.
+            StateError: it is not; to continue would report every file as deleted.
         """
         if self._was_saved and not self.path.exists():
             raise StateError(f"{self.path} has gone; was the folder unmounted?")
@@ -157,7 +157,7 @@ class StateFile:
         Raises:
             StateError: the file cannot be written, or has gone since it was last saved.
         """
-        # A save that is cancelled goes on in its thread, and another may follow.
+        # A cancelled save continues in its thread, and another may follow.
         with self._writing:
             self.check()
             self._write(json.dumps(_encode(state)))

@@ -1,4 +1,4 @@
-"""Compares the folder with what the service knows of it, and posts the difference."""
+"""Compares the folder with its recorded state, and posts the differences."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ LARGE_BYTES = 64 * 1024 * 1024
 
 
 class ReadingStopped(Exception):
-    """Reading a file was given up because the watcher is stopping."""
+    """Reading a file was abandoned because the watcher is stopping."""
 
 
 class FolderLost(Exception):
@@ -50,13 +50,13 @@ class Syncer:
         self._stop = stop
 
     async def run_once(self) -> int:
-        """One pass: post what earlier passes left over, look at the folder, post what is new.
+        """One pass: post the events that earlier passes left, scan the folder, post the new events.
 
         Returns the number of paths that have not settled yet, so that another pass is due soon.
 
         Raises:
-            Unavailable, Refused, StateError: as `Outbox.deliver`.
-            FolderLost: as its name says.
+            Unavailable, Refused, StateError: see `Outbox.deliver`.
+            FolderLost: the folder cannot be listed.
         """
         await self._outbox.deliver(list(self._outbox.state.pending.values()))
         snapshot = await self._scan()
@@ -113,7 +113,7 @@ class Syncer:
         await self._outbox.save()
 
     async def _changes(self, path: str, fingerprint: Fingerprint, difference: Difference) -> list[Intent]:
-        """The event for a file that looks different; none when its content is the same."""
+        """The event for a file with a new fingerprint; none when its content is the same."""
         state = self._outbox.state
         blocks = await asyncio.to_thread(self._read, path, fingerprint)
         known = state.files.get(path)

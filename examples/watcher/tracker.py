@@ -10,7 +10,7 @@ FOLLOWED = 50
 
 
 class Tracker:
-    """Asks about the latest `FOLLOWED` events that are not processed yet; older ones are let go."""
+    """Asks about the latest `FOLLOWED` events that are not processed yet; older ones are dropped."""
 
     def __init__(self, delivery: Delivery, display: Display) -> None:
         self._delivery = delivery

@@ -1,4 +1,4 @@
-"""Shared by all commands: the service's address, a token, and the way to fail."""
+"""Shared by all commands: the service's address, a token, and failures."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def run(group: click.Group, arguments: Sequence[str] | None, name: str) -> int:
     """Run a command and return its exit status.
 
     Raises:
-        SystemExit: 2 when the arguments make no sense.
+        SystemExit: 2 when the arguments are invalid.
     """
     try:
         status = group.main(args=arguments, prog_name=name, standalone_mode=False)

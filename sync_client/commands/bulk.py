@@ -1,4 +1,4 @@
-"""Bulk requests: the filters of the command line, the count that has to be confirmed, and the requests themselves."""
+"""Bulk requests: the filters of the command line, the count to confirm, and the requests themselves."""
 
 import json
 import sys
@@ -46,7 +46,7 @@ def read_filters(filters: Sequence[str], names: Sequence[str]) -> dict[str, str]
 
 
 def count(items: Iterable[HasPosition], doing: str) -> list[int]:
-    """The positions of the items, lowest first; a terminal shows how many there are so far."""
+    """The positions of the items, lowest first; a terminal shows their number so far."""
     console = Console(stderr=True)
     positions: list[int] = []
     with console.status(f"{doing} …") as status:
@@ -61,7 +61,7 @@ def confirm(positions: Sequence[int], what: str, *, yes: bool) -> None:
     """Ask the user to type the count.
 
     Raises:
-        Failure: another one was typed, or none.
+        Failure: another count was typed, or none.
     """
     number = len(positions)
     if yes or not number:
@@ -95,5 +95,5 @@ def _did_nothing(error: SyncError) -> bool:
 
 
 def show_done(name: str, done: int, *, as_json: bool) -> None:
-    """Print how many were changed."""
+    """Print the number of changed items."""
     click.echo(json.dumps({name: done}, separators=(",", ":")) if as_json else f"{done} {name}")

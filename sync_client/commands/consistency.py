@@ -43,7 +43,7 @@ def check(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Check sources, by name or id (all that are enabled), and wait for the end.
+    """Check sources, by name or id (default: all enabled ones), and wait for the end.
 
     Status 0: they agree; 4: there are differences; 1: a check did not complete.
     """

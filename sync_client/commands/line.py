@@ -1,4 +1,4 @@
-"""Renders one change as a line, for people or for programs; nothing in it can steer a terminal."""
+"""Renders one change as a line, for people or for programs; it contains no control sequence of a terminal."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def render_refusal(at: datetime, status: int, why: str, *, colours: bool) -> str
 
 
 def render_json(change: Change) -> str:
-    """The change as JSON in ASCII, with the `cursor` that goes on after it."""
+    """The change as JSON in ASCII, with the `cursor` after it."""
     return json.dumps(change.model_dump(mode="json"), separators=(",", ":"))
 
 

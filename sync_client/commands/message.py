@@ -30,7 +30,7 @@ class MessageRefused(Exception):
 
 
 class FileEvent(BaseModel):
-    """The event, as far as a line shows it."""
+    """The parts of the event that a line shows."""
 
     position: int
     file_id: UUID

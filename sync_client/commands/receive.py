@@ -53,7 +53,7 @@ def _check_rate(_context: click.Context, _option: click.Parameter, rate: float) 
     "receive",
     epilog=f"The secret is in the response to POST /subscriptions; {SECRET_VARIABLE} keeps it out of the list of "
     "processes. A service sends to this machine only with WEBHOOK_ALLOW_PRIVATE_ADDRESSES=true, and only to the ports "
-    "of WEBHOOK_PORTS. docs/webhooks.md has the whole walk.",
+    "of WEBHOOK_PORTS. docs/webhooks.md has every step.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="Port; 0: a free one.")
@@ -77,14 +77,14 @@ def _check_rate(_context: click.Context, _option: click.Parameter, rate: float) 
 def command(**given: Any) -> int:
     """Receive webhooks and print one line for each event, until Ctrl-C.
 
-    The response is 204 once the line is written, 401 when the signature or the timestamp is not right, and 400 when
-    the message is no event. (again) marks an event that came before.
+    The response is 204 once the line is written, 401 when the signature or the timestamp is not valid, and 400 when
+    the message is no event. (again) marks an event that was received before.
     """
     return receive(ReceiveOptions(**given))
 
 
 def receive(options: ReceiveOptions) -> int:
-    """Take webhooks until Ctrl-C, or until its output is closed (0); 1 when the port is taken."""
+    """Receive webhooks until Ctrl-C, or until its output is closed (0); 1 when the port is taken."""
     try:
         listener = socket.create_server(
             (options.host, options.port), family=socket.AF_INET6 if ":" in options.host else socket.AF_INET
@@ -107,7 +107,7 @@ def _greet(port: int, options: ReceiveOptions) -> None:
 
 
 def _serve(listener: socket.socket, options: ReceiveOptions) -> None:
-    # uvicorn sends itself the signal that ended it once more, after all is done.
+    # uvicorn raises the signal that ended it again, after all is done.
     signal.signal(signal.SIGTERM, _end_in_order)
     printer = TerminalPrinter(as_json=options.as_json, on_closed=lambda: setattr(server, "should_exit", True))
     receiver = Receiver(printer, secret=options.secret, fail_rate=options.fail_rate, random=random.random)

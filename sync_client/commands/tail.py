@@ -114,5 +114,5 @@ class _Outage:
             print(f"trying again and again: {error}", file=sys.stderr)
 
     def end(self) -> None:
-        """It works again."""
+        """Requests succeed again."""
         self._told = None

@@ -48,7 +48,7 @@ def test_what_was_not_stored_fails_the_run(fork_server: ForkServer) -> None:
         assert figures["failed"] == 0
         assert figures["p50_ms"] > 0
         stored, _files = store.summary(LEDGER)
-        with pytest.raises(Violation, match="1 of 1 answered events are not stored"):
+        with pytest.raises(Violation, match="1 of 1 confirmed events are not stored"):
             check_answered(store, LEDGER, [uuid4()], rows=range(stored + 1))
         store.execute("UPDATE sync_events SET file_id = (SELECT file_id FROM sync_events WHERE position = 1)")
         with pytest.raises(Violation, match="more than once"):

@@ -34,7 +34,7 @@ async def test_damage_is_told_and_nothing_is_overwritten(content: bytes, tmp_pat
     path = tmp_path / "cursor"
     path.write_bytes(content)
     async with SyncClient("http://127.0.0.1:9", "token") as sync:
-        with pytest.raises(CursorStoreError, match=r"cursor holds no cursor; move it away to start over"):
+        with pytest.raises(CursorStoreError, match=r"cursor contains no cursor; move it away to start over"):
             await anext(sync.follow(store=CursorFile(path)))
     assert path.read_bytes() == content
 

@@ -11,16 +11,13 @@ from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner, serving
 from tests.consistency.world import ShiftedClock, World
 from tests.events.support import open_ledger
-
-KEY = "an encryption key of the tests that is long enough"
+from tests.support.receiver import WEBHOOK_SETTINGS
 
 
 @pytest.fixture
 def special_settings() -> dict[str, Any]:
     return {
-        "webhook_allow_private_addresses": True,
-        "webhook_ports": (0,),
-        "webhook_encryption_keys": KEY,
+        **WEBHOOK_SETTINGS,
         "consistency_files_per_second": 0,
     }
 

@@ -17,13 +17,13 @@ from sqlalchemy import select
 from app.consistency.models import Finding
 from app.database.engine import Database
 from app.events.models import SweepCursor
-from tests.consistency.conftest import KEY
 from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply, serving
 from tests.events.support import add_events
 from tests.support.chaos import chaos_seconds, is_long
 from tests.support.marks import on_postgresql
 from tests.support.process import ServiceProcess
+from tests.support.receiver import KEY
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 

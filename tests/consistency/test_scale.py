@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from app.consistency.models import CheckState
-from tests.consistency.conftest import KEY
 from tests.consistency.filling import fill
 from tests.consistency.owner import Owner, Reply
 from tests.consistency.world import World
 from tests.support.process import ServiceProcess
+from tests.support.receiver import KEY
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
 

@@ -20,9 +20,9 @@ from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
 from app.outbound.secret import SecretCipher
 from tests.deliveries.support import make_sweeper
+from tests.support.receiver import KEY
 from tests.support.waiting import until
 
-KEY = "key-of-the-tests-with-32-characters-or-more"
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM="
 POLICY = RetryPolicy(timedelta(milliseconds=50), 3, timedelta(days=5))
 

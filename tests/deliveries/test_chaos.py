@@ -14,13 +14,13 @@ from sqlalchemy import func, select
 
 from app.database.engine import Database
 from app.subscriptions.models import Attempt, Delivery
-from tests.deliveries.replica import KEY, encrypted
+from tests.deliveries.replica import encrypted
 from tests.deliveries.support import add_subscription, check_lanes, list_deliveries
 from tests.events.support import add_events, read_head
 from tests.support.chaos import chaos_seconds, is_long
 from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
-from tests.support.receiver import Received, Receiver, Reply, answer, hang, receiving, reset
+from tests.support.receiver import KEY, Received, Receiver, Reply, answer, hang, receiving, reset
 from tests.support.waiting import until
 
 SECONDS = chaos_seconds(2)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.deliveries.replica import KEY
 from tests.support.chaos import is_long
 from tests.support.postgres import PostgresServer
 from tests.support.process import SERVE, ServiceProcess
+from tests.support.receiver import KEY
 from tests.support.relay import Relay
 from tests.support.tokens import TokenFactory
 

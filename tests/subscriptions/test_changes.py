@@ -17,8 +17,8 @@ from app.subscriptions.models import Attempt, Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.support import check_lanes, due_positions, get_subscription, list_deliveries, make_sweeper
 from tests.events.support import add_events
-from tests.subscriptions.conftest import KEY
 from tests.subscriptions.support import URL, change, errors, subscribe, view
+from tests.support.receiver import KEY
 
 FILE = uuid4()
 

@@ -19,11 +19,10 @@ from app.subscriptions.models import Subscription
 from sync_client import verify
 from tests.conftest import MakeSettings
 from tests.deliveries.support import get_subscription
-from tests.subscriptions.conftest import KEY
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
-from tests.support.receiver import Receiver, receiving
+from tests.support.receiver import KEY, Receiver, receiving
 from tests.support.tokens import TokenFactory
 
 HEADER = "Bearer plain-text-of-a-header"

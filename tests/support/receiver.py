@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+# A service with these settings sends to receivers of the tests, and encrypts their secrets.
+KEY = "an encryption key of the tests that is long enough"
+WEBHOOK_SETTINGS = {
+    "webhook_allow_private_addresses": True,
+    "webhook_ports": (0,),
+    "webhook_encryption_keys": KEY,
+}
+
 
 @dataclass(frozen=True)
 class Received:

@@ -229,7 +229,7 @@ def test_colours_on_a_terminal_only(
     [
         (["--from", "nonsense"], {}, "the service says 400 Bad Request Invalid or damaged cursor"),
         (["--from", "a b"], {}, "this is not a cursor"),
-        (["--cursor-file", "/proc/version"], {}, "/proc/version holds no cursor"),
+        (["--cursor-file", "/proc/version"], {}, "/proc/version contains no cursor"),
         (["--cursor-file", "/nowhere/cursor"], {}, "/nowhere/cursor cannot be written"),
         ([], {"SYNC_TOKEN": "wrong"}, "the service says 401 Unauthorized"),
         ([], {"SYNC_TOKEN": "two words"}, "characters that no token has"),

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT, Alembic
+from tests.log.text_line import read_text_line
 from tests.support.fork_server import ForkServer
 from tests.support.keyserver import KeyServer
-from tests.support.log_text import read_text_line
 from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
@@ -104,9 +104,12 @@ UNCAUGHT = {
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 @pytest.mark.parametrize("code", UNCAUGHT.values(), ids=UNCAUGHT.keys())
-def test_what_nobody_catches_is_in_the_same_shape(fork_server: ForkServer, code: str, as_json: bool) -> None:
+def test_what_nobody_catches_is_in_the_same_shape(
+    fork_server: ForkServer, tmp_path: Path, code: str, as_json: bool
+) -> None:
     start = f"from app.log import configure_logging; configure_logging(level='INFO', as_json={as_json})\n"
-    output = fork_server.run(("tests.support.code", start + code), dict(os.environ)).stderr
+    (script := tmp_path / "script.py").write_text(start + code)
+    output = fork_server.run(("tests.support.script", str(script)), dict(os.environ)).stderr
     if as_json:
         [record] = records(output)
         assert "forged" in json.dumps(record)

@@ -16,8 +16,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 from app.log import configure_logging
 from app.main import create_app
 from tests.conftest import MakeSettings
+from tests.log.text_line import read_text_line
 from tests.support.application import serve_in_process
-from tests.support.log_text import read_text_line
 from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
@@ -273,7 +273,7 @@ def test_a_process_logs_no_secret_at_any_level(
             event = {"file_id": "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11", "event_type": "upload"}
             client.post("/sync-events", json={**event, "metadata": {"hunter2": 1}}, headers=headers)
             client.get("/sync-events?token=hunter2", headers=headers)
-    service.kill()
+    service.end()  # which writes the last line, as a kill may not
     requests = [line for line in service.output().splitlines() if "/sync-events" in line]
     assert len(requests) == 8
     for word in ("hunter2", good.split(".")[2], good.split(".")[1], secret):

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from app.tracing import MAX_LINKS
-from tests.support.collector import Collector, ReceivedSpan
 from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
+from tests.tracing.collector import Collector, ReceivedSpan
 
 Start = Callable[..., ServiceProcess]
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
