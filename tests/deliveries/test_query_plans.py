@@ -116,7 +116,7 @@ QUERIES: dict[str, Query] = {
     "drained lanes": lambda session, _id: FullLaneRepository(session).list_drained(),
     "full lanes": _mark_full,
     "refill": _refill,
-    "stalled lanes": lambda session, id_: StalledRepository(session).mark_due(id_, Ordering.FILE, [UUID(int=7)]),
+    "stalled lanes": lambda session, id_: StalledRepository(session).mark_due(id_, Ordering.PER_FILE, [UUID(int=7)]),
     "too far ahead": lambda session, _id: ClockRepository(session).is_any_too_far(60),
     "due again": lambda session, _id: ClockRepository(session).mark_due(60),
     "prune attempts": lambda session, _id: CleanupRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),
