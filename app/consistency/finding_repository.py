@@ -242,13 +242,8 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
 
 def select_open_findings(most: int) -> Select[str, str, int]:
     """Open findings by kind and source, counted up to `most` in all."""
-    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN).limit(most).subquery()
-    return (
-        select(rows.c.kind, rows.c.source_id, func.count())
-        .join(Source, Source.id == rows.c.source_id)
-        .where(~Source.deleted)
-        .group_by(rows.c.kind, rows.c.source_id)
-    )
+    rows = select(Finding.kind, Finding.source_id).where(_IS_OPEN, _visible()).limit(most).subquery()
+    return select(rows.c.kind, rows.c.source_id, func.count()).group_by(rows.c.kind, rows.c.source_id)
 
 
 def oldest_open_finding() -> ScalarSelect[datetime]:

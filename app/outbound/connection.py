@@ -174,8 +174,8 @@ _Key = tuple[bytes, bytes, int]
 class ConnectionPool:
     """One connection per request under way; up to `max_idle` are kept idle, for `keep_alive_seconds`.
 
-    A request looks through the idle connections at most once; httpcore's own pool compares every pair of all its
-    connections first. A connection is used for at most `max_age_seconds`, so that a name is resolved, and its addresses
+    A request looks through the idle connections alone; httpcore's own pool compares every pair of all its connections
+    first. A connection is used for at most `max_age_seconds`, so that a name is resolved, and its addresses
     checked, again.
     """
 

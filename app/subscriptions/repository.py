@@ -264,7 +264,7 @@ def oldest_pending_at() -> ColumnElement[datetime]:
 
 
 def count_deliveries(status: DeliveryStatus, limit: int, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
-    """Number of deliveries of the statement's subscription with the status, at most `limit`."""
+    """Number of deliveries of the statement's subscription with the status that meet `conditions`, at most `limit`."""
     counted = (
         select(literal(1).label("one"))
         .where(Delivery.subscription_id == Subscription.id, Delivery.status == status, *conditions)

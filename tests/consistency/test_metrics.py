@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.consistency.metrics import ConsistencyMetrics
@@ -25,6 +26,21 @@ async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
     assert (findings.kind, findings.source, findings.number) == ("missing", str(world.source), 2)
     assert status.oldest_open_finding_age.total_seconds() >= 0
     assert status.due_looks == 0
+
+
+async def test_findings_of_a_deleted_source_take_no_place_among_the_counted_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.operations.repository.MAX_COUNTED", 2)
+    await world.upload(uuid4(), uuid4())
+    deleted, kept = world.source, await world.add_source()
+    for world.source in (deleted, kept):
+        await world.check()
+        await world.age()
+    await world.consistency.sources.delete_source(deleted)
+    async with world.database.read() as session:
+        status = await StatusRepository(await session.connection()).get_status()
+    assert [(one.source, one.number) for one in status.open_findings] == [(str(kept), 2)]
 
 
 @on_sqlite

@@ -18,13 +18,13 @@ from app.deliveries.catch_up import FullLaneRepository
 from app.deliveries.claim import ClaimRepository
 from app.deliveries.cleanup import CleanupRepository
 from app.deliveries.fan_out import DeliveryRepository
-from app.deliveries.repair import ClockRepository
+from app.deliveries.repair import ClockRepository, StalledRepository
 from app.deliveries.repository import HistoryRepository, ProgressRepository
 from app.deliveries.settlement_repository import SettlementRepository
 from app.events.models import LedgerHead, SweepCursor
 from app.operations.repository import StatusRepository
 from app.subscriptions import lane
-from app.subscriptions.models import FullLane
+from app.subscriptions.models import FullLane, Ordering
 from app.subscriptions.repository import OverviewRepository, SubscriptionRepository
 from tests.conftest import BACKENDS
 from tests.database.test_query_plans import plan_of
@@ -116,6 +116,7 @@ QUERIES: dict[str, Query] = {
     "drained lanes": lambda session, _id: FullLaneRepository(session).list_drained(),
     "full lanes": _mark_full,
     "refill": _refill,
+    "stalled lanes": lambda session, id_: StalledRepository(session).mark_due(id_, Ordering.PER_FILE, [UUID(int=7)]),
     "too far ahead": lambda session, _id: ClockRepository(session).is_any_too_far(60),
     "due again": lambda session, _id: ClockRepository(session).mark_due(60),
     "prune attempts": lambda session, _id: CleanupRepository(session).delete_attempts(NOW - timedelta(days=9999), 1000),

@@ -190,7 +190,7 @@ class RepairService:
             await RepairRepository(session).check_lease(plan.repair)
         if not current:
             return DELETED
-        late = "The file has an event that came after the look at it." if is_changed else None
+        late = "The file has an event that came after the file check." if is_changed else None
         return why_not_open(current[0].state) or late
 
     async def _finish(self, plan: Application) -> None:

@@ -147,7 +147,7 @@ async def test_what_happens_between_the_look_and_the_compensation_counts(world: 
     outcomes = await apply(world, repair)
     uploaded, accepted = compensated
     assert {one: outcomes.pop(ids[one]) for one in (uploaded, accepted, files[9])} == {
-        uploaded: ("skipped", "The file has an event that came after the look at it."),
+        uploaded: ("skipped", "The file has an event that came after the file check."),
         accepted: ("skipped", "The finding is accepted."),
         files[9]: ("skipped", "The file has events that the source need not know yet."),
     }
