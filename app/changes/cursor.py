@@ -27,20 +27,20 @@ START_OVER = "Without a cursor the feed begins with the oldest event, with `curs
 
 
 class CursorRefused(ProblemError):
-    """400: the feed cannot continue after this cursor."""
+    """400, or 410 for lost events: the feed cannot continue after this cursor."""
 
     status = 400
 
 
 class CursorInvalid(CursorRefused):
-    """The text is not a cursor that this service returned."""
+    """400: the text is not a cursor that this service returned."""
 
     code = "cursor-invalid"
     detail = f"Invalid or damaged cursor: send it exactly as a response returned it. {START_OVER}"
 
 
 class CursorOfOtherFilter(CursorRefused):
-    """The cursor belongs to another filter."""
+    """400: the cursor belongs to another filter."""
 
     code = "cursor-of-other-filter"
     detail = (
@@ -50,7 +50,7 @@ class CursorOfOtherFilter(CursorRefused):
 
 
 class CursorOfOtherLedger(CursorRefused):
-    """The cursor belongs to another ledger."""
+    """400: the cursor belongs to another ledger."""
 
     code = "cursor-of-other-ledger"
     detail = (
@@ -60,7 +60,7 @@ class CursorOfOtherLedger(CursorRefused):
 
 
 class CursorAhead(CursorRefused):
-    """The ledger has lost events that the follower has seen."""
+    """400: the ledger has lost events that the follower has seen."""
 
     code = "cursor-ahead"
     detail = (

@@ -37,9 +37,9 @@ class ConnectionsInUse(DatabaseUnavailable):
 class Database:
     """One connection pool. Every method raises `DatabaseUnavailable` when the database cannot serve now.
 
-    What requests ask for, other than appends, needs a permit, and there are permits for three quarters of the
-    connections: so appends, the sweep and the other tasks of the service find free ones. A request that gets no permit
-    in time gets `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
+    Requests need a permit for anything but an append. Three quarters of the connections have one, so that appends, the
+    sweep and the other tasks of the service find free ones; a pool of one connection has one. A request that gets no
+    permit in time gets `ConcurrencyLimited` or `ConnectionsInUse`, and counts in `on_reject`.
     """
 
     def __init__(
