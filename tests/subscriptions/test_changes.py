@@ -21,6 +21,7 @@ from tests.subscriptions.support import URL, change, errors, subscribe, view
 from tests.support.receiver import KEY
 
 FILE = uuid4()
+LEASE = timedelta(minutes=5)
 
 
 async def sent_headers(database: Database, subscription_id: str) -> dict[str, str]:
@@ -190,7 +191,7 @@ async def test_a_deleted_one_is_gone_for_everybody_at_once(client: httpx.AsyncCl
     [event] = await add_events(database, (FILE, "upload"))
     async with database.transaction() as session:
         # Under the lease of a process that is sending it, so that the removal leaves it for now.
-        soon = datetime.now(UTC) + timedelta(minutes=5)
+        soon = datetime.now(UTC) + LEASE
         session.add(delivery(UUID(body["id"]), id=7, position=1, due_at=soon, claimed_by="p"))
     path = f"/subscriptions/{body['id']}"
     assert (await client.get("/deliveries/7")).json()["sending"] is True
@@ -243,7 +244,7 @@ async def test_however_many_deliveries_there_are_all_are_removed(
 
 async def test_what_is_under_way_is_removed_once_it_has_ended(client: httpx.AsyncClient, database: Database) -> None:
     body = await subscribe(client, status="paused")
-    soon = datetime.now(UTC) + timedelta(minutes=5)
+    soon = datetime.now(UTC) + LEASE
     async with database.transaction() as session:
         session.add(delivery(UUID(body["id"]), position=1, due_at=soon, claimed_by="p"))
     await client.delete(f"/subscriptions/{body['id']}")

@@ -38,6 +38,7 @@ async def told(client: httpx.AsyncClient, database: Database) -> str:
             due = None if file_id in first else datetime.now(UTC) + timedelta(hours=1)
             first.add(file_id)
             values: dict[str, Any] = {"file_id": file_id, "due_at": due, "created_at": datetime.now(UTC)}
+            values["wait_seconds"] = 3600  # or the time would be taken for that of a wrong clock
             key = {"id": 101 + number, "subscription_id": UUID(subscription_id), "position": 1 + number}
             session.add(Delivery(**key, status="pending", **values))
         await session.execute(update(Subscription).values(cursor=6))
