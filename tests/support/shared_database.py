@@ -9,12 +9,12 @@ database of its own.
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing
-from functools import partial
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -135,19 +135,26 @@ class SharedPostgres(SharedDatabase):
                 await session.execute(text(f"CREATE TABLE pristine.{table} AS TABLE {table}"))
 
     async def reset(self) -> None:
-        async with self.database.transaction() as session:
-            connection = await (await session.connection()).get_raw_connection()
-            driver: Any = connection.driver_connection
-            await until(partial(_is_idle, driver))
-            present = [row[0] for row in await driver.fetch(_LIST_TABLES.format(schema="public"))]
-            added = [f"DROP TABLE {table}" for table in present if table not in self._tables | {_KEPT}]
-            emptied = f"TRUNCATE {', '.join(sorted(self._tables))} RESTART IDENTITY"
-            restored = [f"INSERT INTO {table} TABLE pristine.{table}" for table in self._filled]
-            await driver.execute("; ".join([*added, emptied, *restored]))
+        await until(self._is_reset)
 
-
-async def _is_idle(driver: Any) -> bool:
-    return not await driver.fetchval(_COUNT_BUSY)
+    async def _is_reset(self) -> bool:
+        """Reset it, unless a transaction is under way; a task in the background may begin one at any time."""
+        with suppress(asyncpg.LockNotAvailableError):
+            async with self.database.transaction() as session:
+                connection = await (await session.connection()).get_raw_connection()
+                driver: Any = connection.driver_connection
+                if await driver.fetchval(_COUNT_BUSY):
+                    return False
+                tables = ", ".join(sorted(self._tables))
+                present = [row[0] for row in await driver.fetch(_LIST_TABLES.format(schema="public"))]
+                # NOWAIT, since a task that has locked one table may want another one.
+                locked = f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE NOWAIT"
+                added = [f"DROP TABLE {table}" for table in present if table not in self._tables | {_KEPT}]
+                emptied = f"TRUNCATE {tables} RESTART IDENTITY"
+                restored = [f"INSERT INTO {table} TABLE pristine.{table}" for table in self._filled]
+                await driver.execute("; ".join([locked, *added, emptied, *restored]))
+                return True
+        return False
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
