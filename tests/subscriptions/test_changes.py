@@ -177,6 +177,7 @@ def delivery(subscription_id: UUID, **changes: Any) -> Delivery:
         "file_id": FILE,
         "status": "pending",
         "created_at": datetime.now(UTC),
+        "wait_seconds": 86_400,  # or the service would take a late due time for that of a wrong clock
     }
     return Delivery(**{**values, **changes})
 
