@@ -16,6 +16,6 @@ from tests.support.shared_database import *  # noqa: F403 - the fixtures of the 
 def special_settings() -> dict[str, Any]:
     return {
         **WEBHOOK_SETTINGS,
-        "webhook_lease": 600,  # a longer one would be ended as that of a wrong clock
+        "webhook_lease": 50,  # a longer one would be ended as that of a wrong clock
         "webhook_poll_interval": 3600,  # what goes on by itself waits for tests that ask for it
     }

@@ -21,7 +21,7 @@ from tests.subscriptions.support import URL, change, errors, subscribe, view
 from tests.support.receiver import KEY
 
 FILE = uuid4()
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(seconds=40)
 
 
 async def sent_headers(database: Database, subscription_id: str) -> dict[str, str]:
