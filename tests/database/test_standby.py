@@ -24,7 +24,7 @@ from tests.events.support import open_ledger, record
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
 from tests.support.receiver import receiving
-from tests.support.replication import ReplicatedPostgres
+from tests.support.replication import WAITING, ReplicatedPostgres
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until, until_ready
 
@@ -34,11 +34,8 @@ QUICK = {
     "ledger_append_timeout": 5,
     "sync_event_process_interval": 3600,  # a sweep commits too, and would wait for the standby beside the readers
 }
-# Beside the append a look of the readers may wait, which began just before the standby was gone. On a busy machine an
-# append may have been given up and repeated before it is seen to wait.
-AN_APPEND_WAITS = """
-    SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%INSERT INTO sync_events%'
-"""
+# Beside it a look of the readers may wait; on a busy machine an append is repeated before it is seen to wait.
+AN_APPEND_WAITS = f"SELECT count(*) > 0 {WAITING} AND query LIKE '%INSERT INTO sync_events%'"
 
 Serve = Callable[..., Any]
 
