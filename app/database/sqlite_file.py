@@ -59,7 +59,8 @@ class SqliteFile:
     """The file as the first connection found it, compared with what is at its path now.
 
     Once there is a difference, every use of the database is refused until the restart: what is read may be gone with
-    the process. A comparison is four system calls on what the kernel has in its cache.
+    the process. A comparison is five system calls on what the kernel has in its cache. Other processes may checkpoint
+    the file or VACUUM it between any two of them.
     """
 
     def __init__(self, path: str, writability: Writability) -> None:
@@ -131,6 +132,7 @@ class SqliteFile:
             self._wal = None
 
     def _find_difference(self, descriptor: int) -> str | None:
+        header = os.pread(descriptor, _HEADER.size, 0)
         there = _stat(self._path)
         if there is None:
             return REMOVED
@@ -138,7 +140,9 @@ class SqliteFile:
             return REPLACED
         if self._is_wal_lost():
             return WAL_LOST
-        return self._find_loss(os.pread(descriptor, _HEADER.size, 0), there.st_size)
+        if os.pread(descriptor, _HEADER.size, 0) != header:
+            return None  # a checkpoint came between, so that the size may be one of another header
+        return self._find_loss(header, there.st_size)
 
     def _is_wal_lost(self) -> bool:
         wal = _stat(self._wal_path)
@@ -151,7 +155,7 @@ class SqliteFile:
             return False
         if wal is None or _identity(wal) != self._wal_identity:
             return True
-        return wal.st_size > 0 and os.pread(self._wal, 4, 0) not in _WAL_MAGIC
+        return os.pread(self._wal, 4, 0) not in (b"", *_WAL_MAGIC)  # a checkpoint may have emptied it
 
     def _find_loss(self, header: bytes, size: int) -> str | None:
         """Judge the file by its header and its size in bytes."""

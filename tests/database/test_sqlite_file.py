@@ -1,10 +1,11 @@
 """A SQLite file that is removed, replaced, emptied, cut or damaged gives a 503, never a 201 that does not last."""
 
-import asyncio
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from app.database import sqlite_file
 from app.database.engine import Database
 from app.errors import StartupRefused
 from app.main import create_app
@@ -97,7 +99,7 @@ async def post(client: httpx.AsyncClient, **metadata: str) -> httpx.Response:
     )
 
 
-async def test_the_wal_that_the_last_connection_takes_away_is_not_lost(database: Database) -> None:
+async def test_the_wal_that_the_last_connection_takes_away_is_not_lost(database: Database, path: Path) -> None:
     def compare(_connection: object, _record: object) -> None:
         assert database._file
         database._file.compare()  # as another task may, before the thread of the connection has closed it
@@ -106,6 +108,7 @@ async def test_the_wal_that_the_last_connection_takes_away_is_not_lost(database:
     for _ in range(2):
         await add_events(database, (uuid4(), "upload"))
         await database.engine.dispose()
+        assert not wal(path).exists()
     assert len(await read_ledger(database)) == 2
 
 
@@ -190,26 +193,39 @@ async def test_a_symbolic_link_that_leads_elsewhere_is_noticed(
     await database.close()
 
 
-async def test_other_processes_that_maintain_the_file_raise_no_alarm(database: Database, path: Path) -> None:
-    """Checkpoints, VACUUM and clean closes move the file's size and header, and lose nothing."""
+async def test_maintenance_by_others_raises_no_alarm_at_any_moment(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints, VACUUM and clean closes move the file's size and header during a comparison, and lose nothing."""
+    grow = "CREATE TABLE IF NOT EXISTS padding AS SELECT zeroblob(1000000)"
+    shrink = "DROP TABLE IF EXISTS padding"
+    statements = cycle([grow, shrink, grow, shrink, shrink])
+    sizes: list[int] = []
 
     def maintain() -> None:
-        with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
-            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            other.execute("VACUUM")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            for statement in (next(statements), "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                other.execute(statement)
+            sizes.append(path.stat().st_size)
 
-    padding = f'{{"padding":"{"x" * 9000}"}}'
-    for _ in range(30):
-        await asyncio.gather(open_ledger(database).append([record(metadata=padding)]), asyncio.to_thread(maintain))
-    assert len(await read_ledger(database)) == 30
+    def stat_amid_maintenance(of: str) -> os.stat_result | None:
+        if of == str(path):
+            maintain()
+        else:
+            with closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("PRAGMA user_version = 1")  # a WAL for the next checkpoint to empty
+        found = stat(of)
+        maintain()
+        return found
 
-
-async def test_the_wal_that_goes_with_the_last_connection_raises_no_alarm(database: Database, path: Path) -> None:
-    await add_events(database, (uuid4(), "upload"))
-    await database.engine.dispose()
-    assert not wal(path).exists()
-    await add_events(database, (uuid4(), "upload"))
-    assert len(await read_ledger(database)) == 2
+    await open_ledger(database).append([record()])
+    stat = sqlite_file._stat
+    monkeypatch.setattr(sqlite_file, "_stat", stat_amid_maintenance)
+    for _ in range(10):
+        await open_ledger(database).append([record()])
+    assert len(await read_ledger(database)) == 11
+    assert len(sizes) == 3 * 2 * 10  # three times in a comparison, two comparisons in a write
+    assert max(sizes) - min(sizes) > 900_000
 
 
 async def test_a_new_file_raises_no_alarm(make_settings: MakeSettings, tmp_path: Path) -> None:
