@@ -25,7 +25,8 @@ WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
 _FSYNC = "fsync"
 
 # The lock of a row is in the row alone, but its holder also has a lock on the table. Rows of these tables are what
-# appends, the sweep and the webhooks lock; the sweep and the webhooks pass over a locked one and never wait.
+# appends, the sweep and the webhooks lock. The sweep and most statements of the webhooks pass over a locked row, so
+# that often no session waits for its holder.
 _HOLDERS = text(
     """
     SELECT pid, application_name, query_start, virtualtransaction, string_agg(DISTINCT relname, ', ') AS tables
