@@ -151,8 +151,8 @@ def _ledger_gauges(status: LedgerStatus) -> list[GaugeMetricFamily]:
         ),
         GaugeMetricFamily(
             "sync_consistency_checks_due",
-            "Files that are to be looked at now at enabled sources, up to 100,000.",
-            status.due_looks,
+            "File checks that are due at enabled sources, up to 100,000.",
+            status.due_file_checks,
         ),
     ]
 

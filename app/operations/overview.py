@@ -31,8 +31,8 @@ class BacklogView(BaseModel):
 
     count: int = Field(description="Number of subscriptions.")
     backlog: int = Field(
-        description="Their pending deliveries, of each subscription at most 100000, and how many positions of the "
-        "ledger those that are not live are behind."
+        description="Their pending deliveries, at most 100000 of each subscription, and, for each subscription that is "
+        "not live, the number of ledger positions after its cursor."
     )
     oldest_pending_age_seconds: float | None = Field(
         description="Age of a pending delivery: of each subscription the one at the lowest position counts, and of "

@@ -65,7 +65,7 @@ class LedgerStatus:
     recent_events: int  # of the last `RATE_SECONDS`
     open_findings: Sequence[OpenFindings]
     oldest_open_finding_age: timedelta
-    due_looks: int
+    due_file_checks: int
     schema_revision: str | None
 
     @property
@@ -93,8 +93,8 @@ NO_RESPONSE = Look(connected=False)
 class SubscriptionBacklog:
     """Subscriptions of one status, and what they have not delivered.
 
-    `backlog` adds up the pending deliveries, of each subscription at most 100,000, and how many positions of the ledger
-    those that are not live are behind.
+    `backlog` is the sum of the pending deliveries, at most 100,000 of each subscription, and, for each subscription
+    that is not live, the number of ledger positions after its cursor.
     """
 
     count: int
@@ -134,7 +134,7 @@ class StatusRepository:
         )
         has_head, *row = (await self._connection.execute(query)).one()
         position, fresh, retrying, waiting, failed, *rest = row
-        *oldest, pending, since, failing, disabled, newest, recent, found_at, due_looks, now, revision = rest
+        *oldest, pending, since, failing, disabled, newest, recent, found_at, due_file_checks, now, revision = rest
         if not has_head or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         findings = await self._connection.execute(select_open_findings(MAX_COUNTED))
@@ -151,7 +151,7 @@ class StatusRepository:
             recent_events=recent,
             open_findings=[OpenFindings(kind, str(source), count) for kind, source, count in findings],
             oldest_open_finding_age=_age([found_at], now),
-            due_looks=due_looks,
+            due_file_checks=due_file_checks,
             schema_revision=revision,
         )
 
