@@ -272,7 +272,7 @@ async def test_without_standbys_no_statement_is_added(pair: ReplicatedPostgres, 
         await database.watermark.reach(2**62)
         assert await database.watermark.bound() is None
         assert len(statements) == 2
-        await ChangeFeed(database).read_page("latest", EVERYTHING, limit=1)
+        await ChangeFeed(database).read("latest", EVERYTHING, limit=1)
         assert len(statements) == 5
     finally:
         event.remove(Engine, "before_cursor_execute", note)
