@@ -24,7 +24,7 @@ async def test_open_findings_and_due_file_checks_are_counted(world: World) -> No
         status = await StatusRepository(await session.connection()).get_status()
     [findings] = status.open_findings
     assert (findings.kind, findings.source, findings.number) == ("missing", str(world.source), 2)
-    assert status.oldest_open_finding_age.total_seconds() >= 0
+    assert status.oldest_open_finding_age_seconds >= 0
     assert status.due_file_checks == 0
 
 
