@@ -72,7 +72,7 @@ async def create_check(
     that file, after the grace period, sees it again.
     """
     check = await checks.create_check(new)
-    response.headers["Location"] = f"/consistency/checks/{check.id}"
+    response.headers["Location"] = f"checks/{check.id}"
     return CheckView.of_check(check)
 
 

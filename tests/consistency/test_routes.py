@@ -23,18 +23,20 @@ async def add_source(client: httpx.AsyncClient, owner: Owner, **changes: Any) ->
     response = await client.post("/consistency/sources", json=new)
     assert response.status_code == 201, response.text
     body: dict[str, Any] = response.json()
-    assert response.headers["Location"] == f"/consistency/sources/{body['id']}"
+    assert response.headers["Location"] == f"sources/{body['id']}"
+    assert (await client.get(response.url.join(response.headers["Location"]))).json() == body
     return body
 
 
 async def run_check(client: httpx.AsyncClient, source: str, **changes: Any) -> dict[str, Any]:
     response = await client.post("/consistency/checks", json={"source": source, "scope": {"all": True}, **changes})
     assert response.status_code == 202, response.text
-    path = response.headers["Location"]
     body: dict[str, Any] = response.json()
+    assert response.headers["Location"] == f"checks/{body['id']}"
+    url = response.url.join(response.headers["Location"])
     while body["state"] == "running":
         await asyncio.sleep(0.02)
-        body = (await client.get(path)).json()
+        body = (await client.get(url)).json()
     return body
 
 

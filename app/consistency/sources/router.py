@@ -58,7 +58,7 @@ async def create_source(
     It serves the inventory contract, docs/consistency.md. The service never writes to it.
     """
     source = await sources.create_source(new)
-    response.headers["Location"] = f"/consistency/sources/{source.id}"
+    response.headers["Location"] = f"sources/{source.id}"
     return SourceView.of(source, sources.header_names(source))
 
 
