@@ -199,10 +199,13 @@ async def test_a_repair_over_http(client: httpx.AsyncClient, owner: Owner) -> No
     path, right = f"/consistency/repairs/{plan['id']}/apply", {"If-Match": planned.headers["ETag"]}
     refused = await client.post(path)
     assert (refused.status_code, refused.json()["type"]) == (428, "urn:sync-service:problem:precondition-required")
-    for wrong in ('"x"', "x", "*", ""):
+    for wrong in ('"x"', '"x", "y"', "*"):
         assert (await client.post(path, headers={"If-Match": wrong})).status_code == 412
+    for malformed in ("x", plan["digest"], '"x" "y"', ""):
+        refused = await client.post(path, headers={"If-Match": malformed})
+        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["header", "if-match"])
     assert (await client.get("/sync-events")).json() == []
-    applied = await client.post(path, headers=right)
+    applied = await client.post(path, headers={"If-Match": f'W/{right["If-Match"]}, "x"'})
     assert (applied.status_code, applied.json()) == (
         200,
         {
