@@ -77,8 +77,8 @@ class ConsistencyTasks:
                 await SourceRepository(session).announce_cloud(self._cloud_url, await self._checker.clock(session))
             self._cloud_url = ""
         async with self._database.read() as session:
-            repository = SourceRepository(session)
-            sources, has_deleted = await repository.list_all(), await repository.has_deleted()
+            sources = await SourceRepository(session).list_all()
+            is_left = await SourceRepository(session).has_deleted() or await CheckRepository(session).has_leftovers()
             now = await self._checker.clock(session)
             due = set(await FileCheckRepository(session).list_due_sources(now))
         for source in (one for one in sources if one.enabled):
@@ -88,9 +88,9 @@ class ConsistencyTasks:
                 self._begin(self._file_checks, source.id, self._check_due_files(source.id))
         if sources:
             await self._begin_checks()
-        if sources or has_deleted:
+        if is_left:
             async with self._database.transaction() as session:
-                await CheckRepository(session).remove_staged() or await SourceRepository(session).remove_some()
+                await CheckRepository(session).remove_leftovers() or await SourceRepository(session).remove_some()
 
     async def settle(self) -> None:
         """Wait until every task has ended that has begun."""
