@@ -184,3 +184,32 @@ async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> Non
         async with progress.heartbeat(check):
             await until(is_extended)
     assert [(one["event"], one["check"]) for one in lines] == [("lease of a check not extended", str(check.id))]
+
+
+async def test_a_renewal_of_file_checks_that_fails_is_logged_and_repeated(
+    noting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await noting.upload(file_id := uuid4())
+    noting.owner.put(file_id)
+    monkeypatch.setattr(noting.consistency.tasks, "_file_check_lease", timedelta(seconds=0.6))
+    renew, calls = FileCheckRepository.renew, 0
+
+    async def fail_at_first(repository: FileCheckRepository, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("a fault")
+        await renew(repository, *arguments)
+
+    monkeypatch.setattr(FileCheckRepository, "renew", fail_at_first)
+    release = asyncio.Event()
+    noting.owner.before_reply = release.wait
+    noting.clock.advance(GRACE + 1)
+    with capture_logs() as lines:
+        await noting.consistency.tasks.run_once()
+        await until(lambda: calls > 1)
+        release.set()
+        await noting.consistency.tasks.settle()
+    assert [(one["event"], one["source"]) for one in lines] == [
+        ("lease of file checks not extended", str(noting.source))
+    ]
