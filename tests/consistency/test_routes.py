@@ -170,6 +170,9 @@ async def test_findings_as_csv(client: httpx.AsyncClient, owner: Owner) -> None:
     await run_check(client, (await add_source(client, owner))["id"])
     response = await client.get("/consistency/findings?limit=1", headers={"Accept": "text/csv"})
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    for other in ("text/csv;q=0", "text/csv-schema", "*/*"):
+        page = await client.get("/consistency/findings?limit=1", headers={"Accept": other})
+        assert page.headers["content-type"] == "application/json", other
     assert "next" in response.links
     [row] = csv.DictReader(io.StringIO(response.text))
     assert (row["kind"], row["expected"], row["found"]) == ("orphaned", '{"exists": false}', '{"exists": true}')
