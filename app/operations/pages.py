@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.config import Settings
 from app.errors import NotFound
 from app.http.middleware import TooManyUnderWay
+from app.http.negotiation import accepts
 from app.http.openapi import documented
 from app.http.page_headers import NO_MARKUP_FROM_TEXT, page_headers
 
@@ -93,7 +94,7 @@ async def get_information(request: Request, response: Response) -> Any:
     A request whose `Accept` names `text/html` gets a page for people.
     """
     settings: Settings = request.state.settings
-    page = front_page(settings) if wants_html(",".join(request.headers.getlist("accept"))) else None
+    page = front_page(settings) if accepts(request.headers.getlist("accept"), "text/html") else None
     (page or response).headers["Vary"] = "Accept"
     return page or ApiInformation(
         title=settings.api_title,
@@ -108,15 +109,6 @@ async def get_information(request: Request, response: Response) -> Any:
             "events": "sync-events",
         },
     )
-
-
-def wants_html(accept: str) -> bool:
-    """Whether the header `Accept` names HTML, and does not refuse it (RFC 9110, section 12.5.1)."""
-    for part in accept.lower().split(","):
-        media_range, *parameters = (one.strip() for one in part.split(";"))
-        if media_range == "text/html":
-            return not any(re.fullmatch(r"q\s*=\s*0(\.0*)?", one) for one in parameters)
-    return False
 
 
 def front_page(settings: Settings) -> HTMLResponse:
