@@ -1,7 +1,8 @@
-"""Background tasks: a pass that is repeated, one call for equal requests, one batch for all waiting callers."""
+"""Background tasks: a repeated pass, a call repeated in a block, one call for equal requests, a batch for all."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from contextvars import Context
 from random import random
 from typing import Any, Generic, TypeVar
@@ -71,6 +72,35 @@ class PeriodicTask:
             except Exception as error:  # noqa: BLE001 - the next pass may succeed
                 self._log.error("pass failed", task=self._name, exc_info=error)
             await wait_for_event(self._wake, self._interval_seconds)
+
+
+@asynccontextmanager
+async def repeating(
+    interval_seconds: float, call: Callable[[], Awaitable[object]], failure: str, **fields: str
+) -> AsyncIterator[None]:
+    """Call `call` every `interval_seconds` while the block runs.
+
+    A call that fails does not end the calls. It is logged as `failure` with `fields`, at most once a minute, unless the
+    database cannot serve: the block meets that itself.
+    """
+    sparing = SparingLog(__name__)
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(interval_seconds)
+            try:
+                await call()
+            except Unavailable:
+                continue
+            except Exception as error:  # noqa: BLE001 - the next call may succeed
+                sparing.error(failure, **fields, exc_info=error)
+
+    task = asyncio.create_task(repeat(), name=failure)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 class SingleFlight(Generic[Key, Value]):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shutdown import wait_for_event, wait_or_cancel
-from app.concurrency.task import PeriodicTask
+from app.concurrency.task import PeriodicTask, repeating
 from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.file_check_repository import FileCheckRepository
@@ -77,8 +78,8 @@ class ConsistencyTasks:
                 await SourceRepository(session).announce_cloud(self._cloud_url, await self._checker.clock(session))
             self._cloud_url = ""
         async with self._database.read() as session:
-            repository = SourceRepository(session)
-            sources, has_deleted = await repository.list_all(), await repository.has_deleted()
+            sources = await SourceRepository(session).list_all()
+            is_left = await SourceRepository(session).has_deleted() or await CheckRepository(session).has_leftovers()
             now = await self._checker.clock(session)
             due = set(await FileCheckRepository(session).list_due_sources(now))
         for source in (one for one in sources if one.enabled):
@@ -88,9 +89,9 @@ class ConsistencyTasks:
                 self._begin(self._file_checks, source.id, self._check_due_files(source.id))
         if sources:
             await self._begin_checks()
-        if sources or has_deleted:
+        if is_left:
             async with self._database.transaction() as session:
-                await CheckRepository(session).remove_staged() or await SourceRepository(session).remove_some()
+                await CheckRepository(session).remove_leftovers() or await SourceRepository(session).remove_some()
 
     async def settle(self) -> None:
         """Wait until every task has ended that has begun."""
@@ -126,25 +127,19 @@ class ConsistencyTasks:
                 claimed = await FileCheckRepository(session).claim(source.id, now, until[0], self._checker.concurrency)
             if not claimed:
                 return
-            renewing = asyncio.create_task(self._renew(source.id, claimed, until), name="consistency-lease")
-            try:
+            renew, seconds = partial(self._renew, source.id, claimed, until), self._file_check_lease.total_seconds() / 3
+            async with repeating(seconds, renew, "lease of file checks not extended", source=str(source.id)):
                 checked = await self._checker.check(source, claimed, BACKGROUND, until)
-            finally:
-                renewing.cancel()
-                await asyncio.wait({renewing})
             if checked.is_silent:
                 await wait_for_event(self._stopping, QUIET_SECONDS)
                 return
 
     async def _renew(self, source_id: UUID, file_ids: Sequence[UUID], until: list[datetime]) -> None:
-        """Extend the lease of these file checks again and again; `until` gets each end that it may have."""
-        while True:
-            await asyncio.sleep(self._file_check_lease.total_seconds() / 3)
-            with suppress(Unavailable):
-                async with self._database.transaction(wait_for_standbys=False) as session:
-                    before = [*until]
-                    until.append(await self._checker.clock(session) + self._file_check_lease)
-                    await FileCheckRepository(session).renew(source_id, file_ids, before, until[-1])
+        """Extend the lease of these file checks; `until` gets each end that it may have."""
+        async with self._database.transaction(wait_for_standbys=False) as session:
+            before = [*until]
+            until.append(await self._checker.clock(session) + self._file_check_lease)
+            await FileCheckRepository(session).renew(source_id, file_ids, before, until[-1])
 
     async def _schedule(self, source: Source) -> None:
         """Begin a check of the whole source when the last one began long enough ago."""

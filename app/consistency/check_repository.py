@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
     SQLColumnExpression,
     and_,
     delete,
@@ -179,16 +180,15 @@ class CheckRepository:
             await write(self._session, delete(Difference).where(Difference.check_id == check_id, until))
         return taken
 
-    async def remove_staged(self) -> bool:
-        """Remove what ended checks have left, at most 1000 rows; returns whether there may be more."""
+    async def has_leftovers(self) -> bool:
+        """Whether ended checks have left differences; takes no lock."""
+        return bool(await self._session.scalar(select(exists(_list_leftovers(1)))))
+
+    async def remove_leftovers(self) -> bool:
+        """Remove differences that ended checks have left, at most 1000; returns whether there were any."""
+        leftovers = _list_leftovers(REMOVED_AT_ONCE)
         key = tuple_(Difference.check_id, Difference.file_id, Difference.kind)
-        left = (
-            select(Difference.check_id, Difference.file_id, Difference.kind)
-            .join(Check, Check.id == Difference.check_id)
-            .where(Check.state != CheckState.RUNNING)
-            .limit(REMOVED_AT_ONCE)
-        )
-        return bool(await write(self._session, delete(Difference).where(key.in_(left))))
+        return bool(await write(self._session, delete(Difference).where(key.in_(leftovers))))
 
 
 def is_lease_over(
@@ -199,6 +199,12 @@ def is_lease_over(
     A lease that another process took a moment after `now` was read has not: hence twice its length.
     """
     return or_(ends_at <= now, ends_at > now + 2 * lease)
+
+
+def _list_leftovers(limit: int) -> Select[UUID, UUID, str]:
+    """The keys of differences of ended checks."""
+    keys = select(Difference.check_id, Difference.file_id, Difference.kind)
+    return keys.join(Check, Check.id == Difference.check_id).where(Check.state != CheckState.RUNNING).limit(limit)
 
 
 def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from app.concurrency.shutdown import wait_for_event
+from app.concurrency.task import repeating
 from app.consistency.check_repository import CheckRepository, LeaseLost
 from app.consistency.comparison import Evidence, Expected, Facts, compare
 from app.consistency.file_check_repository import Clock
@@ -19,8 +21,7 @@ from app.consistency.models import Check, CheckState, Difference, Kind, Verdict
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import NAMED, SourceError
 from app.database.engine import Database
-from app.errors import NotFound, Unavailable
-from app.log.sparing import SparingLog
+from app.errors import NotFound
 
 APPLIED_AT_ONCE = 250
 SUSPECT_FILES, SUSPECT_SHARE = 10, 0.05
@@ -52,7 +53,6 @@ class CheckProgress:
         self._clock = clock
         self.lease = lease
         self.files_per_second = files_per_second
-        self._log = SparingLog(__name__)
 
     async def advance(
         self,
@@ -110,27 +110,17 @@ class CheckProgress:
         if self.files_per_second:
             await wait_for_event(stopping, files / self.files_per_second - spent_seconds)
 
-    @asynccontextmanager
-    async def heartbeat(self, check: Check) -> AsyncIterator[None]:
+    def heartbeat(self, check: Check) -> AbstractAsyncContextManager[None]:
         """Extend the lease while the block runs."""
-        task = asyncio.create_task(self._extend(check.id, check.fence))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+        extend = partial(self._extend, check.id, check.fence)
+        seconds = self.lease.total_seconds() / 3
+        return repeating(seconds, extend, "lease of a check not extended", check=str(check.id))
 
     async def _extend(self, check_id: UUID, fence: int) -> None:
-        while True:
-            await asyncio.sleep(self.lease.total_seconds() / 3)
-            try:
-                async with self._database.transaction(wait_for_standbys=False) as session:
-                    until = await self._clock(session) + self.lease
-                    await CheckRepository(session).change(check_id, fence, due_at=until)
-            except (LeaseLost, Unavailable):
-                continue  # the next step of the check meets it too
-            except Exception as error:  # noqa: BLE001 - the next time may succeed
-                self._log.error("lease of a check not extended", check=str(check_id), exc_info=error)
+        with suppress(LeaseLost):  # the next step of the check meets it too
+            async with self._database.transaction(wait_for_standbys=False) as session:
+                until = await self._clock(session) + self.lease
+                await CheckRepository(session).change(check_id, fence, due_at=until)
 
 
 class CheckRunner:

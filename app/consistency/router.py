@@ -33,6 +33,7 @@ from app.database.sql import read_now
 from app.errors import NotFound, OtherCount
 from app.events.listing import check_offset
 from app.http.dependencies import LINK_HEADER, ReadSession, WriteSession, from_state, page_links
+from app.http.negotiation import accepts
 from app.http.openapi import documented, location_header
 from app.http.types import QueryBoolean, Uuid
 
@@ -72,7 +73,7 @@ async def create_check(
     that file, after the grace period, sees it again.
     """
     check = await checks.create_check(new)
-    response.headers["Location"] = f"/consistency/checks/{check.id}"
+    response.headers["Location"] = f"checks/{check.id}"
     return CheckView.of_check(check)
 
 
@@ -138,7 +139,7 @@ async def list_findings(
     links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next, following=following)
     views = [FindingView.of(one) for one in found[: query.limit]]
     headers = {**links, "Vary": "Accept"}
-    if "text/csv" in request.headers.get("accept", ""):
+    if accepts(request.headers.getlist("accept"), "text/csv"):
         return Response(_to_csv(views), headers=headers, media_type="text/csv")
     body = b"[%b]" % b",".join(one.model_dump_json().encode() for one in views)
     return Response(body, headers=headers, media_type="application/json")

@@ -11,7 +11,8 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from app.events.repository import EventRow
-from app.outbound.secret import EncryptionKeyMissing, SecretCipher, is_own_header, signed_headers
+from app.outbound.endpoint import is_own_header
+from app.outbound.secret import EncryptionKeyMissing, SecretCipher, signed_headers
 from app.subscriptions.models import Subscription
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"

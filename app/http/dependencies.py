@@ -105,6 +105,10 @@ class IfMatch:
         if self._tags is not None and version_etag(version) not in self._tags:
             raise PreconditionFailed
 
+    def names(self, tag: str) -> bool:
+        """Whether `tag` is in the list; `*` names no tag."""
+        return self._tags is not None and tag in self._tags
+
 
 async def get_condition(
     request: Request,
@@ -117,6 +121,10 @@ async def get_condition(
         ),
     ] = None,
 ) -> IfMatch:
+    return read_condition(request)
+
+
+def read_condition(request: Request) -> IfMatch:
     """The condition of the request.
 
     Raises:

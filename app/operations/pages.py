@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.config import Settings
 from app.errors import NotFound
 from app.http.middleware import TooManyUnderWay
+from app.http.negotiation import accepts
 from app.http.openapi import documented
+from app.http.page_headers import NO_MARKUP_FROM_TEXT, page_headers
 
 STATIC = Path(__file__).parent / "static"
 PROBLEMS = Path(__file__).parents[2] / "docs" / "problems.md"
@@ -24,11 +26,7 @@ FILES = {
     "page.css": "text/css",
     "swagger.js": "text/javascript",
 }
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
-HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+HEADERS = page_headers(NO_MARKUP_FROM_TEXT)
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -96,7 +94,7 @@ async def get_information(request: Request, response: Response) -> Any:
     A request whose `Accept` names `text/html` gets a page for people.
     """
     settings: Settings = request.state.settings
-    page = front_page(settings) if wants_html(",".join(request.headers.getlist("accept"))) else None
+    page = front_page(settings) if accepts(request.headers.getlist("accept"), "text/html") else None
     (page or response).headers["Vary"] = "Accept"
     return page or ApiInformation(
         title=settings.api_title,
@@ -111,15 +109,6 @@ async def get_information(request: Request, response: Response) -> Any:
             "events": "sync-events",
         },
     )
-
-
-def wants_html(accept: str) -> bool:
-    """Whether the header `Accept` names HTML, and does not refuse it (RFC 9110, section 12.5.1)."""
-    for part in accept.lower().split(","):
-        media_range, *parameters = (one.strip() for one in part.split(";"))
-        if media_range == "text/html":
-            return not any(re.fullmatch(r"q\s*=\s*0(\.0*)?", one) for one in parameters)
-    return False
 
 
 def front_page(settings: Settings) -> HTMLResponse:

@@ -1,4 +1,4 @@
-"""The secrets of subscriptions: encrypted for the database, and used to sign messages (Standard Webhooks)."""
+"""The encryption of secrets and headers for the database, and the signing of messages (Standard Webhooks)."""
 
 import base64
 import binascii
@@ -16,7 +16,6 @@ from app.auth.local import load_secret
 from app.config import Settings
 from app.config.types import PLACEHOLDERS
 from app.errors import Unavailable
-from app.outbound.client import FRAMING_HEADERS
 
 
 class NoEncryptionKey(Unavailable):
@@ -81,9 +80,6 @@ def _derive(key: str) -> bytes:
     return base64.urlsafe_b64encode(hkdf.derive(key.encode()))
 
 
-OWN_HEADERS = FRAMING_HEADERS | {"user-agent"}
-OWN_PREFIXES = ("content-", "proxy-", "webhook-")
-
 PREFIX = "whsec_"
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 
@@ -116,8 +112,3 @@ def _sign(message_id: str, timestamp: str, body: bytes, secret: str) -> str:
     key = base64.b64decode(secret.removeprefix(PREFIX))
     digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode()
-
-
-def is_own_header(name: str) -> bool:
-    """Whether the service sets a header of this name itself, so that a subscription cannot."""
-    return name.lower() in OWN_HEADERS or name.lower().startswith(OWN_PREFIXES)

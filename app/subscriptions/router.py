@@ -19,6 +19,7 @@ from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
+from app.outbound.endpoint import TooManyHeaders, UrlRefused
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
 from app.subscriptions.repository import Overview, SubscriptionUnknown
 from app.subscriptions.schemas import (
@@ -36,9 +37,7 @@ from app.subscriptions.types import (
     BeyondLedger,
     NothingToReplay,
     ReplayUnderWay,
-    TooManyHeaders,
     TooManySubscriptions,
-    UrlRefused,
 )
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -63,7 +62,7 @@ router = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_class=
     responses=documented(
         201,
         "The subscription, with its secret: only this response contains it.",
-        UrlRefused(NOT_PUBLIC),
+        UrlRefused(NOT_PUBLIC, "subscriber"),
         BeyondLedger("start"),
         TooManySubscriptions(100),
         NoEncryptionKey(),
@@ -131,8 +130,8 @@ async def get_subscription(
     responses=documented(
         200,
         "The current subscription.",
-        UrlRefused(NOT_PUBLIC),
-        TooManyHeaders(),
+        UrlRefused(NOT_PUBLIC, "subscriber"),
+        TooManyHeaders("subscription"),
         SubscriptionUnknown(),
         PreconditionFailed(),
         NoEncryptionKey(),

@@ -10,18 +10,16 @@ from pydantic_core import PydanticCustomError
 
 from app.events.models import EventType
 from app.http.types import BodyInteger, BodyTimestamp, Input, QueryInteger
+from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
 from app.subscriptions.models import Ordering
 from app.subscriptions.repository import MAX_COUNTED, Overview
 from app.subscriptions.types import (
     Description,
     EventTypes,
-    HeaderChanges,
-    Headers,
     Position,
     RateLimit,
     Secret,
     Start,
-    SubscriberUrl,
 )
 
 MAX_CONCURRENCY = 100
@@ -88,7 +86,7 @@ class NewSubscription(Input):
         },
     )
 
-    url: SubscriberUrl = Field(
+    url: EndpointUrl = Field(
         description="Where events are POSTed: http or https, without user, password and fragment. Its port must be one "
         "of `WEBHOOK_PORTS`, its address public unless `WEBHOOK_ALLOW_PRIVATE_ADDRESSES` is set; it is looked up at "
         "every new connection. Use https: signatures prove who wrote a message, and do not hide it."
@@ -127,7 +125,7 @@ class SubscriptionChange(Input):
     # A default that is made is none in the schema; `model_fields_set` has the fields that were sent.
     model_config = _examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
 
-    url: SubscriberUrl = Field(
+    url: EndpointUrl = Field(
         default_factory=str, description="As for a new subscription. Earlier failures are forgotten."
     )
     description: Description = Field(default_factory=str, description="For people.")

@@ -1,7 +1,6 @@
 """Subscriptions as operators manage them: create, change, delete, rotate the secret, replay."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,20 +12,18 @@ from app.database.engine import Database
 from app.database.sql import read_now
 from app.events.models import EventType
 from app.http.dependencies import IfMatch
-from app.outbound.address import AddressPolicy, AddressRefused
-from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher, new_secret
+from app.outbound.address import AddressPolicy
+from app.outbound.endpoint import change_headers, check_url, encrypt_headers, list_header_names
+from app.outbound.secret import EncryptionKeyMissing, SecretCipher, new_secret
 from app.subscriptions.lane import lock_lanes
 from app.subscriptions.models import Subscription, SubscriptionStatus
 from app.subscriptions.repository import Overview, OverviewRepository, SubscriptionRepository
 from app.subscriptions.schemas import NewSubscription, Replay, SubscriptionChange
 from app.subscriptions.types import (
-    MAX_HEADERS,
     BeyondLedger,
     NothingToReplay,
     ReplayUnderWay,
-    TooManyHeaders,
     TooManySubscriptions,
-    UrlRefused,
 )
 
 OLD_SECRET_SIGNS = timedelta(hours=24)
@@ -63,11 +60,8 @@ class SubscriptionService:
             return await OverviewRepository(session).list_oldest(status=status, limit=limit, offset=offset)
 
     def header_names(self, subscription: Subscription) -> list[str] | None:
-        """The names of its headers; None when no key opens them."""
-        try:
-            return sorted(self._decrypt_headers(subscription))
-        except (NoEncryptionKey, EncryptionKeyMissing):
-            return None
+        """The names of its headers; None when no key decrypts them."""
+        return list_header_names(self._cipher, subscription.headers)
 
     async def create(self, new: NewSubscription, created_by: str) -> tuple[Overview, str]:
         """Create a subscription; returns its secret too.
@@ -77,7 +71,7 @@ class SubscriptionService:
             TooManySubscriptions: 409.
             NoEncryptionKey: 503.
         """
-        url = self._checked_url(new.url)
+        url = check_url(self._policy, new.url, "subscriber")
         secret = new.secret.get_secret_value() if new.secret else new_secret()
         stored = self._store(new, url, created_by, secret)
         async with self._database.transaction() as session:
@@ -104,7 +98,9 @@ class SubscriptionService:
             UrlRefused, TooManyHeaders: 422.
             NoEncryptionKey, EncryptionKeyMissing: 503.
         """
-        url = self._checked_url(change.url) if "url" in change.model_fields_set else None
+        url = None
+        if "url" in change.model_fields_set:
+            url = check_url(self._policy, change.url, "subscriber")
         async with self._database.transaction() as session:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             condition.check(stored.version)
@@ -173,12 +169,6 @@ class SubscriptionService:
             stored = await SubscriptionRepository(session).get_for_change(subscription_id)
             stored.replay_cursor = stored.replay_until = None
 
-    def _checked_url(self, url: str) -> str:
-        try:
-            return self._policy.check_url(url)
-        except AddressRefused as refusal:
-            raise UrlRefused(str(refusal)) from None
-
     def _store(self, new: NewSubscription, url: str, created_by: str, secret: str) -> Subscription:
         return Subscription(
             id=uuid7(),
@@ -188,7 +178,7 @@ class SubscriptionService:
             ordering=new.ordering,
             max_concurrency=new.max_concurrency,
             rate_limit_per_second=new.rate_limit_per_second,
-            headers=self._encrypt_headers(new.headers),
+            headers=encrypt_headers(self._cipher, new.headers),
             status=SubscriptionStatus.ACTIVE,
             created_by=created_by,
             version=1,
@@ -205,7 +195,7 @@ class SubscriptionService:
         if "event_types" in sent:
             stored.event_types = _event_types(change.event_types)
         if "headers" in sent:
-            self._change_headers(stored, change.headers)
+            stored.headers = change_headers(self._cipher, stored.headers, change.headers, "subscription")
         if url is not None and stored.url != url:
             stored.url = url
             await repository.mark_fresh(stored)
@@ -213,30 +203,12 @@ class SubscriptionService:
             mark = repository.mark_active if change.status == "active" else repository.mark_paused
             await mark(stored)
 
-    def _change_headers(self, stored: Subscription, changes: Mapping[str, str | None] | None) -> None:
-        """Merge, ignoring the case of names; encrypt again only when something changed."""
-        old = self._decrypt_headers(stored) if changes is not None else {}
-        replaced = {name.lower() for name in changes or {}}
-        new = {name: value for name, value in old.items() if name.lower() not in replaced}
-        new |= {name: value for name, value in (changes or {}).items() if value is not None}
-        if len(new) > MAX_HEADERS:
-            raise TooManyHeaders
-        if new != old or changes is None:
-            stored.headers = self._encrypt_headers(new)
-
-    def _decrypt_headers(self, stored: Subscription) -> dict[str, str]:
-        headers: dict[str, str] = json.loads(self._cipher.decrypt(stored.headers)) if stored.headers is not None else {}
-        return headers
-
     def _is_readable(self, encrypted: bytes) -> bool:
         try:
             self._cipher.decrypt(encrypted)
         except EncryptionKeyMissing:
             return False
         return True
-
-    def _encrypt_headers(self, headers: Mapping[str, str]) -> bytes | None:
-        return self._cipher.encrypt(json.dumps(headers)) if headers else None
 
 
 async def _find_range(overviews: OverviewRepository, replay: Replay) -> tuple[int, int | None]:

@@ -1,7 +1,5 @@
 """Types of a subscription's settings, each with one canonical form, and the errors of invalid values."""
 
-import re
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, WithJsonSchema
@@ -10,51 +8,10 @@ from pydantic_core import PydanticCustomError
 from app.errors import Conflict, FieldError, Unprocessable
 from app.events.models import EventType
 from app.http.types import number_not_text
-from app.outbound.address import MAX_URL_CHARACTERS
-from app.outbound.secret import is_own_header, is_secret
+from app.outbound.secret import is_secret
 
 MAX_POSITION = 2**53
-MAX_HEADERS = 20
-_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"  # a token of RFC 9110, section 5.6.2
-_VALUE = r"^[!-~]([ -~]{0,1022}[!-~])?$"  # visible ASCII, with spaces within
 _START = {"latest": None, "beginning": 0}
-
-
-def _read_headers(*, removable: bool) -> Callable[[Any], dict[str, str | None]]:
-    """A check of header names and values; with `removable` a value may be null."""
-
-    def read(value: Any) -> dict[str, str | None]:
-        if not isinstance(value, dict):
-            raise PydanticCustomError("headers_type", "Input should be an object of header names and their values")
-        if len(value) > MAX_HEADERS:
-            raise PydanticCustomError("headers_number", "There may be 20 headers")
-        if not all(isinstance(name, str) and re.fullmatch(_NAME, name) for name in value):
-            raise PydanticCustomError(
-                "header_name", "A header's name is a token of RFC 9110, of at most 128 characters"
-            )
-        if len({name.lower() for name in value}) < len(value):
-            raise PydanticCustomError("header_repeated", "Two headers have the same name but for upper and lower case")
-        if any(is_own_header(name) for name in value):
-            raise PydanticCustomError(
-                "header_reserved", "A header is one that the service sets: host, content-*, webhook-*, those of the hop"
-            )
-        if not all(_is_value(one) or (removable and one is None) for one in value.values()):
-            raise PydanticCustomError("header_value", "A header's value is visible ASCII, of 1 to 1024 characters")
-        return value
-
-    return read
-
-
-def _is_value(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(_VALUE, value) is not None
-
-
-def _headers_schema(*types: str) -> WithJsonSchema:
-    value = {"type": types[0] if len(types) == 1 else list(types), "pattern": _VALUE}
-    names = {"type": "string", "pattern": _NAME}
-    return WithJsonSchema(
-        {"type": "object", "maxProperties": MAX_HEADERS, "propertyNames": names, "additionalProperties": value}
-    )
 
 
 def _read_start(value: Any) -> int | None:
@@ -78,11 +35,6 @@ def _check_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-# The policy of addresses, which depends on settings, checks the rest.
-SubscriberUrl = Annotated[
-    str,
-    WithJsonSchema({"type": "string", "format": "uri", "pattern": r"^https?://\S+$", "maxLength": MAX_URL_CHARACTERS}),
-]
 Position = Annotated[int, Field(ge=1, le=MAX_POSITION), BeforeValidator(number_not_text)]
 RateLimit = Annotated[
     float, Field(ge=0.001, le=100_000, allow_inf_nan=False), BeforeValidator(number_not_text)
@@ -92,10 +44,6 @@ EventTypes = Annotated[
     list[EventType],
     Field(min_length=1, max_length=len(EventType), json_schema_extra={"uniqueItems": True}),
     AfterValidator(_unique),
-]
-Headers = Annotated[dict[str, str], BeforeValidator(_read_headers(removable=False)), _headers_schema("string")]
-HeaderChanges = Annotated[
-    dict[str, str | None], BeforeValidator(_read_headers(removable=True)), _headers_schema("string", "null")
 ]
 Start = Annotated[
     int | None,  # None: the latest
@@ -114,22 +62,6 @@ Secret = Annotated[
     AfterValidator(_check_secret),
     WithJsonSchema({"type": "string", "pattern": "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$", "writeOnly": True}),
 ]
-
-
-class UrlRefused(Unprocessable):
-    """422 at `url`."""
-
-    def __init__(self, reason: str) -> None:
-        error = FieldError(loc=["body", "url"], msg=reason, type="url_refused")
-        super().__init__("The subscriber may not be at this URL; `errors` says why.", errors=[error])
-
-
-class TooManyHeaders(Unprocessable):
-    """422 at `headers`: together with the existing ones there would be too many."""
-
-    def __init__(self) -> None:
-        error = FieldError(loc=["body", "headers"], msg=f"There may be {MAX_HEADERS} headers", type="headers_number")
-        super().__init__("The subscription would have too many headers.", errors=[error])
 
 
 class BeyondLedger(Unprocessable):

@@ -1,11 +1,11 @@
-"""A pass repeats until it is stopped, whatever it raises."""
+"""A pass repeats until it is stopped, and a call until its block ends, whatever it raises."""
 
 import asyncio
 import time
 
 import structlog
 
-from app.concurrency.task import PeriodicTask
+from app.concurrency.task import PeriodicTask, repeating
 from app.errors import Unavailable
 from tests.support.waiting import until
 
@@ -124,3 +124,22 @@ async def test_what_wakes_a_task_starts_its_first_pass() -> None:
     wake.set()
     await asyncio.wait_for(ran.wait(), 5)
     await task.stop(1)
+
+
+async def test_a_call_is_repeated_during_a_block_though_it_fails() -> None:
+    failures: list[Exception] = [Unavailable(), ZeroDivisionError("a bug"), ZeroDivisionError("a bug")]
+    calls = 0
+
+    async def call() -> None:
+        nonlocal calls
+        calls += 1
+        if failures:
+            raise failures.pop(0)
+
+    with structlog.testing.capture_logs() as lines:
+        async with repeating(0.001, call, "it failed", of="this"):
+            await until(lambda: calls > 4)
+        ended_at = calls
+        await asyncio.sleep(0.01)
+    assert calls == ended_at
+    assert [(one["event"], one["of"]) for one in lines] == [("it failed", "this")]

@@ -1,11 +1,13 @@
 """Leases of file checks, checks of sources that hang, and full checks that begin by themselves."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
@@ -13,7 +15,7 @@ from app.consistency.check_repository import CheckRepository
 from app.consistency.check_runner import CheckProgress
 from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.models import CheckState
+from app.consistency.models import CheckState, Difference, Kind
 from app.consistency.service import open_consistency
 from app.consistency.sources.request import NAMED, RetryPolicy
 from app.database.engine import Database
@@ -125,6 +127,41 @@ async def test_full_checks_begin_by_themselves(
         assert begun == ([1, 1, 2] if seconds else [0, 0, 0])
 
 
+async def test_a_pass_without_work_begins_no_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SQLite it would take the lock of the only writer."""
+    world.owner.put(file_id := uuid4())
+    await world.upload(file_id)
+    await world.check()
+    await world.run()
+    transactions = 0
+    begin = world.database.transaction
+
+    def count(**options: Any) -> AbstractAsyncContextManager[AsyncSession]:
+        nonlocal transactions
+        transactions += 1
+        return begin(**options)
+
+    monkeypatch.setattr(world.database, "transaction", count)
+    await world.run()
+    assert transactions == 0
+    await world.check(file_id)
+    assert transactions > 0
+
+
+async def test_what_an_ended_check_has_left_is_removed(world: World) -> None:
+    check_id = await world.begin()
+    async with world.database.transaction() as session:
+        difference = Difference(file_id=uuid4(), kind=Kind.MISSING, evidence=None, seen_at=await world.clock(session))
+        await CheckRepository(session).stage(check_id, [difference])
+        assert not await CheckRepository(session).has_leftovers()
+    await world.cancel(check_id)
+    async with world.database.read() as session:
+        assert await CheckRepository(session).has_leftovers()
+    await world.run()
+    async with world.database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(Difference)) == 0
+
+
 @on_sqlite
 async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> None:
     await world.begin()
@@ -147,3 +184,32 @@ async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> Non
         async with progress.heartbeat(check):
             await until(is_extended)
     assert [(one["event"], one["check"]) for one in lines] == [("lease of a check not extended", str(check.id))]
+
+
+async def test_a_renewal_of_file_checks_that_fails_is_logged_and_repeated(
+    noting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await noting.upload(file_id := uuid4())
+    noting.owner.put(file_id)
+    monkeypatch.setattr(noting.consistency.tasks, "_file_check_lease", timedelta(seconds=0.6))
+    renew, calls = FileCheckRepository.renew, 0
+
+    async def fail_at_first(repository: FileCheckRepository, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("a fault")
+        await renew(repository, *arguments)
+
+    monkeypatch.setattr(FileCheckRepository, "renew", fail_at_first)
+    release = asyncio.Event()
+    noting.owner.before_reply = release.wait
+    noting.clock.advance(GRACE + 1)
+    with capture_logs() as lines:
+        await noting.consistency.tasks.run_once()
+        await until(lambda: calls > 1)
+        release.set()
+        await noting.consistency.tasks.settle()
+    assert [(one["event"], one["source"]) for one in lines] == [
+        ("lease of file checks not extended", str(noting.source))
+    ]

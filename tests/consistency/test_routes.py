@@ -23,18 +23,20 @@ async def add_source(client: httpx.AsyncClient, owner: Owner, **changes: Any) ->
     response = await client.post("/consistency/sources", json=new)
     assert response.status_code == 201, response.text
     body: dict[str, Any] = response.json()
-    assert response.headers["Location"] == f"/consistency/sources/{body['id']}"
+    assert response.headers["Location"] == f"sources/{body['id']}"
+    assert (await client.get(response.url.join(response.headers["Location"]))).json() == body
     return body
 
 
 async def run_check(client: httpx.AsyncClient, source: str, **changes: Any) -> dict[str, Any]:
     response = await client.post("/consistency/checks", json={"source": source, "scope": {"all": True}, **changes})
     assert response.status_code == 202, response.text
-    path = response.headers["Location"]
     body: dict[str, Any] = response.json()
+    assert response.headers["Location"] == f"checks/{body['id']}"
+    url = response.url.join(response.headers["Location"])
     while body["state"] == "running":
         await asyncio.sleep(0.02)
-        body = (await client.get(path)).json()
+        body = (await client.get(url)).json()
     return body
 
 
@@ -168,6 +170,9 @@ async def test_findings_as_csv(client: httpx.AsyncClient, owner: Owner) -> None:
     await run_check(client, (await add_source(client, owner))["id"])
     response = await client.get("/consistency/findings?limit=1", headers={"Accept": "text/csv"})
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    for other in ("text/csv;q=0", "text/csv-schema", "*/*"):
+        page = await client.get("/consistency/findings?limit=1", headers={"Accept": other})
+        assert page.headers["content-type"] == "application/json", other
     assert "next" in response.links
     [row] = csv.DictReader(io.StringIO(response.text))
     assert (row["kind"], row["expected"], row["found"]) == ("orphaned", '{"exists": false}', '{"exists": true}')
@@ -197,10 +202,13 @@ async def test_a_repair_over_http(client: httpx.AsyncClient, owner: Owner) -> No
     path, right = f"/consistency/repairs/{plan['id']}/apply", {"If-Match": planned.headers["ETag"]}
     refused = await client.post(path)
     assert (refused.status_code, refused.json()["type"]) == (428, "urn:sync-service:problem:precondition-required")
-    for wrong in ('"x"', "x", "*", ""):
+    for wrong in ('"x"', '"x", "y"', "*"):
         assert (await client.post(path, headers={"If-Match": wrong})).status_code == 412
+    for malformed in ("x", plan["digest"], '"x" "y"', ""):
+        refused = await client.post(path, headers={"If-Match": malformed})
+        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["header", "if-match"])
     assert (await client.get("/sync-events")).json() == []
-    applied = await client.post(path, headers=right)
+    applied = await client.post(path, headers={"If-Match": f'W/{right["If-Match"]}, "x"'})
     assert (applied.status_code, applied.json()) == (
         200,
         {

@@ -112,7 +112,7 @@ async def test_a_check_outlives_the_process_that_runs_it(
     async with httpx.AsyncClient(base_url=first.url, headers=headers) as client:
         source = await client.post("/consistency/sources", json={"name": "a", "kind": "contract", "url": owner.url})
         check = await client.post("/consistency/checks", json={"source": source.json()["id"], "scope": {"all": True}})
-        path = check.headers["Location"]
+        path = check.url.join(check.headers["Location"]).path
         await until(lambda: len(owner.paths) > 5)
     first.kill()
     asked = len(owner.paths)

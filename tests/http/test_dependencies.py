@@ -48,3 +48,12 @@ def test_a_long_list_is_read_in_no_time() -> None:
 
 def test_the_tag_of_a_version_is_strong() -> None:
     assert version_etag(3) == '"3"'
+
+
+@pytest.mark.parametrize(
+    ("values", "is_named"),
+    [(['"a"'], True), (['W/"a", "b"'], True), (['"b"', '"a"'], True), (['"b"'], False), (["*"], False), ([], False)],
+    ids=range(6),
+)
+def test_a_condition_that_names_a_tag(values: list[str], is_named: bool) -> None:
+    assert IfMatch.parse(values).names('"a"') is is_named

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from app.consistency.models import RepairAction
 from app.events.listing import MAX_FILTERED_OFFSET
 from app.http.dependencies import PATTERN
-from app.outbound.secret import is_own_header
+from app.outbound.endpoint import is_own_header
 
 _number = itertools.count(1)
 # The digests of plans without findings: no others come about, since no source of the run can be asked.

@@ -1,0 +1,1 @@
+"""Repairs of findings: plans, and their application."""

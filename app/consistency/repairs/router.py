@@ -14,7 +14,7 @@ from app.consistency.repairs.repository import UNKNOWN_REPAIR
 from app.consistency.repairs.service import RepairService
 from app.consistency.schemas import FINDING, FINDING_ID, Filter, FindingView
 from app.errors import NotFound, ProblemError
-from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state
+from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state, read_condition
 from app.http.openapi import documented
 from app.http.types import Input, Uuid
 
@@ -81,14 +81,14 @@ _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "required": True,
-    "description": "The `ETag` of the plan.",
+    "description": "The `ETag` of the plan; `*` names no plan.",
     "schema": {"type": "string"},
 }
 
 
 class PreconditionRequired(ProblemError):
     status, code = 428, "precondition-required"
-    detail = "Send the plan's digest as If-Match: it names the plan to apply."
+    detail = "Send the plan's ETag as If-Match: it names the plan to apply."
 
 
 class OtherPlan(PreconditionFailed):
@@ -137,9 +137,8 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
 async def apply_repair(repair_id: RepairId, _operator: Operator, repairs: Repairs, request: Request) -> AppliedRepair:
     """Check the file of each finding again, and repair the findings that still hold. A plan acts only once."""
     repair = await repairs.get(repair_id)
-    tags = ",".join(request.headers.getlist("if-match")).split(",")
     if "if-match" not in request.headers:
         raise PreconditionRequired
-    if repair.digest not in {one.strip().removeprefix("W/").strip('"') for one in tags}:
+    if not read_condition(request).names(f'"{repair.digest}"'):
         raise OtherPlan
     return AppliedRepair.model_validate(await repairs.apply(repair_id))

@@ -24,6 +24,7 @@ from app.consistency.sources.request import (
 )
 from app.consistency.sources.schemas import SourceTest
 from app.outbound.client import AttemptResponse, OutboundClient
+from app.outbound.endpoint import decrypt_headers
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey, SecretCipher
 
 PAGE_ITEMS = 1000
@@ -40,7 +41,7 @@ class ContractClient:
     def headers(self, source: Source) -> dict[str, str]:
         """The source's own headers, of each request; raises `SourceError` if no key decrypts them."""
         try:
-            return read_headers(self._cipher, source)
+            return decrypt_headers(self._cipher, source.headers)
         except (NoEncryptionKey, EncryptionKeyMissing):
             raise SourceError("cannot be asked: the key that its headers are encrypted with is not set") from None
 
@@ -89,12 +90,6 @@ class ContractClient:
     async def _ask(self, source: Source, path: str, retries: RetryPolicy) -> AttemptResponse:
         url, headers = _url(source, path), self.headers(source)
         return await ask(lambda: self._client.get(url, headers), retries)
-
-
-def read_headers(cipher: SecretCipher, source: Source) -> dict[str, str]:
-    """The decrypted headers of a source; raises `NoEncryptionKey` or `EncryptionKeyMissing` (503)."""
-    headers: dict[str, str] = json.loads(cipher.decrypt(source.headers)) if source.headers is not None else {}
-    return headers
 
 
 def _url(source: Source, path: str) -> str:

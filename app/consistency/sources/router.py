@@ -12,8 +12,6 @@ from app.consistency.sources.service import (
     FixedByEnvironment,
     SourceOfEnvironment,
     SourceService,
-    SourceUrlRefused,
-    TooManySourceHeaders,
     TooManySources,
 )
 from app.errors import NotFound
@@ -21,6 +19,7 @@ from app.http.dependencies import ReadSession, from_state
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.outbound.address import NOT_PUBLIC
+from app.outbound.endpoint import TooManyHeaders, UrlRefused
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
 
 NO_SOURCE = NotFound(UNKNOWN_SOURCE)
@@ -41,7 +40,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
     responses=documented(
         201,
         "The source.",
-        SourceUrlRefused(NOT_PUBLIC),
+        UrlRefused(NOT_PUBLIC, "source"),
         TooManySources(),
         NoEncryptionKey(),
         headers=location_header("source"),
@@ -58,7 +57,7 @@ async def create_source(
     It serves the inventory contract, docs/consistency.md. The service never writes to it.
     """
     source = await sources.create_source(new)
-    response.headers["Location"] = f"/consistency/sources/{source.id}"
+    response.headers["Location"] = f"sources/{source.id}"
     return SourceView.of(source, sources.header_names(source))
 
 
@@ -92,8 +91,8 @@ async def get_source(source_id: SourceId, _reader: Reader, session: ReadSession,
     responses=documented(
         200,
         "The source as it is now.",
-        SourceUrlRefused(NOT_PUBLIC),
-        TooManySourceHeaders(),
+        UrlRefused(NOT_PUBLIC, "source"),
+        TooManyHeaders("source"),
         FixedByEnvironment(["url"]),
         NO_SOURCE,
         NoEncryptionKey(),

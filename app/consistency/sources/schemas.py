@@ -12,7 +12,7 @@ from app.consistency.models import MAX_GRACE, Source
 from app.consistency.sources.request import Page, SourceError
 from app.http.types import Input, number_not_text
 from app.outbound.client import AttemptResponse
-from app.subscriptions.types import HeaderChanges, Headers, SubscriberUrl
+from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
 
 DEFAULT_GRACE_SECONDS = 300
 SOURCE_ID = "019376b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"  # in the documentation
@@ -60,7 +60,7 @@ class NewSource(Input):
 
     name: Name = Field(description="For people.")
     kind: Literal["contract"] = Field(description="How it is asked: `contract`, by the inventory contract.")
-    url: SubscriberUrl = Field(
+    url: EndpointUrl = Field(
         description="Base URL: the service asks `{url}/inventory`. Guarded like the URLs of subscriptions; no query."
     )
     headers: Headers = Field(
@@ -78,7 +78,7 @@ class SourceChange(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"grace_seconds": 600}]})
 
     name: Name = Field(default_factory=str, description="For people.")
-    url: SubscriberUrl = Field(default_factory=str, description="Base URL.")
+    url: EndpointUrl = Field(default_factory=str, description="Base URL.")
     headers: HeaderChanges | None = Field(
         None, description="A value sets a header, null removes it, others stay. Null instead of the object removes all."
     )

@@ -1,7 +1,6 @@
 """Sources as operators manage them."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -10,34 +9,16 @@ from app.consistency.check_repository import CheckRepository
 from app.consistency.file_check_repository import Clock
 from app.consistency.models import Source
 from app.consistency.sources.cloud import CloudClient
-from app.consistency.sources.contract import ContractClient, read_headers
+from app.consistency.sources.contract import ContractClient
 from app.consistency.sources.repository import SourceRepository
-from app.consistency.sources.request import SourceError
 from app.consistency.sources.schemas import NewSource, SourceChange, SourceKind, SourceTest
 from app.database.engine import Database
 from app.errors import Conflict, FieldError, Unprocessable
-from app.outbound.address import AddressPolicy, AddressRefused
+from app.outbound.address import AddressPolicy
+from app.outbound.endpoint import UrlRefused, change_headers, check_url, encrypt_headers, list_header_names
 from app.outbound.secret import SecretCipher
-from app.subscriptions.types import MAX_HEADERS
 
 MAX_SOURCES = 20
-
-
-class SourceUrlRefused(Unprocessable):
-    """422 at `url`."""
-
-    def __init__(self, reason: str) -> None:
-        error = FieldError(loc=["body", "url"], msg=reason, type="url_refused")
-        super().__init__("The source may not be at this URL; `errors` says why.", errors=[error])
-
-
-class TooManySourceHeaders(Unprocessable):
-    """422 at `headers`: together with the existing ones there would be too many."""
-
-    def __init__(self) -> None:
-        message = f"There may be {MAX_HEADERS} headers"
-        error = FieldError(loc=["body", "headers"], msg=message, type="headers_number")
-        super().__init__("The source would have too many headers.", errors=[error])
 
 
 class TooManySources(Conflict):
@@ -80,21 +61,18 @@ class SourceService:
 
     def header_names(self, source: Source) -> list[str] | None:
         """The names of its headers; None when no key decrypts them."""
-        try:
-            return sorted(self._contract.headers(source))
-        except SourceError:
-            return None
+        return list_header_names(self._cipher, source.headers)
 
     async def create_source(self, new: NewSource) -> Source:
         """Add a source.
 
         Raises:
-            SourceUrlRefused: 422.
+            UrlRefused: 422.
             TooManySources: 409.
             NoEncryptionKey: 503.
         """
         self._check_url(new.url)
-        headers = self._encrypt(new.headers)
+        headers = encrypt_headers(self._cipher, new.headers)
         async with self._database.transaction() as session:
             repository = SourceRepository(session)
             await repository.lock()
@@ -115,7 +93,7 @@ class SourceService:
 
         Raises:
             NotFound: 404.
-            SourceUrlRefused, TooManySourceHeaders, FixedByEnvironment: 422.
+            UrlRefused, TooManyHeaders, FixedByEnvironment: 422.
             NoEncryptionKey, EncryptionKeyMissing: 503.
         """
         sent = change.model_fields_set
@@ -129,7 +107,7 @@ class SourceService:
             for name in sent - {"headers"}:
                 setattr(source, name, getattr(change, name))
             if "headers" in sent:
-                source.headers = self._encrypt(self._merge_headers(source, change.headers))
+                source.headers = change_headers(self._cipher, source.headers, change.headers, "source")
         return source
 
     async def delete_source(self, source_id: UUID) -> None:
@@ -154,23 +132,5 @@ class SourceService:
 
     def _check_url(self, url: str) -> None:
         if "?" in url:
-            raise SourceUrlRefused("The URL must not have a query")
-        try:
-            self._policy.check_url(url)
-        except AddressRefused as refusal:
-            raise SourceUrlRefused(str(refusal)) from None
-
-    def _encrypt(self, headers: Mapping[str, str]) -> bytes | None:
-        return self._cipher.encrypt(json.dumps(headers)) if headers else None
-
-    def _merge_headers(self, source: Source, changes: Mapping[str, str | None] | None) -> dict[str, str]:
-        if changes is None:
-            return {}
-        names = {name.lower() for name in changes}
-        merged = {
-            name: value for name, value in read_headers(self._cipher, source).items() if name.lower() not in names
-        }
-        merged |= {name: value for name, value in changes.items() if value is not None}
-        if len(merged) > MAX_HEADERS:
-            raise TooManySourceHeaders
-        return merged
+            raise UrlRefused("The URL must not have a query", "source")
+        check_url(self._policy, url, "source")

@@ -9,13 +9,12 @@ from typing import Any
 from urllib.parse import urljoin
 
 import httpx
-import pytest
 from fastapi import FastAPI
 
 import app
 from app.errors import ProblemError
 from app.main import create_app
-from app.operations.pages import PROBLEMS, read_problems, wants_html
+from app.operations.pages import PROBLEMS, read_problems
 from tests.conftest import LOCAL_MODE, MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
@@ -51,24 +50,6 @@ async def assert_page(client: httpx.AsyncClient, url: str) -> httpx.Response:
         assert not re.match("[a-z]+:|/", reference)
         assert (await client.get(urljoin(str(page.url), reference))).status_code == 200, reference
     return page
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        (BROWSER, True),
-        ("text/html", True),
-        ("application/json, Text/HTML;q=0.1", True),
-        ("text/html;q=0", False),
-        ("text/html ; q=0.000, */*", False),
-        ("*/*", False),
-        ("text/*", False),
-        ("application/json", False),
-        ("", False),
-    ],
-)
-def test_a_browser_is_known_by_what_it_accepts(accept: str, expected: bool) -> None:
-    assert wants_html(accept) is expected
 
 
 @on_sqlite
