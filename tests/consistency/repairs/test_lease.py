@@ -60,7 +60,7 @@ async def test_a_repair_under_way_at_the_end_is_continued_without_a_wait_for_its
     repair = await plan(world, COMPENSATE)
     asked = asyncio.Event()
 
-    async def hang(*_arguments: Any) -> None:
+    async def hang(*_arguments: Any, **_named: Any) -> None:
         asked.set()
         await asyncio.Event().wait()
 
