@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
+from app.consistency.background import ConsistencyTasks, NotDeep, SourceDisabled
 from app.consistency.check_repository import UNKNOWN_CHECK, CheckEnded, CheckRepository, CheckRunning
 from app.consistency.file_service import UNKNOWN_FILE, FileConsistencyService, TooManyRefreshes
 from app.consistency.finding_repository import UNKNOWN_FINDING, FindingRepository, NotAcceptable
@@ -27,7 +28,6 @@ from app.consistency.schemas import (
     FindingView,
     NewCheck,
 )
-from app.consistency.service import CheckService, NotDeep, SourceDisabled
 from app.consistency.sources.repository import UNKNOWN_SOURCE
 from app.database.sql import read_now
 from app.errors import NotFound, OtherCount
@@ -46,7 +46,7 @@ CheckId = Annotated[Uuid, Path(description="The check's `id`.", examples=[CHECK_
 FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FINDING_ID])]
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
-Checks = Annotated[CheckService, from_state("consistency.checks")]
+Tasks = Annotated[ConsistencyTasks, from_state("consistency.tasks")]
 Files = Annotated[FileConsistencyService, from_state("consistency.files")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
@@ -64,7 +64,7 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
 async def create_check(
     new: NewCheck,
     _operator: Operator,
-    checks: Checks,
+    tasks: Tasks,
     response: Response,
 ) -> CheckView:
     """Compare the whole inventory of a source, or named files, with the events.
@@ -72,7 +72,7 @@ async def create_check(
     A background task runs it; another replica continues it when one ends. A difference is `suspected` until a check of
     that file, after the grace period, sees it again.
     """
-    check = await checks.create_check(new)
+    check = await tasks.create_check(new)
     response.headers["Location"] = f"checks/{check.id}"
     return CheckView.of_check(check)
 
