@@ -15,12 +15,12 @@ from uuid import UUID
 
 from app.errors import ProblemError
 from app.events.models import EventType
+from app.http.types import MAX_POSITION
 
 DIGEST_BYTES = 6
 WITHOUT_EVENT, WITH_EVENT = 1, 2  # the two versions; releases that only know the first refuse the second
 LENGTHS = {WITHOUT_EVENT: 36, WITH_EVENT: 44}  # characters
 EVENT_TAG_BYTES = 6
-MAX_POSITION = 2**63 - 1
 _TEXT = re.compile("|".join(f"[A-Za-z0-9_-]{{{length}}}" for length in LENGTHS.values()))
 _FIELDS = struct.Struct(f">BQ{DIGEST_BYTES}s{DIGEST_BYTES}s")
 START_OVER = "Without a cursor the feed begins with the oldest event, with `cursor=latest` after the newest."

@@ -95,15 +95,13 @@ class ChangeFeed:
             _check_kept(head, start)
             return start
 
-    async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
-        """The page of at most `limit` changes after `cursor`; raises `CursorInvalid` or `CursorOfOtherFilter` (400)."""
-        return await self._read(_parse_cursor(cursor), change_filter, limit)
+    async def read(self, cursor: Cursor | str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
+        """The page of at most `limit` changes after `cursor`.
 
-    async def read_on(self, start: Cursor, change_filter: ChangeFilter, *, limit: int) -> Page:
-        """The page of at most `limit` changes after `start`, for a long-lived request."""
-        return await self._read(start, change_filter, limit)
-
-    async def _read(self, parsed: Cursor | str | None, change_filter: ChangeFilter, limit: int) -> Page:
+        Raises:
+            CursorInvalid, CursorOfOtherFilter: 400.
+        """
+        parsed = _parse_cursor(cursor)
         through = await self._database.watermark.bound()
         async with self._database.read() as session:
             repository = ChangeRepository(session, through, max_bytes=self.memory.slice_bytes(PAGE_BYTES))
@@ -133,8 +131,8 @@ class ChangeFeed:
         return oldest.moved_to(head.position, head.event_id) if parsed == LATEST else oldest
 
 
-def _parse_cursor(cursor: str | None) -> Cursor | str | None:
-    return cursor if cursor in (None, LATEST) else Cursor.decode(cursor)
+def _parse_cursor(cursor: Cursor | str | None) -> Cursor | str | None:
+    return Cursor.decode(cursor) if isinstance(cursor, str) and cursor != LATEST else cursor
 
 
 def _position(parsed: Cursor | str | None) -> int:

@@ -69,7 +69,7 @@ class ChangeService:
                 self._metrics.followers[kind].dec()
 
     async def read_page(self, cursor: str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
-        return self._count(await self._feed.read_page(cursor, change_filter, limit=limit))
+        return self._count(await self._feed.read(cursor, change_filter, limit=limit))
 
     async def wait_for_page(self, first: Page, change_filter: ChangeFilter, *, limit: int, wait_seconds: float) -> Page:
         """The first page with changes after the empty page `first`; see the function `wait_for_page`."""
@@ -126,5 +126,5 @@ async def wait_for_page(
         if breaks == known_breaks:
             max_bytes = feed.memory.slice_bytes(PAGE_BYTES)
             known = broadcast.page_after(start, change_filter, after=first.after, limit=limit, max_bytes=max_bytes)
-        page = known or replace(await feed.read_on(start, change_filter, limit=limit), after=first.after)
+        page = known or replace(await feed.read(start, change_filter, limit=limit), after=first.after)
     return page

@@ -151,7 +151,7 @@ class ChangeStream:
     async def _read_on(self) -> Page:
         breaks = self._tail.breaks
         try:
-            page = await self._feed.read_on(self._reached, self._change_filter, limit=self._limit)
+            page = await self._feed.read(self._reached, self._change_filter, limit=self._limit)
         except (DatabaseUnavailable, ConcurrencyLimited):
             await self._tail.pause(OUTAGE_PAUSE_SECONDS)
             return self._empty()

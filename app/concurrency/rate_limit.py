@@ -9,10 +9,12 @@ _NANOSECONDS = 1_000_000_000
 
 
 def allow(even_time: int | None, now: int, step: int, burst: int, at_most: int = 1) -> tuple[int, int]:
-    """How many of `at_most` may go now, one every `step` and `burst` at once, and the `even_time` to store for them.
+    """The number, at most `at_most`, of requests that may go now, and the `even_time` to store after them.
 
-    All are times in one integer unit. The even time is the end of what went before, had it come at the even rate; None:
-    nothing went before. One that is further ahead than it can have been given, before a clock was set back, is none.
+    One may go every `step`, and `burst / step` at once.
+
+    All are times in one integer unit. `even_time`: when the earlier requests would end at the even rate; None without
+    any. A value beyond `now + burst + step` was written before the clock was set back, and is ignored.
     """
     start = now if even_time is None or even_time > now + burst + step else max(even_time, now)
     count = min(at_most, max(0, (now + burst - start) // step))

@@ -89,8 +89,9 @@ class DomainSettings(BaseModel):
     webhook_encryption_keys: Secrets = Field(
         "",
         repr=False,
-        description="Keys that encrypt the secrets of subscriptions, comma-separated, each of at least 32 characters: "
-        "the first encrypts, all decrypt; SECRET_KEY, or the generated key of local mode, comes last",
+        description="Keys that encrypt the secrets and headers of subscriptions and the headers of sources, "
+        "comma-separated, each of at least 32 characters: the first encrypts, all decrypt; SECRET_KEY, or the "
+        "generated key of local mode, comes last",
     )
     webhook_max_subscriptions: int = Field(
         100, ge=0, le=10_000, description="Maximum number of subscriptions; a further one gets 409"

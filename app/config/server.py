@@ -69,7 +69,10 @@ class ApiSettings(BaseModel):
         131_072, ge=1024, le=2**30, description="Largest body of one POSTed event, in bytes; larger gets 413"
     )
     max_batch_bytes: int = Field(
-        4_194_304, ge=1024, le=2**30, description="Largest body of a POSTed batch, in bytes; larger gets 413"
+        4_194_304,
+        ge=1024,
+        le=2**30,
+        description="Largest body of a batch, or of a bulk requeue or redelivery, in bytes; larger gets 413",
     )
     body_timeout: Seconds = Field(10, description="Seconds a body may take to arrive; slower gets 408")
     max_concurrent_requests: int = Field(
@@ -104,7 +107,8 @@ class ApiSettings(BaseModel):
         ("RS256",), description="Accepted signature algorithms, comma-separated, asymmetric ones only"
     )
     auth_enforce_scopes: bool = Field(
-        False, description="true: event routes also need the scopes read:sync and write:sync"
+        False,
+        description="true: POSTs of events need the scope write:sync, other routes that need no admin:sync read:sync",
     )
     auth0_console_client_id: str = Field(
         "",

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.config import Settings
+from app.http.page_headers import NO_MARKUP_FROM_TEXT, page_headers
 
 DIRECTORY = Path(__file__).parent / "static"
 PAGE = DIRECTORY / "console.html"
@@ -23,12 +24,7 @@ def create_router(settings: Settings) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     files = StaticFiles(directory=DIRECTORY)
     page = PAGE.read_text().replace(CONFIGURATION, html.escape(json.dumps(_configuration(settings))))
-    headers = {
-        "Content-Security-Policy": content_security_policy(settings),
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": CACHE,
-    }
+    headers = {**page_headers(_directives(settings)), "Cross-Origin-Opener-Policy": "same-origin"}
 
     async def get_page() -> Response:
         return HTMLResponse(page, headers=headers)
@@ -66,19 +62,7 @@ def _configuration(settings: Settings) -> dict[str, str | bool]:
     }
 
 
-def content_security_policy(settings: Settings) -> str:
-    """Only what comes from here, no markup made from text, and for the login the issuer (CSP level 3)."""
+def _directives(settings: Settings) -> dict[str, str]:
+    """Scripts and requests are of this service, and for the login requests of the issuer."""
     issuer = f" https://{settings.auth0_domain}" if settings.auth0_domain else ""
-    directives = {
-        "default-src": "'none'",
-        "script-src": "'self'",
-        "style-src": "'self'",
-        "img-src": "'self' data:",
-        "connect-src": f"'self'{issuer}",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-        "require-trusted-types-for": "'script'",
-        "trusted-types": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in directives.items())
+    return {"script-src": "'self'", "connect-src": f"'self'{issuer}", **NO_MARKUP_FROM_TEXT}

@@ -73,8 +73,8 @@ class Database:
         self._outside = self.engine.execution_options(**{BEGIN: ""})
         self._write = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
         # SQLite's own wait for other writers is not fair: without a queue of ours a busy sweep would starve appends.
-        self._turn = asyncio.Lock()
-        self._turn_timeout_seconds = settings.database_lock_timeout
+        self._write_lock = asyncio.Lock()
+        self._write_timeout_seconds = settings.database_lock_timeout
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write, expire_on_commit=False)
         self.watermark = DurableWatermark(
@@ -173,18 +173,18 @@ class Database:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
-        """Wait for our turn to write, in order of asking; PostgreSQL needs no turns."""
+        """SQLite: hold the write lock, which is granted in the order of the requests. PostgreSQL: do nothing."""
         if self._file is None:
             yield
             return
-        async with asyncio.timeout(self._turn_timeout_seconds):
-            await self._turn.acquire()
+        async with asyncio.timeout(self._write_timeout_seconds):
+            await self._write_lock.acquire()
         try:
             self._file.compare()
             yield
             self._file.compare()  # what was written is committed by now
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
     async def close(self) -> None:
         """Close every connection; hanging ones are left to the end of the process after 2 seconds."""

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,7 +19,7 @@ from app.database.connection import CLOSE_SECONDS
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, may_come_up
 from app.database.migrations import Schema, prepare_schema
-from app.database.watch import FSYNC_OFF, DurabilityCheck, LockWatch, WalTruncation
+from app.database.watch import FSYNC_OFF, LockWatch, WalTruncation, watch_durability
 from app.errors import StartupRefused, describe
 from app.metrics import DatabaseMetrics
 
@@ -92,14 +93,12 @@ async def open_database(
         with sole_process(settings):
             schema = Schema()
             await _prepare(database, settings, schema)
-            await check_durability(database)
             if database.is_sqlite:
                 watches = [PeriodicTask("wal", WalTruncation(database, metrics).run_once, WAL_SECONDS)]
             else:
-                check = DurabilityCheck(database)
-                await check.run_once()
+                await check_durability(database)
                 watches = [
-                    PeriodicTask("durability", check.run_once, DURABILITY_SECONDS),
+                    PeriodicTask("durability", partial(watch_durability, database), DURABILITY_SECONDS),
                     PeriodicTask("locks", LockWatch(database, metrics).run_once, LOCKS_SECONDS),
                 ]
             for watch in watches:
@@ -200,18 +199,17 @@ async def _check_rights(session: AsyncSession) -> None:
 
 
 async def check_durability(database: Database) -> None:
-    """Make sure that a commit is flushed to disk before it is confirmed.
+    """Make sure that PostgreSQL flushes a commit to disk before it confirms it.
 
     What depends on the session is set on each of our connections; `fsync` is the server's own.
 
     Raises:
         NotDurable: when PostgreSQL does not flush at all.
+        DatabaseUnavailable: when the database cannot serve now.
     """
-    if database.is_sqlite:
-        return
-    async with database.read() as session:
-        if await session.scalar(text("SELECT current_setting('fsync')")) == "off":
-            raise NotDurable(FSYNC_OFF)
+    await watch_durability(database)
+    if database.writability.reason == FSYNC_OFF:
+        raise NotDurable(FSYNC_OFF)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class SqliteFile:
         self._path = path
         self._wal_path = ""
         self._writability = writability
-        # What they are is kept beside them: while a file is open, no other one gets its number.
+        # Each descriptor is stored with its inode; an inode is not reused while the file is open.
         self._descriptor: int | None = None
         self._file_identity: tuple[int, int] | None = None
         self._wal: int | None = None

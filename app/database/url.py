@@ -198,7 +198,12 @@ def _tls(options: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError("sslrootcert=system needs sslmode=verify-full")
         context = ssl.create_default_context()
         if certificate := options.get("sslcert"):
-            context.load_cert_chain(certificate, options.get("sslkey"), options.get("sslpassword"))
+            try:
+                context.load_cert_chain(certificate, options.get("sslkey"), options.get("sslpassword"))
+            except OSError as error:
+                raise ValueError(
+                    f"sslcert must be a readable certificate, with its key there or in sslkey: {error.strerror}"
+                ) from None
         return {"ssl": context}
     in_url = {name: options[name] for name in options.keys() & _IN_URL}
     arguments = {"dsn": f"postgresql:///?{urlencode(in_url)}"} if in_url else {}

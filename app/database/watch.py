@@ -25,7 +25,8 @@ WAL_WARN_BYTES = 4 * WAL_LIMIT_BYTES
 _FSYNC = "fsync"
 
 # The lock of a row is in the row alone, but its holder also has a lock on the table. Rows of these tables are what
-# appends, the sweep and the webhooks lock; the sweep and the webhooks pass over a locked one and never wait.
+# appends, the sweep and the webhooks lock. The sweep and most statements of the webhooks pass over a locked row, so
+# that often no session waits for its holder.
 _HOLDERS = text(
     """
     SELECT pid, application_name, query_start, virtualtransaction, string_agg(DISTINCT relname, ', ') AS tables
@@ -78,33 +79,27 @@ class LockWatch:
             )
 
 
-class DurabilityCheck:
-    """Checks repeatedly whether PostgreSQL keeps what it confirms, accepts writes, and has synchronous standbys."""
+async def watch_durability(database: Database, _stopping: asyncio.Event | None = None) -> None:
+    """PostgreSQL: refuse appends while `fsync` is off, report a read-only server, and look for synchronous standbys.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
-        """Refuse appends while `fsync` is off, report a read-only server, and find out about synchronous standbys.
-
-        Raises:
-            DatabaseUnavailable: when the database cannot serve now.
-        """
-        query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
-        writability = self._database.writability
-        async with self._database.connection() as connection:
-            fsync_is_off, is_read_only = (await connection.execute(query)).one()
-            await self._database.watermark.check(connection)
-            if is_read_only:
-                await connection.invalidate()  # the default of its session may be of the past
-        if fsync_is_off:
-            writability.refuse(_FSYNC, FSYNC_OFF)
-        else:
-            writability.allow(_FSYNC)
+    Raises:
+        DatabaseUnavailable: when the database cannot serve now.
+    """
+    query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
+    writability = database.writability
+    async with database.connection() as connection:
+        fsync_is_off, is_read_only = (await connection.execute(query)).one()
+        await database.watermark.check(connection)
         if is_read_only:
-            writability.report_read_only()
-        else:
-            writability.allow(READ_ONLY)
+            await connection.invalidate()  # the default of its session may be of the past
+    if fsync_is_off:
+        writability.refuse(_FSYNC, FSYNC_OFF)
+    else:
+        writability.allow(_FSYNC)
+    if is_read_only:
+        writability.report_read_only()
+    else:
+        writability.allow(READ_ONLY)
 
 
 class WalTruncation:

@@ -21,7 +21,7 @@ from app.log.sparing import SparingLog
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS = 1.0  # for which a reader waits for a newer watermark before it is content with the one there is
+PATIENCE_SECONDS = 1.0  # how long a reader waits for a newer watermark before it uses the known one
 RETRY_SECONDS = 0.2  # between two looks of which the first failed
 CLOSE_SECONDS = 1
 _SERVER = "sync-service: server"

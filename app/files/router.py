@@ -22,6 +22,7 @@ from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemor
 from app.http.openapi import documented
 from app.http.pages import PageResponse
 from app.http.types import Uuid
+from app.subscriptions.schemas import SUBSCRIPTION_ID, Status
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
 
@@ -37,7 +38,7 @@ _VIEW: dict[str, JsonValue] = {
     "updated_at": "2026-01-15T10:30:00Z",
     "subscriptions": [
         {
-            "subscription_id": "019376a5-3b70-7c1e-a2d4-5e6f7a8b9c0d",
+            "subscription_id": SUBSCRIPTION_ID,
             "status": "active",
             "delivered_position": 1,
             "pending": 0,
@@ -58,7 +59,7 @@ class FileSubscription(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     subscription_id: UUID
-    status: Literal["active", "paused", "disabled"]
+    status: Status
     delivered_position: int | None = Field(
         description="Position of the last event of the file that was delivered, before the first that is pending."
     )

@@ -52,7 +52,7 @@ def documented(
 ) -> Responses:
     """OpenAPI `responses` of a route: its success, and the errors that it raises itself.
 
-    `add_problems` adds later what every route with a token or a body can raise; the example of the success is that of
+    `app.operations.document` adds the errors of every route with a token or a body, and the example of the success from
     its schema.
     """
     responses: Responses = {status: {"description": description, "headers": dict(headers or {})}}

@@ -44,11 +44,12 @@ TAGS = [  # in the order of use
     },
     {
         "name": "deliveries",
-        "description": "What became of each event for each subscription. These always need `admin:sync`.",
+        "description": "The deliveries of each event to each subscription, and their attempts. These always need "
+        "`admin:sync`.",
     },
     {
         "name": "operations",
-        "description": "How all stands. Service information and health need no token.",
+        "description": "Health, metrics and service information. `GET /overview` and `GET /throughput` need a token.",
     },
 ]
 COMMON = {401: "Unauthenticated", 429: "TooManyRequests", 500: "Bug", 503: "Unavailable"}

@@ -187,9 +187,9 @@ class HealthMonitor:
             timestamp=datetime.now(UTC),
             version=self._version,
             unprocessed_events=status and status.unprocessed,
-            oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age.total_seconds(),
+            oldest_unprocessed_age_seconds=status and status.oldest_unprocessed_age_seconds,
             set_aside_events=status and status.set_aside,
-            ledger_ahead_seconds=status and status.newest_event_ahead.total_seconds(),
+            ledger_ahead_seconds=status and status.ledger_ahead_seconds,
             open_findings=status and status.open_finding_count,
             last_sweep_at=self.last_sweep_at(),
         )

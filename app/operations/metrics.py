@@ -115,12 +115,12 @@ def _ledger_gauges(status: LedgerStatus) -> list[GaugeMetricFamily]:
         GaugeMetricFamily(
             "sync_events_oldest_unprocessed_age_seconds",
             "Age of the oldest event that waits for the sweep; 0 when there is none.",
-            status.oldest_unprocessed_age.total_seconds(),
+            status.oldest_unprocessed_age_seconds,
         ),
         GaugeMetricFamily(
             "sync_ledger_ahead_seconds",
             "How far the newest event's time is ahead of the database's clock, which has been set back since; else 0.",
-            status.newest_event_ahead.total_seconds(),
+            status.ledger_ahead_seconds,
         ),
         GaugeMetricFamily(
             "sync_webhook_deliveries_pending",
@@ -131,12 +131,12 @@ def _ledger_gauges(status: LedgerStatus) -> list[GaugeMetricFamily]:
             "sync_webhook_oldest_pending_age_seconds",
             "Age of the oldest delivery that an active subscription waits for, since it last became pending; 0 when "
             "there is none.",
-            status.oldest_pending_delivery_age.total_seconds(),
+            status.oldest_pending_delivery_age_seconds,
         ),
         GaugeMetricFamily(
             "sync_webhook_failing_age_seconds",
             "Longest time for which an active subscription has only failed; 0 when none does.",
-            status.longest_failing_subscription.total_seconds(),
+            status.longest_failing_seconds,
         ),
         GaugeMetricFamily(
             "sync_webhook_subscriptions_disabled",
@@ -147,12 +147,12 @@ def _ledger_gauges(status: LedgerStatus) -> list[GaugeMetricFamily]:
         GaugeMetricFamily(
             "sync_consistency_oldest_finding_age_seconds",
             "Age of the oldest open finding; 0 when there is none.",
-            status.oldest_open_finding_age.total_seconds(),
+            status.oldest_open_finding_age_seconds,
         ),
         GaugeMetricFamily(
             "sync_consistency_checks_due",
-            "Files that are to be looked at now at enabled sources, up to 100,000.",
-            status.due_looks,
+            "File checks that are due at enabled sources, up to 100,000.",
+            status.due_file_checks,
         ),
     ]
 

@@ -31,8 +31,8 @@ class BacklogView(BaseModel):
 
     count: int = Field(description="Number of subscriptions.")
     backlog: int = Field(
-        description="Their pending deliveries, of each subscription at most 100000, and how many positions of the "
-        "ledger those that are not live are behind."
+        description="Their pending deliveries, at most 100000 of each subscription, and, for each subscription that is "
+        "not live, the number of ledger positions after its cursor."
     )
     oldest_pending_age_seconds: float | None = Field(
         description="Age of a pending delivery: of each subscription the one at the lowest position counts, and of "
@@ -151,14 +151,14 @@ async def get_overview(request: Request, _reader: Reader, database: CurrentDatab
         repository = StatusRepository(connection)
         status = await repository.get_status()
         backlogs = await repository.read_backlogs()
-    ahead = status.newest_event_ahead.total_seconds()
+    ahead = status.ledger_ahead_seconds
     is_ahead = ahead >= CLOCK_TOLERANCE_SECONDS
     return Overview(
         head_position=_durable(status.position, through),
         events_per_second=None if is_ahead else status.recent_events / RATE_SECONDS,
         clock_ahead_seconds=ahead if is_ahead else None,
         backlog=status.unprocessed,
-        oldest_unprocessed_age_seconds=status.oldest_unprocessed_age.total_seconds(),
+        oldest_unprocessed_age_seconds=status.oldest_unprocessed_age_seconds,
         set_aside=status.set_aside,
         subscriptions=SubscriptionsView.model_validate(backlogs, from_attributes=True),
         open_findings=status.open_finding_count,

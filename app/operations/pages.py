@@ -16,6 +16,7 @@ from app.errors import NotFound
 from app.http.middleware import TooManyUnderWay
 from app.http.negotiation import accepts
 from app.http.openapi import documented
+from app.http.page_headers import NO_MARKUP_FROM_TEXT, page_headers
 
 STATIC = Path(__file__).parent / "static"
 PROBLEMS = Path(__file__).parents[2] / "docs" / "problems.md"
@@ -25,11 +26,7 @@ FILES = {
     "page.css": "text/css",
     "swagger.js": "text/javascript",
 }
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
-HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+HEADERS = page_headers(NO_MARKUP_FROM_TEXT)
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -49,23 +49,23 @@ class LedgerStatus:
 
     `unprocessed` are the events that the sweep will take up; those set aside wait for an operator and are counted
     apart. Events that the sweep has passed are counted up to 100,000 in each state, and so are pending deliveries. Of
-    webhooks only active subscriptions count, apart from the disabled ones. `newest_event_ahead` is how far the newest
+    webhooks only active subscriptions count, apart from the disabled ones. `ledger_ahead_seconds` is how far the newest
     event's `created_at` is ahead of the database's clock, which was set back since it was written.
     """
 
     position: int
     unprocessed: int
     set_aside: int
-    oldest_unprocessed_age: timedelta
+    oldest_unprocessed_age_seconds: float
     pending_deliveries: int
-    oldest_pending_delivery_age: timedelta
-    longest_failing_subscription: timedelta
+    oldest_pending_delivery_age_seconds: float
+    longest_failing_seconds: float
     disabled_subscriptions: int
-    newest_event_ahead: timedelta
+    ledger_ahead_seconds: float
     recent_events: int  # of the last `RATE_SECONDS`
     open_findings: Sequence[OpenFindings]
-    oldest_open_finding_age: timedelta
-    due_looks: int
+    oldest_open_finding_age_seconds: float
+    due_file_checks: int
     schema_revision: str | None
 
     @property
@@ -93,8 +93,8 @@ NO_RESPONSE = Look(connected=False)
 class SubscriptionBacklog:
     """Subscriptions of one status, and what they have not delivered.
 
-    `backlog` adds up the pending deliveries, of each subscription at most 100,000, and how many positions of the ledger
-    those that are not live are behind.
+    `backlog` is the sum of the pending deliveries, at most 100,000 of each subscription, and, for each subscription
+    that is not live, the number of ledger positions after its cursor.
     """
 
     count: int
@@ -134,7 +134,7 @@ class StatusRepository:
         )
         has_head, *row = (await self._connection.execute(query)).one()
         position, fresh, retrying, waiting, failed, *rest = row
-        *oldest, pending, since, failing, disabled, newest, recent, found_at, due_looks, now, revision = rest
+        *oldest, pending, since, failing, disabled, newest, recent, found_at, due_file_checks, now, revision = rest
         if not has_head or fresh is None:
             raise Unavailable("the ledger has lost its head or its cursor")
         findings = await self._connection.execute(select_open_findings(MAX_COUNTED))
@@ -142,16 +142,16 @@ class StatusRepository:
             position=position,
             unprocessed=fresh + retrying + waiting,
             set_aside=failed,
-            oldest_unprocessed_age=_age(oldest, now),
+            oldest_unprocessed_age_seconds=_age_seconds(oldest, now),
             pending_deliveries=pending,
-            oldest_pending_delivery_age=_age([since], now),
-            longest_failing_subscription=_age([failing], now),
+            oldest_pending_delivery_age_seconds=_age_seconds([since], now),
+            longest_failing_seconds=_age_seconds([failing], now),
             disabled_subscriptions=disabled,
-            newest_event_ahead=max(newest - now, timedelta()) if newest else timedelta(),
+            ledger_ahead_seconds=max((newest - now).total_seconds(), 0.0) if newest else 0.0,
             recent_events=recent,
             open_findings=[OpenFindings(kind, str(source), count) for kind, source, count in findings],
-            oldest_open_finding_age=_age([found_at], now),
-            due_looks=due_looks,
+            oldest_open_finding_age_seconds=_age_seconds([found_at], now),
+            due_file_checks=due_file_checks,
             schema_revision=revision,
         )
 
@@ -249,6 +249,6 @@ def _has_status(status: SubscriptionStatus) -> ColumnElement[bool]:
     return Subscription.status == status
 
 
-def _age(recorded_at: list[datetime | None], now: datetime) -> timedelta:
+def _age_seconds(recorded_at: list[datetime | None], now: datetime) -> float:
     """The age of the oldest; not negative where a clock was ahead when it was recorded."""
-    return max((now - at for at in recorded_at if at is not None and at <= now), default=timedelta())
+    return max(((now - at).total_seconds() for at in recorded_at if at is not None and at <= now), default=0.0)

@@ -15,7 +15,7 @@ from jose import jwk
 
 from app.auth.dependencies import TokenVerifier
 from app.auth.local import LocalKey, LocalSecretError, load_secret, mint_local_token
-from app.auth.token import Principal, Reason, TokenRejected
+from app.auth.token import Principal, Reason, Scope, TokenRejected
 from app.config import Settings
 from tests.auth.clock import FakeClock
 from tests.support.tokens import SigningKey, sign
@@ -114,7 +114,7 @@ def test_a_key_file_is_no_secret(make_local: MakeSettings, key: SigningKey) -> N
 
 def test_a_minted_token_is_good(make_local: MakeSettings, clock: FakeClock) -> None:
     settings = make_local()
-    token = mint_local_token(settings, "me", ["read:sync", "admin:sync"], timedelta(hours=1), at(clock))
+    token = mint_local_token(settings, "me", [Scope.READ, Scope.ADMIN], timedelta(hours=1), at(clock))
     principal = verify(settings, token, clock)
     assert (principal.subject, principal.scopes) == ("me", frozenset({"read:sync", "admin:sync"}))
     assert principal.refused_from == int(clock.now) + 3600 + settings.auth_leeway_seconds
@@ -160,26 +160,3 @@ def test_a_key_id_means_nothing_in_local_mode(
     settings = make_local(secret_key=SECRET)
     token = sign({"alg": "HS256", **header}, claims_of(settings, clock), jwk.construct(SECRET, "HS256"))
     assert verify(settings, token, clock).subject == "me"
-
-
-@pytest.mark.parametrize("subject", ["", "x" * 256, "a\nb"], ids=repr)
-def test_a_bad_subject_is_not_minted(subject: str, make_local: MakeSettings, clock: FakeClock) -> None:
-    with pytest.raises(ValueError, match="subject"):
-        mint_local_token(make_local(), subject, [], None, at(clock))
-
-
-@pytest.mark.parametrize("scope", ["", "read:sync write:sync", 'a"b', "a\\b", "a\n", "ü"], ids=repr)
-def test_a_bad_scope_is_not_minted(scope: str, make_local: MakeSettings, clock: FakeClock) -> None:
-    with pytest.raises(ValueError, match="scope"):
-        mint_local_token(make_local(), "me", [scope], None, at(clock))
-
-
-@pytest.mark.parametrize("lifetime", [timedelta(0), timedelta(seconds=-1), timedelta(milliseconds=999)])
-def test_a_bad_lifetime_is_not_minted(lifetime: timedelta, make_local: MakeSettings, clock: FakeClock) -> None:
-    with pytest.raises(ValueError, match="lifetime"):
-        mint_local_token(make_local(), "me", [], lifetime, at(clock))
-
-
-def test_a_time_without_zone_is_not_minted(make_local: MakeSettings) -> None:
-    with pytest.raises(ValueError, match="time zone"):
-        mint_local_token(make_local(), "me", [], None, datetime(2027, 1, 1))  # noqa: DTZ001 - that is the point

@@ -19,8 +19,8 @@ class CountingFeed(ChangeFeed):
         super().__init__(database)
         self.reads: list[int] = []
 
-    async def read_on(self, start: Cursor, change_filter: ChangeFilter, *, limit: int) -> Page:
-        page = await super().read_on(start, change_filter, limit=limit)
+    async def read(self, cursor: Cursor | str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
+        page = await super().read(cursor, change_filter, limit=limit)
         self.reads.append(len(page.changes))
         return page
 

@@ -11,7 +11,6 @@ from app.changes.cursor import (
     EVENT_TAG_BYTES,
     EVERYTHING,
     LENGTHS,
-    MAX_POSITION,
     WITH_EVENT,
     WITHOUT_EVENT,
     ChangeFilter,
@@ -23,6 +22,7 @@ from app.changes.cursor import (
     ledger_digest,
 )
 from app.events.models import EventType
+from app.http.types import MAX_POSITION
 
 LEDGER = uuid4()
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=\0 ü"

@@ -32,9 +32,9 @@ class LateFeed(ChangeFeed):
         super().__init__(database)
         self.grown = asyncio.Event()
 
-    async def read_on(self, start: Cursor, change_filter: ChangeFilter, *, limit: int) -> Page:
+    async def read(self, cursor: Cursor | str | None, change_filter: ChangeFilter, *, limit: int) -> Page:
         await self.grown.wait()
-        return await super().read_on(start, change_filter, limit=limit)
+        return await super().read(cursor, change_filter, limit=limit)
 
 
 async def fall_and_grow(database: Database, tail: Tail, feed: LateFeed) -> None:
@@ -131,7 +131,7 @@ async def test_a_stream_skips_nothing(tail: Tail, database: Database) -> None:
 async def test_a_long_poll_skips_nothing(tail: Tail, database: Database) -> None:
     await fill(database, 10)
     feed = LateFeed(database)
-    first = await feed.read_page("latest", EVERYTHING, limit=10)
+    first = await ChangeFeed(database).read("latest", EVERYTHING, limit=10)
     poll = asyncio.create_task(_poll(feed, tail, first))
     await fall_and_grow(database, tail, feed)
     with pytest.raises(CursorOfLostEvent):
@@ -145,7 +145,7 @@ async def _poll(feed: ChangeFeed, tail: Tail, first: Page) -> Page:
 async def test_a_follower_ahead_of_the_reader_gets_cursor_ahead(tail: Tail, database: Database) -> None:
     await fill(database, 10)
     feed = ChangeFeed(database)
-    first = await feed.read_page("latest", EVERYTHING, limit=10)
+    first = await ChangeFeed(database).read("latest", EVERYTHING, limit=10)
     await lose_end(database, 7)  # before the reader has ever looked
     with pytest.raises(CursorAhead):
         await _poll(feed, tail, first)

@@ -107,7 +107,7 @@ def wait(
 
 async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> None:
     feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
-    first = await feed.read_page("latest", EVERYTHING, limit=2)
+    first = await feed.read("latest", EVERYTHING, limit=2)
     tail.start()
     try:
         waiting = wait(feed, tail, first, limit=2)
@@ -122,7 +122,7 @@ async def test_a_page_from_the_ring_is_cut_at_the_limit(database: Database) -> N
 
 async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(database: Database) -> None:
     feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
-    first = await feed.read_page("latest", EVERYTHING, limit=1000)
+    first = await feed.read("latest", EVERYTHING, limit=1000)
     broadcast = Broadcast(tail)
     tail.start()
     try:
@@ -136,7 +136,7 @@ async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(dat
         assert (one.end.position, one.head, one.has_more) == (len(one.changes), 100, True)
         assert one.encoded is same.encoded
         assert [change.position for change in short.changes] == [1, 2]
-        rest = await feed.read_on(one.end, EVERYTHING, limit=1000)
+        rest = await feed.read(one.end, EVERYTHING, limit=1000)
         assert [change.position for change in [*one.changes, *rest.changes]] == list(range(1, 101))
     finally:
         await tail.stop()
@@ -144,7 +144,7 @@ async def test_a_page_of_long_events_from_the_ring_is_short_and_encoded_once(dat
 
 async def test_closing_ends_long_polls_at_once(database: Database) -> None:
     feed, tail = ChangeFeed(database), Tail(database, poll_interval_seconds=0.01)
-    first = await feed.read_page(None, EVERYTHING, limit=2)
+    first = await feed.read(None, EVERYTHING, limit=2)
     tail.start()
     waiting = wait(feed, tail, first, limit=2)
     await until(lambda: tail.version > 0)

@@ -16,7 +16,7 @@ from tests.support.marks import on_sqlite
 from tests.support.waiting import get_once_connected
 
 
-async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
+async def test_open_findings_and_due_file_checks_are_counted(world: World) -> None:
     await world.upload(uuid4(), uuid4())
     await world.check()
     await world.age()
@@ -24,8 +24,8 @@ async def test_open_findings_and_due_looks_are_counted(world: World) -> None:
         status = await StatusRepository(await session.connection()).get_status()
     [findings] = status.open_findings
     assert (findings.kind, findings.source, findings.number) == ("missing", str(world.source), 2)
-    assert status.oldest_open_finding_age.total_seconds() >= 0
-    assert status.due_looks == 0
+    assert status.oldest_open_finding_age_seconds >= 0
+    assert status.due_file_checks == 0
 
 
 async def test_findings_of_a_deleted_source_take_no_place_among_the_counted_ones(

@@ -14,7 +14,7 @@ from app.changes.cursor import EVERYTHING
 from app.changes.feed import ChangeFeed
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.database.watch import DurabilityCheck
+from app.database.watch import watch_durability
 from app.events.event_reader import EventReader
 from app.main import create_app
 from tests.conftest import Alembic, MakeSettings
@@ -232,7 +232,7 @@ async def test_of_two_hosts_the_one_that_accepts_writes_is_used(
 
 async def test_deliveries_end_at_what_is_durable(pair: ReplicatedPostgres, make_settings: MakeSettings) -> None:
     database = Database(make_settings(database_url=pair.primary.url("postgres"), **QUICK))
-    await DurabilityCheck(database).run_once()
+    await watch_durability(database)
     ledger = open_ledger(database)
     async with receiving() as receiver, running(database) as replica:
         await replica.sweep()
@@ -264,7 +264,7 @@ async def test_without_standbys_no_statement_is_added(pair: ReplicatedPostgres, 
         statements.append(statement)
 
     try:
-        await DurabilityCheck(database).run_once()
+        await watch_durability(database)
         [receipt] = await open_ledger(database).append([record()])
         event.listen(Engine, "before_cursor_execute", note)
         await open_ledger(database).append([record()])
@@ -272,7 +272,7 @@ async def test_without_standbys_no_statement_is_added(pair: ReplicatedPostgres, 
         await database.watermark.reach(2**62)
         assert await database.watermark.bound() is None
         assert len(statements) == 2
-        await ChangeFeed(database).read_page("latest", EVERYTHING, limit=1)
+        await ChangeFeed(database).read("latest", EVERYTHING, limit=1)
         assert len(statements) == 5
     finally:
         event.remove(Engine, "before_cursor_execute", note)

@@ -140,6 +140,8 @@ def test_the_certificates_of_the_system_are_used() -> None:
         ("client_encoding=latin1", "client_encoding must be"),
         ("load_balance_hosts=random", "load_balance_hosts must be"),
         ("sslrootcert=system&sslmode=require", "sslrootcert=system needs sslmode=verify-full"),
+        ("sslrootcert=system&sslcert=%2Fmissing.pem", "sslcert must be a readable certificate"),
+        ("sslrootcert=system&sslcert=%2Fdev%2Fnull&sslpassword=hunter2", "sslcert must be a readable certificate"),
         ("target_session_attrs=hunter2", "target_session_attrs must be one of"),
         ("connect_timeout=hunter2", "connect_timeout must be a number"),
         ("keepalives_idle=-1", "keepalives_idle must be a number"),

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, text
 
 from app.database.engine import Database
-from app.database.watch import DurabilityCheck
+from app.database.watch import watch_durability
 from app.main import create_app
 from app.operations.health import HealthMonitor
 from tests.conftest import Alembic, MakeSettings
@@ -63,11 +63,10 @@ async def test_a_read_only_postgresql_is_degraded_and_ready(
     await expect_degraded(client, "read-only")
     assert (await client.get("/sync-events")).status_code == 200
 
-    check = DurabilityCheck(database)
-    await check.run_once()
+    await watch_durability(database)
     assert "read-only" in (database.writability.reason or ""), "also where nobody posts"
     await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    await check.run_once()
+    await watch_durability(database)
     assert database.writability.reason is None, "the connection that was read-only is not asked again"
     assert await post(client) == 201
     await expect_healthy(client)

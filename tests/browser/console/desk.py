@@ -14,13 +14,14 @@ import httpx
 from playwright.async_api import Page, Route, expect
 
 from app.auth.local import mint_local_token
+from app.auth.token import Scope
 from app.config import Settings
 from tests.conftest import LOCAL_MODE
 from tests.support.browser import Watch, watched
 from tests.support.process import ServiceProcess
 from tests.support.waiting import until
 
-SCOPES = ("read:sync", "write:sync", "admin:sync")
+SCOPES = tuple(Scope)
 ERROR = "ValueError: <b>size</b> is no number"
 
 Scheme = Literal["light", "dark"]
@@ -31,7 +32,7 @@ def file_id(number: int) -> UUID:
     return UUID(int=number, version=4)
 
 
-def mint(scopes: Sequence[str] = SCOPES, subject: str = "operator") -> str:
+def mint(scopes: Sequence[Scope] = SCOPES, subject: str = "operator") -> str:
     """A token of local mode for an hour."""
     settings = Settings(_env_file=None, auth0_domain="", secret_key=LOCAL_MODE["SECRET_KEY"])
     return mint_local_token(settings, subject, scopes, None, datetime.now(UTC))

@@ -3,6 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
+from app.auth.token import Scope
 from tests.browser.console.desk import Console, Desk, console_page, file_id, mint
 from tests.browser.prefix_proxy import prefix_proxy
 
@@ -79,7 +80,7 @@ async def visible_actions(console: Console) -> set[str]:
 
 
 async def test_a_reader_sees_no_action_and_is_refused_a_direct_call(desk: Desk) -> None:
-    token = mint(["read:sync"])
+    token = mint([Scope.READ])
     async with console_page(desk, strict=False) as console:
         await console.log_in(token)
         for fragment in (
