@@ -8,18 +8,17 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
+from app.consistency.models import Check, CheckState, Finding, FindingState, Kind, Verdict
 from app.consistency.sources.request import SUBSET_PATTERN, BlockSubset
 from app.consistency.sources.schemas import SOURCE_ID
-from app.http.types import BodyInteger, Input, QueryInteger, Uuid
+from app.events.schemas import FILE_ID
+from app.http.types import MAX_EXACT_INTEGER, BodyInteger, Input, QueryInteger, Uuid
 
 MAX_FILES = 1000
-MAX_OFFSET = 2**53
 
 # In the documentation.
 CHECK_ID = "019376b1-2d3e-7f40-9b5c-6d7e8f9a0b1c"
 FINDING_ID = "019376b2-3e4f-7051-8c6d-7e8f9a0b1c2d"
-FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
 _AT = "2026-01-15T10:30:00Z"
 _CHECK: dict[str, JsonValue] = {
     "id": CHECK_ID,
@@ -115,7 +114,7 @@ class CheckView(BaseModel):
 
     id: UUID
     source: UUID
-    state: Literal["running", "complete", "incomplete", "suspect", "cancelled"] = Field(
+    state: CheckState = Field(
         description="Only a `complete` inventory changes findings."
     )
     reason: str | None = Field(description="Why it is incomplete or suspect.")
@@ -139,11 +138,9 @@ class CheckView(BaseModel):
 class CheckQuery(BaseModel):
     """A part of the list of checks, newest first."""
 
-    model_config = ConfigDict(extra="forbid")
-
     source: Uuid | None = Field(None, description="Only checks of this source.")
     limit: QueryInteger = Field(10, ge=1, le=100, description="Number of checks to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of checks to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of checks to skip.")
 
 
 class FindingView(BaseModel):
@@ -173,31 +170,23 @@ class FindingView(BaseModel):
         return cls.model_validate({**fields, "source": finding.source_id, "message": message})
 
 
-class FindingQuery(BaseModel):
-    """A part of the list of findings, newest first."""
-
-    model_config = ConfigDict(extra="forbid")
+class Filter(Input):
+    """A filter of findings; an absent member matches any."""
 
     state: FindingState | None = Field(None, description="Only findings in this state.")
     kind: Kind | None = Field(None, description="Only findings of this kind.")
     source: Uuid | None = Field(None, description="Only findings of this source.")
     file_id: Uuid | None = Field(None, description="Only findings about this file.")
+
+
+class FindingQuery(Filter):
+    """A part of the list of findings, newest first."""
+
     limit: QueryInteger = Field(100, ge=1, le=1000, description="Number of findings to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of findings to skip, at most 10,000.")
+    offset: QueryInteger = Field(
+        0, ge=0, le=MAX_EXACT_INTEGER, description="Number of findings to skip, at most 10,000."
+    )
     before: Uuid | None = Field(None, description="Only findings older than this one, as `Link` has it.")
-
-    def wanted(self) -> "Filter":
-        """The filter."""
-        return Filter(**self.model_dump(exclude={"limit", "offset", "before"}))
-
-
-class Filter(Input):
-    """A filter of findings; an absent member matches any."""
-
-    state: FindingState | None = None
-    kind: Kind | None = None
-    source: Uuid | None = None
-    file_id: Uuid | None = None
 
 
 class Acceptance(Input):
@@ -216,7 +205,9 @@ class BulkAcceptance(Input):
     )
 
     filter: Filter = Field(description="The matching suspected and open findings are accepted.")
-    expected: BodyInteger = Field(ge=0, le=2**53, description="Number of matches; if it differs, nothing is done.")
+    expected: BodyInteger = Field(
+        ge=0, le=MAX_EXACT_INTEGER, description="Number of matches; if it differs, nothing is done."
+    )
     reason: Reason = Field(description="Shown with each finding.")
 
 

@@ -131,8 +131,6 @@ class BulkRedelivered(BaseModel):
 class DeliveryPageQuery(BaseModel):
     """A part of a list of deliveries."""
 
-    model_config = ConfigDict(extra="forbid")
-
     limit: QueryInteger = Field(10, ge=1, le=1000, description="Number of deliveries to return.")
     offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of deliveries to skip.")
 

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from app.errors import is_harmless_name
 
 MAX_POSITION = 2**63 - 1
+MAX_EXACT_INTEGER = 2**53  # up to which a JSON number is exact as a double
 MAX_AT_ONCE = 10_000  # what one bulk request may change
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")

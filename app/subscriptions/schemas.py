@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.events.models import EventType
-from app.http.types import BodyInteger, BodyTimestamp, Input, QueryInteger
+from app.http.types import MAX_EXACT_INTEGER, BodyInteger, BodyTimestamp, Input, QueryInteger
 from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
 from app.subscriptions.models import Ordering
 from app.subscriptions.repository import MAX_COUNTED, Overview
@@ -23,7 +23,6 @@ from app.subscriptions.types import (
 )
 
 MAX_CONCURRENCY = 100
-MAX_OFFSET = 2**53
 _UNCHANGEABLE = ("ordering", "start")
 _COUNTED = f"at most {MAX_COUNTED}, which means that many or more"
 
@@ -272,8 +271,6 @@ class RotatedSecret(BaseModel):
 class SubscriptionQuery(BaseModel):
     """A part of the list of subscriptions, oldest first."""
 
-    model_config = ConfigDict(extra="forbid")
-
     limit: QueryInteger = Field(10, ge=1, le=100, description="Number of subscriptions to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of subscriptions to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of subscriptions to skip.")
     status: Status | None = Field(None, description="Only subscriptions in this status.")

@@ -10,10 +10,10 @@ from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.consistency.models import Finding, Repair, RepairAction
 from app.consistency.repairs.decision import NotCompensable
-from app.consistency.repairs.repository import UNKNOWN_REPAIR
+from app.consistency.repairs.repository import RepairUnknown
 from app.consistency.repairs.service import RepairService
 from app.consistency.schemas import FINDING, FINDING_ID, Filter, FindingView
-from app.errors import NotFound, ProblemError
+from app.errors import ProblemError
 from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state, read_condition
 from app.http.openapi import documented
 from app.http.types import Input, Uuid
@@ -128,7 +128,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     responses=documented(
         200,
         "What became of each finding; the second time the same.",
-        NotFound(UNKNOWN_REPAIR),
+        RepairUnknown(),
         OtherPlan(),
         PreconditionRequired(),
     ),

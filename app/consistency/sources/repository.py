@@ -17,7 +17,10 @@ from app.errors import NotFound
 CLOUD_ID = UUID("00000000-0000-7000-8000-00000c10cd00")  # the same on every replica
 REMOVED_AT_ONCE = 1000
 _ADDING = 0x434F_4E53_4144_4453  # an advisory lock
-UNKNOWN_SOURCE = "There is no source with this id."
+
+
+class SourceUnknown(NotFound):
+    detail = "There is no source with this id."
 
 
 class SourceRepository:
@@ -73,7 +76,7 @@ class SourceRepository:
             query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
         found = await self._session.scalar(query)
         if found is None:
-            raise NotFound(UNKNOWN_SOURCE)
+            raise SourceUnknown
         return found
 
     async def get_enabled(self, source_id: UUID) -> Source:
