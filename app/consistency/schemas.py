@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.consistency.models import Check, CheckState, Finding, FindingState, Kind, Verdict
 from app.consistency.sources.request import SUBSET_PATTERN, BlockSubset
 from app.consistency.sources.schemas import SOURCE_ID
 from app.events.schemas import FILE_ID
-from app.http.types import MAX_EXACT_INTEGER, BodyInteger, Input, QueryInteger, Uuid
+from app.http.types import MAX_EXACT_INTEGER, BodyInteger, Input, QueryInteger, Uuid, examples
 
 MAX_FILES = 1000
 
@@ -62,10 +62,6 @@ MESSAGES = {
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-def _examples(*examples: JsonValue) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
 class Scope(Input):
     """All files, or the named ones."""
 
@@ -92,7 +88,7 @@ def _part_of_all(text: str) -> str:
 class NewCheck(Input):
     """A check to begin."""
 
-    model_config = _examples(
+    model_config = examples(
         {"source": SOURCE_ID, "scope": {"all": True}}, {"source": SOURCE_ID, "scope": {"file_ids": [FILE_ID]}}
     )
 
@@ -110,13 +106,11 @@ class NewCheck(Input):
 class CheckView(BaseModel):
     """A check and its progress."""
 
-    model_config = _examples(_CHECK)
+    model_config = examples(_CHECK)
 
     id: UUID
     source: UUID
-    state: CheckState = Field(
-        description="Only a `complete` inventory changes findings."
-    )
+    state: CheckState = Field(description="Only a `complete` inventory changes findings.")
     reason: str | None = Field(description="Why it is incomplete or suspect.")
     position: int | None = Field(description="Position at which the check compares; null before it has begun.")
     compared: int
@@ -146,7 +140,7 @@ class CheckQuery(BaseModel):
 class FindingView(BaseModel):
     """How a source differs from the ledger about one file."""
 
-    model_config = _examples(FINDING)
+    model_config = examples(FINDING)
 
     id: UUID
     source: UUID
@@ -192,7 +186,7 @@ class FindingQuery(Filter):
 class Acceptance(Input):
     """Why the difference is right as it is."""
 
-    model_config = _examples({"reason": "deleted before the ledger began"})
+    model_config = examples({"reason": "deleted before the ledger began"})
 
     reason: Reason = Field(description="Shown with the finding.")
 
@@ -200,7 +194,7 @@ class Acceptance(Input):
 class BulkAcceptance(Input):
     """The findings to accept, their number, and the reason."""
 
-    model_config = _examples(
+    model_config = examples(
         {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "deleted before the ledger began"}
     )
 
@@ -214,7 +208,7 @@ class BulkAcceptance(Input):
 class Accepted(BaseModel):
     """The number of accepted findings."""
 
-    model_config = _examples({"accepted": 1200})
+    model_config = examples({"accepted": 1200})
 
     accepted: int
 
@@ -231,7 +225,7 @@ class SourceVerdict(BaseModel):
 class FileConsistency(BaseModel):
     """Whether the sources hold the file as its events say."""
 
-    model_config = _examples({"file_id": FILE_ID, "sources": [_VERDICT]})
+    model_config = examples({"file_id": FILE_ID, "sources": [_VERDICT]})
 
     file_id: UUID
     sources: list[SourceVerdict]

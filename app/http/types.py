@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     WithJsonSchema,
     model_validator,
 )
@@ -56,6 +57,11 @@ class Input(BaseModel):
             example = next((f", such as {name}" for name in names), "")
             raise PydanticCustomError("unknown_fields", "The object has unknown fields{example}", {"example": example})
         return data
+
+
+def examples(*values: JsonValue) -> ConfigDict:
+    """The configuration of a model with these examples in the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
 def _uuid_text(value: Any) -> Any:
