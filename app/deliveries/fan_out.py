@@ -111,12 +111,12 @@ class DeliveryRepository:
         query = select(Delivery.id).where(*dead, *conditions).order_by(Delivery.position).limit(limit)
         return (await self._session.scalars(query)).all()
 
-    async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
+    async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """Deliver matching events again, after the position `after`, up to and including `through`."""
         wanted = exists().where(
             SyncEvent.position == Delivery.position, json_has(Subscription.event_type_list, SyncEvent.event_type)
         )
-        return await self._mark_pending(
+        await self._mark_pending(
             Delivery.subscription_id == subscription_id,
             Delivery.position > after,
             Delivery.position <= through,

@@ -41,7 +41,6 @@ from app.subscriptions.types import (
     TooManySubscriptions,
 )
 
-NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
     "Cache-Control": {"description": "`no-store`: the response contains a secret.", "schema": {"type": "string"}}
 }
@@ -84,7 +83,6 @@ async def create_subscription(
     stored = overview.subscription
     bind_request_fields(subscription_id=str(stored.id))
     response.headers.update({"Location": f"subscriptions/{stored.id}", "ETag": version_etag(stored.version)})
-    response.headers.update(NO_STORE)
     return CreatedSubscription.of(overview, subscriptions.header_names(stored), secret=secret)
 
 
@@ -206,7 +204,7 @@ async def rotate_secret(
     A secret that the present keys cannot decrypt is replaced immediately.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
-    response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})
+    response.headers["ETag"] = version_etag(stored.version)
     return RotatedSecret.model_validate({"secret": secret, "old_secret_until": stored.old_secret_until})
 
 
