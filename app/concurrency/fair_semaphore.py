@@ -138,8 +138,10 @@ class FairSemaphore:
         return None
 
     def _is_within_share(self, state: _Subject, amount: int) -> bool:
+        if not state.held:  # a subject whose only request was cancelled may be forgotten already
+            return True
         share = min(self._total - self._kept, self._total // len(self._subjects))
-        return not state.held or state.held + amount <= share
+        return state.held + amount <= share
 
     def _is_available(self, state: _Subject, amount: int) -> bool:
         kept = 0 if self._is_within_share(state, amount) else self._kept

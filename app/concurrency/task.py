@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from app.concurrency.shutdown import wait_for_event, wait_or_cancel
+from app.concurrency.shutdown import CANCEL_SECONDS, wait_for_event, wait_or_cancel
 from app.errors import Unavailable, describe
 from app.log.sparing import SparingLog
 
@@ -129,8 +129,9 @@ class SingleFlight(Generic[Key, Value]):
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait until every call under way has ended, also when it raises."""
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        """Wait until every call under way has ended, also when it raises; two seconds at most."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values(), timeout=CANCEL_SECONDS)
 
     def _forget(self, key: Key, done: asyncio.Task[Value]) -> None:
         self._under_way.pop(key, None)

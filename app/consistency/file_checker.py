@@ -126,9 +126,10 @@ class FileChecker:
                 expected |= await LedgerRepository(session).read(as_of, group.keys(), found)
         return AskedFiles(files, expected, min((as_of.position for as_of in groups), default=position), now)
 
-    def close(self) -> None:
-        """Cancel every refresh."""
+    async def close(self) -> None:
+        """Cancel every refresh, and wait until each has ended."""
         self._refreshes.close()
+        await self._refreshes.wait_closed()
 
     async def _ask(
         self, source: Source, file_id: UUID, retries: RetryPolicy, blocks: BlocksToRead, responses: "_Responses"

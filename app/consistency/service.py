@@ -92,7 +92,7 @@ async def open_consistency(
             tasks,
         )
     finally:
-        repairs.close()
-        checker.close()
+        await repairs.close()
+        await checker.close()
         await cloud.close()
         await outbound.close()

@@ -141,9 +141,10 @@ async def _repeat(
     blocked_at: str | None = None
     await connection.rollback()
     while True:
-        done, wait = asyncio.Event(), _Wait()
-        looking = asyncio.create_task(_look(engine, pid, wait, done))
+        ready, done, wait = asyncio.Event(), asyncio.Event(), _Wait()
+        looking = asyncio.create_task(_look(engine, pid, wait, ready, done))
         try:
+            await ready.wait()
             await connection.run_sync(run)
             await connection.commit()
         except DBAPIError as error:
@@ -170,10 +171,15 @@ def read_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event) -> None:
-    """Keep in `wait` the sessions that block the session `pid`, until `done`; a migration succeeds without it."""
+async def _look(engine: AsyncEngine, pid: int, wait: _Wait, ready: asyncio.Event, done: asyncio.Event) -> None:
+    """Keep in `wait` the sessions that block the session `pid`, until `done`.
+
+    `ready` is set once it is connected, which may take longer than a migration waits for a lock, or has failed: a
+    migration succeeds without it.
+    """
     try:
         async with engine.connect() as connection:
+            ready.set()
             while not done.is_set():
                 holders = await list_blockers(connection, pid)
                 await connection.rollback()  # else CREATE INDEX CONCURRENTLY would wait for this transaction
@@ -184,6 +190,8 @@ async def _look(engine: AsyncEngine, pid: int, wait: _Wait, done: asyncio.Event)
                 await wait_for_event(done, LOCK_SECONDS / 4)
     except (DBAPIError, OSError) as error:
         log.warning("the sessions that block the migration cannot be listed", reason=describe(error))
+    finally:
+        ready.set()
 
 
 def build_index(name: str, definition: str, *, unique: bool = False) -> None:

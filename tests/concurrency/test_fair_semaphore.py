@@ -140,6 +140,28 @@ async def test_units_granted_together_with_the_cancellation_are_not_lost() -> No
     assert granted(await ask(semaphore, "c", 4)) == [True]
 
 
+async def test_a_request_is_cancelled_in_the_moment_in_which_the_last_unit_returns() -> None:
+    semaphore = semaphore_of(1)
+    [holder] = await ask(semaphore, "a", 1)
+    [second] = await ask(semaphore, "a", 1)
+    second.cancel()
+    holder.result().release()
+    await settle()
+    assert second.cancelled()
+    assert granted(await ask(semaphore, "a", 1)) == [True]
+
+
+async def test_a_wait_ends_in_the_moment_in_which_the_last_unit_returns() -> None:
+    semaphore = semaphore_of(1, timeout_seconds=0)
+    holder = await semaphore.acquire("a")
+    second = asyncio.create_task(semaphore.acquire("a"))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(holder.release)  # after the end of the wait, in the same turn of the loop
+    with pytest.raises(Busy):
+        await second
+    assert granted(await ask(semaphore, "a", 1)) == [True]
+
+
 async def test_a_cancelled_large_request_lets_smaller_ones_pass() -> None:
     semaphore = semaphore_of(8)
     await ask(semaphore, "a", 4)

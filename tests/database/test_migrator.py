@@ -8,14 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Connection, text
+from sqlalchemy import AdaptedConnection, Connection, event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.config import Settings
+from app.database.connection import create_engine
 from app.database.engine import Database
 from app.database.migrator import LOCK_SECONDS, MIGRATION_LOCK, MigrationBlocked, build_index, migrate
 from tests.conftest import ROOT, MakeSettings
@@ -101,11 +105,33 @@ async def test_a_lock_that_is_held_for_long_ends_the_migration(database: Databas
         await migrate(make_settings(), alter)
 
 
+async def test_the_holder_of_a_lock_is_named_however_long_the_observer_takes_to_connect(
+    database: Database, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_slow_engine(settings: Settings) -> AsyncEngine:
+        engine = create_engine(settings)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _connected(connection: AdaptedConnection, _record: object) -> None:
+            connection.run_async(lambda _driver: asyncio.sleep(2 * LOCK_SECONDS))
+
+        return engine
+
+    def alter(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE sync_events ADD COLUMN later integer"))
+
+    monkeypatch.setattr("app.database.migrator.create_engine", create_slow_engine)
+    async with dump(database):
+        with pytest.raises(MigrationBlocked, match=r"held by pid \d+ \(a-dump\)"):
+            await migrate(make_settings(), alter, patience_seconds=0)
+
+
 async def test_a_migration_that_ends_between_two_blocks_starts_the_patience_again(
     database: Database, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.database.migrator.PAUSE_SECONDS", 0.5)
-    runs = 0
+    runs = 0  # each takes a second of the migrator's clock
+    monkeypatch.setattr("app.database.migrator.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("app.database.migrator.time", SimpleNamespace(monotonic=lambda: float(runs)))
 
     def run(connection: Connection) -> None:
         nonlocal runs
@@ -117,7 +143,7 @@ async def test_a_migration_that_ends_between_two_blocks_starts_the_patience_agai
 
     async with dump(database):
         with pytest.raises(MigrationBlocked):
-            await migrate(make_settings(), run, patience_seconds=1.2)
+            await migrate(make_settings(), run, patience_seconds=1)
     assert runs == 3
 
 
@@ -126,16 +152,15 @@ async def test_a_migration_succeeds_whose_observer_is_cut_off(
 ) -> None:
     end = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-        "AND datname = current_database() ORDER BY backend_start DESC LIMIT 1"
+        "AND datname = current_database() AND backend_type = 'client backend' ORDER BY backend_start DESC LIMIT 1"
     )
 
     def run(connection: Connection) -> None:
-        connection.execute(text("SELECT pg_sleep(0.3)"))
         assert connection.scalar(text(end))
-        connection.execute(text("SELECT pg_sleep(0.3)"))
+        while "the sessions that block the migration cannot be listed" not in caplog.text:
+            connection.execute(text("SELECT pg_sleep(0.01)"))
 
     await migrate(make_settings(), run)
-    assert "the sessions that block the migration cannot be listed" in caplog.text
 
 
 async def test_one_that_waits_for_its_turn_names_the_one_that_migrates(

@@ -193,14 +193,20 @@ class PostgresServer:
         """Nothing of the server moves while the block runs, as on a host that hangs; its sockets stay open."""
         assert self._process is not None
         server = psutil.Process(self._process.pid)
-        processes = [server, *server.children()]
-        for process in processes:
-            process.suspend()
+        children: list[psutil.Process] = []
         try:
+            server.suspend()  # first: once it has stopped, it starts no child that the list would lack
+            os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            children = server.children()
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.suspend()
             yield
         finally:
-            for process in processes:
-                process.resume()
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.resume()
+            server.resume()  # last: it has removed no child before
 
     def remove(self) -> None:
         """Stop and delete everything."""

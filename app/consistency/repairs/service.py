@@ -60,9 +60,10 @@ class RepairService:
         self._on_redelivered = on_redelivered
         self._applications: SingleFlight[UUID, Repair] = SingleFlight("consistency-repair")
 
-    def close(self) -> None:
-        """Cancel the running applications; another call continues them."""
+    async def close(self) -> None:
+        """Cancel the running applications, and wait until each has released its lease; another call continues them."""
         self._applications.close()
+        await self._applications.wait_closed()
 
     async def plan(self, wanted: Filter, action: RepairAction) -> tuple[Repair, list[Finding]]:
         """Plan to repair the newest open findings that match; raises `NotCompensable` (422)."""

@@ -12,6 +12,9 @@ from app.consistency.models import Repair
 from app.consistency.repairs.repository import RepairRepository
 from app.consistency.repairs.service import LEASE
 from app.consistency.schemas import Filter
+from app.consistency.service import open_consistency
+from app.database.engine import Database
+from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
 from tests.consistency.repairs.support import (
     COMPENSATE,
@@ -23,6 +26,7 @@ from tests.consistency.repairs.support import (
     plan,
 )
 from tests.consistency.world import World
+from tests.events.support import open_ledger
 
 
 async def test_a_process_that_dies_half_way_is_followed_by_one_that_acts_once(world: World) -> None:
@@ -46,6 +50,30 @@ async def test_a_process_that_dies_half_way_is_followed_by_one_that_acts_once(wo
     ledger.append = append  # type: ignore[method-assign]
     assert set((await apply(world, repair)).values()) == {("applied", None)}
     assert sorted(one.file_id for one in await list_compensations(world)) == files
+
+
+async def test_a_repair_under_way_at_the_end_is_continued_without_a_wait_for_its_lease(
+    world: World, make_settings: MakeSettings
+) -> None:
+    await world.upload(file_id := uuid4())
+    findings = await open_findings(world, file_id)
+    repair = await plan(world, COMPENSATE)
+    asked = asyncio.Event()
+
+    async def hang(*_arguments: Any, **_named: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    database = Database(make_settings())
+    async with open_consistency(make_settings(), database, open_ledger(database), world.clock) as ending:
+        ending.repairs._check_files = hang  # type: ignore[method-assign]
+        applying = asyncio.create_task(ending.repairs.apply(repair.id))
+        await asked.wait()
+    await database.close()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    assert (await world.consistency.repairs.get(repair.id)).due_at is None
+    assert await apply(world, repair) == {findings["missing"].id: ("applied", None)}
 
 
 async def test_two_at_once_act_once_and_say_the_same(world: World) -> None:
