@@ -30,7 +30,7 @@ from app.consistency.schemas import Filter
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import REFRESH
 from app.database.engine import Database
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import DeliveryRepository
 from app.errors import NotFound, Unavailable
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import Ledger
