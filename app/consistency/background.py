@@ -17,17 +17,31 @@ from app.consistency.check_repository import CheckRepository, CheckRunning
 from app.consistency.check_runner import CheckRunner
 from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.file_checker import FileChecker
-from app.consistency.models import CheckState, Source
+from app.consistency.models import Check, CheckState, Source
+from app.consistency.schemas import NewCheck
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import BACKGROUND
+from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-from app.errors import NotFound, Unavailable, describe
+from app.errors import Conflict, FieldError, NotFound, Unavailable, Unprocessable, describe
 
 POLL_SECONDS = 1.0
 MAX_CHECKS = 8  # concurrently in one process
 QUIET_SECONDS = 30.0  # after a batch of file checks without a response
 
 log = structlog.get_logger(__name__)
+
+
+class SourceDisabled(Conflict):
+    code, detail = "source-disabled", "The source is disabled; enable it first."
+
+
+class NotDeep(Unprocessable):
+    """422 at `deep`."""
+
+    def __init__(self) -> None:
+        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
+        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
 class ConsistencyTasks:
@@ -43,7 +57,7 @@ class ConsistencyTasks:
         cloud_url: str,
     ) -> None:
         due = asyncio.Event()
-        self.wake = due.set  # when there may be something to claim
+        self._wake = due.set
         self._database = database
         self._runner = runner
         self._checker = checker
@@ -66,6 +80,27 @@ class ConsistencyTasks:
         await self._pass.stop(timeout_seconds)
         tasks = [*self._checks.values(), *self._file_checks.values()]
         await asyncio.gather(*(wait_or_cancel(task, timeout_seconds) for task in tasks), return_exceptions=True)
+
+    async def create_check(self, new: NewCheck) -> Check:
+        """Add a check, which a pass begins immediately.
+
+        Raises:
+            NotFound: 404.
+            NotDeep: 422.
+            SourceDisabled, CheckRunning: 409.
+        """
+        async with self._database.transaction() as session:
+            source = await SourceRepository(session).get(new.source, for_change=True)
+            if not source.enabled:
+                raise SourceDisabled
+            if new.deep is not None and source.kind != SourceKind.CLOUD:
+                raise NotDeep
+            now = await self._checker.clock(session)
+            check = await CheckRepository(session).add(
+                source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink, deep=new.deep
+            )
+        self._wake()
+        return check
 
     async def run_once(self, _stopping: asyncio.Event | None = None) -> None:
         """Begin due work, and remove some leftover rows.

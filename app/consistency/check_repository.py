@@ -27,7 +27,10 @@ from app.database.types import among_ids
 from app.errors import Conflict, NotFound
 
 REMOVED_AT_ONCE = 1000
-UNKNOWN_CHECK = "There is no check with this id."
+
+
+class CheckUnknown(NotFound):
+    detail = "There is no check with this id."
 
 
 class CheckEnded(Conflict):
@@ -94,7 +97,7 @@ class CheckRepository:
         query = select(Check).where(Check.id == check_id, visible).execution_options(populate_existing=True)
         found = await self._session.scalar(query)
         if found is None:
-            raise NotFound(UNKNOWN_CHECK)
+            raise CheckUnknown
         return found
 
     async def list_newest(self, source_id: UUID | None, *, limit: int, offset: int) -> Sequence[Check]:

@@ -6,11 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, case, exists, func, literal, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.models import MAX_GRACE, FileCheck, Source, Verdict
-from app.database.sql import read_now, write
+from app.database.sql import count_up_to, insert_or_update, read_now, write
 from app.database.types import UtcDateTime, after_seconds, among, among_ids, greatest_of, statement_now
 from app.events.models import SyncEvent
 
@@ -41,8 +40,7 @@ class FileCheckRepository:
             .group_by(Source.id, Source.grace_seconds, SyncEvent.file_id)
             .order_by(Source.id, SyncEvent.file_id)
         )
-        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(FileCheck).from_select(["source_id", "file_id", "due_at"], rows)
+        statement = insert_or_update(self._session, FileCheck).from_select(["source_id", "file_id", "due_at"], rows)
         key = [FileCheck.source_id, FileCheck.file_id]
         await self._session.execute(
             statement.on_conflict_do_update(index_elements=key, set_={"due_at": statement.excluded.due_at})
@@ -100,8 +98,7 @@ class FileCheckRepository:
         """
         if not rows:
             return
-        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(FileCheck).values(rows)
+        statement = insert_or_update(self._session, FileCheck).values(rows)
         new, old = statement.excluded, FileCheck
         due_at: ColumnElement[Any] = func.coalesce(old.due_at, new.due_at)
         if claimed_until:
@@ -124,10 +121,8 @@ def count_due_file_checks(most: int) -> ScalarSelect[int]:
         select(FileCheck.file_id)
         .join(Source, Source.id == FileCheck.source_id)
         .where(Source.enabled, ~Source.deleted, FileCheck.due_at <= statement_now())
-        .limit(most)
-        .subquery()
     )
-    return select(func.count()).select_from(rows).scalar_subquery()
+    return count_up_to(most, rows)
 
 
 # A due time too far in the future was set by a clock that was ahead: it is due now.

@@ -23,7 +23,10 @@ from app.files.models import FileState
 from app.files.repository import FileRepository
 
 MAX_REFRESHES = 4  # concurrently for each token subject
-UNKNOWN_FILE = "Neither an event nor a finding names this file."
+
+
+class FileUnknown(NotFound):
+    detail = "Neither an event nor a finding names this file."
 
 
 class TooManyRefreshes(ProblemError):
@@ -83,7 +86,7 @@ class FileConsistencyService:
             found = await FileRepository(session).find(file_id)
             is_known = any(found)  # to the ledger
             if not is_known and not await FindingRepository(session).list_newest(Filter(file_id=file_id), limit=1):
-                raise NotFound(UNKNOWN_FILE)
+                raise FileUnknown
             return [
                 (one, await self._read_verdict(session, one, file_id, checks.get(one.id), found)) for one in sources
             ]

@@ -22,9 +22,12 @@ from app.database.types import among_ids
 from app.errors import Conflict, NotFound, OtherCount
 
 ACCEPTED_AT_ONCE = 10_000
-UNKNOWN_FINDING = "There is no finding with this id."
 _IS_ACTIVE = Finding.state != literal_column("'resolved'")  # as in the partial index, which a parameter would not match
 _IS_OPEN = Finding.state == literal_column("'open'")
+
+
+class FindingUnknown(NotFound):
+    detail = "There is no finding with this id."
 
 
 class NotAcceptable(Conflict):
@@ -93,7 +96,7 @@ class FindingRepository:
         is_accepted = await self._accept([Finding.id == finding_id, _visible()], reason)
         finding = await self._session.scalar(select(Finding).where(Finding.id == finding_id, _visible()))
         if finding is None:
-            raise NotFound(UNKNOWN_FINDING)
+            raise FindingUnknown
         if not is_accepted:
             raise NotAcceptable
         return finding

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
-from app.consistency.check_repository import UNKNOWN_CHECK, CheckEnded, CheckRepository, CheckRunning
-from app.consistency.file_service import UNKNOWN_FILE, FileConsistencyService, TooManyRefreshes
-from app.consistency.finding_repository import UNKNOWN_FINDING, FindingRepository, NotAcceptable
+from app.consistency.background import ConsistencyTasks, NotDeep, SourceDisabled
+from app.consistency.check_repository import CheckEnded, CheckRepository, CheckRunning, CheckUnknown
+from app.consistency.file_service import FileConsistencyService, FileUnknown, TooManyRefreshes
+from app.consistency.finding_repository import FindingRepository, FindingUnknown, NotAcceptable
 from app.consistency.schemas import (
     CHECK_ID,
-    FILE_ID,
     FINDING_ID,
     Acceptance,
     Accepted,
@@ -27,17 +27,15 @@ from app.consistency.schemas import (
     FindingView,
     NewCheck,
 )
-from app.consistency.service import CheckService, NotDeep, SourceDisabled
-from app.consistency.sources.repository import UNKNOWN_SOURCE
+from app.consistency.sources.repository import SourceUnknown
 from app.database.sql import read_now
-from app.errors import NotFound, OtherCount
+from app.errors import OtherCount
 from app.events.listing import check_offset
+from app.events.schemas import FILE_ID
 from app.http.dependencies import LINK_HEADER, ReadSession, WriteSession, from_state, page_links
 from app.http.negotiation import accepts
 from app.http.openapi import documented, location_header
 from app.http.types import QueryBoolean, Uuid
-
-NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 
 _COLUMNS = ("id", "source", "file_id", "kind", "state", "expected", "found", "first_seen_at", "last_seen_at")
 CSV_COLUMNS = (*_COLUMNS, "resolved_at", "reason", "message")
@@ -46,7 +44,7 @@ CheckId = Annotated[Uuid, Path(description="The check's `id`.", examples=[CHECK_
 FindingId = Annotated[Uuid, Path(description="The finding's `id`.", examples=[FINDING_ID])]
 FileId = Annotated[Uuid, Path(description="The `file_id` that events name.", examples=[FILE_ID])]
 
-Checks = Annotated[CheckService, from_state("consistency.checks")]
+Tasks = Annotated[ConsistencyTasks, from_state("consistency.tasks")]
 Files = Annotated[FileConsistencyService, from_state("consistency.files")]
 
 router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
@@ -58,13 +56,19 @@ router = APIRouter(tags=["consistency"], route_class=AuthenticatedRoute)
     summary="Begin a check",
     status_code=status.HTTP_202_ACCEPTED,
     responses=documented(
-        202, "The check.", NO_SOURCE, NotDeep(), SourceDisabled(), CheckRunning(), headers=location_header("check")
+        202,
+        "The check.",
+        SourceUnknown(),
+        NotDeep(),
+        SourceDisabled(),
+        CheckRunning(),
+        headers=location_header("check"),
     ),
 )
 async def create_check(
     new: NewCheck,
     _operator: Operator,
-    checks: Checks,
+    tasks: Tasks,
     response: Response,
 ) -> CheckView:
     """Compare the whole inventory of a source, or named files, with the events.
@@ -72,7 +76,7 @@ async def create_check(
     A background task runs it; another replica continues it when one ends. A difference is `suspected` until a check of
     that file, after the grace period, sees it again.
     """
-    check = await checks.create_check(new)
+    check = await tasks.create_check(new)
     response.headers["Location"] = f"checks/{check.id}"
     return CheckView.of_check(check)
 
@@ -101,7 +105,7 @@ async def list_checks(
     "/consistency/checks/{check_id:uuid}",
     operation_id="getConsistencyCheck",
     summary="Get a check",
-    responses=documented(200, "The check.", NotFound(UNKNOWN_CHECK)),
+    responses=documented(200, "The check.", CheckUnknown()),
 )
 async def get_check(check_id: CheckId, _reader: Reader, session: ReadSession) -> CheckView:
     """One check by its id, with its progress."""
@@ -112,7 +116,7 @@ async def get_check(check_id: CheckId, _reader: Reader, session: ReadSession) ->
     "/consistency/checks/{check_id:uuid}/cancel",
     operation_id="cancelConsistencyCheck",
     summary="Cancel a check",
-    responses=documented(200, "The check as it is now.", NotFound(UNKNOWN_CHECK), CheckEnded()),
+    responses=documented(200, "The check as it is now.", CheckUnknown(), CheckEnded()),
 )
 async def cancel_check(check_id: CheckId, _operator: Operator, session: WriteSession) -> CheckView:
     """Stop a running check. The findings are as if it had never run."""
@@ -132,7 +136,7 @@ async def list_findings(
     """Differences between the sources and the events, newest first. `Accept: text/csv` gets the page as CSV."""
     check_offset(query.offset)
     found = await FindingRepository(session).list_newest(
-        query.wanted(), limit=query.limit + 1, offset=query.offset, before=query.before
+        query, limit=query.limit + 1, offset=query.offset, before=query.before
     )
     has_next = len(found) > query.limit
     following = {"before": str(found[query.limit - 1].id)} if has_next else None
@@ -149,7 +153,7 @@ async def list_findings(
     "/consistency/findings/{finding_id:uuid}/accept",
     operation_id="acceptConsistencyFinding",
     summary="Accept a finding",
-    responses=documented(200, "The finding as it is now.", NotFound(UNKNOWN_FINDING), NotAcceptable()),
+    responses=documented(200, "The finding as it is now.", FindingUnknown(), NotAcceptable()),
 )
 async def accept_finding(
     finding_id: FindingId, acceptance: Acceptance, _operator: Operator, session: WriteSession
@@ -174,7 +178,7 @@ async def accept_findings(acceptance: BulkAcceptance, _operator: Operator, sessi
     "/files/{file_id:uuid}/consistency",
     operation_id="getFileConsistency",
     summary="Get the consistency of a file",
-    responses=documented(200, "The verdict of each source.", NotFound(UNKNOWN_FILE), TooManyRefreshes()),
+    responses=documented(200, "The verdict of each source.", FileUnknown(), TooManyRefreshes()),
 )
 async def get_file_consistency(
     file_id: FileId,

@@ -5,21 +5,20 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.consistency.models import Check, Finding, FindingState, Kind, Verdict
+from app.consistency.models import Check, CheckState, Finding, FindingState, Kind, Verdict
 from app.consistency.sources.request import SUBSET_PATTERN, BlockSubset
 from app.consistency.sources.schemas import SOURCE_ID
-from app.http.types import BodyInteger, Input, QueryInteger, Uuid
+from app.events.schemas import FILE_ID
+from app.http.types import MAX_EXACT_INTEGER, BodyInteger, Input, QueryInteger, Uuid, examples
 
 MAX_FILES = 1000
-MAX_OFFSET = 2**53
 
 # In the documentation.
 CHECK_ID = "019376b1-2d3e-7f40-9b5c-6d7e8f9a0b1c"
 FINDING_ID = "019376b2-3e4f-7051-8c6d-7e8f9a0b1c2d"
-FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
 _AT = "2026-01-15T10:30:00Z"
 _CHECK: dict[str, JsonValue] = {
     "id": CHECK_ID,
@@ -63,10 +62,6 @@ MESSAGES = {
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-def _examples(*examples: JsonValue) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
 class Scope(Input):
     """All files, or the named ones."""
 
@@ -93,7 +88,7 @@ def _part_of_all(text: str) -> str:
 class NewCheck(Input):
     """A check to begin."""
 
-    model_config = _examples(
+    model_config = examples(
         {"source": SOURCE_ID, "scope": {"all": True}}, {"source": SOURCE_ID, "scope": {"file_ids": [FILE_ID]}}
     )
 
@@ -111,13 +106,11 @@ class NewCheck(Input):
 class CheckView(BaseModel):
     """A check and its progress."""
 
-    model_config = _examples(_CHECK)
+    model_config = examples(_CHECK)
 
     id: UUID
     source: UUID
-    state: Literal["running", "complete", "incomplete", "suspect", "cancelled"] = Field(
-        description="Only a `complete` inventory changes findings."
-    )
+    state: CheckState = Field(description="Only a `complete` inventory changes findings.")
     reason: str | None = Field(description="Why it is incomplete or suspect.")
     position: int | None = Field(description="Position at which the check compares; null before it has begun.")
     compared: int
@@ -139,17 +132,15 @@ class CheckView(BaseModel):
 class CheckQuery(BaseModel):
     """A part of the list of checks, newest first."""
 
-    model_config = ConfigDict(extra="forbid")
-
     source: Uuid | None = Field(None, description="Only checks of this source.")
     limit: QueryInteger = Field(10, ge=1, le=100, description="Number of checks to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of checks to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of checks to skip.")
 
 
 class FindingView(BaseModel):
     """How a source differs from the ledger about one file."""
 
-    model_config = _examples(FINDING)
+    model_config = examples(FINDING)
 
     id: UUID
     source: UUID
@@ -173,37 +164,29 @@ class FindingView(BaseModel):
         return cls.model_validate({**fields, "source": finding.source_id, "message": message})
 
 
-class FindingQuery(BaseModel):
-    """A part of the list of findings, newest first."""
-
-    model_config = ConfigDict(extra="forbid")
+class Filter(Input):
+    """A filter of findings; an absent member matches any."""
 
     state: FindingState | None = Field(None, description="Only findings in this state.")
     kind: Kind | None = Field(None, description="Only findings of this kind.")
     source: Uuid | None = Field(None, description="Only findings of this source.")
     file_id: Uuid | None = Field(None, description="Only findings about this file.")
+
+
+class FindingQuery(Filter):
+    """A part of the list of findings, newest first."""
+
     limit: QueryInteger = Field(100, ge=1, le=1000, description="Number of findings to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of findings to skip, at most 10,000.")
+    offset: QueryInteger = Field(
+        0, ge=0, le=MAX_EXACT_INTEGER, description="Number of findings to skip, at most 10,000."
+    )
     before: Uuid | None = Field(None, description="Only findings older than this one, as `Link` has it.")
-
-    def wanted(self) -> "Filter":
-        """The filter."""
-        return Filter(**self.model_dump(exclude={"limit", "offset", "before"}))
-
-
-class Filter(Input):
-    """A filter of findings; an absent member matches any."""
-
-    state: FindingState | None = None
-    kind: Kind | None = None
-    source: Uuid | None = None
-    file_id: Uuid | None = None
 
 
 class Acceptance(Input):
     """Why the difference is right as it is."""
 
-    model_config = _examples({"reason": "deleted before the ledger began"})
+    model_config = examples({"reason": "deleted before the ledger began"})
 
     reason: Reason = Field(description="Shown with the finding.")
 
@@ -211,19 +194,21 @@ class Acceptance(Input):
 class BulkAcceptance(Input):
     """The findings to accept, their number, and the reason."""
 
-    model_config = _examples(
+    model_config = examples(
         {"filter": {"kind": "orphaned"}, "expected": 1200, "reason": "deleted before the ledger began"}
     )
 
     filter: Filter = Field(description="The matching suspected and open findings are accepted.")
-    expected: BodyInteger = Field(ge=0, le=2**53, description="Number of matches; if it differs, nothing is done.")
+    expected: BodyInteger = Field(
+        ge=0, le=MAX_EXACT_INTEGER, description="Number of matches; if it differs, nothing is done."
+    )
     reason: Reason = Field(description="Shown with each finding.")
 
 
 class Accepted(BaseModel):
     """The number of accepted findings."""
 
-    model_config = _examples({"accepted": 1200})
+    model_config = examples({"accepted": 1200})
 
     accepted: int
 
@@ -240,7 +225,7 @@ class SourceVerdict(BaseModel):
 class FileConsistency(BaseModel):
     """Whether the sources hold the file as its events say."""
 
-    model_config = _examples({"file_id": FILE_ID, "sources": [_VERDICT]})
+    model_config = examples({"file_id": FILE_ID, "sources": [_VERDICT]})
 
     file_id: UUID
     sources: list[SourceVerdict]

@@ -8,77 +8,29 @@ from typing import NamedTuple
 
 from app.config import Settings
 from app.consistency.background import ConsistencyTasks
-from app.consistency.check_repository import CheckRepository
 from app.consistency.check_runner import CheckProgress, CheckRunner, FullCheck
 from app.consistency.file_check_repository import Clock
 from app.consistency.file_checker import FileChecker
 from app.consistency.file_service import FileConsistencyService
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.models import Check
 from app.consistency.repairs.service import RepairService
-from app.consistency.schemas import NewCheck
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient
 from app.consistency.sources.full_check import CloudCheck, InventoryCheck
-from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import MAX_HEADER_BYTES, MAX_PAGE_BYTES
 from app.consistency.sources.schemas import SourceKind
 from app.consistency.sources.service import SourceService
 from app.database.engine import Database
 from app.database.sql import read_now
-from app.errors import Conflict, FieldError, Unprocessable
 from app.events.ledger import Ledger
 from app.outbound.address import AddressPolicy
 from app.outbound.client import OutboundClient
 from app.outbound.secret import create_cipher
 
 
-class SourceDisabled(Conflict):
-    code, detail = "source-disabled", "The source is disabled; enable it first."
-
-
-class NotDeep(Unprocessable):
-    """422 at `deep`."""
-
-    def __init__(self) -> None:
-        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
-        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
-
-
-class CheckService:
-    """Begins checks, and wakes the task that runs them."""
-
-    def __init__(self, database: Database, checker: FileChecker, on_added: Callable[[], None]) -> None:
-        self._database = database
-        self._checker = checker
-        self._on_added = on_added
-
-    async def create_check(self, new: NewCheck) -> Check:
-        """Add a check for the background to run.
-
-        Raises:
-            NotFound: 404.
-            NotDeep: 422.
-            SourceDisabled, CheckRunning: 409.
-        """
-        async with self._database.transaction() as session:
-            source = await SourceRepository(session).get(new.source, for_change=True)
-            if not source.enabled:
-                raise SourceDisabled
-            if new.deep is not None and source.kind != SourceKind.CLOUD:
-                raise NotDeep
-            now = await self._checker.clock(session)
-            check = await CheckRepository(session).add(
-                source.id, now, new.scope.file_ids, accept_shrink=new.accept_shrink, deep=new.deep
-            )
-        self._on_added()
-        return check
-
-
 class Consistency(NamedTuple):
     """The parts of the consistency checks in one process."""
 
-    checks: CheckService
     repairs: RepairService
     sources: SourceService
     files: FileConsistencyService
@@ -134,7 +86,6 @@ async def open_consistency(
     )
     try:
         yield Consistency(
-            CheckService(database, checker, tasks.wake),
             repairs,
             SourceService(database, cipher, contract, cloud, policy=policy, clock=clock),
             FileConsistencyService(database, checker, cloud_sees_all=settings.consistency_token_sees_all),

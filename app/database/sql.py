@@ -1,4 +1,4 @@
-"""Rows as bound values, which a statement reads like a table, JSON that the database writes, and bulk writes."""
+"""Rows as bound values, which a statement reads like a table; JSON that the database writes; counts; bulk writes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,8 @@ from sqlalchemy import (
     CursorResult,
     Dialect,
     FromClause,
+    ScalarSelect,
+    Select,
     Text,
     UpdateBase,
     Uuid,
@@ -23,13 +25,14 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeEngine
 
-from app.database.types import UtcDateTime, database_now
+from app.database.types import Base, UtcDateTime, database_now
 
 _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # first character and length in the hexadecimal digits
 
@@ -66,6 +69,18 @@ def bound_rows(dialect: Dialect, columns: Mapping[str, TypeEngine[Any]], rows: S
 async def read_now(session: AsyncSession) -> datetime:
     """The database's time."""
     return (await session.scalars(select(database_now()))).one()
+
+
+def insert_or_update(session: AsyncSession, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT into `table` that may have a clause ON CONFLICT DO UPDATE."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def count_up_to(limit: int, rows: Select[Any]) -> ScalarSelect[int]:
+    """The number of `rows`, at most `limit`."""
+    return select(func.count()).select_from(rows.limit(limit).subquery()).scalar_subquery()
 
 
 async def write(session: AsyncSession, statement: UpdateBase) -> int:

@@ -28,7 +28,7 @@ from app.events.models import SyncEvent
 from app.subscriptions.lane import due_at_first, lock_lanes
 from app.subscriptions.models import Delivery, DeliveryStatus, FullLane, Subscription
 
-MAX_AT_ONCE = 1000
+REDELIVERED_AT_ONCE = 1000
 
 
 class DeliveryRepository:
@@ -78,7 +78,7 @@ class DeliveryRepository:
 
     async def mark_dead_pending(self, subscription_id: UUID) -> int:
         """Retry the 1000 oldest dead deliveries of the subscription and return their number."""
-        return await self.mark_pending(await self._list_dead(subscription_id, limit=MAX_AT_ONCE))
+        return await self.mark_pending(await self._list_dead(subscription_id, limit=REDELIVERED_AT_ONCE))
 
     async def mark_matching_pending(
         self,
@@ -111,12 +111,12 @@ class DeliveryRepository:
         query = select(Delivery.id).where(*dead, *conditions).order_by(Delivery.position).limit(limit)
         return (await self._session.scalars(query)).all()
 
-    async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> int:
+    async def mark_range_pending(self, subscription_id: UUID, *, after: int, through: int) -> None:
         """Deliver matching events again, after the position `after`, up to and including `through`."""
         wanted = exists().where(
             SyncEvent.position == Delivery.position, json_has(Subscription.event_type_list, SyncEvent.event_type)
         )
-        return await self._mark_pending(
+        await self._mark_pending(
             Delivery.subscription_id == subscription_id,
             Delivery.position > after,
             Delivery.position <= through,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.deliveries.repository import MAX_ATTEMPTS
 from app.events.models import EventType
 from app.events.schemas import EVENT_ID, FILE_ID
-from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, RowId, Uuid
+from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, RowId, Uuid, examples
 from app.subscriptions.models import DeliveryStatus, Outcome
 from app.subscriptions.schemas import SUBSCRIPTION_ID
 
@@ -45,7 +45,7 @@ MAX_OFFSET = 1_000_000  # 422 of `check_offset` comes first where there may be m
 class DeliveryView(BaseModel):
     """One event for one subscription."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_DELIVERY]})
+    model_config = ConfigDict(from_attributes=True, **examples(_DELIVERY))
 
     id: int
     subscription_id: UUID
@@ -68,7 +68,7 @@ class DeliveryView(BaseModel):
 class AttemptView(BaseModel):
     """One request to the subscriber and its result."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_ATTEMPT]})
+    model_config = ConfigDict(from_attributes=True, **examples(_ATTEMPT))
 
     number: int = Field(description="1, 2, 3, …; a redelivery starts again at 1.")
     started_at: datetime
@@ -82,7 +82,7 @@ class AttemptView(BaseModel):
 class DeliveryWithHistory(DeliveryView):
     """A delivery with its attempts."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_DELIVERY, "history": [_ATTEMPT]}]})
+    model_config = examples({**_DELIVERY, "history": [_ATTEMPT]})
 
     history: list[AttemptView] = Field(
         description=f"Every attempt that is still kept, the newest first, at most {MAX_ATTEMPTS}."
@@ -92,7 +92,7 @@ class DeliveryWithHistory(DeliveryView):
 class RedeliveryResult(BaseModel):
     """The deliveries that are pending again."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7, "has_more": False}]})
+    model_config = examples({"redelivered": 7, "has_more": False})
 
     redelivered: int = Field(description="Deliveries that were dead and are pending again.")
     has_more: bool = Field(description="Whether there may be more: send the request again.")
@@ -108,13 +108,9 @@ class RedeliveryFilter(Input):
 class BulkRedelivery(BulkRequest):
     """The dead deliveries to retry, and their number."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"filter": {"file_id": FILE_ID}, "up_to_position": 4211, "expected": 7},
-                {"filter": {"delivery_ids": [42]}, "up_to_position": 4211, "expected": 1},
-            ]
-        }
+    model_config = examples(
+        {"filter": {"file_id": FILE_ID}, "up_to_position": 4211, "expected": 7},
+        {"filter": {"delivery_ids": [42]}, "up_to_position": 4211, "expected": 1},
     )
 
     filter: RedeliveryFilter = Field(description="The matching dead deliveries are retried.")
@@ -123,15 +119,13 @@ class BulkRedelivery(BulkRequest):
 class BulkRedelivered(BaseModel):
     """The number of deliveries that are pending again."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"redelivered": 7}]})
+    model_config = examples({"redelivered": 7})
 
     redelivered: int
 
 
 class DeliveryPageQuery(BaseModel):
     """A part of a list of deliveries."""
-
-    model_config = ConfigDict(extra="forbid")
 
     limit: QueryInteger = Field(10, ge=1, le=1000, description="Number of deliveries to return.")
     offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of deliveries to skip.")
@@ -148,7 +142,7 @@ class DeliveryQuery(DeliveryPageQuery):
 class PingResult(BaseModel):
     """The result of a ping."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_PING]})
+    model_config = examples(_PING)
 
     outcome: Outcome
     status_code: int | None = Field(description="Null: there was no response.")

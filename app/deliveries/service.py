@@ -15,7 +15,7 @@ from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
 from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.fan_out import MAX_AT_ONCE, DeliveryRepository
+from app.deliveries.fan_out import REDELIVERED_AT_ONCE, DeliveryRepository
 from app.deliveries.message import MessageFactory
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
@@ -74,14 +74,14 @@ class DeliveryService:
         Raises:
             NotFound: 404.
         """
-        total, count = 0, MAX_AT_ONCE
-        while count == MAX_AT_ONCE and total < MAX_CHUNKS * MAX_AT_ONCE:
+        total, count = 0, REDELIVERED_AT_ONCE
+        while count == REDELIVERED_AT_ONCE and total < MAX_CHUNKS * REDELIVERED_AT_ONCE:
             async with self._database.transaction() as session:
                 await OverviewRepository(session).check_known(subscription_id)
                 count = await DeliveryRepository(session).mark_dead_pending(subscription_id)
             self._on_added()
             total += count
-        return RedeliveryResult(redelivered=total, has_more=count == MAX_AT_ONCE)
+        return RedeliveryResult(redelivered=total, has_more=count == REDELIVERED_AT_ONCE)
 
     async def redeliver_matching(self, subscription_id: UUID, bulk: BulkRedelivery) -> None:
         """Make the dead deliveries that match pending again, in one transaction, if they are `bulk.expected`.

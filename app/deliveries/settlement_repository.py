@@ -78,8 +78,8 @@ class SettlementRepository:
         if results:
             await self._session.execute(insert(_ATTEMPTS), [_attempt(result) for result in results])
 
-    async def mark_next_due(self, lanes: Iterable[Lane]) -> int:
-        """In each of these lanes, whose due delivery is settled, make the next one due; returns how many there were."""
+    async def mark_next_due(self, lanes: Iterable[Lane]) -> None:
+        """In each of these lanes, whose due delivery is settled, make the next one due."""
         bound = bound_rows(self._session.get_bind().dialect, _LANE, sorted(set(lanes)))
         waiting = aliased(Delivery)
         first = (
@@ -98,7 +98,7 @@ class SettlementRepository:
             .where(Delivery.id == heads.c.id, Delivery.due_at.is_(None))
             .values(due_at=statement_now())
         )
-        return await write(self._session, statement)
+        await write(self._session, statement)
 
     async def lock_health(
         self, succeeded: Collection[UUID], failed: Collection[UUID]

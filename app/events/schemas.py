@@ -9,7 +9,17 @@ from pydantic_core import PydanticCustomError
 
 from app.events.group import encode_metadata
 from app.events.models import Anomaly, EventType
-from app.http.types import MAX_AT_ONCE, Input, QueryBoolean, QueryInteger, QueryPosition, QueryTimestamp, RowId, Uuid
+from app.http.types import (
+    MAX_AT_ONCE,
+    MAX_EXACT_INTEGER,
+    Input,
+    QueryBoolean,
+    QueryInteger,
+    QueryPosition,
+    QueryTimestamp,
+    RowId,
+    Uuid,
+)
 
 EVENT_ID = "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d"
 FILE_ID = "7d3e1f58-4c1c-4f0e-9a44-0b7f4f6f2f11"
@@ -69,7 +79,6 @@ METADATA_MAX_BYTES = 16_384
 METADATA_MAX_LEVELS = 32
 BATCH_MAX_EVENTS = 1000
 PAGE_MAX_EVENTS = 1000
-MAX_OFFSET = 2**53
 
 
 def _encode(metadata: Any) -> str:
@@ -201,7 +210,7 @@ class PageQuery(BaseModel):
 
     limit: QueryInteger = Field(10, ge=1, le=PAGE_MAX_EVENTS, description="Number of events to return.")
     offset: QueryInteger = Field(
-        0, ge=0, le=MAX_OFFSET, description="Number of events to skip; at most 10000 beside a filter."
+        0, ge=0, le=MAX_EXACT_INTEGER, description="Number of events to skip; at most 10000 beside a filter."
     )
 
 

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, and_, case, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.database.sql import insert_or_update
 from app.database.types import among
 from app.events.models import Anomaly, EventType, SyncEvent
 from app.events.repository import unprocessed_count
@@ -47,8 +47,9 @@ class FileRepository:
     async def add_events(self, positions: Sequence[int]) -> None:
         """Count the events at `positions` into the states of their files; the event of the highest position wins."""
         latest = _latest_by_file(positions)
-        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(FileState).from_select([column.name for column in latest.selected_columns], latest)
+        statement = insert_or_update(self._session, FileState).from_select(
+            [column.name for column in latest.selected_columns], latest
+        )
         new, old = statement.excluded, FileState
         is_newer = new.last_position > old.last_position
         await self._session.execute(

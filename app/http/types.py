@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     WithJsonSchema,
     model_validator,
 )
@@ -20,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from app.errors import is_harmless_name
 
 MAX_POSITION = 2**63 - 1
+MAX_EXACT_INTEGER = 2**53  # up to which a JSON number is exact as a double
 MAX_AT_ONCE = 10_000  # what one bulk request may change
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
@@ -55,6 +57,11 @@ class Input(BaseModel):
             example = next((f", such as {name}" for name in names), "")
             raise PydanticCustomError("unknown_fields", "The object has unknown fields{example}", {"example": example})
         return data
+
+
+def examples(*values: JsonValue) -> ConfigDict:
+    """The configuration of a model with these examples in the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
 def _uuid_text(value: Any) -> Any:

@@ -26,7 +26,7 @@ from app.consistency.file_check_repository import count_due_file_checks
 from app.consistency.finding_repository import oldest_open_finding, select_open_findings
 from app.consistency.metrics import OpenFindings
 from app.database.errors import DatabaseDamaged, DatabaseUnavailable, SchemaBehind
-from app.database.sql import bound_rows
+from app.database.sql import bound_rows, count_up_to
 from app.database.types import UtcDateTime, after_seconds, database_now, greatest_of, statement_now
 from app.database.watch import Prober
 from app.errors import Unavailable, describe
@@ -201,8 +201,7 @@ async def _look_once(prober: Prober) -> Look:
 
 
 def _count(state: RetryState) -> ScalarSelect[int]:
-    rows = select(SyncEvent.position).where(SyncEvent.retry_state == state).limit(MAX_COUNTED).subquery()
-    return select(func.count()).select_from(rows).scalar_subquery()
+    return count_up_to(MAX_COUNTED, select(SyncEvent.position).where(SyncEvent.retry_state == state))
 
 
 def _oldest(condition: ColumnElement[bool]) -> ScalarSelect[datetime]:
@@ -215,10 +214,8 @@ def _pending_deliveries() -> ScalarSelect[int]:
         select(Delivery.position)
         .join(Subscription, Subscription.id == Delivery.subscription_id)
         .where(_has_status(SubscriptionStatus.ACTIVE), is_pending())
-        .limit(MAX_COUNTED)
-        .subquery()
     )
-    return select(func.count()).select_from(rows).scalar_subquery()
+    return count_up_to(MAX_COUNTED, rows)
 
 
 def _backlogs() -> Select[str, int, int, Any, datetime, datetime]:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, literal, not_, or_, se
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.database.sql import write
+from app.database.sql import count_up_to, write
 from app.database.types import database_now
 from app.errors import NotFound
 from app.events.models import SweepCursor, SyncEvent, head_position, last_position
@@ -265,12 +265,10 @@ def oldest_pending_at() -> ColumnElement[datetime]:
 
 def count_deliveries(status: DeliveryStatus, limit: int, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
     """Number of deliveries of the statement's subscription with the status that meet `conditions`, at most `limit`."""
-    counted = (
+    rows = (
         select(literal(1).label("one"))
         .where(Delivery.subscription_id == Subscription.id, Delivery.status == status, *conditions)
         .order_by(Delivery.position)  # the order of an index, or PostgreSQL might read all deliveries
-        .limit(limit)
         .correlate(Subscription)
-        .subquery()
     )
-    return select(func.count()).select_from(counted).scalar_subquery()
+    return count_up_to(limit, rows)

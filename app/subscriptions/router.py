@@ -11,6 +11,7 @@ from app.http.dependencies import (
     LINK_HEADER,
     Condition,
     PreconditionFailed,
+    ReadSession,
     from_state,
     page_links,
     version_etag,
@@ -21,7 +22,7 @@ from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.endpoint import TooManyHeaders, UrlRefused
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.repository import Overview, SubscriptionUnknown
+from app.subscriptions.repository import Overview, OverviewRepository, SubscriptionUnknown
 from app.subscriptions.schemas import (
     SUBSCRIPTION_ID,
     CreatedSubscription,
@@ -40,7 +41,6 @@ from app.subscriptions.types import (
     TooManySubscriptions,
 )
 
-NO_STORE = {"Cache-Control": "no-store"}
 NO_STORE_HEADER = {
     "Cache-Control": {"description": "`no-store`: the response contains a secret.", "schema": {"type": "string"}}
 }
@@ -83,7 +83,6 @@ async def create_subscription(
     stored = overview.subscription
     bind_request_fields(subscription_id=str(stored.id))
     response.headers.update({"Location": f"subscriptions/{stored.id}", "ETag": version_etag(stored.version)})
-    response.headers.update(NO_STORE)
     return CreatedSubscription.of(overview, subscriptions.header_names(stored), secret=secret)
 
 
@@ -97,11 +96,14 @@ async def list_subscriptions(
     request: Request,
     query: Annotated[SubscriptionQuery, Query()],
     _operator: Operator,
+    session: ReadSession,
     subscriptions: Subscriptions,
     response: Response,
 ) -> list[SubscriptionView]:
     """Subscriptions with their state and backlog, oldest first."""
-    found = await subscriptions.list_oldest(status=query.status, limit=query.limit + 1, offset=query.offset)
+    found = await OverviewRepository(session).list_oldest(
+        status=query.status, limit=query.limit + 1, offset=query.offset
+    )
     has_next = len(found) > query.limit
     response.headers.update(page_links(request, limit=query.limit, offset=query.offset, has_next=has_next))
     return [SubscriptionView.of(one, subscriptions.header_names(one.subscription)) for one in found[: query.limit]]
@@ -114,13 +116,17 @@ async def list_subscriptions(
     responses=documented(200, "The subscription.", SubscriptionUnknown(), headers=ETAG_HEADER),
 )
 async def get_subscription(
-    subscription_id: SubscriptionId, _operator: Operator, subscriptions: Subscriptions, response: Response
+    subscription_id: SubscriptionId,
+    _operator: Operator,
+    session: ReadSession,
+    subscriptions: Subscriptions,
+    response: Response,
 ) -> SubscriptionView:
     """One subscription by its id, with its state and backlog.
 
     The `ETag` names the version of what clients can change; it stays the same while deliveries come and go.
     """
-    return _view(await subscriptions.get(subscription_id), subscriptions, response)
+    return _view(await OverviewRepository(session).get(subscription_id), subscriptions, response)
 
 
 @router.patch(
@@ -198,7 +204,7 @@ async def rotate_secret(
     A secret that the present keys cannot decrypt is replaced immediately.
     """
     stored, secret = await subscriptions.rotate_secret(subscription_id, condition)
-    response.headers.update({"ETag": version_etag(stored.version), **NO_STORE})
+    response.headers["ETag"] = version_etag(stored.version)
     return RotatedSecret.model_validate({"secret": secret, "old_secret_until": stored.old_secret_until})
 
 

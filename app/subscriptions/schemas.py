@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.events.models import EventType
-from app.http.types import BodyInteger, BodyTimestamp, Input, QueryInteger
+from app.http.types import MAX_EXACT_INTEGER, BodyInteger, BodyTimestamp, Input, QueryInteger, examples
 from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
 from app.subscriptions.models import Ordering
 from app.subscriptions.repository import MAX_COUNTED, Overview
@@ -23,7 +23,6 @@ from app.subscriptions.types import (
 )
 
 MAX_CONCURRENCY = 100
-MAX_OFFSET = 2**53
 _UNCHANGEABLE = ("ordering", "start")
 _COUNTED = f"at most {MAX_COUNTED}, which means that many or more"
 
@@ -65,14 +64,10 @@ _SUBSCRIPTION: dict[str, Any] = {
 }
 
 
-def _examples(*bodies: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [*bodies]})
-
-
 class NewSubscription(Input):
     """A new subscription: its URL, change filter and settings."""
 
-    model_config = _examples(
+    model_config = examples(
         {"url": _URL, "description": "metadata service"},
         {
             "url": _URL,
@@ -123,7 +118,7 @@ class SubscriptionChange(Input):
     """
 
     # A default that is made is none in the schema; `model_fields_set` has the fields that were sent.
-    model_config = _examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
+    model_config = examples({"status": "paused"}, {"headers": {"X-Tenant": "blue"}, "max_concurrency": 100})
 
     url: EndpointUrl = Field(
         default_factory=str, description="As for a new subscription. Earlier failures are forgotten."
@@ -156,7 +151,7 @@ class SubscriptionChange(Input):
 class Replay(Input):
     """The range of events to deliver again: by position, or by the time they were recorded."""
 
-    model_config = _examples(
+    model_config = examples(
         {"from_position": 1, "until_position": 40},
         {"from_time": "2026-01-15T10:00:00Z", "until_time": "2026-01-15T11:00:00Z"},
     )
@@ -199,7 +194,7 @@ class ReplayProgress(BaseModel):
 class SubscriptionView(BaseModel):
     """A subscription with its state and backlog."""
 
-    model_config = _examples(_SUBSCRIPTION)
+    model_config = examples(_SUBSCRIPTION)
 
     id: UUID
     url: str
@@ -253,7 +248,7 @@ class SubscriptionView(BaseModel):
 class CreatedSubscription(SubscriptionView):
     """A new subscription, with its secret."""
 
-    model_config = _examples({**_SUBSCRIPTION, "secret": _SECRET})
+    model_config = examples({**_SUBSCRIPTION, "secret": _SECRET})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
 
@@ -261,7 +256,7 @@ class CreatedSubscription(SubscriptionView):
 class RotatedSecret(BaseModel):
     """The new secret, and the time until which the old one signs too."""
 
-    model_config = _examples({"secret": _SECRET, "old_secret_until": "2026-01-16T10:30:00Z"})
+    model_config = examples({"secret": _SECRET, "old_secret_until": "2026-01-16T10:30:00Z"})
 
     secret: str = Field(description="What messages are signed with. Keep it: it is not shown again.")
     old_secret_until: datetime | None = Field(
@@ -272,8 +267,6 @@ class RotatedSecret(BaseModel):
 class SubscriptionQuery(BaseModel):
     """A part of the list of subscriptions, oldest first."""
 
-    model_config = ConfigDict(extra="forbid")
-
     limit: QueryInteger = Field(10, ge=1, le=100, description="Number of subscriptions to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_OFFSET, description="Number of subscriptions to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of subscriptions to skip.")
     status: Status | None = Field(None, description="Only subscriptions in this status.")

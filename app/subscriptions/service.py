@@ -50,15 +50,6 @@ class SubscriptionService:
         self._on_changed = on_changed
         self._on_deleted = on_deleted
 
-    async def get(self, subscription_id: UUID) -> Overview:
-        """One subscription with its backlog; raises `NotFound` (404)."""
-        async with self._database.read() as session:
-            return await OverviewRepository(session).get(subscription_id)
-
-    async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
-        async with self._database.read() as session:
-            return await OverviewRepository(session).list_oldest(status=status, limit=limit, offset=offset)
-
     def header_names(self, subscription: Subscription) -> list[str] | None:
         """The names of its headers; None when no key decrypts them."""
         return list_header_names(self._cipher, subscription.headers)

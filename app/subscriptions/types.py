@@ -7,10 +7,9 @@ from pydantic_core import PydanticCustomError
 
 from app.errors import Conflict, FieldError, Unprocessable
 from app.events.models import EventType
-from app.http.types import number_not_text
+from app.http.types import MAX_EXACT_INTEGER, number_not_text
 from app.outbound.secret import is_secret
 
-MAX_POSITION = 2**53
 _START = {"latest": None, "beginning": 0}
 
 
@@ -18,7 +17,7 @@ def _read_start(value: Any) -> int | None:
     if isinstance(value, str) and value in _START:
         return _START[value]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and 0 <= value <= MAX_POSITION and value == int(value):  # 3.0 is an integer in JSON Schema
+    if is_number and 0 <= value <= MAX_EXACT_INTEGER and value == int(value):  # 3.0 is an integer in JSON Schema
         return int(value)
     raise PydanticCustomError("start", "Input should be 'latest', 'beginning' or a position")
 
@@ -35,7 +34,7 @@ def _check_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-Position = Annotated[int, Field(ge=1, le=MAX_POSITION), BeforeValidator(number_not_text)]
+Position = Annotated[int, Field(ge=1, le=MAX_EXACT_INTEGER), BeforeValidator(number_not_text)]
 RateLimit = Annotated[
     float, Field(ge=0.001, le=100_000, allow_inf_nan=False), BeforeValidator(number_not_text)
 ]  # less than one in a thousand seconds is a pause
@@ -52,7 +51,7 @@ Start = Annotated[
         {
             "anyOf": [
                 {"type": "string", "enum": list(_START)},
-                {"type": "integer", "minimum": 0, "maximum": MAX_POSITION},
+                {"type": "integer", "minimum": 0, "maximum": MAX_EXACT_INTEGER},
             ]
         }
     ),

@@ -91,7 +91,7 @@ class World:
     async def begin(self, *file_ids: UUID, **changes: Any) -> UUID:
         scope = {"file_ids": [str(one) for one in file_ids]} if file_ids else {"all": True}
         new = NewCheck.model_validate({"source": str(self.source), "scope": scope, **changes})
-        return (await self.consistency.checks.create_check(new)).id
+        return (await self.consistency.tasks.create_check(new)).id
 
     async def check(self, *file_ids: UUID, **changes: Any) -> Check:
         """Run a check of the source, or of named files, to its end."""

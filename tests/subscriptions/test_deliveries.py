@@ -10,7 +10,7 @@ import pytest_asyncio
 from sqlalchemy import update
 
 from app.database.engine import Database
-from app.deliveries.fan_out import MAX_AT_ONCE
+from app.deliveries.fan_out import REDELIVERED_AT_ONCE
 from app.subscriptions.models import Attempt, Delivery, Subscription
 from app.subscriptions.repository import MAX_COUNTED
 from tests.deliveries.support import check_lanes, due_positions, make_sweeper
@@ -213,7 +213,7 @@ async def test_counts_end_somewhere(client: httpx.AsyncClient, database: Databas
     assert progress["dead"] == 1001
     redelivered = (await client.post(f"/subscriptions/{told}/redeliver")).json()
     assert redelivered == {"redelivered": MAX_COUNTED + 5, "has_more": False}
-    assert redelivered["redelivered"] > 2 * MAX_AT_ONCE
+    assert redelivered["redelivered"] > 2 * REDELIVERED_AT_ONCE
     assert (await view(client, told))["pending"] == MAX_COUNTED
 
 

@@ -15,7 +15,9 @@ from app.errors import NotFound
 from app.events.models import SyncEvent
 from app.files.models import FileState
 
-UNKNOWN_REPAIR = "There is no repair with this id."
+
+class RepairUnknown(NotFound):
+    detail = "There is no repair with this id."
 
 
 class RepairRepository:
@@ -40,7 +42,7 @@ class RepairRepository:
             query = query.with_for_update()
         found = await self._session.scalar(query)
         if found is None:
-            raise NotFound(UNKNOWN_REPAIR)
+            raise RepairUnknown
         return found
 
     async def claim(self, repair_id: UUID, now: datetime, lease: timedelta) -> bool:

@@ -10,13 +10,13 @@ from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute
 from app.consistency.models import Finding, Repair, RepairAction
 from app.consistency.repairs.decision import NotCompensable
-from app.consistency.repairs.repository import UNKNOWN_REPAIR
+from app.consistency.repairs.repository import RepairUnknown
 from app.consistency.repairs.service import RepairService
 from app.consistency.schemas import FINDING, FINDING_ID, Filter, FindingView
-from app.errors import NotFound, ProblemError
+from app.errors import ProblemError
 from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state, read_condition
 from app.http.openapi import documented
-from app.http.types import Input, Uuid
+from app.http.types import Input, Uuid, examples
 
 REPAIR_ID = "019376b3-4f50-7162-9d7e-8f9a0b1c2d3e"
 _PLANNED: dict[str, JsonValue] = {"id": REPAIR_ID, "digest": "9f" * 32, "action": "compensate"}
@@ -26,9 +26,7 @@ _APPLIED: JsonValue = {"finding": FINDING_ID, "outcome": "applied", "reason": No
 class NewRepair(Input):
     """The findings to repair, and the action."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"filter": {"kind": "missing"}, "action": "compensate", "dry_run": True}]}
-    )
+    model_config = examples({"filter": {"kind": "missing"}, "action": "compensate", "dry_run": True})
 
     filter: Filter = Field(description="The newest 1000 matching open findings are planned.")
     action: RepairAction = Field(
@@ -41,7 +39,7 @@ class NewRepair(Input):
 class RepairPlan(BaseModel):
     """A planned repair."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_PLANNED, "findings": [FINDING]}]})
+    model_config = examples({**_PLANNED, "findings": [FINDING]})
 
     id: UUID
     digest: str = Field(description="Names the plan; the `If-Match` of its application.")
@@ -66,9 +64,7 @@ class RepairResult(BaseModel):
 class AppliedRepair(BaseModel):
     """The results of an applied repair."""
 
-    model_config = ConfigDict(
-        from_attributes=True, json_schema_extra={"examples": [{**_PLANNED, "results": [_APPLIED]}]}
-    )
+    model_config = ConfigDict(from_attributes=True, **examples({**_PLANNED, "results": [_APPLIED]}))
 
     id: UUID
     digest: str
@@ -128,7 +124,7 @@ async def plan_repair(new: NewRepair, _operator: Operator, repairs: Repairs, res
     responses=documented(
         200,
         "What became of each finding; the second time the same.",
-        NotFound(UNKNOWN_REPAIR),
+        RepairUnknown(),
         OtherPlan(),
         PreconditionRequired(),
     ),

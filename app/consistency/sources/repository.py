@@ -5,19 +5,21 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import delete, exists, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.models import FileCheck, Finding, Source
 from app.consistency.sources.request import SourceError
 from app.consistency.sources.schemas import DEFAULT_GRACE_SECONDS, SourceKind
-from app.database.sql import write
+from app.database.sql import insert_or_update, write
 from app.errors import NotFound
 
 CLOUD_ID = UUID("00000000-0000-7000-8000-00000c10cd00")  # the same on every replica
 REMOVED_AT_ONCE = 1000
 _ADDING = 0x434F_4E53_4144_4453  # an advisory lock
-UNKNOWN_SOURCE = "There is no source with this id."
+
+
+class SourceUnknown(NotFound):
+    detail = "There is no source with this id."
 
 
 class SourceRepository:
@@ -47,8 +49,7 @@ class SourceRepository:
             "enabled": True,
             "created_at": now,
         }
-        dialect = postgresql if self._session.get_bind().dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(Source).values(values)
+        statement = insert_or_update(self._session, Source).values(values)
         changes = {"url": url, "deleted": False}
         await self._session.execute(statement.on_conflict_do_update(index_elements=[Source.id], set_=changes))
 
@@ -73,7 +74,7 @@ class SourceRepository:
             query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
         found = await self._session.scalar(query)
         if found is None:
-            raise NotFound(UNKNOWN_SOURCE)
+            raise SourceUnknown
         return found
 
     async def get_enabled(self, source_id: UUID) -> Source:

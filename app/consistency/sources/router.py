@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
-from app.consistency.sources.repository import UNKNOWN_SOURCE, SourceRepository
+from app.consistency.sources.repository import SourceRepository, SourceUnknown
 from app.consistency.sources.schemas import SOURCE_ID, NewSource, SourceChange, SourceTest, SourceView
 from app.consistency.sources.service import (
     FixedByEnvironment,
@@ -14,15 +14,12 @@ from app.consistency.sources.service import (
     SourceService,
     TooManySources,
 )
-from app.errors import NotFound
 from app.http.dependencies import ReadSession, from_state
 from app.http.openapi import documented, location_header
 from app.http.types import Uuid
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.endpoint import TooManyHeaders, UrlRefused
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-
-NO_SOURCE = NotFound(UNKNOWN_SOURCE)
 
 SourceId = Annotated[Uuid, Path(description="The source's `id`.", examples=[SOURCE_ID])]
 
@@ -76,7 +73,7 @@ async def list_sources(_reader: Reader, session: ReadSession, sources: Sources) 
     "/consistency/sources/{source_id:uuid}",
     operation_id="getConsistencySource",
     summary="Get a source",
-    responses=documented(200, "The source.", NO_SOURCE),
+    responses=documented(200, "The source.", SourceUnknown()),
 )
 async def get_source(source_id: SourceId, _reader: Reader, session: ReadSession, sources: Sources) -> SourceView:
     """One source by its id."""
@@ -94,7 +91,7 @@ async def get_source(source_id: SourceId, _reader: Reader, session: ReadSession,
         UrlRefused(NOT_PUBLIC, "source"),
         TooManyHeaders("source"),
         FixedByEnvironment(["url"]),
-        NO_SOURCE,
+        SourceUnknown(),
         NoEncryptionKey(),
         EncryptionKeyMissing(),
     ),
@@ -115,7 +112,9 @@ async def change_source(
     operation_id="deleteConsistencySource",
     summary="Delete a source",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(204, "The source, its checks and its findings are gone.", NO_SOURCE, SourceOfEnvironment()),
+    responses=documented(
+        204, "The source, its checks and its findings are gone.", SourceUnknown(), SourceOfEnvironment()
+    ),
 )
 async def delete_source(source_id: SourceId, _operator: Operator, sources: Sources) -> None:
     """Delete a source with its checks and findings."""
@@ -126,7 +125,7 @@ async def delete_source(source_id: SourceId, _operator: Operator, sources: Sourc
     "/consistency/sources/{source_id:uuid}/test",
     operation_id="testConsistencySource",
     summary="Test a source",
-    responses=documented(200, "The response of the source, good or bad.", NO_SOURCE),
+    responses=documented(200, "The response of the source, good or bad.", SourceUnknown()),
 )
 async def ask_source(source_id: SourceId, _operator: Operator, sources: Sources) -> SourceTest:
     """Ask the source for one item of its inventory, and show the response. Nothing is compared.

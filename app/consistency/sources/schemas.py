@@ -6,11 +6,11 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, StringConstraints
 
 from app.consistency.models import MAX_GRACE, Source
 from app.consistency.sources.request import Page, SourceError
-from app.http.types import Input, number_not_text
+from app.http.types import Input, examples, number_not_text
 from app.outbound.client import AttemptResponse
 from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
 
@@ -56,7 +56,7 @@ Grace = Annotated[int, Field(ge=0, le=_MAX_GRACE_SECONDS), BeforeValidator(numbe
 class NewSource(Input):
     """A service to compare with."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_NEW]})
+    model_config = examples(_NEW)
 
     name: Name = Field(description="For people.")
     kind: Literal["contract"] = Field(description="How it is asked: `contract`, by the inventory contract.")
@@ -75,7 +75,7 @@ class NewSource(Input):
 class SourceChange(Input):
     """A change; absent members stay as they are."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"grace_seconds": 600}]})
+    model_config = examples({"grace_seconds": 600})
 
     name: Name = Field(default_factory=str, description="For people.")
     url: EndpointUrl = Field(default_factory=str, description="Base URL.")
@@ -89,7 +89,7 @@ class SourceChange(Input):
 class SourceView(BaseModel):
     """A source."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_SOURCE]})
+    model_config = examples(_SOURCE)
 
     id: UUID
     name: str
@@ -110,7 +110,7 @@ class SourceView(BaseModel):
 class SourceTest(BaseModel):
     """The response of a source to the question for one item."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_TEST]})
+    model_config = examples(_TEST)
 
     ok: bool = Field(description="Whether the response keeps to the contract.")
     status_code: int | None
