@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 BEGIN = "sqlite_begin"  # the execution option that names the statement with which SQLite begins a transaction
 CLOSE_SECONDS = 2
-ISOLATION = "READ COMMITTED"  # what is read after a lock has to include what its last holder committed
+ISOLATION = "READ COMMITTED"  # a read after a lock includes what the last holder committed
 WAL_LIMIT_BYTES = 16 * 1024 * 1024  # four times what SQLite itself lets it grow to before it writes it into the file
 
 _USED = "sync-service: used"

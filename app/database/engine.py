@@ -72,7 +72,7 @@ class Database:
         self._append = self.engine.execution_options(**single, **{BEGIN: "BEGIN IMMEDIATE"})
         self._outside = self.engine.execution_options(**{BEGIN: ""})
         self._write = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
-        # SQLite's own wait for other writers is not fair: without a queue of ours a busy sweep would starve appends.
+        # SQLite's own wait for other writers is not fair: without our own queue a busy sweep would starve appends.
         self._write_lock = asyncio.Lock()
         self._write_timeout_seconds = settings.database_lock_timeout
         self._readers = async_sessionmaker(self._single, expire_on_commit=False)
@@ -147,7 +147,7 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Refuse a file that is lost. Log damage; after some in SQLite's one file, events would be written in vain."""
+        """Refuse a lost file. Log damage; a damaged SQLite file takes no more events, which a backup would not have."""
         if self._file is not None:
             self._file.check()
         try:

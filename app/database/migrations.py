@@ -105,7 +105,7 @@ async def _check_ours(database: Database, revision: str | None) -> None:
 
 
 def _upgrade_in_turn(schema: Schema, connection: Connection) -> None:
-    """Run what is missing, unless a later release has migrated while this one waited for the lock of migrations."""
+    """Run the missing migrations, unless a later release has migrated while this one waited for the lock."""
     current = read_revision(connection)
     connection.rollback()  # in a transaction that has begun, Alembic would run all migrations together
     if schema.is_newer(current):

@@ -80,9 +80,9 @@ class DatabaseUnfit(StartupRefused):
 async def open_database(
     settings: Settings, metrics: DatabaseMetrics, on_reject: Callable[[], None]
 ) -> AsyncIterator[tuple[Database, Schema]]:
-    """The database, ready for use, and what is known of its schema; both closed at the end of the block.
+    """The database, ready for use until the end of the block, and the revisions of the schema.
 
-    `on_reject` is called for each request that waits in vain for a connection.
+    `on_reject` is called for each request that gets no connection in time.
 
     Raises:
         DatabaseShared, DatabaseUnfit, NotMigrated, MigrationBlocked, NotDurable: the service cannot start on it.

@@ -56,11 +56,11 @@ class UnlockingConnection(sqlite3.Connection):
 
 
 class SqliteFile:
-    """The file as the first connection found it, compared with what is at its path now.
+    """The file that the first connection has opened, compared with the file at its path.
 
-    Once there is a difference, every use of the database is refused until the restart: what is read may be gone with
-    the process. A comparison is five system calls on what the kernel has in its cache. Other processes may checkpoint
-    the file or VACUUM it between any two of them.
+    Once there is a difference, every use of the database is refused until the restart: the data that is read may be
+    lost with the process. A comparison is five system calls on cached data. Other processes may checkpoint or VACUUM
+    the file between any two of them.
     """
 
     def __init__(self, path: str, writability: Writability) -> None:
@@ -74,6 +74,7 @@ class SqliteFile:
         self._wal_identity: tuple[int, int] | None = None
         self._size = 0
         self._counter = 0
+        self._short: tuple[bytes, int] | None = None  # header and bytes of a file with too few pages
         self._open: set[int] = set()
         self._difference: str | None = None
 
@@ -147,8 +148,8 @@ class SqliteFile:
     def _is_wal_lost(self) -> bool:
         wal = _stat(self._wal_path)
         if self._wal is None:
-            # A new database has none before its first commit. What is there while no connection is open is being
-            # taken away by the last one, whose thread closes it after the event.
+            # A new database has none before its first commit. While no connection is open, the last one is removing
+            # it: its thread closes it after the event.
             if wal is not None and self._open:
                 self._wal = os.open(self._wal_path, os.O_RDONLY)
                 self._wal_identity = _identity(os.fstat(self._wal))
@@ -166,11 +167,13 @@ class SqliteFile:
             return OVERWRITTEN
         if counter != valid_for:
             return None  # the header says nothing of the size, or is being written
-        # A checkpoint writes the header before it makes the file longer: only a file that became shorter is cut.
-        if size < self._size and size < pages * (65_536 if page_size == 1 else page_size):
-            return CUT
         if counter < self._counter:
             return OVERWRITTEN
+        if size < self._size and size < pages * (65_536 if page_size == 1 else page_size):
+            # A checkpoint writes a header with another counter before it makes the file longer.
+            is_cut = counter == self._counter or (header, size) == self._short
+            self._short = header, size
+            return CUT if is_cut else None
         self._size, self._counter = size, counter
         return None
 

@@ -19,7 +19,7 @@ _PORT = "5432"
 
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _SERVERS = frozenset({"any", "primary", "standby", "read-write", "read-only", "prefer-standby"})
-# Options that asyncpg takes as arguments, those that it takes in a URL of its own, and those that go to the socket.
+# Options that asyncpg takes as arguments, options that it takes only in a URL, and options of the socket.
 _ARGUMENTS = frozenset({"passfile", "servicefile", "krbsrvname", "gsslib", "target_session_attrs"})
 _IN_URL = frozenset(
     {

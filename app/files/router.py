@@ -115,7 +115,7 @@ class FileView(BaseModel):
     responses=documented(200, "The file.", FileUnknown()),
 )
 async def get_file(file_id: FileId, _reader: Reader, database: CurrentDatabase) -> FileView:
-    """The file's state, derived from its processed events, what is pending, and each subscription's progress."""
+    """The state of the file by its processed events, the number of the others, and each subscription's progress."""
     watermark, last_position = database.watermark, 0
     async with database.read() as session:
         state, pending = await FileRepository(session).find(file_id)

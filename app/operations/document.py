@@ -63,12 +63,12 @@ new one. The log lines of the request have it too. Responses carry `Cache-Contro
 where a route sets no other value.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`). `type` names the kind and stays the same; \
-`detail` is for people, and `docs` leads to a page with cause and remedy. Beyond what is \
-listed with each operation, any request can meet
+`detail` is for people, and `docs` leads to a page with cause and remedy. Beside the errors \
+that each operation lists, any request can get
 
 | status | when |
 |---|---|
-| 400 | what came is not sound HTTP/1.1 |
+| 400 | the request is not valid HTTP/1.1 |
 | 404, 405 | there is no such path, or not with this method |
 | 408, 431 | the headers came too slowly, or are too large |
 

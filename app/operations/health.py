@@ -137,8 +137,9 @@ class HealthMonitor:
     statement on a connection that hangs would take its own time. A look that was done in time counts, however late we
     come to know it.
 
-    A replica is unready for reasons of its own: no keys, its end, a schema that is behind, or no connection for 10
-    seconds, whether the probe's or one of the pool. A database that refuses writes leaves it ready, as reads work.
+    A replica is unready for reasons of its own: no keys, its end, a schema that is behind, a lost or damaged SQLite
+    file, or no connection for 10 seconds, whether the probe's or one of the pool. A database that refuses writes leaves
+    it ready, as reads work.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ class Overview(BaseModel):
     clock_ahead_seconds: float | None = Field(
         description="How far the newest event's `created_at` is ahead of the database's clock; null below 1 s."
     )
-    backlog: int = Field(description=f"Events that wait for the sweep; those that are retried {_COUNTED}.")
+    backlog: int = Field(description="Events that wait for the sweep; retried events count up to 100000.")
     oldest_unprocessed_age_seconds: float = Field(description="Age of the oldest of them; 0 if there are none.")
     set_aside: int = Field(description=f"Events that failed too often and wait for an operator, {_COUNTED}.")
     subscriptions: SubscriptionsView

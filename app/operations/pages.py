@@ -46,9 +46,9 @@ _PAGE = """<!doctype html>
 </html>
 """
 _FRONT_LINKS = (
-    ("console", "Console", "see whether all is well, and do something about it"),
+    ("console", "Console", "the problems of the service, and their remedies"),
     ("docs", "API documentation", "every route, to try out"),
-    ("redoc", "API reference", "the same, to read"),
+    ("redoc", "API reference", "every route, to read"),
     ("problems", "Problems", "what each error means, and what to do"),
     ("health", "Health", "whether the service can do its job now"),
 )
