@@ -71,7 +71,7 @@ _NOTHING: Any = object()
 class SingleEventRoute(AuthenticatedRoute):
     """POST of one event, which is most of the load: each step in turn. FastAPI only documents this route.
 
-    Its dependencies, exit stacks and error handling around each request would take a quarter of the time. The signature
+    Its dependencies, exit stacks and error handling around each request would take a tenth of the time. The signature
     of the endpoint is what the OpenAPI document shows; its arguments come from here. The application renders the errors
     that are raised.
     """
