@@ -19,7 +19,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from app.config import Settings
 from app.database.opening import prepare_database
 from app.errors import StartupRefused
-from app.http.connection import address, bind, unix_path
+from app.http.connection import address, bind, removing, unix_path
 from app.http.protocol import BoundedHttpProtocol
 from app.operations.metrics import MULTIPROCESS_DIRECTORY
 from app.startup import clear_refusals
@@ -63,12 +63,8 @@ def serve(settings: Settings) -> int:
     )
     try:
         bound = bind(settings.server_host, settings.server_port, setting="SERVER_PORT")
-        try:
+        with removing(unix_path(settings.server_host)):
             return _serve(settings, config, bound)
-        finally:
-            path = unix_path(settings.server_host)
-            if path is not None:
-                path.unlink(missing_ok=True)
     except StartupRefused as error:
         log.error(str(error))  # noqa: TRY400 - the line says all there is to know
         return START_REFUSED

@@ -105,6 +105,19 @@ async def test_it_listens_on_a_unix_socket(begin_service: Start, tmp_path: Path)
     assert not path.exists()
 
 
+@on_sqlite
+async def test_the_unix_socket_of_its_successor_stays(begin_service: Start, tmp_path: Path) -> None:
+    """The successor takes the path once this process no longer listens, and may still respond to requests."""
+    path = tmp_path / "socket"
+    service = begin_service("app", "serve", "--host", f"unix:{path}", LOG_LEVEL="INFO")
+    await until(lambda: f"url=unix:{path}" in service.output())
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(path))
+        assert await asyncio.to_thread(service.end) == 0
+        assert path.is_socket()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_database_that_is_away_is_a_clear_failure(fork_server: ForkServer, workers: str, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ class SqliteFile:
         self._wal_identity: tuple[int, int] | None = None
         self._size = 0
         self._counter = 0
+        self._short: tuple[bytes, int] | None = None  # header and bytes of a file with too few pages
         self._open: set[int] = set()
         self._difference: str | None = None
 
@@ -166,11 +167,13 @@ class SqliteFile:
             return OVERWRITTEN
         if counter != valid_for:
             return None  # the header says nothing of the size, or is being written
-        # A checkpoint writes the header before it makes the file longer: only a file that became shorter is cut.
-        if size < self._size and size < pages * (65_536 if page_size == 1 else page_size):
-            return CUT
         if counter < self._counter:
             return OVERWRITTEN
+        if size < self._size and size < pages * (65_536 if page_size == 1 else page_size):
+            # A checkpoint writes a header with another counter before it makes the file longer.
+            is_cut = counter == self._counter or (header, size) == self._short
+            self._short = header, size
+            return CUT if is_cut else None
         self._size, self._counter = size, counter
         return None
 

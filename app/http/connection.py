@@ -7,7 +7,8 @@ import json
 import socket
 import struct
 import termios
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -79,6 +80,26 @@ def _bind_path(path: Path) -> socket.socket:
         listener.close()
         raise StartupRefused(f"SERVER_HOST: cannot listen on {UNIX}{path}: {error.strerror or error}") from None
     return listener
+
+
+@contextmanager
+def removing(path: Path | None) -> Iterator[None]:
+    """At the end of the block remove the Unix socket that is at `path` now, but not one that a successor put there."""
+    if path is None:
+        yield
+        return
+    ours = _identity(path)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            if _identity(path) == ours:
+                path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # the number of a removed file is given again
 
 
 class Refusal(Exception):

@@ -93,6 +93,14 @@ def damage(path: Path) -> None:
     path.write_bytes(contents)
 
 
+def maintain(path: Path, *statements: str) -> int:
+    """Run statements and a checkpoint as another process does; returns the size of the file in bytes."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for statement in (*statements, "PRAGMA wal_checkpoint(TRUNCATE)"):
+            other.execute(statement)
+    return path.stat().st_size
+
+
 async def post(client: httpx.AsyncClient, **metadata: str) -> httpx.Response:
     return await client.post(
         "/sync-events", json={"file_id": str(uuid4()), "event_type": "upload", "metadata": metadata}
@@ -202,20 +210,14 @@ async def test_maintenance_by_others_raises_no_alarm_at_any_moment(
     statements = cycle([grow, shrink, grow, shrink, shrink])
     sizes: list[int] = []
 
-    def maintain() -> None:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            for statement in (next(statements), "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                other.execute(statement)
-            sizes.append(path.stat().st_size)
-
     def stat_amid_maintenance(of: str) -> os.stat_result | None:
         if of == str(path):
-            maintain()
+            sizes.append(maintain(path, next(statements), "VACUUM"))
         else:
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("PRAGMA user_version = 1")  # a WAL for the next checkpoint to empty
         found = stat(of)
-        maintain()
+        sizes.append(maintain(path, next(statements), "VACUUM"))
         return found
 
     await open_ledger(database).append([record()])
@@ -226,6 +228,35 @@ async def test_maintenance_by_others_raises_no_alarm_at_any_moment(
     assert len(await read_ledger(database)) == 11
     assert len(sizes) == 3 * 2 * 10  # three times in a comparison, two comparisons in a write
     assert max(sizes) - min(sizes) > 900_000
+
+
+async def test_a_checkpoint_that_has_yet_to_make_the_file_longer_raises_no_alarm(
+    database: Database, path: Path
+) -> None:
+    """It has written the first page. The file was longer at the last comparison, before a VACUUM by others."""
+    assert database._file
+    maintain(path, "CREATE TABLE padding AS SELECT zeroblob(1000000)")
+    await add_events(database, (uuid4(), "upload"))
+    size = maintain(path, "DROP TABLE padding", "VACUUM")
+    maintain(path, "CREATE TABLE padding AS SELECT zeroblob(500000)")
+    write_whole = copy_of(path)
+    os.truncate(path, size)
+    database._file.compare()
+    write_whole()
+    await add_events(database, (uuid4(), "upload"))
+    assert len(await read_ledger(database)) == 2
+
+
+async def test_a_file_that_is_cut_after_a_checkpoint_by_others_is_noticed_at_the_second_comparison(
+    database: Database, path: Path
+) -> None:
+    assert database._file
+    await add_events(database, (uuid4(), "upload"))
+    size = maintain(path, "PRAGMA user_version = 1")
+    os.truncate(path, size - PAGE)
+    database._file.compare()
+    with pytest.raises(Exception, match="emptied or cut short"):
+        database._file.compare()
 
 
 async def test_a_new_file_raises_no_alarm(make_settings: MakeSettings, tmp_path: Path) -> None:
