@@ -199,7 +199,7 @@ def is_lease_over(
 ) -> ColumnElement[bool]:
     """Whether a lease has ended, or was taken by a clock that was ahead.
 
-    A lease that another process took a moment after `now` was read has not: hence twice its length.
+    Twice the length, because another process may take its lease after `now` was read.
     """
     return or_(ends_at <= now, ends_at > now + 2 * lease)
 

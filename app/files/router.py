@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.auth.dependencies import Reader
 from app.auth.route import AuthenticatedRoute
-from app.deliveries.repository import FileProgress, ProgressRepository
+from app.deliveries.history import FileProgress, ProgressRepository
 from app.errors import NotFound
 from app.events.listing import EventList, check_offset
 from app.events.models import EventType
