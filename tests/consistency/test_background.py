@@ -123,7 +123,7 @@ async def test_full_checks_begin_by_themselves(
             await asyncio.gather(*(one.tasks.run_once() for one in replicas))
             await asyncio.gather(*(one.tasks.settle() for one in replicas))
             async with database.read() as session:
-                return len(await CheckRepository(session).list_newest(None, limit=10, offset=0))
+                return len(await CheckRepository(session).list_newest(None, limit=10))
 
         begun = [await count_checks(), await count_checks()]
         clock.advance(3601)
