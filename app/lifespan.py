@@ -24,8 +24,8 @@ from app.consistency.service import open_consistency
 from app.database.engine import Database
 from app.database.opening import open_database
 from app.database.watch import Prober
-from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.metrics import WebhookMetrics
+from app.deliveries.repository import FanOutHandler
 from app.deliveries.service import Webhooks, open_webhooks
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger

@@ -9,7 +9,7 @@ import uvloop
 from app.config import Settings, load_settings
 from app.consistency.file_check_repository import FileCheckHandler
 from app.database.engine import Database
-from app.deliveries.fan_out import FanOutHandler
+from app.deliveries.repository import FanOutHandler
 from app.files.repository import FileStateHandler
 from app.sweep.sweeper import Sweeper
 

@@ -100,11 +100,15 @@ class CheckRepository:
             raise CheckUnknown
         return found
 
-    async def list_newest(self, source_id: UUID | None, *, limit: int, offset: int) -> Sequence[Check]:
-        """Checks, newest first."""
+    async def list_newest(
+        self, source_id: UUID | None, *, limit: int, offset: int = 0, before: UUID | None = None
+    ) -> Sequence[Check]:
+        """Checks, newest first, of those older than the check `before`."""
         query = select(Check).where(Check.source_id.in_(select(Source.id).where(~Source.deleted)))
         if source_id is not None:
             query = query.where(Check.source_id == source_id)
+        if before is not None:
+            query = query.where(Check.id < before)
         return (await self._session.scalars(query.order_by(Check.id.desc()).limit(limit).offset(offset))).all()
 
     async def find_last(self, source_id: UUID, *states: CheckState) -> Check | None:
@@ -199,7 +203,7 @@ def is_lease_over(
 ) -> ColumnElement[bool]:
     """Whether a lease has ended, or was taken by a clock that was ahead.
 
-    A lease that another process took a moment after `now` was read has not: hence twice its length.
+    Twice the length, because another process may take its lease after `now` was read.
     """
     return or_(ends_at <= now, ends_at > now + 2 * lease)
 

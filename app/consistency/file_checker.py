@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.task import SingleFlight
 from app.consistency.comparison import Expected, compare
+from app.consistency.expected_repository import AsOf, ExpectedRepository
 from app.consistency.file_check_repository import Clock
 from app.consistency.finding_repository import FileResult, FindingRepository
-from app.consistency.ledger_repository import AsOf, LedgerRepository
 from app.consistency.models import Kind, Source, Verdict
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import (
@@ -24,7 +24,7 @@ from app.consistency.sources.request import (
     BlocksToRead,
     BlockSubset,
     NotVisible,
-    RetryPolicy,
+    RequestRetries,
     SourceClient,
     SourceError,
     SourceFile,
@@ -80,7 +80,7 @@ class FileChecker:
         self,
         source: Source,
         file_ids: Sequence[UUID],
-        retries: RetryPolicy,
+        retries: RequestRetries,
         claimed_until: Collection[datetime] = (),
         deep: str | None = None,
     ) -> CheckedFiles:
@@ -102,14 +102,14 @@ class FileChecker:
         self,
         source: Source,
         file_ids: Sequence[UUID],
-        retries: RetryPolicy,
+        retries: RequestRetries,
         deep: str | None = None,
         at_most: int | None = None,
     ) -> AskedFiles:
         """Ask for the files, and read their expected state as of now, or of the position `at_most`."""
         durable = await self._database.watermark.bound()
         async with self._database.read() as session:
-            position, now = await LedgerRepository(session).get_position(durable), await self.clock(session)
+            position, now = await ExpectedRepository(session).get_position(durable), await self.clock(session)
             position = position if at_most is None else min(position, at_most)
             blocks = await _choose_blocks(session, source, file_ids, deep)
         responses = _Responses()
@@ -123,7 +123,7 @@ class FileChecker:
         async with self._database.read() as session:
             for as_of, group in groups.items():
                 found = {one: file.found for one, file in group.items() if file.found is not None}
-                expected |= await LedgerRepository(session).read(as_of, group.keys(), found)
+                expected |= await ExpectedRepository(session).read(as_of, group.keys(), found)
         return AskedFiles(files, expected, min((as_of.position for as_of in groups), default=position), now)
 
     async def close(self) -> None:
@@ -132,12 +132,12 @@ class FileChecker:
         await self._refreshes.wait_closed()
 
     async def _ask(
-        self, source: Source, file_id: UUID, retries: RetryPolicy, blocks: BlocksToRead, responses: "_Responses"
+        self, source: Source, file_id: UUID, retries: RequestRetries, blocks: BlocksToRead, responses: "_Responses"
     ) -> SourceFile | SourceError:
         try:
             async with (
                 asyncio.timeout(retries.seconds if retries is REFRESH else None),
-                self._turn(source.id, retries, responses),
+                self._permit(source.id, retries, responses),
             ):
                 if responses.ended:
                     return SourceError("does not respond", unanswered=True)
@@ -156,16 +156,16 @@ class FileChecker:
             return SourceError("has too many requests under way", unanswered=True)
 
     @asynccontextmanager
-    async def _turn(self, source_id: UUID, retries: RetryPolicy, responses: "_Responses") -> AsyncIterator[None]:
-        """One of the file checks at once that a source has.
+    async def _permit(self, source_id: UUID, retries: RequestRetries, responses: "_Responses") -> AsyncIterator[None]:
+        """Hold one of the source's permits, of which each file check under way has one.
 
         Raises:
-            TimeoutError: no file check of this call has had its turn for too long.
+            TimeoutError: for too long no file check of this call has had a permit.
         """
         permits = self._permits[source_id]
         while True:
             try:
-                async with asyncio.timeout(retries.turn_seconds):
+                async with asyncio.timeout(retries.permit_seconds):
                     await permits.acquire()
                 break
             except TimeoutError:

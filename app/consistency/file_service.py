@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.consistency.check_repository import CheckRepository
+from app.consistency.expected_repository import ExpectedRepository
 from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.file_checker import FileChecker
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import LedgerRepository
 from app.consistency.models import CheckState, FileCheck, Source, Verdict
 from app.consistency.schemas import FileConsistency, Filter, SourceVerdict, merge_evidence
 from app.consistency.sources.repository import SourceRepository
@@ -132,7 +132,7 @@ class FileConsistencyService:
         if check is None or (checked_at is not None and check.started_at <= checked_at):
             return None
         before = None if check.has_watermark else check.started_at - timedelta(seconds=source.grace_seconds)
-        ledger = LedgerRepository(session)
+        ledger = ExpectedRepository(session)
         if not await ledger.was_settled(state.file_id, check.position or 0, check.started_at, before):
             return None
         return check.ended_at

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.consistency.comparison import Evidence, Expected, Facts
+from app.consistency.expected_repository import within
 from app.consistency.file_check_repository import MIN_WAIT, FileCheckRepository
-from app.consistency.ledger_repository import within
 from app.consistency.models import Difference, Finding, FindingState, Kind, Source, Verdict
 from app.consistency.schemas import Filter
 from app.consistency.sources.repository import SourceRepository
@@ -56,10 +56,10 @@ class FindingRepository:
         self._session = session
 
     async def list_newest(
-        self, wanted: Filter, *, limit: int, offset: int = 0, before: UUID | None = None
+        self, finding_filter: Filter, *, limit: int, offset: int = 0, before: UUID | None = None
     ) -> Sequence[Finding]:
         """Findings, newest first, of those older than the finding `before`."""
-        query = select(Finding).where(*_conditions(wanted))
+        query = select(Finding).where(*_conditions(finding_filter))
         if before is not None:
             query = query.where(Finding.id < before)
         return (await self._session.scalars(query.order_by(Finding.id.desc()).limit(limit).offset(offset))).all()
@@ -101,14 +101,14 @@ class FindingRepository:
             raise NotAcceptable
         return finding
 
-    async def accept_all(self, wanted: Filter, expected: int, reason: str) -> None:
+    async def accept_all(self, finding_filter: Filter, expected: int, reason: str) -> None:
         """Accept the suspected and open findings that match, of which there must be `expected`.
 
         Raises:
             OtherCount: 409; the transaction has to be rolled back.
         """
         await SourceRepository(self._session).lock_all()
-        acceptable = [Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *_conditions(wanted)]
+        acceptable = [Finding.state.in_([FindingState.SUSPECTED, FindingState.OPEN]), *_conditions(finding_filter)]
         found = (await self._session.execute(select(func.count()).where(*acceptable))).scalar_one()
         if found != expected:
             raise OtherCount(f"{found} suspected or open findings")
@@ -119,7 +119,7 @@ class FindingRepository:
             )
             until = await self._session.scalar(step)
             ids = [Finding.id > last] if until is None else [Finding.id > last, Finding.id <= until]
-            await self._accept([*ids, *_conditions(wanted)], reason)
+            await self._accept([*ids, *_conditions(finding_filter)], reason)
             last = until
 
     async def _accept(self, conditions: list[ColumnElement[bool]], reason: str) -> int:
@@ -237,9 +237,9 @@ def _visible() -> ColumnElement[bool]:
     return Finding.source_id.in_(select(Source.id).where(~Source.deleted))
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    columns = (Finding.state, wanted.state), (Finding.kind, wanted.kind)
-    ids = (Finding.source_id, wanted.source), (Finding.file_id, wanted.file_id)
+def _conditions(finding_filter: Filter) -> list[ColumnElement[bool]]:
+    columns = (Finding.state, finding_filter.state), (Finding.kind, finding_filter.kind)
+    ids = (Finding.source_id, finding_filter.source), (Finding.file_id, finding_filter.file_id)
     return [_visible(), *(column == value for column, value in (*columns, *ids) if value is not None)]
 
 

@@ -62,7 +62,7 @@ MESSAGES = {
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-class Scope(Input):
+class CheckScope(Input):
     """All files, or the named ones."""
 
     all: Literal[True] | None = Field(None, description="Compare the whole inventory.")
@@ -93,7 +93,7 @@ class NewCheck(Input):
     )
 
     source: Uuid = Field(description="The source's id.")
-    scope: Scope
+    scope: CheckScope
     accept_shrink: bool = Field(
         False, strict=True, description="Believe a listing that lacks more than 5 % (and more than 10) of the files."
     )
@@ -134,7 +134,8 @@ class CheckQuery(BaseModel):
 
     source: Uuid | None = Field(None, description="Only checks of this source.")
     limit: QueryInteger = Field(10, ge=1, le=100, description="Number of checks to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of checks to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of checks to skip, at most 10,000.")
+    before: Uuid | None = Field(None, description="Only checks older than this one, as `Link` has it.")
 
 
 class FindingView(BaseModel):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.concurrency.shutdown import wait_for_event
 from app.database.engine import BackgroundJob, Database, OtherReplicaWorks, job_transaction
 from app.database.sql import write
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import DeliveryRepository
 from app.events.models import SyncEvent
 from app.subscriptions.lane import LANE_ROWS, is_pending, list_long_lanes
 from app.subscriptions.models import Delivery, FullLane, Subscription, SubscriptionStatus
@@ -160,7 +160,7 @@ class CatchUp:
 
     async def _follow(self, session: AsyncSession, subscription: Subscription) -> bool:
         """Write the deliveries of one chunk after the cursor; returns whether more can be done now."""
-        if subscription.live or not await _make_room(session, subscription, self._max_pending):
+        if subscription.live or not await _ensure_capacity(session, subscription, self._max_pending):
             return False
         swept = await SubscriptionRepository(session).get_sweep_cursor()
         through = min(subscription.cursor + self._chunk_events, swept)
@@ -173,7 +173,9 @@ class CatchUp:
     async def _replay(self, session: AsyncSession, subscription: Subscription) -> bool:
         """Make one chunk of the replay pending; returns whether more can be done now."""
         after, until = subscription.replay_cursor, subscription.replay_until
-        if after is None or until is None or not await _make_room(session, subscription, self._max_pending_replay):
+        if after is None or until is None:
+            return False
+        if not await _ensure_capacity(session, subscription, self._max_pending_replay):
             return False
         through = min(after + self._chunk_events, until)
         await DeliveryRepository(session).add_settled(subscription.id, after=after, through=through)
@@ -204,13 +206,13 @@ class CatchUp:
         async with self._database.transaction() as session:
             repository = SubscriptionRepository(session)
             subscription = await repository.find_for_change(subscription_id)
-            if subscription is None or await _make_room(session, subscription, self._max_pending_live):
+            if subscription is None or await _ensure_capacity(session, subscription, self._max_pending_live):
                 return
             await repository.mark_behind(subscription)
         log.warning("subscription has too many pending deliveries", subscription_id=str(subscription_id))
 
 
-async def _make_room(session: AsyncSession, subscription: Subscription, max_pending: int) -> bool:
+async def _ensure_capacity(session: AsyncSession, subscription: Subscription, max_pending: int) -> bool:
     """Whether fewer than `max_pending` deliveries are pending, if need be after marking its long lanes full."""
     repository = SubscriptionRepository(session)
     if not await repository.has_pending(subscription.id, max_pending):

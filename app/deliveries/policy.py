@@ -222,7 +222,10 @@ def limit_claim(subscription: Subscription, now: datetime, slots: int, claimed: 
 
 
 def seconds_until_next(subscription: Subscription, claimed: int, limit: ClaimLimit, slots: int) -> float:
-    """At once when the slots alone were too few, and at the pace of the rate limit when that was the reason."""
+    """Seconds until the next claim: 0 if only the slots limited this one, the interval of the rate limit if that did.
+
+    Infinity if neither did.
+    """
     if claimed == slots:
         return 0
     if limit.is_rated and claimed == limit.number and subscription.rate_limit_per_second:

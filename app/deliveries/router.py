@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from app.auth.dependencies import Operator
 from app.auth.route import AuthenticatedRoute, LargeBodyRoute
 from app.config import Settings
+from app.deliveries.history import DeliveryUnknown, HistoryRepository, StoredDelivery
 from app.deliveries.policy import classify
-from app.deliveries.repository import DeliveryUnknown, HistoryRepository, StoredDelivery
 from app.deliveries.schemas import (
     BulkRedelivered,
     BulkRedelivery,
@@ -66,11 +66,11 @@ async def list_deliveries(
     Delivered ones are kept for `WEBHOOK_RETENTION_DAYS`. `offset` is at most 10,000; `Link` continues at any depth.
     """
     check_offset(query.offset)
-    wanted = query.model_dump(exclude={"limit", "offset"})
+    filters = query.model_dump(exclude={"limit", "offset"})
     through = await database.watermark.bound()
     async with database.read() as session:
         found = await HistoryRepository(session, through).list_newest(
-            subscription_id, **wanted, limit=query.limit + 1, offset=query.offset
+            subscription_id, **filters, limit=query.limit + 1, offset=query.offset
         )
         if not found:
             await OverviewRepository(session).check_known(subscription_id)

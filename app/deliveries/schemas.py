@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.deliveries.repository import MAX_ATTEMPTS
+from app.deliveries.history import MAX_ATTEMPTS
 from app.events.models import EventType
 from app.events.schemas import EVENT_ID, FILE_ID
 from app.http.types import MAX_AT_ONCE, BodyRowId, BulkRequest, Input, QueryInteger, RowId, Uuid, examples

@@ -15,13 +15,13 @@ from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import PRUNE_SECONDS, REMOVE_SECONDS, Pruning, Removal
 from app.deliveries.dispatcher import Dispatcher
-from app.deliveries.fan_out import REDELIVERED_AT_ONCE, DeliveryRepository
+from app.deliveries.history import HistoryRepository, StoredDelivery
 from app.deliveries.message import MessageFactory
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryPolicy
-from app.deliveries.repair import CHECK_SECONDS, CLOCK_SECONDS, ClockRepair, StalledLanes
-from app.deliveries.repository import HistoryRepository, StoredDelivery
+from app.deliveries.repository import REDELIVERED_AT_ONCE, DeliveryRepository
 from app.deliveries.schemas import BulkRedelivery, RedeliveryResult
+from app.deliveries.stalled import CHECK_SECONDS, CLOCK_SECONDS, ClockRepair, StalledLanes
 from app.errors import Conflict
 from app.events.repository import EventRepository
 from app.outbound.address import AddressPolicy

@@ -51,6 +51,22 @@ class SettlementRepository:
         self._session = session
         self._process = process
 
+    async def lock_health(
+        self, succeeded: Collection[UUID], failed: Collection[UUID]
+    ) -> tuple[Sequence[Subscription], set[UUID]]:
+        """The subscriptions whose health may change, locked; and the ids of others with a foreign lock.
+
+        Most that succeed are healthy already.
+        """
+        was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
+        may_change = or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad)
+        ids = set((await self._session.scalars(select(Subscription.id).where(may_change))).all())
+        if not ids:
+            return [], ids
+        query = select(Subscription).where(among_ids(Subscription.id, ids)).order_by(Subscription.id)
+        locked = (await self._session.scalars(query.with_for_update(key_share=True, skip_locked=True))).all()
+        return locked, ids - {one.id for one in locked}
+
     async def mark_attempted(
         self, decided: Iterable[tuple[Result, RetryDecision]], now: datetime
     ) -> dict[LeaseKey, Lane]:
@@ -99,22 +115,6 @@ class SettlementRepository:
             .values(due_at=statement_now())
         )
         await write(self._session, statement)
-
-    async def lock_health(
-        self, succeeded: Collection[UUID], failed: Collection[UUID]
-    ) -> tuple[Sequence[Subscription], set[UUID]]:
-        """The subscriptions whose health may change, locked; and the ids of others with a foreign lock.
-
-        Most that succeed are healthy already.
-        """
-        was_bad = or_(Subscription.failing_since.is_not(None), Subscription.slow_count > 0)
-        may_change = or_(among_ids(Subscription.id, failed), among_ids(Subscription.id, succeeded) & was_bad)
-        ids = set((await self._session.scalars(select(Subscription.id).where(may_change))).all())
-        if not ids:
-            return [], ids
-        query = select(Subscription).where(among_ids(Subscription.id, ids)).order_by(Subscription.id)
-        locked = (await self._session.scalars(query.with_for_update(key_share=True, skip_locked=True))).all()
-        return locked, ids - {one.id for one in locked}
 
     async def has_pending(self, subscription_id: UUID) -> bool:
         query = select(Delivery.id).where(Delivery.subscription_id == subscription_id, is_pending()).limit(1)

@@ -172,7 +172,7 @@ def _check_parts(url: str, parts: httpx.URL) -> None:
         raise AddressRefused("The URL has no valid host.")
     authority = _split(url)[2]
     if parts.userinfo or "@" in authority:
-        raise AddressRefused("The URL must not hold a user name or a password; use the subscription's headers.")
+        raise AddressRefused("The URL must not hold a user name or a password; use headers.")
     if not _AUTHORITY.fullmatch(authority):
         raise AddressRefused("The URL's port is not a number from 1 to 65535.")
     if "#" in url:

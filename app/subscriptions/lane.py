@@ -34,7 +34,10 @@ def is_pending(delivery: type[Delivery] | AliasedClass[Delivery] = Delivery) -> 
 
 
 def is_full(delivery: type[Delivery]) -> ColumnElement[bool]:
-    """Whether the delivery's lane is full: it is its own concern how many wait there."""
+    """Whether the delivery's lane is full.
+
+    Deliveries of a full lane do not count against the limits of the subscription.
+    """
     return (
         exists()
         .where(FullLane.subscription_id == delivery.subscription_id, FullLane.file_id == delivery.file_id)

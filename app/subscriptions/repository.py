@@ -135,8 +135,8 @@ class SubscriptionRepository:
         query = select(Subscription.id).where(
             Subscription.status == SubscriptionStatus.ACTIVE,
             or_(
-                and_(Subscription.live.is_(False), _has_room(max_pending)),
-                and_(Subscription.replay_until.is_not(None), _has_room(max_pending_replay)),
+                and_(Subscription.live.is_(False), _has_capacity(max_pending)),
+                and_(Subscription.replay_until.is_not(None), _has_capacity(max_pending_replay)),
             ),
         )
         return (await self._session.scalars(query.order_by(Subscription.id))).all()
@@ -161,7 +161,7 @@ def _for_change(subscription_id: UUID, *, skip_locked: bool = False) -> Select[S
     return query.with_for_update(key_share=True, skip_locked=skip_locked).execution_options(populate_existing=True)
 
 
-def _has_room(pending: int) -> ColumnElement[bool]:
+def _has_capacity(pending: int) -> ColumnElement[bool]:
     """Whether a subscription may get more deliveries, if need be after its long lanes are marked full."""
     long_lane = list_long_lanes(Subscription.id).limit(1).correlate(Subscription).scalar_subquery()
     return or_(not_(_has_pending(Subscription.id, pending)), long_lane.is_not(None))
@@ -183,7 +183,7 @@ def _has_pending(subscription_id: Column, pending: int) -> ColumnElement[bool]:
 MAX_COUNTED = 10_001
 
 
-class Overview(NamedTuple):
+class SubscriptionOverview(NamedTuple):
     """A subscription and its backlog. `pending` and `dead` are counted up to `MAX_COUNTED`."""
 
     subscription: Subscription
@@ -201,19 +201,19 @@ class OverviewRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get(self, subscription_id: UUID) -> Overview:
+    async def get(self, subscription_id: UUID) -> SubscriptionOverview:
         """One subscription with its backlog; raises `SubscriptionUnknown` when there is none."""
         query = _overviews().where(Subscription.id == subscription_id)
         row = (await self._session.execute(query)).one_or_none()
         if row is None:
             raise SubscriptionUnknown
-        return Overview._make(row)
+        return SubscriptionOverview._make(row)
 
-    async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[Overview]:
+    async def list_oldest(self, *, status: str | None, limit: int, offset: int) -> Sequence[SubscriptionOverview]:
         query = _overviews().order_by(Subscription.created_at, Subscription.id).limit(limit).offset(offset)
         if status is not None:
             query = query.where(Subscription.status == status)
-        return [Overview._make(row) for row in await self._session.execute(query)]
+        return [SubscriptionOverview._make(row) for row in await self._session.execute(query)]
 
     async def count(self) -> int:
         query = select(func.count()).select_from(Subscription).where(Subscription.status != SubscriptionStatus.DELETED)

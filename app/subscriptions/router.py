@@ -22,7 +22,7 @@ from app.log.request_line import bind_request_fields
 from app.outbound.address import NOT_PUBLIC
 from app.outbound.endpoint import TooManyHeaders, UrlRefused
 from app.outbound.secret import EncryptionKeyMissing, NoEncryptionKey
-from app.subscriptions.repository import Overview, OverviewRepository, SubscriptionUnknown
+from app.subscriptions.repository import OverviewRepository, SubscriptionOverview, SubscriptionUnknown
 from app.subscriptions.schemas import (
     SUBSCRIPTION_ID,
     CreatedSubscription,
@@ -249,6 +249,6 @@ async def end_replay(subscription_id: SubscriptionId, _operator: Operator, subsc
     await subscriptions.end_replay(subscription_id)
 
 
-def _view(overview: Overview, subscriptions: SubscriptionService, response: Response) -> SubscriptionView:
+def _view(overview: SubscriptionOverview, subscriptions: SubscriptionService, response: Response) -> SubscriptionView:
     response.headers["ETag"] = version_etag(overview.subscription.version)
     return SubscriptionView.of(overview, subscriptions.header_names(overview.subscription))

@@ -12,7 +12,7 @@ from app.events.models import EventType
 from app.http.types import MAX_EXACT_INTEGER, BodyInteger, BodyTimestamp, Input, QueryInteger, examples
 from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
 from app.subscriptions.models import Ordering
-from app.subscriptions.repository import MAX_COUNTED, Overview
+from app.subscriptions.repository import MAX_COUNTED, SubscriptionOverview
 from app.subscriptions.types import (
     Description,
     EventTypes,
@@ -224,7 +224,7 @@ class SubscriptionView(BaseModel):
     replay: ReplayProgress | None
 
     @classmethod
-    def of(cls, overview: Overview, header_names: Sequence[str] | None, **more: Any) -> Self:
+    def of(cls, overview: SubscriptionOverview, header_names: Sequence[str] | None, **more: Any) -> Self:
         stored = overview.subscription
         reached = overview.swept if stored.live else stored.cursor
         is_signing = stored.old_secret_until is not None and stored.old_secret_until > overview.now

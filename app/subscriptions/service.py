@@ -17,7 +17,7 @@ from app.outbound.endpoint import change_headers, check_url, encrypt_headers, li
 from app.outbound.secret import EncryptionKeyMissing, SecretCipher, new_secret
 from app.subscriptions.lane import lock_lanes
 from app.subscriptions.models import Subscription, SubscriptionStatus
-from app.subscriptions.repository import Overview, OverviewRepository, SubscriptionRepository
+from app.subscriptions.repository import OverviewRepository, SubscriptionOverview, SubscriptionRepository
 from app.subscriptions.schemas import NewSubscription, Replay, SubscriptionChange
 from app.subscriptions.types import (
     BeyondLedger,
@@ -54,7 +54,7 @@ class SubscriptionService:
         """The names of its headers; None when no key decrypts them."""
         return list_header_names(self._cipher, subscription.headers)
 
-    async def create(self, new: NewSubscription, created_by: str) -> tuple[Overview, str]:
+    async def create(self, new: NewSubscription, created_by: str) -> tuple[SubscriptionOverview, str]:
         """Create a subscription; returns its secret too.
 
         Raises:
@@ -80,7 +80,9 @@ class SubscriptionService:
         self._on_changed()
         return overview, secret
 
-    async def change(self, subscription_id: UUID, change: SubscriptionChange, condition: IfMatch) -> Overview:
+    async def change(
+        self, subscription_id: UUID, change: SubscriptionChange, condition: IfMatch
+    ) -> SubscriptionOverview:
         """Change what `change` names; the version rises only when something differs.
 
         Raises:
@@ -136,7 +138,7 @@ class SubscriptionService:
             stored.old_secret_until = stored.updated_at + OLD_SECRET_SIGNS if is_kept else None
         return stored, secret
 
-    async def replay(self, subscription_id: UUID, replay: Replay) -> Overview:
+    async def replay(self, subscription_id: UUID, replay: Replay) -> SubscriptionOverview:
         """Deliver a range again.
 
         Raises:
@@ -212,7 +214,7 @@ async def _find_range(overviews: OverviewRepository, replay: Replay) -> tuple[in
     return after, await overviews.find_last_before(replay.until_time) if replay.until_time else None
 
 
-async def _flushed(session: AsyncSession, stored: Subscription) -> Overview:
+async def _flushed(session: AsyncSession, stored: Subscription) -> SubscriptionOverview:
     await session.flush()
     return await OverviewRepository(session).get(stored.id)
 

@@ -67,7 +67,7 @@ class BeyondLedger(Unprocessable):
     """422 at the member of the body that names a position."""
 
     def __init__(self, member: str) -> None:
-        error = FieldError(loc=["body", member], msg="The ledger does not go as far as that", type="beyond_ledger")
+        error = FieldError(loc=["body", member], msg="The position is after the last event", type="beyond_ledger")
         super().__init__("The position is beyond the end of the ledger.", errors=[error])
 
 
@@ -75,7 +75,7 @@ class TooManySubscriptions(Conflict):
     code = "too-many-subscriptions"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"There are {limit} subscriptions, which is all that may be; see WEBHOOK_MAX_SUBSCRIPTIONS.")
+        super().__init__(f"There are {limit} subscriptions, the maximum; see WEBHOOK_MAX_SUBSCRIPTIONS.")
 
 
 class ReplayUnderWay(Conflict):

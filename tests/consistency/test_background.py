@@ -17,7 +17,7 @@ from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState, Difference, Kind
 from app.consistency.service import open_consistency
-from app.consistency.sources.request import NAMED, RetryPolicy
+from app.consistency.sources.request import NAMED, RequestRetries
 from app.database.engine import Database
 from tests.conftest import MakeSettings
 from tests.consistency.owner import Owner
@@ -71,9 +71,11 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
 @pytest.mark.slow
 @on_sqlite
 async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits a part of its time for its turn, and the rest for the source."""
-    monkeypatch.setattr("app.consistency.check_runner.NAMED", RetryPolicy(attempts=2, seconds=0.6, turn_seconds=0.3))
-    assert NAMED.seconds + (NAMED.turn_seconds or 0) < 30
+    """It waits a part of its time for a permit, and the rest for the source."""
+    monkeypatch.setattr(
+        "app.consistency.check_runner.NAMED", RequestRetries(attempts=2, seconds=0.6, permit_seconds=0.3)
+    )
+    assert NAMED.seconds + (NAMED.permit_seconds or 0) < 30
     files = [uuid4() for _ in range(8)]
     await noting.upload(*files)
     noting.owner.before_reply = asyncio.Event().wait
@@ -92,7 +94,9 @@ async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, mon
 
 @on_sqlite
 async def test_a_named_check_of_a_source_that_hangs_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.consistency.check_runner.NAMED", RetryPolicy(attempts=2, seconds=0.5, turn_seconds=0.5))
+    monkeypatch.setattr(
+        "app.consistency.check_runner.NAMED", RequestRetries(attempts=2, seconds=0.5, permit_seconds=0.5)
+    )
     noting.owner.before_reply = asyncio.Event().wait
     check = await noting.check(*(uuid4() for _ in range(60)))
     reason = "60 of 60 files could not be asked about. The source did not respond within 0.5 seconds."
@@ -119,7 +123,7 @@ async def test_full_checks_begin_by_themselves(
             await asyncio.gather(*(one.tasks.run_once() for one in replicas))
             await asyncio.gather(*(one.tasks.settle() for one in replicas))
             async with database.read() as session:
-                return len(await CheckRepository(session).list_newest(None, limit=10, offset=0))
+                return len(await CheckRepository(session).list_newest(None, limit=10))
 
         begun = [await count_checks(), await count_checks()]
         clock.advance(3601)

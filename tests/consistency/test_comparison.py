@@ -5,7 +5,7 @@ from itertools import product
 from uuid import uuid4
 
 from app.consistency.comparison import MEMBERS, Block, Expected, Facts, compare, read_blocks, read_facts
-from app.consistency.ledger_repository import equal_files
+from app.consistency.expected_repository import equal_files
 from app.consistency.models import Kind
 
 SHA = "ab" * 32

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 from app.consistency.comparison import Block, Expected, Facts
-from app.consistency.ledger_repository import AsOf, LedgerRepository
+from app.consistency.expected_repository import AsOf, ExpectedRepository
 from tests.consistency.world import World
 
 SHA, OTHER_SHA = "ab" * 32, "cd" * 32
@@ -18,7 +18,7 @@ async def expect(world: World, *events: Event, found: Facts = EVERYTHING, later:
     await world.append(*((file_id, *one) for one in events))
     await world.sweep()
     async with world.database.read() as session:
-        ledger = LedgerRepository(session)
+        ledger = ExpectedRepository(session)
         as_of = AsOf(await ledger.get_position(None) - later, None)
         return (await ledger.read(as_of, [file_id], {file_id: found}))[file_id]
 
@@ -47,7 +47,7 @@ async def test_nothing_from_before_the_last_delete_is_expected(world: World) -> 
 
 async def world_position(world: World) -> int:
     async with world.database.read() as session:
-        return await LedgerRepository(session).get_position(None)
+        return await ExpectedRepository(session).get_position(None)
 
 
 async def test_a_size_of_another_type_is_not_compared(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import DeliveryRepository
 from app.files.repository import FileRepository
 from tests.deliveries.support import get_subscription, list_deliveries, pending_positions
 from tests.events.support import add_events, read_ledger

@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 
 from app.database.engine import Database
 from app.deliveries.claim import LeasedDelivery
-from app.deliveries.fan_out import FanOutHandler
 from app.deliveries.policy import RetryDecision
+from app.deliveries.repository import FanOutHandler
 from app.deliveries.settlement_repository import Result
 from app.files.repository import FileStateHandler
 from app.outbound.client import AttemptResponse

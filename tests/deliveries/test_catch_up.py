@@ -12,7 +12,7 @@ from sqlalchemy import update
 from app.database.engine import BackgroundJob, Database, job_transaction
 from app.database.types import database_now
 from app.deliveries.catch_up import CatchUp
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import DeliveryRepository
 from app.errors import NotFound
 from app.subscriptions.models import Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository

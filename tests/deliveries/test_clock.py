@@ -10,8 +10,8 @@ from sqlalchemy import update
 from app.database.engine import Database
 from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.policy import RetryDecision, record_outcome
-from app.deliveries.repair import ClockRepair
 from app.deliveries.settlement_repository import SettlementRepository
+from app.deliveries.stalled import ClockRepair
 from app.subscriptions.models import Delivery, DeliveryStatus, Outcome, Subscription
 from tests.deliveries.support import add_subscription, get_subscription, list_deliveries, make_sweeper, settled
 from tests.events.support import add_events

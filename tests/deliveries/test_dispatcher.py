@@ -9,8 +9,8 @@ from sqlalchemy import func, select, update
 from app.concurrency.task import PeriodicTask
 from app.database.engine import Database
 from app.deliveries.catch_up import CatchUp
-from app.deliveries.fan_out import DeliveryRepository
 from app.deliveries.metrics import WebhookMetrics
+from app.deliveries.repository import DeliveryRepository
 from app.subscriptions.models import Attempt, Delivery
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.replica import PATIENT, SECRET, encrypted, running

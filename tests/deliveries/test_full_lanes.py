@@ -10,7 +10,7 @@ from app.database.engine import Database
 from app.deliveries import catch_up
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import Removal
-from app.deliveries.repository import ProgressRepository
+from app.deliveries.history import ProgressRepository
 from app.events.repository import EventRepository
 from app.subscriptions import lane
 from app.subscriptions.models import Delivery, FullLane, Ordering

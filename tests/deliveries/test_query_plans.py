@@ -17,10 +17,10 @@ from app.deliveries import catch_up
 from app.deliveries.catch_up import FullLaneRepository
 from app.deliveries.claim import ClaimRepository
 from app.deliveries.cleanup import CleanupRepository
-from app.deliveries.fan_out import DeliveryRepository
-from app.deliveries.repair import ClockRepository, StalledRepository
-from app.deliveries.repository import HistoryRepository, ProgressRepository
+from app.deliveries.history import HistoryRepository, ProgressRepository
+from app.deliveries.repository import DeliveryRepository
 from app.deliveries.settlement_repository import SettlementRepository
+from app.deliveries.stalled import ClockRepository, StalledRepository
 from app.events.models import LedgerHead, SweepCursor
 from app.operations.repository import StatusRepository
 from app.subscriptions import lane

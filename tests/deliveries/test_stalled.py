@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from app.database.engine import BackgroundJob, Database, job_transaction
 from app.deliveries.metrics import WebhookMetrics
-from app.deliveries.repair import StalledLanes
+from app.deliveries.stalled import StalledLanes
 from app.subscriptions.models import Delivery, Ordering
 from tests.deliveries.support import add_subscription, due_positions, make_sweeper, pending_positions
 from tests.events.support import add_events

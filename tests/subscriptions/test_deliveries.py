@@ -10,7 +10,7 @@ import pytest_asyncio
 from sqlalchemy import update
 
 from app.database.engine import Database
-from app.deliveries.fan_out import REDELIVERED_AT_ONCE
+from app.deliveries.repository import REDELIVERED_AT_ONCE
 from app.subscriptions.models import Attempt, Delivery, Subscription
 from app.subscriptions.repository import MAX_COUNTED
 from tests.deliveries.support import check_lanes, due_positions, make_sweeper

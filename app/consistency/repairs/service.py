@@ -30,7 +30,7 @@ from app.consistency.schemas import Filter
 from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import REFRESH
 from app.database.engine import Database
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import DeliveryRepository
 from app.errors import NotFound, Unavailable
 from app.events.group import EventRecord, IdempotencyKeyReused
 from app.events.ledger import Ledger
@@ -65,12 +65,12 @@ class RepairService:
         self._applications.close()
         await self._applications.wait_closed()
 
-    async def plan(self, wanted: Filter, action: RepairAction) -> tuple[Repair, list[Finding]]:
+    async def plan(self, finding_filter: Filter, action: RepairAction) -> tuple[Repair, list[Finding]]:
         """Plan to repair the newest open findings that match; raises `NotCompensable` (422)."""
         async with self._database.transaction() as session:
             findings: list[Finding] = []
-            if wanted.state in {None, FindingState.OPEN}:
-                is_open = wanted.model_copy(update={"state": FindingState.OPEN})
+            if finding_filter.state in {None, FindingState.OPEN}:
+                is_open = finding_filter.model_copy(update={"state": FindingState.OPEN})
                 findings += await FindingRepository(session).list_newest(is_open, limit=MAX_PLANNED)
             if action is RepairAction.COMPENSATE:
                 check_compensable(findings, await SourceRepository(session).list_all())

@@ -21,7 +21,7 @@ from app.consistency.sources.request import (
     REFRESH,
     BlockFilter,
     NotVisible,
-    RetryPolicy,
+    RequestRetries,
     SourceError,
     SourceFile,
     ask,
@@ -63,7 +63,7 @@ class CloudClient:
         self._head_works: bool | None = None  # None: not tried yet
 
     async def get_file(
-        self, _source: Source, file_id: UUID, retries: RetryPolicy, read_block: BlockFilter
+        self, _source: Source, file_id: UUID, retries: RequestRetries, read_block: BlockFilter
     ) -> SourceFile:
         """See `SourceClient`. A file of n blocks costs n + 2 requests.
 
@@ -113,7 +113,7 @@ class CloudClient:
         await self._client.close()
         await self._block_client.close()
 
-    async def _find_blocks(self, block_ids: Collection[str], retries: RetryPolicy, read_block: BlockFilter) -> Facts:
+    async def _find_blocks(self, block_ids: Collection[str], retries: RequestRetries, read_block: BlockFilter) -> Facts:
         held: dict[str, Block] = {}
         lost: set[str] = set()
         for block_id in block_ids:
@@ -128,7 +128,7 @@ class CloudClient:
             expect_success(listing, BLOCKS)
         return Facts(blocks=held, lost_blocks=frozenset(lost))
 
-    async def _find(self, block_id: str, retries: RetryPolicy) -> Block | None:
+    async def _find(self, block_id: str, retries: RequestRetries) -> Block | None:
         """Whether the block store holds the block, by its status alone."""
         url = self._block_address(block_id)
         if self._head_works:
@@ -144,7 +144,7 @@ class CloudClient:
             self._head_works = tried.status_code == HTTPStatus.OK
         return Block()
 
-    async def _read(self, block_id: str, retries: RetryPolicy) -> Block | None:
+    async def _read(self, block_id: str, retries: RequestRetries) -> Block | None:
         """Read and hash the block."""
         digest = _Digest()
 
@@ -164,18 +164,18 @@ class CloudClient:
             raise SourceError("names a block whose `storage_path` is no path")
         return f"{self._block_url}/chunks/{quote(block_id.encode('utf-8', 'replace'), safe='/')}"
 
-    async def _list_files(self, skip: int, limit: int, retries: RetryPolicy) -> list[UUID]:
+    async def _list_files(self, skip: int, limit: int, retries: RequestRetries) -> list[UUID]:
         query = f"/files?skip={skip}&limit={limit}" if skip else f"/files?limit={limit}"
         return _read_files(expect_success(await self._get(query, retries), METADATA))
 
-    async def _get(self, path: str, retries: RetryPolicy) -> AttemptResponse:
+    async def _get(self, path: str, retries: RequestRetries) -> AttemptResponse:
         async with limit_time(retries.seconds):
             return await self._ask(self._client.get, self.url + path, retries, METADATA)
 
-    async def _ask_blocks(self, send: "_Send", url: str, retries: RetryPolicy) -> AttemptResponse:
+    async def _ask_blocks(self, send: "_Send", url: str, retries: RequestRetries) -> AttemptResponse:
         return await self._ask(send, url, retries, BLOCKS)
 
-    async def _ask(self, send: "_Send", url: str, retries: RetryPolicy, who: str) -> AttemptResponse:
+    async def _ask(self, send: "_Send", url: str, retries: RequestRetries, who: str) -> AttemptResponse:
         if not self.url:
             raise SourceError("cannot be asked: METADATA_SERVICE_URL and BLOCK_STORAGE_SERVICE_URL are not set")
 

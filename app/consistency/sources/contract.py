@@ -12,8 +12,8 @@ from app.consistency.sources.request import (
     MAX_BLOCKS,
     MAX_ITEM_BYTES,
     BlockFilter,
-    Page,
-    RetryPolicy,
+    InventoryPage,
+    RequestRetries,
     SourceError,
     SourceFile,
     ask,
@@ -45,7 +45,7 @@ class ContractClient:
         except (NoEncryptionKey, EncryptionKeyMissing):
             raise SourceError("cannot be asked: the key that its headers are encrypted with is not set") from None
 
-    async def get_page(self, source: Source, after: UUID | None) -> Page:
+    async def get_page(self, source: Source, after: UUID | None) -> InventoryPage:
         """The page of the inventory after the file `after`.
 
         Raises:
@@ -55,7 +55,7 @@ class ContractClient:
             return await self._get_page(source, after, PAGE_ITEMS, BACKGROUND)
 
     async def get_file(
-        self, source: Source, file_id: UUID, retries: RetryPolicy, _read_block: BlockFilter
+        self, source: Source, file_id: UUID, retries: RequestRetries, _read_block: BlockFilter
     ) -> SourceFile:
         """See `SourceClient`. A 404 counts only when the inventory works and does not list the file."""
         async with limit_time(retries.seconds):
@@ -83,11 +83,11 @@ class ContractClient:
         except SourceError as error:
             return SourceTest.of(response, error=error)
 
-    async def _get_page(self, source: Source, after: UUID | None, limit: int, retries: RetryPolicy) -> Page:
+    async def _get_page(self, source: Source, after: UUID | None, limit: int, retries: RequestRetries) -> InventoryPage:
         query = f"?limit={limit}" if after is None else f"?after={after}&limit={limit}"
         return _read_page(expect_success(await self._ask(source, query, retries)), after)
 
-    async def _ask(self, source: Source, path: str, retries: RetryPolicy) -> AttemptResponse:
+    async def _ask(self, source: Source, path: str, retries: RequestRetries) -> AttemptResponse:
         url, headers = _url(source, path), self.headers(source)
         return await ask(lambda: self._client.get(url, headers), retries)
 
@@ -96,7 +96,7 @@ def _url(source: Source, path: str) -> str:
     return f"{source.url.rstrip('/')}/inventory{path}"
 
 
-def _read_page(content: bytes, after: UUID | None) -> Page:
+def _read_page(content: bytes, after: UUID | None) -> InventoryPage:
     """Parse a page and check its order; raises `SourceError` if it breaks the contract."""
     document = read_object(content)
     listed = document.get("items")
@@ -115,7 +115,7 @@ def _read_page(content: bytes, after: UUID | None) -> Page:
         raise SourceError("repeats a page: its `next` does not lead on")
     if following is not None and following < items[-1][0]:
         raise SourceError("sends a `next` that lies before the end of its page")
-    return Page(items, following, _read_count(document, "total"), _read_count(document, "watermark"))
+    return InventoryPage(items, following, _read_count(document, "total"), _read_count(document, "watermark"))
 
 
 def read_item_facts(item: Mapping[str, Any]) -> Facts:

@@ -11,15 +11,15 @@ from uuid import UUID
 from app.consistency.check_repository import CheckRepository
 from app.consistency.check_runner import CheckProgress, Compared, compare_files
 from app.consistency.comparison import MEMBERS
+from app.consistency.expected_repository import AsOf, ExpectedRepository, equal_files
 from app.consistency.file_check_repository import Clock
 from app.consistency.file_checker import FileChecker
 from app.consistency.finding_repository import FindingRepository
-from app.consistency.ledger_repository import AsOf, LedgerRepository, equal_files
 from app.consistency.models import Check, CheckState, Source
 from app.consistency.sources.cloud import CloudClient
 from app.consistency.sources.contract import ContractClient, read_item_facts
 from app.consistency.sources.repository import SourceRepository
-from app.consistency.sources.request import BACKGROUND, NotVisible, Page, SourceError, SourceFile
+from app.consistency.sources.request import BACKGROUND, InventoryPage, NotVisible, SourceError, SourceFile
 from app.database.engine import Database
 
 MAX_DURATION = timedelta(days=1)
@@ -34,7 +34,7 @@ _FILE_ID = itemgetter(0)  # of an item
 class AskedPage(NamedTuple):
     """A page, with the time and the sweep's position just before the source was asked for it."""
 
-    page: Page
+    page: InventoryPage
     at: datetime
     grace: timedelta
     position: int
@@ -78,7 +78,7 @@ class InventoryCheck:
         async with self._database.read() as session:
             source = await SourceRepository(session).get_enabled(check.source_id)
             now = await self._clock(session)
-            position = await LedgerRepository(session).get_position(durable)
+            position = await ExpectedRepository(session).get_position(durable)
         if now > check.started_at + MAX_DURATION:
             raise SourceError("has a listing that takes longer than a day")
         page = await self._client.get_page(source, after)
@@ -119,11 +119,11 @@ class InventoryCheck:
                 items = items[bisect_right(items, through, key=_FILE_ID) :]
 
     async def _compare_chunk(
-        self, check: Check, items: Sequence[Item], page: Page, as_of: AsOf, asked_at: datetime
+        self, check: Check, items: Sequence[Item], page: InventoryPage, as_of: AsOf, asked_at: datetime
     ) -> tuple[UUID | None, int]:
         """Compare up to where the first of the three lists of files is cut; returns that place, and how many files."""
         async with self._database.read() as session:
-            ledger, findings = LedgerRepository(session), FindingRepository(session)
+            ledger, findings = ExpectedRepository(session), FindingRepository(session)
             limit = self._chunk_files
             listed = items[:limit]
             found = dict(listed)
@@ -169,7 +169,7 @@ class CloudCheck:
         if check.position is None:
             durable = await self._database.watermark.bound()
             async with self._database.read() as session:
-                position = await LedgerRepository(session).get_position(durable)
+                position = await ExpectedRepository(session).get_position(durable)
             await self._progress.change(check, position=position)
         last_page: Sequence[UUID] = ()
         loop = asyncio.get_running_loop()
@@ -197,7 +197,7 @@ class CloudCheck:
         async with self._database.read() as session:
             if await self._checker.clock(session) > check.started_at + MAX_DURATION:
                 raise SourceError("takes longer than a day to be asked for all files")
-            ledger, findings = LedgerRepository(session), FindingRepository(session)
+            ledger, findings = ExpectedRepository(session), FindingRepository(session)
             lists = (
                 await ledger.list_file_ids(check.cursor, ASKED_AT_ONCE, with_deleted=self._client.sees_all),
                 await findings.list_active_file_ids(check.source_id, check.cursor, None, ASKED_AT_ONCE),
@@ -208,7 +208,7 @@ class CloudCheck:
     async def _advance_list(self, check: Check, source: Source, page: Sequence[UUID]) -> None:
         """Ask for the files of a page of the owner's list that are not ours."""
         async with self._database.read() as session:
-            known = await LedgerRepository(session).list_present(page)
+            known = await ExpectedRepository(session).list_present(page)
             known |= await CheckRepository(session).list_staged_files(check.id, page)
         others = [one for one in dict.fromkeys(page) if one not in known]
         tally, differences = await self._compare(check, source, others)
@@ -223,7 +223,7 @@ class CloudCheck:
                 raise failure
         async with self._database.read() as session:
             active = await FindingRepository(session).list_active(source.id, file_ids)
-            expected = await LedgerRepository(session).list_present(failures.keys())
+            expected = await ExpectedRepository(session).list_present(failures.keys())
         # A file that should not exist and cannot be seen is no failure.
         counted = [file for one, file in failures.items() if one in expected or not isinstance(file, NotVisible)]
         if counted and check.reason is None:

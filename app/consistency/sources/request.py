@@ -42,23 +42,23 @@ class NotVisible(SourceError):
     """The token may not see the file: whether it is there is unknown."""
 
 
-class RetryPolicy(NamedTuple):
+class RequestRetries(NamedTuple):
     """The number of attempts of a request, and their seconds in all, before it counts as failed.
 
-    `turn_seconds`: how long a file check may wait for its turn while no other file check of the same call has begun.
+    `permit_seconds`: how long a file check may wait for a permit while no other file check of the same call has one.
     """
 
     attempts: int
     seconds: float
-    turn_seconds: float | None = None
+    permit_seconds: float | None = None
 
 
-BACKGROUND = RetryPolicy(attempts=8, seconds=20)
-NAMED = RetryPolicy(attempts=8, seconds=20, turn_seconds=8)
-REFRESH = RetryPolicy(attempts=2, seconds=10)
+BACKGROUND = RequestRetries(attempts=8, seconds=20)
+NAMED = RequestRetries(attempts=8, seconds=20, permit_seconds=8)
+REFRESH = RequestRetries(attempts=2, seconds=10)
 
 
-class Page(NamedTuple):
+class InventoryPage(NamedTuple):
     """A page of the inventory; `items` by rising file id, with their members, `next` None on the last one."""
 
     items: Sequence[tuple[UUID, Mapping[str, Any]]]
@@ -118,7 +118,7 @@ class SourceClient(Protocol):
     """Asks the sources of one kind."""
 
     async def get_file(
-        self, source: Source, file_id: UUID, retries: RetryPolicy, read_block: BlockFilter
+        self, source: Source, file_id: UUID, retries: RequestRetries, read_block: BlockFilter
     ) -> SourceFile:
         """The state of one file at the source.
 
@@ -128,7 +128,9 @@ class SourceClient(Protocol):
         ...
 
 
-async def ask(send: Callable[[], Awaitable[AttemptResponse]], retries: RetryPolicy, who: str = "") -> AttemptResponse:
+async def ask(
+    send: Callable[[], Awaitable[AttemptResponse]], retries: RequestRetries, who: str = ""
+) -> AttemptResponse:
     """The first response that is not a reason to ask again. The reason of a failure begins with `who`.
 
     Raises:

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, StringConstraints
 
 from app.consistency.models import MAX_GRACE, Source
-from app.consistency.sources.request import Page, SourceError
+from app.consistency.sources.request import InventoryPage, SourceError
 from app.http.types import Input, examples, number_not_text
 from app.outbound.client import AttemptResponse
 from app.outbound.endpoint import EndpointUrl, HeaderChanges, Headers
@@ -121,7 +121,7 @@ class SourceTest(BaseModel):
     response: str = Field(description="The first KiB of the body.")
 
     @classmethod
-    def of(cls, response: AttemptResponse, page: Page | None = None, error: SourceError | None = None) -> Self:
+    def of(cls, response: AttemptResponse, page: InventoryPage | None = None, error: SourceError | None = None) -> Self:
         """The result from the last response, the page in it, and the fault."""
         return cls(
             ok=error is None,

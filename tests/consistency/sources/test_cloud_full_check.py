@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.consistency.models import CheckState
-from app.consistency.sources.request import RetryPolicy
+from app.consistency.sources.request import RequestRetries
 from tests.consistency.owner import Owner, serving
 from tests.consistency.sources.siblings import Reply, Siblings
 from tests.consistency.sources.support import OpenWorld
@@ -149,7 +149,7 @@ async def test_a_list_without_an_end_ends_after_a_day(world: World, siblings: Si
 async def test_a_metadata_service_that_hangs_makes_checks_incomplete(
     open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retries = RetryPolicy(attempts=2, seconds=0.3, turn_seconds=0.1)
+    retries = RequestRetries(attempts=2, seconds=0.3, permit_seconds=0.1)
     for name in ("check_runner.NAMED", "sources.full_check.BACKGROUND"):
         monkeypatch.setattr(f"app.consistency.{name}", retries)
     async with serving(Owner(before_reply=asyncio.Event().wait)) as owner:

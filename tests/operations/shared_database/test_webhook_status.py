@@ -7,7 +7,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.database.engine import Database
-from app.deliveries.fan_out import DeliveryRepository
+from app.deliveries.repository import DeliveryRepository
 from app.subscriptions.models import Delivery, DeliveryStatus, SubscriptionStatus
 from tests.deliveries.support import add_subscription
 from tests.support.waiting import get_once_connected

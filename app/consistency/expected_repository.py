@@ -1,4 +1,4 @@
-"""Reads the state of files from the ledger, as of a position."""
+"""Reads the expected state of files from the ledger, as of a position."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -40,7 +40,7 @@ _NO_FACTS = Facts()
 _NOTHING, _UNPROCESSED = Expected(), Expected(in_flight=True)
 
 
-class LedgerRepository:
+class ExpectedRepository:
     """Each call is a few statements, each a snapshot of its own: see `read`."""
 
     def __init__(self, session: AsyncSession) -> None:
@@ -129,8 +129,7 @@ class LedgerRepository:
     ) -> tuple[dict[UUID, Facts], dict[UUID, int]]:
         """The expected values of what was found, and the position that a source must have applied.
 
-        As a rule the last event carries the values, and the source has applied it. The older events are read of files
-        where it does not, or has not.
+        Usually the last event has all values and the source has applied it. For other files the older events are read.
         """
         carried: dict[UUID, dict[str, Any]] = {one: {} for one in held}
         lacking: set[tuple[UUID, str]] = set()

@@ -91,9 +91,9 @@ class ClockRepair:
 
 
 class ClockRepository:
-    """Due times further ahead than they can have been given: a lease, a retry's wait, a subscription's slow-down.
+    """Due times that lie further ahead than any lease, retry or slow-down can set.
 
-    Whatever else is pending was due from the start. Rows that another transaction has locked are left for later.
+    They were written by a clock that was ahead. Rows that another transaction has locked are left for later.
     """
 
     def __init__(self, session: AsyncSession) -> None:
