@@ -31,7 +31,7 @@ def file_check_lease(world: World) -> float:
     return world.consistency.tasks._file_check_lease.total_seconds()
 
 
-async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(noting: World) -> None:
+async def test_the_file_checks_of_a_dead_replica_come_back_after_its_lease(noting: World) -> None:
     await noting.upload(file_id := uuid4())
     noting.clock.advance(GRACE + 1)
     async with noting.database.transaction() as session:
@@ -44,7 +44,9 @@ async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(not
     assert await noting.states() == {(file_id, "missing"): "suspected"}
 
 
-async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_check_that_takes_longer_than_its_lease_keeps_it(
+    noting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await noting.upload(file_id := uuid4(), later := uuid4())
     noting.owner.put(file_id, later)
     monkeypatch.setattr(noting.consistency.tasks, "_file_check_lease", timedelta(seconds=0.6))
@@ -70,7 +72,9 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
 
 @pytest.mark.slow
 @on_sqlite
-async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_named_check_behind_file_checks_that_hang_ends_soon(
+    noting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits a part of its time for a permit, and the rest for the source."""
     monkeypatch.setattr(
         "app.consistency.check_runner.NAMED", RequestRetries(attempts=2, seconds=0.6, permit_seconds=0.3)
