@@ -38,9 +38,9 @@ async def test_the_file_checks_of_a_dead_replica_come_back_after_its_lease(notin
         now = await noting.clock(session)
         until = now + timedelta(seconds=file_check_lease(noting))
         assert await FileCheckRepository(session).claim(noting.source, now, until, 8) == [file_id]
-    await noting.age(file_check_lease(noting) - 1)
+    await noting.age(file_check_lease(noting) / 2)
     assert noting.owner.paths == [], "another replica has it"
-    await noting.age(2)
+    await noting.age(file_check_lease(noting) / 2 + 1)
     assert await noting.states() == {(file_id, "missing"): "suspected"}
 
 
