@@ -4,7 +4,9 @@ import asyncio
 import re
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from uuid import uuid4
@@ -59,8 +61,10 @@ async def test_a_signal_during_the_start_is_heard(tmp_path: Path) -> None:
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/sync.db", "SECRET_KEY": "k" * 40}
     service = ServiceProcess(environment, tmp_path / "log")
     try:
-        await until(lambda: _catches(service.pid, signal.SIGTERM))
-        service.send(signal.SIGTERM)
+        with closing(sqlite3.connect(tmp_path / "sync.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")  # the start waits for its end
+            await until(lambda: _catches(service.pid, signal.SIGTERM))
+            service.send(signal.SIGTERM)
         assert await asyncio.to_thread(service.wait) in {0, 128 + signal.SIGTERM}
         assert "service started" not in service.output(), "it was too late to show anything"
     finally:

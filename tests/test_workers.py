@@ -24,7 +24,7 @@ from tests.support.load import Load, run_load
 from tests.support.postgres import PostgresServer
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
-from tests.support.waiting import until
+from tests.support.waiting import get_once_connected, until
 
 EVENT = {"file_id": str(uuid4()), "event_type": "upload"}
 
@@ -89,7 +89,8 @@ async def workers_serve(service: ServiceProcess, starts: int) -> list[int]:
 
 async def gauge(client: httpx.AsyncClient, name: str) -> float | None:
     """The value of a metric."""
-    found = re.search(rf"^sync_{re.escape(name)} (.*)$", (await client.get("/metrics")).text, re.MULTILINE)
+    page = (await get_once_connected(client, "/metrics")).text
+    found = re.search(rf"^sync_{re.escape(name)} (.*)$", page, re.MULTILINE)
     return float(found[1]) if found else None
 
 

@@ -27,7 +27,7 @@ from app.http.dependencies import CurrentPageMemory, from_state
 from app.http.middleware import cancel_on_disconnect
 from app.http.openapi import documented
 from app.http.pages import PageResponse
-from app.http.types import QueryInteger, Uuid
+from app.http.types import QueryInteger, Uuid, examples
 
 MAX_WAIT_SECONDS = 60
 
@@ -109,7 +109,7 @@ class ChangesQuery(FollowQuery):
 class ChangePage(BaseModel):
     """All matching changes of the positions from `from_position` to `to_position`, in order."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_PAGE]})
+    model_config = examples(_PAGE)
 
     changes: list[EventView] = Field(
         description="The events, in the order of their positions, which are consecutive without a filter."

@@ -100,11 +100,15 @@ class CheckRepository:
             raise CheckUnknown
         return found
 
-    async def list_newest(self, source_id: UUID | None, *, limit: int, offset: int) -> Sequence[Check]:
-        """Checks, newest first."""
+    async def list_newest(
+        self, source_id: UUID | None, *, limit: int, offset: int = 0, before: UUID | None = None
+    ) -> Sequence[Check]:
+        """Checks, newest first, of those older than the check `before`."""
         query = select(Check).where(Check.source_id.in_(select(Source.id).where(~Source.deleted)))
         if source_id is not None:
             query = query.where(Check.source_id == source_id)
+        if before is not None:
+            query = query.where(Check.id < before)
         return (await self._session.scalars(query.order_by(Check.id.desc()).limit(limit).offset(offset))).all()
 
     async def find_last(self, source_id: UUID, *states: CheckState) -> Check | None:

@@ -83,7 +83,7 @@ class FileCheckRepository:
         return {one.source_id: one for one in await self._session.scalars(query)}
 
     async def compared_at(self, source_id: UUID, file_ids: Collection[UUID]) -> dict[UUID, datetime]:
-        """When the last check of each of the files began, of those that were compared then."""
+        """When the last check of each of the files began, if it compared the file."""
         query = select(FileCheck.file_id, FileCheck.seen_at).where(
             FileCheck.source_id == source_id,
             FileCheck.verdict.in_([Verdict.CONSISTENT, Verdict.INCONSISTENT]),

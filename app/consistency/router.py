@@ -94,9 +94,14 @@ async def list_checks(
     session: ReadSession,
     response: Response,
 ) -> list[CheckView]:
-    """Checks with their progress, newest first."""
-    found = await CheckRepository(session).list_newest(query.source, limit=query.limit + 1, offset=query.offset)
-    links = page_links(request, limit=query.limit, offset=query.offset, has_next=len(found) > query.limit)
+    """Checks with their progress, newest first. `offset` is at most 10,000; `Link` continues at any depth."""
+    check_offset(query.offset)
+    found = await CheckRepository(session).list_newest(
+        query.source, limit=query.limit + 1, offset=query.offset, before=query.before
+    )
+    has_next = len(found) > query.limit
+    following = {"before": str(found[query.limit - 1].id)} if has_next else None
+    links = page_links(request, limit=query.limit, offset=query.offset, has_next=has_next, following=following)
     response.headers.update(links)
     return [CheckView.of_check(one) for one in found[: query.limit]]
 

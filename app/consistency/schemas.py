@@ -134,7 +134,8 @@ class CheckQuery(BaseModel):
 
     source: Uuid | None = Field(None, description="Only checks of this source.")
     limit: QueryInteger = Field(10, ge=1, le=100, description="Number of checks to return.")
-    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of checks to skip.")
+    offset: QueryInteger = Field(0, ge=0, le=MAX_EXACT_INTEGER, description="Number of checks to skip, at most 10,000.")
+    before: Uuid | None = Field(None, description="Only checks older than this one, as `Link` has it.")
 
 
 class FindingView(BaseModel):

@@ -6,6 +6,7 @@ PostgreSQL's own names: https://www.postgresql.org/docs/current/libpq-connect.ht
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -27,6 +28,7 @@ _IN_URL = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version"),
     }
 )
+_FILES = frozenset({"sslcert", "sslkey", "sslrootcert", "sslcrl"})
 _SOCKET = {
     "keepalives": "SO_KEEPALIVE",
     "keepalives_idle": "TCP_KEEPIDLE",
@@ -205,9 +207,20 @@ def _tls(options: Mapping[str, str]) -> dict[str, Any]:
                     f"sslcert must be a readable certificate, with its key there or in sslkey: {error.strerror}"
                 ) from None
         return {"ssl": context}
+    if mode not in (None, "disable"):
+        _check_files(options)
     in_url = {name: options[name] for name in options.keys() & _IN_URL}
     arguments = {"dsn": f"postgresql:///?{urlencode(in_url)}"} if in_url else {}
     return arguments | ({"ssl": mode} if mode else {})
+
+
+def _check_files(options: Mapping[str, str]) -> None:
+    """The driver does not say which file it misses, and its error looks like that of a server that is not there yet."""
+    for name in sorted(options.keys() & _FILES):
+        try:
+            Path(options[name]).open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{name} must name a readable file: {error.strerror}") from None
 
 
 def _session(options: Mapping[str, str]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ VISITED_EVENTS = 100_000  # by a page whose filters no single index serves
 MAX_FILTERED_OFFSET = 10_000
 OTHER_BYTES = 450  # of the JSON of an event without its metadata, about
 OFFSET_TOO_LARGE = (
-    'Beside a filter `offset` is at most 10000: follow the `Link` with `rel="next"` of each page instead, '
-    "which continues at a position."
+    '`offset` is at most 10000 here: follow the `Link` with `rel="next"` of each page instead, '
+    "which continues at any depth."
 )
 
 _OTHERS: dict[str, ColumnElement[Any]] = {

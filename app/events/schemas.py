@@ -19,6 +19,7 @@ from app.http.types import (
     QueryTimestamp,
     RowId,
     Uuid,
+    examples,
 )
 
 EVENT_ID = "019376a4-9c1e-7b52-8f0e-3f6d2a1b4c5d"
@@ -117,7 +118,7 @@ IdempotencyKeyText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7E]{1,2
 class NewEvent(Input):
     """One event to record."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [UPLOAD]})
+    model_config = examples(UPLOAD)
 
     file_id: Uuid = Field(description="The file of the event.")
     event_type: EventType = Field(
@@ -140,7 +141,7 @@ class NewBatchEvent(NewEvent):
 class NewBatch(Input):
     """Events to record together, all or nothing."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [BATCH_BODIES["batch"]["value"]]})
+    model_config = examples(BATCH_BODIES["batch"]["value"])
 
     events: list[NewBatchEvent] = Field(min_length=1, max_length=BATCH_MAX_EVENTS)
 
@@ -151,7 +152,7 @@ CREATED_MESSAGE: Final = "Sync event created successfully"
 class EventCreated(BaseModel):
     """The event is committed and flushed to disk."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"message": CREATED_MESSAGE, "event_id": EVENT_ID}]})
+    model_config = examples({"message": CREATED_MESSAGE, "event_id": EVENT_ID})
 
     message: Literal["Sync event created successfully"] = CREATED_MESSAGE
     event_id: UUID
@@ -160,14 +161,10 @@ class EventCreated(BaseModel):
 class BatchCreated(BaseModel):
     """All events are committed and flushed to disk; ids are in the order of the request."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "message": "Sync events created successfully",
-                    "event_ids": [EVENT_ID, EVENT_ID[:-1] + "e", EVENT_ID[:-1] + "f"],
-                }
-            ]
+    model_config = examples(
+        {
+            "message": "Sync events created successfully",
+            "event_ids": [EVENT_ID, EVENT_ID[:-1] + "e", EVENT_ID[:-1] + "f"],
         }
     )
 
@@ -181,7 +178,7 @@ ProcessingState = Literal["pending", "processed", "retrying", "waiting", "failed
 class EventView(BaseModel):
     """One recorded event."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [PROCESSED_EVENT]})
+    model_config = examples(PROCESSED_EVENT)
 
     event_id: UUID
     file_id: UUID

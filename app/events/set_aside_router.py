@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response, status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute, LargeBodyRoute
@@ -16,7 +16,7 @@ from app.events.schemas import EVENT_ID, EventView, RequeueFilter
 from app.http.body import TooManyLargeBodies
 from app.http.dependencies import CurrentDatabase, WriteSession
 from app.http.openapi import body_problems, documented
-from app.http.types import BulkRequest
+from app.http.types import BulkRequest, examples
 
 _BY_ERROR: dict[str, Any] = {
     "filter": {"last_error": "TimeoutError: the index did not respond", "event_type": "upload"},
@@ -72,7 +72,7 @@ class SetAsideGroupView(BaseModel):
 class SetAside(BaseModel):
     """The response of `GET /sync-events/set-aside`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_GROUPS]})
+    model_config = examples(_GROUPS)
 
     groups: list[SetAsideGroupView] = Field(description="The 100 largest groups, the largest first.")
     others: int = Field(description="Number of events in other groups.")
@@ -98,7 +98,7 @@ async def list_set_aside_groups(_reader: Reader, database: CurrentDatabase) -> S
 class BulkRequeue(BulkRequest):
     """Which set-aside events to requeue, and how many they are."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_BY_ERROR, _BY_ID]})
+    model_config = examples(_BY_ERROR, _BY_ID)
 
     filter: RequeueFilter = Field(description="Of the events that match, the set-aside ones are requeued.")
 
@@ -106,7 +106,7 @@ class BulkRequeue(BulkRequest):
 class Requeued(BaseModel):
     """How many events were requeued."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"requeued": 37}]})
+    model_config = examples({"requeued": 37})
 
     requeued: int
 

@@ -21,7 +21,7 @@ from app.files.repository import FileRepository
 from app.http.dependencies import LINK_HEADER, CurrentDatabase, CurrentPageMemory, page_links
 from app.http.openapi import documented
 from app.http.pages import PageResponse
-from app.http.types import Uuid
+from app.http.types import Uuid, examples
 from app.subscriptions.schemas import SUBSCRIPTION_ID, Status
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=AuthenticatedRoute)
@@ -74,7 +74,7 @@ class FileSubscription(BaseModel):
 class FileView(BaseModel):
     """The file's state, derived from its processed events."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_VIEW]})
+    model_config = examples(_VIEW)
 
     file_id: UUID
     state: Literal["present", "deleted", "unknown"] = Field(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response, status
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from app.auth.keys import KeySource
 from app.concurrency.shutdown import Drain
@@ -18,6 +18,7 @@ from app.database.migrations import Schema
 from app.database.watch import Prober
 from app.http.dependencies import from_state
 from app.http.openapi import RETRY_AFTER_HEADER, Responses, documented
+from app.http.types import examples
 from app.operations.repository import NO_RESPONSE, LedgerStatus, Look, look_at
 
 CHECK_TIMEOUT_SECONDS = 0.8
@@ -67,7 +68,7 @@ _UNHEALTHY: dict[str, JsonValue] = {
 class Liveness(BaseModel):
     """The response of `GET /health/live`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+    model_config = examples({"status": "alive"})
 
     status: Literal["alive"] = "alive"
 
@@ -86,13 +87,9 @@ class Checks(BaseModel):
 class Readiness(BaseModel):
     """The response of `GET /health/ready`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"status": "ready", "checks": _CHECKS},
-                {"status": "unready", "checks": _CHECKS | {"shutdown": "failed"}},
-            ]
-        }
+    model_config = examples(
+        {"status": "ready", "checks": _CHECKS},
+        {"status": "unready", "checks": _CHECKS | {"shutdown": "failed"}},
     )
 
     status: Literal["ready", "unready"]
@@ -102,7 +99,7 @@ class Readiness(BaseModel):
 class Health(BaseModel):
     """The response of `GET /health`. The ledger's numbers are null while the database does not respond."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_HEALTHY, _DEGRADED, _UNHEALTHY]})
+    model_config = examples(_HEALTHY, _DEGRADED, _UNHEALTHY)
 
     status: Literal["healthy", "degraded", "unhealthy"] = Field(
         description="`degraded`: the service responds, but does not accept events; see `writes`."

@@ -15,7 +15,7 @@ from app.auth.route import AuthenticatedRoute
 from app.config import Settings
 from app.http.dependencies import CurrentDatabase
 from app.http.openapi import documented, invalid
-from app.http.types import QueryInteger, QueryTimestamp
+from app.http.types import QueryInteger, QueryTimestamp, examples
 from app.operations.repository import RATE_SECONDS, StatusRepository
 
 MAX_BUCKETS = 120
@@ -70,7 +70,7 @@ _OVERVIEW: dict[str, Any] = {
 class Overview(BaseModel):
     """The response of `GET /overview`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_OVERVIEW]})
+    model_config = examples(_OVERVIEW)
 
     head_position: int = Field(description="Position of the newest event; 0 while there is none.")
     events_per_second: float | None = Field(
@@ -124,10 +124,8 @@ class Bucket(BaseModel):
 class Throughput(BaseModel):
     """The response of `GET /throughput`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"buckets": [{"from": "2026-01-15T10:30:00Z", "to": "2026-01-15T10:31:00Z", "events": 2490}]}]
-        }
+    model_config = examples(
+        {"buckets": [{"from": "2026-01-15T10:30:00Z", "to": "2026-01-15T10:31:00Z", "events": 2490}]}
     )
 
     buckets: list[Bucket] = Field(description="The parts in order, without a gap.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.config import Settings
 from app.errors import NotFound
@@ -17,6 +17,7 @@ from app.http.middleware import TooManyUnderWay
 from app.http.negotiation import accepts
 from app.http.openapi import documented
 from app.http.page_headers import NO_MARKUP_FROM_TEXT, page_headers
+from app.http.types import examples
 
 STATIC = Path(__file__).parent / "static"
 PROBLEMS = Path(__file__).parents[2] / "docs" / "problems.md"
@@ -59,17 +60,13 @@ router = APIRouter(tags=["operations"])
 class ApiInformation(BaseModel):
     """The response of `GET /`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "title": "Synchronization Service API",
-                    "version": "1.0.0",
-                    "description": "Service for handling synchronization events",
-                    "status": "running",
-                    "links": {"documentation": "docs", "health": "health", "events": "sync-events"},
-                }
-            ]
+    model_config = examples(
+        {
+            "title": "Synchronization Service API",
+            "version": "1.0.0",
+            "description": "Service for handling synchronization events",
+            "status": "running",
+            "links": {"documentation": "docs", "health": "health", "events": "sync-events"},
         }
     )
 

@@ -182,7 +182,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_no_other(
     async with connect(service.port, receive_bytes=4096) as deaf:
         head = f"GET /changes/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens.token()}\r\n\r\n"
         await deaf.send(head.encode())
-        await until(lambda: _is_waiting(outside, service, "stream"))
+        await deaf.until(b"\r\n\r\n")
         async with open_stream(outside, service.url, cursor="latest") as stream:
             await stream.next()
             await fill(database, 1)

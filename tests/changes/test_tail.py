@@ -60,7 +60,8 @@ async def test_it_polls_the_database_only_while_a_follower_waits(tail: Tail, dat
     waiting = asyncio.create_task(follow())
     await until(lambda: len(statements) > 5)
     waiting.cancel()
-    await asyncio.sleep(0.1)
+    await asyncio.wait({waiting})
+    await until(lambda: not tail.up_to_date)
     number = len(statements)
     await asyncio.sleep(0.1)
     assert len(statements) == number

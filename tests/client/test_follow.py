@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from sync_client import (
     SyncClient,
     SyncError,
 )
+from sync_client.feed import IDLE_SECONDS
 from tests.client.conftest import PATIENT, RelayedService
 from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.tokens import TokenFactory
@@ -283,7 +285,9 @@ async def test_the_service_is_not_asked_all_the_time_while_nothing_happens() -> 
         return httpx.Response(200, json=page | {"from_position": 1, "to_position": 0})
 
     async with SyncClient("http://sync-service", "token", transport=httpx.MockTransport(answer)) as sync:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await anext(sync.follow())
-    assert 2 <= len(asked) <= 8
+        following = asyncio.create_task(take(sync, 1))
+        await until(lambda: len(asked) >= 4)
+        following.cancel()
+        await asyncio.wait({following})
+    _for_a_cursor, *for_changes = asked
+    assert min(later - earlier for earlier, later in pairwise(for_changes)) >= IDLE_SECONDS * 0.9

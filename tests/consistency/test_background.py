@@ -31,20 +31,22 @@ def file_check_lease(world: World) -> float:
     return world.consistency.tasks._file_check_lease.total_seconds()
 
 
-async def test_what_a_dead_replica_was_looking_at_comes_back_after_its_lease(noting: World) -> None:
+async def test_the_file_checks_of_a_dead_replica_come_back_after_its_lease(noting: World) -> None:
     await noting.upload(file_id := uuid4())
     noting.clock.advance(GRACE + 1)
     async with noting.database.transaction() as session:
         now = await noting.clock(session)
         until = now + timedelta(seconds=file_check_lease(noting))
         assert await FileCheckRepository(session).claim(noting.source, now, until, 8) == [file_id]
-    await noting.age(file_check_lease(noting) - 1)
+    await noting.age(file_check_lease(noting) / 2)
     assert noting.owner.paths == [], "another replica has it"
-    await noting.age(2)
+    await noting.age(file_check_lease(noting) / 2 + 1)
     assert await noting.states() == {(file_id, "missing"): "suspected"}
 
 
-async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_check_that_takes_longer_than_its_lease_keeps_it(
+    noting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await noting.upload(file_id := uuid4(), later := uuid4())
     noting.owner.put(file_id, later)
     monkeypatch.setattr(noting.consistency.tasks, "_file_check_lease", timedelta(seconds=0.6))
@@ -70,7 +72,9 @@ async def test_a_look_that_takes_longer_than_its_lease_keeps_it(noting: World, m
 
 @pytest.mark.slow
 @on_sqlite
-async def test_a_named_check_behind_looks_that_hang_ends_soon(noting: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_named_check_behind_file_checks_that_hang_ends_soon(
+    noting: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits a part of its time for a permit, and the rest for the source."""
     monkeypatch.setattr(
         "app.consistency.check_runner.NAMED", RequestRetries(attempts=2, seconds=0.6, permit_seconds=0.3)
@@ -123,7 +127,7 @@ async def test_full_checks_begin_by_themselves(
             await asyncio.gather(*(one.tasks.run_once() for one in replicas))
             await asyncio.gather(*(one.tasks.settle() for one in replicas))
             async with database.read() as session:
-                return len(await CheckRepository(session).list_newest(None, limit=10, offset=0))
+                return len(await CheckRepository(session).list_newest(None, limit=10))
 
         begun = [await count_checks(), await count_checks()]
         clock.advance(3601)

@@ -1,4 +1,4 @@
-"""Checks by event: the file of every processed event is looked at, with a real owner."""
+"""Checks by event: the file of every processed event is checked, with a real owner."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ async def test_a_later_event_postpones_the_file_check(noting: World) -> None:
     assert [one.file_id for one in await noting.list_file_checks()] == [file_id]
 
 
-async def test_an_event_during_a_look_is_looked_at_too(noting: World) -> None:
+async def test_an_event_during_a_file_check_causes_another(noting: World) -> None:
     await noting.upload(file_id := uuid4())
     noting.owner.put(file_id)
     asked = asyncio.Event()
@@ -193,7 +193,7 @@ async def test_owners_seconds_behind_are_never_wrong(noting: World) -> None:
         await noting.run()
         assert await noting.findings() == []
         for owner in (noting.owner, other):
-            assert len(owner.paths) > FILES, "files were looked at"
+            assert len(owner.paths) > FILES, "files were checked"
 
 
 class Follower:

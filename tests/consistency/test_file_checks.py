@@ -110,7 +110,7 @@ async def test_a_refresh_is_a_second_check(world: World) -> None:
 
 
 @on_sqlite
-async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: World) -> None:
+async def test_refreshes_of_one_file_share_a_file_check_and_a_subject_has_four(world: World) -> None:
     await world.upload(*(files := [uuid4() for _ in range(5)]))
     world.owner.put(*files)
     service = world.consistency.files
@@ -123,7 +123,7 @@ async def test_refreshes_of_one_file_share_a_look_and_a_subject_has_four(world: 
     await service.refresh(files[0], "greedy")
 
 
-async def test_a_finding_of_a_later_look_is_not_resolved_by_an_inventory_that_is_older(world: World) -> None:
+async def test_a_finding_of_a_later_file_check_is_not_resolved_by_an_inventory_that_is_older(world: World) -> None:
     """The listing shows the file, then it is lost and a check notices; the end of the listing must not undo that."""
     files = sorted(uuid4() for _ in range(20))
     await world.upload(*files)

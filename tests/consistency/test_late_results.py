@@ -31,7 +31,7 @@ async def test_an_error_keeps_nothing_of_the_response(world: World) -> None:
         assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
 
 
-async def test_an_older_result_changes_nothing_that_a_later_look_saw(world: World) -> None:
+async def test_an_older_result_changes_nothing_that_a_later_file_check_saw(world: World) -> None:
     await world.upload(file_id := uuid4())
     world.owner.put(file_id)
     await world.consistency.files.refresh(file_id, "tester")

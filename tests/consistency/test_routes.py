@@ -178,6 +178,20 @@ async def test_findings_as_csv(client: httpx.AsyncClient, owner: Owner) -> None:
     assert (row["kind"], row["expected"], row["found"]) == ("orphaned", '{"exists": false}', '{"exists": true}')
 
 
+async def test_checks_by_pages(client: httpx.AsyncClient, owner: Owner) -> None:
+    source = (await add_source(client, owner))["id"]
+    checks = [await run_check(client, source, scope={"file_ids": [str(uuid4())]}) for _ in range(5)]
+    pages = [await client.get(f"/consistency/checks?source={source}&limit=2")]
+    while "next" in pages[-1].links:
+        pages.append(await client.get(pages[-1].url.join(pages[-1].links["next"]["url"])))
+    assert [len(page.json()) for page in pages] == [2, 2, 1]
+    assert [one for page in pages for one in page.json()] == checks[::-1]
+    assert f"before={checks[1]['id']}" in pages[1].links["next"]["url"], "it continues at any depth"
+    assert (await client.get("/consistency/checks?limit=2&offset=3")).json() == checks[1::-1]
+    refused = await client.get("/consistency/checks?offset=10001")
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["query", "offset"])
+
+
 async def test_refresh_over_http(client: httpx.AsyncClient, owner: Owner) -> None:
     assert (await client.get(f"/files/{uuid4()}/consistency")).status_code == 404
     assert (await client.get(f"/files/{uuid4()}/consistency?refresh=true")).status_code == 404

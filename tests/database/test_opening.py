@@ -7,7 +7,9 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import asyncpg
@@ -94,14 +96,15 @@ async def test_a_wrong_password_and_a_missing_database_end_the_start_at_once(
 
 @pytest.mark.slow
 async def test_a_database_that_may_be_starting_is_waited_for_and_no_longer_than_the_setting_says(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.database.opening.time", SimpleNamespace(monotonic=count().__next__))
     port = ReservedPort()
     urls = {f"postgresql://127.0.0.1:{port.number}/db": "Connect call failed", "postgresql://db.invalid/db": "gaierror"}
     for url, reason in urls.items():
         started = time.monotonic()
         with pytest.raises(DatabaseUnavailable):
-            await prepare_database(Settings(_env_file=None, database_url=url, database_start_timeout=0.2))
+            await prepare_database(Settings(_env_file=None, database_url=url, database_start_timeout=1.5))
         assert time.monotonic() - started >= START_PAUSE_SECONDS
         assert reason in caplog.text
         with pytest.raises(DatabaseUnavailable):

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.main import create_app
+from app.operations.health import CHECK_TIMEOUT_SECONDS
 from tests.conftest import MakeSettings
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
@@ -111,7 +112,11 @@ async def test_an_append_survives_a_lost_connection(
     assert (await post(postgres_client)).status_code == 201
 
 
-async def test_a_hanging_postgresql(postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer) -> None:
+async def test_a_hanging_postgresql(
+    postgres_client: httpx.AsyncClient, frail_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CHECK_TIMEOUT_SECONDS < 1
+    monkeypatch.setattr("app.operations.health.CHECK_TIMEOUT_SECONDS", 0.1)
     assert (await post(postgres_client)).status_code == 201
     with frail_postgres.suspended():
         await expect_unavailable(lambda: post(postgres_client))

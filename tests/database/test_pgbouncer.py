@@ -30,7 +30,7 @@ pytestmark = [
     on_postgresql,
 ]
 SERVER_CONNECTIONS = 3
-STATEMENTS = "SELECT pg_backend_pid(), (SELECT count(*) FROM pg_prepared_statements), pg_sleep(0.1)"
+STATEMENTS = "SELECT pg_backend_pid(), (SELECT count(*) FROM pg_prepared_statements)"
 PORT = 6432  # in the name of its socket, which is in a folder of its own
 CONFIGURATION = """
 [databases]
@@ -95,10 +95,12 @@ async def pooled(postgres: PostgresServer, database_url: str, make_settings: Mak
 
 async def count_statements(database: Database) -> dict[int, int]:
     """The prepared statements of each server connection."""
+    all_have_one = asyncio.Barrier(SERVER_CONNECTIONS)
 
     async def look() -> tuple[int, int]:
-        async with database.read() as session:
-            pid, number, _ = (await session.execute(text(STATEMENTS))).one()
+        async with database.transaction() as session:
+            pid, number = (await session.execute(text(STATEMENTS))).one()
+            await all_have_one.wait()
             return pid, number
 
     return dict(await asyncio.gather(*(look() for _ in range(SERVER_CONNECTIONS))))

@@ -22,8 +22,8 @@ from tests.support.waiting import until
 pytestmark = on_postgresql
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'sync-service'"
-CUT_SLEEPER = text(
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' "
+CUT_WAITING = text(
+    "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity WHERE wait_event IN ('PgSleep', 'advisory') "
     "AND datname = current_database() AND pid <> pg_backend_pid()"
 )
 
@@ -96,13 +96,15 @@ async def test_idle_connections_that_were_cut_cost_nothing(make_settings: MakeSe
 async def test_a_read_whose_connection_is_cut_is_repeated_once(
     warm: Database, operator: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sleeping = asyncio.create_task(read(warm, "SELECT 5 FROM pg_sleep(0.4)"))
-    await cut_sleeper(operator)
-    assert await sleeping == 5
+    async with operator.transaction() as session:
+        await session.execute(text("SELECT pg_advisory_xact_lock(1)"))
+        waiting = asyncio.create_task(read(warm, "SELECT 5 FROM pg_advisory_xact_lock(1)"))
+        await cut_waiting(operator)
+    assert await waiting == 5
     assert caplog.text.count("read repeated") == 1
     sleeping = asyncio.create_task(read(warm, "SELECT 5 FROM pg_sleep(30)"))
-    await cut_sleeper(operator)
-    await cut_sleeper(operator)
+    await cut_waiting(operator)
+    await cut_waiting(operator)
     with pytest.raises(DatabaseUnavailable):
         await sleeping
 
@@ -116,14 +118,14 @@ async def test_a_read_that_cannot_connect_again_is_unavailable(
     async with operator.read() as session:
         await session.execute(text("SELECT 1"))
         await asyncio.to_thread(postgres.sql, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "template1")
-        await until(lambda: _cut_sleeper(session))
+        await until(lambda: _cut_waiting(session))
     with pytest.raises(DatabaseUnavailable):
         await sleeping
 
 
 async def test_a_write_whose_connection_is_cut_is_not_repeated(warm: Database, operator: Database) -> None:
     writing = asyncio.create_task(run(warm, "SELECT 5 FROM pg_sleep(30)"))
-    await cut_sleeper(operator)
+    await cut_waiting(operator)
     with pytest.raises(DatabaseUnavailable):
         await writing
 
@@ -156,11 +158,11 @@ async def test_a_server_that_does_not_respond_is_named(make_settings: MakeSettin
         assert describe(caught.value.__cause__ or caught.value) == expected
 
 
-async def cut_sleeper(operator: Database) -> None:
-    """Cut the connection that sleeps, once it does."""
+async def cut_waiting(operator: Database) -> None:
+    """Cut the connection that sleeps or waits for a lock, once it does."""
     async with operator.read() as session:
-        await until(lambda: _cut_sleeper(session))
+        await until(lambda: _cut_waiting(session))
 
 
-async def _cut_sleeper(session: AsyncSession) -> bool:
-    return bool(await session.scalar(CUT_SLEEPER))
+async def _cut_waiting(session: AsyncSession) -> bool:
+    return bool(await session.scalar(CUT_WAITING))

@@ -316,7 +316,7 @@ def test_the_refusal_is_one_line_and_status_1(begin_service: Callable[..., Servi
 
 
 async def test_a_connection_that_is_closed_with_unread_rows_keeps_no_lock(make_settings: MakeSettings) -> None:
-    database = Database(make_settings(database_lock_timeout=0.2))
+    database = Database(make_settings())
     await add_events(database, (uuid4(), "upload"), (uuid4(), "upload"))
     async with database.engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection

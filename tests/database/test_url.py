@@ -100,8 +100,8 @@ def test_of_several_hosts_the_one_is_chosen_that_accepts_writes(text: str, hosts
         ("passfile=%2Fp", {"passfile": "/p"}),
         ("krbsrvname=k&gsslib=gssapi", {"krbsrvname": "k", "gsslib": "gssapi"}),
         (
-            "sslmode=verify-full&sslrootcert=%2Fca.pem",
-            {"ssl": "verify-full", "dsn": "postgresql:///?sslrootcert=%2Fca.pem"},
+            "sslmode=verify-full&sslrootcert=%2Fdev%2Fnull",
+            {"ssl": "verify-full", "dsn": "postgresql:///?sslrootcert=%2Fdev%2Fnull"},
         ),
         ("sslcert=c&", {"dsn": "postgresql:///?sslcert=c"}),
         ("sslkey=k", {"dsn": "postgresql:///?sslkey=k"}),
@@ -126,6 +126,10 @@ def test_keepalives_go_to_the_socket() -> None:
     }
 
 
+def test_files_are_not_looked_for_where_the_connection_has_no_tls() -> None:
+    assert parsed("postgresql://h/d?sslmode=disable&sslcert=c")[1]["ssl"] == "disable"
+
+
 def test_the_certificates_of_the_system_are_used() -> None:
     context = parse_database_url("postgresql://h/d?sslrootcert=system").connect_args["ssl"]
     assert context.check_hostname
@@ -142,6 +146,11 @@ def test_the_certificates_of_the_system_are_used() -> None:
         ("sslrootcert=system&sslmode=require", "sslrootcert=system needs sslmode=verify-full"),
         ("sslrootcert=system&sslcert=%2Fmissing.pem", "sslcert must be a readable certificate"),
         ("sslrootcert=system&sslcert=%2Fdev%2Fnull&sslpassword=hunter2", "sslcert must be a readable certificate"),
+        *(
+            (f"sslmode={mode}&{name}=hunter2", f"{name} must name a readable file")
+            for mode in ("require", "verify-full")
+            for name in ("sslcert", "sslkey", "sslrootcert", "sslcrl")
+        ),
         ("target_session_attrs=hunter2", "target_session_attrs must be one of"),
         ("connect_timeout=hunter2", "connect_timeout must be a number"),
         ("keepalives_idle=-1", "keepalives_idle must be a number"),

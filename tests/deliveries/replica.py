@@ -25,6 +25,7 @@ from tests.support.waiting import until
 
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM="
 POLICY = RetryPolicy(timedelta(milliseconds=50), 3, timedelta(days=5))
+PATIENT = RetryPolicy(timedelta(milliseconds=50), 1000, timedelta(days=5))
 
 
 @cache

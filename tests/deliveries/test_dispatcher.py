@@ -13,7 +13,7 @@ from app.deliveries.metrics import WebhookMetrics
 from app.deliveries.repository import DeliveryRepository
 from app.subscriptions.models import Attempt, Delivery
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.replica import SECRET, encrypted, running
+from tests.deliveries.replica import PATIENT, SECRET, encrypted, running
 from tests.deliveries.support import add_subscription, list_deliveries
 from tests.events.support import add_events
 from tests.support.marks import on_sqlite
@@ -67,7 +67,7 @@ async def test_the_failure_of_one_file_delays_no_other(database: Database) -> No
     def decide(request: Received) -> Reply:
         return answer(500 if request.file_id == str(FILE) else 200)
 
-    async with receiving(Receiver(decide)) as receiver, running(database) as replica:
+    async with receiving(Receiver(decide)) as receiver, running(database, policy=PATIENT) as replica:
         subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted())
         await add_events(database, (FILE, "upload"), (FILE, "update"), *((uuid4(), "upload") for _ in range(15)))
         await replica.sweep()

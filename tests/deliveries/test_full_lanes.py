@@ -1,6 +1,5 @@
 """A file that does not get through neither fills the table nor holds up the others of its subscription."""
 
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,12 +11,11 @@ from app.deliveries import catch_up
 from app.deliveries.catch_up import CatchUp
 from app.deliveries.cleanup import Removal
 from app.deliveries.history import ProgressRepository
-from app.deliveries.policy import RetryPolicy
 from app.events.repository import EventRepository
 from app.subscriptions import lane
 from app.subscriptions.models import Delivery, FullLane, Ordering
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.replica import encrypted, running
+from tests.deliveries.replica import PATIENT, encrypted, running
 from tests.deliveries.support import (
     add_subscription,
     due_positions,
@@ -32,7 +30,6 @@ from tests.events.support import add_events
 from tests.support.receiver import Received, Receiver, Reply, answer, receiving
 
 STUCK, OTHER = uuid4(), uuid4()
-PATIENT = RetryPolicy(timedelta(milliseconds=50), 1000, timedelta(days=5))
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from sqlalchemy import text, update
 
 from app.database.engine import Database
 from app.database.types import database_now
+from app.deliveries.policy import MAX_SLOW_DELAY
 from app.subscriptions.models import Subscription
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.replica import Replica, encrypted, running
@@ -94,7 +95,10 @@ async def test_a_receiver_that_hangs_keeps_no_other_from_being_sent_to(database:
         assert 1 <= hanging.at_once <= 4
 
 
-async def test_one_that_has_too_much_to_do_gets_nothing_and_then_one_delivery_first(database: Database) -> None:
+async def test_one_that_has_too_much_to_do_gets_nothing_and_then_one_delivery_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.deliveries.policy.SLOW_BASE", MAX_SLOW_DELAY)  # until the test ends it
     replies: list[Reply] = [answer(429)]
     receiver = Receiver(lambda _request: replies[-1])
     async with receiving(receiver), running(database) as replica:
@@ -146,9 +150,7 @@ async def test_it_waits_for_as_long_as_the_receiver_asks(database: Database) -> 
 
 
 async def test_a_receiver_that_returns_after_an_outage_is_not_flooded(database: Database) -> None:
-    receiver = Receiver(delay_seconds=0.01)
-    async with receiving(receiver):
-        pass  # it has its port now, where nobody listens
+    receiver = Receiver(delay_seconds=0.01)  # which does not listen yet
     async with running(database) as replica:
         subscription_id = await add_subscription(database, url=receiver.url, secret=encrypted(), max_concurrency=4)
         await add_uploads(database, 24)

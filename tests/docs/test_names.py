@@ -73,3 +73,17 @@ def test_the_readme_lists_the_whole_api(make_settings: MakeSettings) -> None:
         listed |= {(method, path) for path in paths.split(", ")}
     pages = ("/console", "/docs", "/redoc", "/openapi.json", "/problems", "/problems/{name}")
     assert listed == offered | {("GET", path) for path in pages}
+
+
+def test_the_readme_lists_the_queries_of_the_api(make_settings: MakeSettings) -> None:
+    paths = create_app(make_settings()).openapi()["paths"]
+    queries = {
+        path: {one["name"] for one in item.get("get", {}).get("parameters", []) if one["in"] == "query"}
+        for path, item in paths.items()
+    }
+    for cells in rows(section(README, "The API")):
+        method, _, listed = cells[0].replace("`", "").partition(" ")
+        if method == "GET":
+            named = set(re.findall(r"`(\w+)`", cells[1])) & set().union(*queries.values())
+            offered = set().union(*(queries.get(path, set()) for path in listed.split(", ")))
+            assert named in (offered, set()), cells[0]

@@ -168,13 +168,9 @@ async def test_waiting_for_room_takes_nothing_from_the_time_of_the_body() -> Non
     semaphore = LargeBodies(size, timeout_seconds=5)
     permit = await semaphore.acquire("other", size)
 
-    async def slow() -> AsyncIterator[bytes]:
-        yield b"[" + b" " * FREE_BYTES
-        await asyncio.sleep(0.3)
-        yield b"]"
-
-    second = asyncio.create_task(read(request([], slow(), size, timeout_seconds=0.5, semaphore=semaphore)))
-    await asyncio.sleep(0.4)
+    whole = chunks(b"[" + b" " * FREE_BYTES, b"]")
+    second = asyncio.create_task(read(request([], whole, size, timeout_seconds=0.5, semaphore=semaphore)))
+    await asyncio.sleep(0.6)
     permit.release()
     assert await second == []
 

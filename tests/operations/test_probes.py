@@ -147,7 +147,7 @@ def _probe_often(base_url: str) -> None:
 async def test_readiness_is_red_before_the_process_stops_to_answer(
     start_service: Callable[..., ServiceProcess],
 ) -> None:
-    service = start_service(SHUTDOWN_DELAY="1")
+    service = start_service(SHUTDOWN_DELAY="3600")
     # A new connection for each request, as a load balancer that has not noticed yet would open one.
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=service.url, limits=limits) as client:
@@ -162,7 +162,7 @@ async def test_readiness_is_red_before_the_process_stops_to_answer(
         for url in ("/health/live", "/"):
             assert (await client.get(url)).status_code == 200
         assert (await get_once_connected(client)).status_code == 200
-    assert await asyncio.to_thread(service.wait) == 0
+    assert await asyncio.to_thread(service.end) == 0
 
 
 @on_sqlite

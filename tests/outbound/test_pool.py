@@ -47,7 +47,13 @@ async def test_a_connection_is_used_again(pool: ConnectionPool) -> None:
 
 
 async def test_requests_at_once_have_a_connection_each(pool: ConnectionPool) -> None:
-    async with receiving(Receiver(delay_seconds=0.1)) as receiver:
+    all_have_come = asyncio.Barrier(20)
+
+    async def held(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await all_have_come.wait()
+        await answer()(reader, writer)
+
+    async with receiving(Receiver(decide=lambda _request: held)) as receiver:
         for _ in range(2):
             await asyncio.gather(*(post(pool, receiver.url) for _ in range(20)))
         assert receiver.connections == receiver.most_at_once == len(pool) == 20

@@ -6,14 +6,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from app.database.engine import Database
-from app.deliveries.cleanup import Removal
 from app.deliveries.message import MessageFactory
 from app.outbound.secret import SecretCipher
-from app.subscriptions.models import Attempt, Delivery, Subscription
+from app.subscriptions.models import Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository
 from tests.deliveries.support import check_lanes, due_positions, get_subscription, list_deliveries, make_sweeper
 from tests.events.support import add_events
@@ -182,11 +180,6 @@ def delivery(subscription_id: UUID, **changes: Any) -> Delivery:
     return Delivery(**{**values, **changes})
 
 
-async def count(database: Database, table: type[Subscription | Delivery | Attempt]) -> int:
-    async with database.read() as session:
-        return (await session.scalars(select(func.count()).select_from(table))).one()
-
-
 async def test_a_deleted_one_is_gone_for_everybody_at_once(client: httpx.AsyncClient, database: Database) -> None:
     body, other = await subscribe(client, headers={"X-A": "secret"}), await subscribe(client)
     [event] = await add_events(database, (FILE, "upload"))
@@ -216,57 +209,6 @@ async def test_a_deleted_one_is_gone_for_everybody_at_once(client: httpx.AsyncCl
     assert (stored.secret, stored.headers) == (b"", None)
     await make_sweeper(database).run_once()
     assert len(await list_deliveries(database, stored.id)) == 1
-
-
-@pytest.mark.parametrize("replicas", [1, 3])
-async def test_however_many_deliveries_there_are_all_are_removed(
-    client: httpx.AsyncClient, database: Database, replicas: int
-) -> None:
-    body, other = await subscribe(client, status="paused"), await subscribe(client, status="paused")
-    async with database.transaction() as session:
-        for number in range(1, 51):
-            settled = {"status": "dead", "settled_at": datetime.now(UTC)}
-            session.add(delivery(UUID(body["id"]), id=number, position=number, **(settled if number % 2 else {})))
-            session.add(delivery(UUID(other["id"]), id=1000 + number, position=number, **settled))
-        await session.flush()
-        at = datetime.now(UTC)
-        for number in range(1, 51):
-            session.add(Attempt(delivery_id=number, number=1, started_at=at, duration_ms=1, outcome="failed"))
-    async with database.transaction() as session:
-        stored = await SubscriptionRepository(session).get_for_change(UUID(body["id"]))
-        await SubscriptionRepository(session).mark_deleted(stored)
-    removals = [Removal(database, chunk_rows=20) for _ in range(replicas)]
-    await asyncio.gather(*(removal.run_once() for removal in removals))
-    await removals[0].run_once()
-    assert await count(database, Subscription) == 1
-    assert await count(database, Delivery) == 50
-    assert await count(database, Attempt) == 0
-
-
-async def test_what_is_under_way_is_removed_once_it_has_ended(client: httpx.AsyncClient, database: Database) -> None:
-    body = await subscribe(client, status="paused")
-    soon = datetime.now(UTC) + LEASE
-    async with database.transaction() as session:
-        session.add(delivery(UUID(body["id"]), position=1, due_at=soon, claimed_by="p"))
-    await client.delete(f"/subscriptions/{body['id']}")
-    removal = Removal(database)
-    await removal.run_once()
-    assert (await count(database, Subscription), await count(database, Delivery)) == (1, 1)
-    async with database.transaction() as session:
-        await session.execute(update(Delivery).values(due_at=datetime.now(UTC) - timedelta(seconds=5)))
-    await removal.run_once()
-    assert (await count(database, Subscription), await count(database, Delivery)) == (0, 0)
-
-
-async def test_a_removal_ends_when_it_is_told_to(client: httpx.AsyncClient, database: Database) -> None:
-    body = await subscribe(client, status="paused")
-    async with database.transaction() as session:
-        stored = await SubscriptionRepository(session).get_for_change(UUID(body["id"]))
-        await SubscriptionRepository(session).mark_deleted(stored)
-    stopping = asyncio.Event()
-    stopping.set()
-    await Removal(database).run_once(stopping)
-    assert await count(database, Subscription) == 1
 
 
 async def test_the_lanes_keep_their_rule(client: httpx.AsyncClient, database: Database) -> None:

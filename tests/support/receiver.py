@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.support.ports import ReservedPort
+
 # A service with these settings sends to receivers of the tests, and encrypts their secrets.
 KEY = "an encryption key of the tests that is long enough"
 WEBHOOK_SETTINGS = {
@@ -97,7 +99,12 @@ class Receiver:
     at_once: int = 0
     most_at_once: int = 0
     connections: int = 0
-    port: int = 0
+    reserved: ReservedPort = field(default_factory=ReservedPort)
+
+    @property
+    def port(self) -> int:
+        """Its own, also while it does not listen."""
+        return self.reserved.number
 
     @property
     def url(self) -> str:
@@ -133,7 +140,7 @@ async def _read(reader: asyncio.StreamReader) -> Received:
 
 @asynccontextmanager
 async def receiving(*receivers: Receiver) -> AsyncIterator[Receiver]:
-    """These receivers listen while the block runs, each at its port if it had one before; gives the first."""
+    """These receivers listen while the block runs; gives the first."""
     receivers = receivers or (Receiver(),)
     connections: set[asyncio.Task[None]] = set()
     async with AsyncExitStack() as stack:
@@ -141,7 +148,6 @@ async def receiving(*receivers: Receiver) -> AsyncIterator[Receiver]:
             server = await asyncio.start_server(
                 _serving(receiver, connections), "127.0.0.1", receiver.port, backlog=1000
             )
-            receiver.port = server.sockets[0].getsockname()[1]
             stack.push_async_callback(server.wait_closed)
             stack.callback(server.close)
         try:

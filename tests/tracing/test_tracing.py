@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from app.tracing import MAX_LINKS
 from tests.support.marks import on_sqlite
+from tests.support.ports import ReservedPort
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 from tests.support.waiting import until
@@ -169,11 +169,9 @@ def test_what_callers_send_harms_nobody(
 def test_a_dead_collector_does_no_harm(
     start_service: Start, collector: Collector, post: Callable[..., httpx.Response], kind: str
 ) -> None:
-    url = collector.url
+    url, unused = collector.url, ReservedPort()
     if kind == "refuses":
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        url = f"http://127.0.0.1:{unused.number}"
     if kind == "hangs":
         collector.hanging.set()
     if kind == "is no collector":

@@ -97,7 +97,7 @@ class BlockSubset:
 
 
 class BlocksToRead:
-    """The blocks of one file that are read: those of `subset`, and those that `evidence` names.
+    """The blocks of one file that are read: the blocks of `subset`, and the blocks that `evidence` names.
 
     A block in a finding is read by every file check, else the finding would be about a value that is not compared.
     """

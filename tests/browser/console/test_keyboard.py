@@ -21,16 +21,14 @@ async def test_everything_can_be_reached_by_the_keyboard(desk: Desk) -> None:
         for letter, name in zip(
             "lascpo", ("Ledger", "Set aside", "Subscriptions", "Consistency", "Proof", "Overview"), strict=True
         ):
-            await keys.press("g")
-            await keys.press(letter)
+            await keys.type(f"g{letter}")
             await expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
 
         await keys.press("?")
         await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
         await keys.press("Escape")
 
-        await keys.press("g")
-        await keys.press("l")
+        await keys.type("gl")
         await expect(page.get_by_role("searchbox")).to_be_visible()
         await keys.press("/")
         await expect(page.get_by_role("searchbox")).to_be_focused()

@@ -18,7 +18,7 @@ Outcomes = dict[UUID, tuple[str, str | None]]
 
 
 async def open_findings(world: World, *file_ids: UUID) -> dict[str, Finding]:
-    """Look at the files twice, a grace period apart; returns the open findings of the source by kind."""
+    """Check the files twice, a grace period apart; returns the open findings of the source by kind."""
     await world.check(*file_ids)
     world.clock.advance(301)
     await world.check(*file_ids)

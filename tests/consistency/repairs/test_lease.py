@@ -102,29 +102,29 @@ async def test_a_lease_taken_after_the_clock_was_read_is_not_taken_again(world: 
 
 
 async def test_a_process_that_loses_its_lease_acts_once_with_its_successor(world: World, other: Owner) -> None:
-    """The successor looks at the files before the first process compensates one of them, and compares afterwards."""
+    """The successor checks the files before the first process compensates one of them, and compares afterwards."""
     files = sorted(uuid4() for _ in range(3))
     await world.upload(*files)
     await open_findings(world, *files)
     [world.source] = [one for one in await list_sources(world) if one != world.source]
     await open_findings(world, *files)
     repair, _ = await world.consistency.repairs.plan(Filter(), COMPENSATE)
-    successor, held, looked, recorded = other_replica(world), asyncio.Event(), asyncio.Event(), asyncio.Event()
-    look, append = successor._check_files, world.consistency.repairs._ledger.append
+    successor, held, checked, recorded = other_replica(world), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    check_files, append = successor._check_files, world.consistency.repairs._ledger.append
 
-    async def look_early(*arguments: Any, **_named: Any) -> None:
-        await look(*arguments)
-        looked.set()
+    async def check_early(*arguments: Any, **_named: Any) -> None:
+        await check_files(*arguments)
+        checked.set()
         await recorded.wait()
 
     async def append_late(records: Any) -> Any:
         held.set()
-        await looked.wait()
+        await checked.wait()
         result = await append(records)
         recorded.set()
         return result
 
-    successor._check_files = look_early  # type: ignore[method-assign]
+    successor._check_files = check_early  # type: ignore[method-assign]
     world.consistency.repairs._ledger.append = append_late  # type: ignore[method-assign]
     applying = asyncio.create_task(apply(world, repair))
     await held.wait()
@@ -142,17 +142,17 @@ async def test_a_process_that_loses_its_lease_changes_nothing_after_its_successo
     await world.upload(file_id := uuid4())
     findings = await open_findings(world, file_id)
     repair = await plan(world, COMPENSATE)
-    ours, looked, succeeded = world.consistency.repairs, asyncio.Event(), asyncio.Event()
-    look = ours._check_files
+    ours, checked, succeeded = world.consistency.repairs, asyncio.Event(), asyncio.Event()
+    check_files = ours._check_files
 
-    async def look_and_stand_still(*arguments: Any, **_named: Any) -> None:
-        await look(*arguments)
-        looked.set()
+    async def check_and_stand_still(*arguments: Any, **_named: Any) -> None:
+        await check_files(*arguments)
+        checked.set()
         await succeeded.wait()
 
-    ours._check_files = look_and_stand_still  # type: ignore[method-assign]
+    ours._check_files = check_and_stand_still  # type: ignore[method-assign]
     applying = asyncio.create_task(apply(world, repair))
-    await looked.wait()
+    await checked.wait()
     world.clock.advance(LEASE.total_seconds() + 1)
     world.owner.meddle = lambda _path, _reply: (503, b"")
     stored = (await other_replica(world).apply(repair.id)).results

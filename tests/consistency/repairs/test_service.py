@@ -122,7 +122,7 @@ async def test_a_finding_that_was_compensated_before_and_differs_again(world: Wo
     assert (outcome, "compensated before" in str(reason)) == ("skipped", True)
 
 
-async def test_what_happens_between_the_look_and_the_compensation_counts(world: World) -> None:
+async def test_what_happens_between_the_file_check_and_the_compensation_counts(world: World) -> None:
     files = sorted(uuid4() for _ in range(10))  # two groups
     await world.upload(*files)
     await open_findings(world, *files)
@@ -135,7 +135,7 @@ async def test_what_happens_between_the_look_and_the_compensation_counts(world: 
     async def append_late(records: Any) -> Any:
         if not compensated:
             asked = {path for path in world.owner.paths[asked_before:] if "?" not in path}
-            assert len(asked) == 8, "the second group is looked at when the first is repaired"
+            assert len(asked) == 8, "the second group is checked when the first is repaired"
             left = [one for one in files[:8] if one != records[0].file_id]
             await world.append((left[0], "upload", None))
             await world.accept(ids[left[1]])

@@ -143,7 +143,9 @@ def _fail_blocks(status: int, _method: str, path: str) -> Reply | None:
     return (status, b"") if path.startswith("/chunks") else None
 
 
-async def test_deep_finds_wrong_blocks_and_shallow_looks_do_not_heal_them(world: World, siblings: Siblings) -> None:
+async def test_deep_finds_wrong_blocks_and_shallow_file_checks_do_not_heal_them(
+    world: World, siblings: Siblings
+) -> None:
     contents = [b"one", b"two", b"three"]
     paths = siblings.put(file_id := uuid4(), *contents)
     blocks = [expected_block(path, content) for path, content in zip(paths, contents, strict=True)]

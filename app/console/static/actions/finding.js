@@ -87,8 +87,8 @@ export const planRepair = (filter, open, after) => ({
 const applyPlan = (plan, after) => ({
   title: "Apply the plan",
   text: html`<p>
-      The plan is to ${showWord(plan.action)} ${count(plan.findings.length, "finding")}. Each is looked at again first; a
-      healed one is skipped.
+      The plan is to ${showWord(plan.action)} ${count(plan.findings.length, "finding")}. The file of each is
+      checked again first; a healed finding is skipped.
     </p>
     <${PlannedFindings} findings=${plan.findings} />`,
   count: () => plan.findings.length,
