@@ -68,7 +68,7 @@ def bind_request_fields(**fields: Any) -> None:
 
 def add_request_fields(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
     """Add the fields bound to the request, if there is one; a processor of structlog."""
-    return {**(_request_fields.get() or {}), **fields}
+    return {**fields, **(_request_fields.get() or {}), **fields}  # its own first, and none is replaced
 
 
 def log_request(level: int, method: str, path: str, *, status: int, seconds: float, bug: Exception | None) -> None:
