@@ -9,6 +9,8 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.types import Receive
+from starlette.types import Scope as RequestScope
 
 from app.auth.dependencies import Permission
 from app.auth.token import KeysUnavailable, Reason, Scope, ScopeMissing, TokenRejected
@@ -18,7 +20,7 @@ from app.config import Settings
 from app.database.errors import DatabaseUnavailable
 from app.errors import FieldError, ProblemError, Unprocessable, unknown_parameter
 from app.http.body import JsonRequest, require_json
-from app.http.middleware import TooManyUnderWay
+from app.http.middleware import OpenRequest, TooManyUnderWay
 
 INVALID_QUERY = "The query is not valid; `errors` says where and why."
 
@@ -50,7 +52,7 @@ class AuthenticatedRoute(APIRoute):
         parameters = dict(_query_parameters(self.dependant))
 
         async def authenticated(received: Request) -> Response:
-            request = self.json_request(received)
+            request = self.json_request(received.scope, received.receive)
             for permission in permissions:
                 await permission.check(request)
             limit_rate(request)
@@ -75,16 +77,18 @@ class AuthenticatedRoute(APIRoute):
     def permissions(self) -> list[Permission]:
         return [part.call for part in self.dependant.dependencies if isinstance(part.call, Permission)]
 
-    def json_request(self, request: Request) -> JsonRequest:
-        """`request` with a body that is read as strict JSON, within the limits of the route."""
-        state = request.state
-        settings: Settings = state.settings
+    def json_request(self, scope: RequestScope, receive: Receive) -> JsonRequest:
+        """The request, with a body that is read as strict JSON, within the limits of the route."""
+        state = scope["state"]
+        settings: Settings = state["settings"]
+        open_request: OpenRequest = state["open_request"]
         return JsonRequest(
-            request.scope,
-            request.receive,
+            scope,
+            receive,
             max_bytes=self.max_body_bytes(settings),
             timeout_seconds=settings.body_timeout,
-            large_bodies=state.large_bodies,
+            has_arrived=open_request.has_arrived,
+            large_bodies=state["large_bodies"],
         )
 
 

@@ -72,6 +72,8 @@ class LargeBodies(FairSemaphore):
 class JsonRequest(Request):
     """A request whose body is strict JSON of at most `max_bytes` that comes within `timeout_seconds`.
 
+    A body that has arrived already needs no timer, which would be a thirtieth of a POST.
+
     More than `FREE_BYTES` of it are read only with a permit of `large_bodies`, which is held until `release`.
     """
 
@@ -82,11 +84,13 @@ class JsonRequest(Request):
         *,
         max_bytes: int,
         timeout_seconds: float,
+        has_arrived: bool,
         large_bodies: LargeBodies,
     ) -> None:
         super().__init__(scope, receive)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
+        self._has_arrived = has_arrived
         self._large_bodies = large_bodies
         self._permit: Permit | None = None
         self._raw = bytearray()
@@ -108,23 +112,15 @@ class JsonRequest(Request):
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._max_bytes):
             raise ContentTooLarge(self._max_bytes)
-        try:
-            async with asyncio.timeout(self._timeout_seconds) as limit:
-                while self._has_more:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnected
-                    chunk: bytes = message.get("body", b"")
-                    self._has_more = message.get("more_body", False)
-                    if len(self._raw) + len(chunk) > self._max_bytes:
-                        raise ContentTooLarge(self._max_bytes)
-                    self._raw += chunk
-                    if len(self._raw) > FREE_BYTES and self._permit is None:
-                        limit.reschedule(None)  # the client waits for us
-                        await self._acquire_permit(int(declared) if declared.isdigit() else self._max_bytes)
-                        limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
-        except TimeoutError:
-            raise BodyTooSlow(self._timeout_seconds) from None
+        size = int(declared) if declared.isdigit() else self._max_bytes
+        if self._has_arrived:
+            await self._receive_all(size)
+        else:
+            try:
+                async with asyncio.timeout(self._timeout_seconds) as limit:
+                    await self._receive_all(size, limit)
+            except TimeoutError:
+                raise BodyTooSlow(self._timeout_seconds) from None
         return bytes(self._raw[:1])
 
     async def json(self) -> Any:
@@ -142,6 +138,24 @@ class JsonRequest(Request):
             value = parse_json(raw)
             await asyncio.sleep(0)  # one per iteration of the event loop, so that probes do not wait for many
             return value
+
+    async def _receive_all(self, size_bytes: int, limit: asyncio.Timeout | None = None) -> None:
+        """Receive the rest of a body of at most `size_bytes`; `limit` does not run while it waits for its permit."""
+        while self._has_more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            chunk: bytes = message.get("body", b"")
+            self._has_more = message.get("more_body", False)
+            if len(self._raw) + len(chunk) > self._max_bytes:
+                raise ContentTooLarge(self._max_bytes)
+            self._raw += chunk
+            if len(self._raw) > FREE_BYTES and self._permit is None:
+                if limit is not None:
+                    limit.reschedule(None)  # the client waits for us
+                await self._acquire_permit(size_bytes)
+                if limit is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
 
     def release(self) -> None:
         """Release the permit; nothing of the body is in use any more."""

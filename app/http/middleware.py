@@ -75,6 +75,11 @@ class OpenRequest:
         """Whether nothing that is sent from now on can reach the client."""
         return self._connection is not None and self._connection.transport.is_closing()
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the whole request, its body included, is here already."""
+        return self._connection is not None and self._connection.has_whole_request
+
     def belong_to(self, subject: str) -> None:
         """Count the request as one of `subject`, within its share.
 

@@ -141,6 +141,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
         return None if self._deadline is None else self._deadline - self._header_timeout_seconds
 
+    @property
+    def has_whole_request(self) -> bool:
+        """Whether nothing of the running request is still to come."""
+        return self._running is not None and not self._running.more_body
+
     def end_at_eof(self) -> None:
         """The running request waits for events: it ends when the client sends nothing more."""
         self._ends_at_eof = True

@@ -4,14 +4,12 @@ import logging
 import os
 import sys
 import threading
-from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import structlog
-from pydantic_core import to_json
 
-from app.log.request_line import RequestRecord, add_request_fields, add_trace
+from app.log.request_line import RequestLines, add_request_fields, add_trace
 from app.log.stderr import StderrHandler
 from app.log.text import TextRenderer
 
@@ -59,50 +57,22 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = StderrHandler()
+    text = None if as_json else TextRenderer(colours=_shows_colours())
+    last: list[Processor] = (
+        [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
+        if text is None
+        else [_shorten_time, structlog.processors.format_exc_info, text]
+    )
+    handler = StderrHandler(RequestLines(text).render)
     handler.addFilter(_is_new)
-    handler.setFormatter(_Formatter(shared, as_json=as_json))
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, *last]))
     _send_everything_to(handler, level)
     logging.captureWarnings(True)
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _log_uncaught
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _log_uncaught_in_thread
-
-
-class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Renders every record in one shape: through `chain` first, unless it is the line of a request."""
-
-    def __init__(self, chain: "list[Processor]", *, as_json: bool) -> None:
-        text = TextRenderer(colours=_shows_colours())
-        last: list[Processor] = (
-            [_TRACEBACK_AS_DICT, structlog.processors.JSONRenderer()]
-            if as_json
-            else [_shorten_time, structlog.processors.format_exc_info, text]
-        )
-        super().__init__(foreign_pre_chain=chain, processors=[self.remove_processors_meta, *last])
-        self._as_json = as_json
-        self._render_text = text
-        self._second, self._second_text = 0, ""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line of `record`, without its end, and of a traceback in text the lines that follow."""
-        if not isinstance(record, RequestRecord):
-            return super().format(record)
-        fields, level = cast("dict[str, Any]", record.msg), record.levelname.lower()
-        if self._as_json:
-            time = self._time(record.created, "T", digits=6)
-            whole = {**fields, "event": "request", "level": level, "logger": record.name, "timestamp": time}
-            return to_json(whole, ensure_ascii=True).decode()
-        return self._render_text.render_request(self._time(record.created, " ", digits=3), level, record.name, fields)
-
-    def _time(self, seconds: float, separator: str, *, digits: int) -> str:
-        """RFC 3339 in UTC; there are many lines in a second, whose time but for its fraction is the same."""
-        second = int(seconds)
-        if second != self._second:
-            self._second = second
-            self._second_text = datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(separator)
-        return f"{self._second_text}.{int((seconds - second) * 10**digits):0{digits}}Z"
 
 
 def _shows_colours() -> bool:

@@ -1,4 +1,4 @@
-"""The fields that the log lines of a request share, and its own line, rendered without structlog's chain.
+"""The fields that the log lines of a request share, and its own line, written without structlog's chain.
 
 That line is written for every request: the chain took a quarter of the rate.
 """
@@ -6,33 +6,52 @@ That line is written for every request: the chain took a quarter of the rate.
 import logging
 import time
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import trace
+from pydantic_core import to_json
+
+from app.log.stderr import StderrHandler
+from app.log.text import TextRenderer
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
 
 NAME = "app.access"
+EVENT = "request"
 
 _log = structlog.get_logger(NAME)
-_access = logging.getLogger(NAME)
-_TEMPLATE = logging.LogRecord(NAME, logging.INFO, "", 0, "", None, None).__dict__
+_access, _root = logging.getLogger(NAME), logging.getLogger()
 _request_fields: ContextVar[dict[str, Any] | None] = ContextVar("request_fields", default=None)
 
 
-class RequestRecord(logging.LogRecord):
-    """A record whose message is the line's own fields: texts, numbers or None, in the order of the line."""
+class RequestLines:
+    """Renders the lines of requests as JSON, or with `text` for people, in the shape of every other line."""
 
-    def __init__(self, level: int, fields: dict[str, Any]) -> None:
-        # Without super(): it asks for the process, the thread and the place in the source, which takes longer than all
-        # the rest of the line.
-        self.__dict__.update(_TEMPLATE)
-        self.levelno = level
-        self.levelname = logging.getLevelName(level)
-        self.created = time.time()
-        self.msg = fields
+    def __init__(self, text: TextRenderer | None) -> None:
+        self._text = text
+        self._second, self._second_text = 0, ""
+
+    def render(self, level: int, fields: dict[str, Any]) -> str:
+        """The line of now, without its end. `fields` are texts, numbers or None, in the order of the line."""
+        name, now = logging.getLevelName(level).lower(), time.time()
+        if self._text is not None:
+            return self._text.render_request(
+                self._timestamp(now, " ", digits=3), name, fields, event=EVENT, logger=NAME
+            )
+        timestamp = self._timestamp(now, "T", digits=6)
+        whole = {**fields, "event": EVENT, "level": name, "logger": NAME, "timestamp": timestamp}
+        return to_json(whole, ensure_ascii=True).decode()
+
+    def _timestamp(self, seconds: float, separator: str, *, digits: int) -> str:
+        """RFC 3339 in UTC; there are many lines in a second, whose time but for its fraction is the same."""
+        second = int(seconds)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(separator)
+        return f"{self._second_text}.{int((seconds - second) * 10**digits):0{digits}}Z"
 
 
 def begin_request(request_id: str) -> None:
@@ -49,11 +68,14 @@ def bind_request_fields(**fields: Any) -> None:
 
 def add_request_fields(_logger: object, _method: str, fields: "EventDict") -> "EventDict":
     """Add the fields bound to the request, if there is one; a processor of structlog."""
-    return {**(_request_fields.get() or {}), **fields}
+    return {**fields, **(_request_fields.get() or {}), **fields}  # its own first, and none is replaced
 
 
 def log_request(level: int, method: str, path: str, *, status: int, seconds: float, bug: Exception | None) -> None:
-    """Log the end of a request, with the fields bound to it. `status` 0: it got no response."""
+    """Log the end of a request, with the fields bound to it. `status` 0: it got no response.
+
+    Where other handlers than ours listen, it is a record of the standard library, like every other line.
+    """
     if not _access.isEnabledFor(level):
         return
     fields: dict[str, Any] = {
@@ -62,8 +84,9 @@ def log_request(level: int, method: str, path: str, *, status: int, seconds: flo
         "status": status or None,
         "duration_ms": round(seconds * 1000, 2),
     }
-    if bug is not None:
-        _log.log(level, "request", **fields, exc_info=bug)
+    handlers = _root.handlers
+    if bug is not None or len(handlers) != 1 or not isinstance(handlers[0], StderrHandler):
+        _log.log(level, EVENT, **fields, exc_info=bug)
         return
     bound = _request_fields.get() or {}
     fields |= bound
@@ -71,7 +94,7 @@ def log_request(level: int, method: str, path: str, *, status: int, seconds: flo
         if name in bound:
             fields[name] = fields.pop(name)
     add_trace(None, "", fields)
-    _access.handle(RequestRecord(level, fields))
+    handlers[0].write_request(level, fields)
 
 
 def add_trace(_logger: object, _method: str, fields: "EventDict") -> "EventDict":

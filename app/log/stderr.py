@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -27,8 +28,9 @@ class StderrHandler(logging.Handler):
     for each dropped line, and before the next written line comes a line with the number of dropped ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, render_request: Callable[[int, dict[str, Any]], str]) -> None:
         super().__init__()
+        self._render_request = render_request
         self.on_drop: Callable[[], object] = lambda: None
         self._write: Write | None = None
         # Else it is read in this process, or closed: then its number may name any other file.
@@ -41,17 +43,29 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record`, or drop it; the lock of the handler is held."""
         try:
-            line = f"{self.format(record)}\n"
+            line = self.format(record)
         except Exception as error:  # noqa: BLE001 - logging must never break its caller
             if record.name != __name__:
                 _log.error("a log line could not be written", of=record.name, error=type(error).__name__)
             return
+        self._write_line(line)
+
+    def write_request(self, level: int, fields: dict[str, Any]) -> None:
+        """Write the line of a request, without a record and the filters of the standard library."""
+        line = self._render_request(level, fields)
+        self.acquire()
+        try:
+            self._write_line(line)
+        finally:
+            self.release()
+
+    def _write_line(self, line: str) -> None:
         try:
             if self._write is None or sys.stderr is not sys.__stderr__:
-                sys.stderr.write(line)
+                sys.stderr.write(f"{line}\n")
                 sys.stderr.flush()
             else:
-                self._send(self._write, line.encode(errors="backslashreplace"))
+                self._send(self._write, f"{line}\n".encode(errors="backslashreplace"))
         except (OSError, ValueError, AttributeError):  # it has no reader any more
             self._drop()
 

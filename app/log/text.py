@@ -58,13 +58,15 @@ class TextRenderer:
         lines = [_escape(line) for block in blocks for line in str(block or "").split("\n") if line]
         return "\n".join([line, *(CONTINUATION + line for line in lines)])
 
-    def render_request(self, timestamp: str, level: str, logger: str, fields: Mapping[str, Any]) -> str:
+    def render_request(self, timestamp: str, level: str, fields: Mapping[str, Any], *, event: str, logger: str) -> str:
         """The same line of a request, whose `fields` have plain names and stand in the order of the line."""
         if self._colours:
-            whole = {"timestamp": timestamp, "level": level, "event": "request", "logger": logger, **fields}
-            return self(None, "", whole)
-        pairs = " ".join([f"{name}={_value(value)}" for name, value in fields.items()])
-        return f"{timestamp}  {level:{LEVEL_WIDTH}}  request  {pairs}  [{logger}]"
+            return self(None, "", {"timestamp": timestamp, "level": level, "event": event, "logger": logger, **fields})
+        texts = [str(value) for value in fields.values()]
+        if not (all(texts) and _is_plain("".join(texts))):
+            texts = [_value(value) for value in fields.values()]
+        pairs = " ".join([f"{name}={text}" for name, text in zip(fields, texts, strict=True)])
+        return f"{timestamp}  {level:{LEVEL_WIDTH}}  {event}  {pairs}  [{logger}]"
 
     def _name(self, name: str) -> str:
         plain = _plain_name(name)

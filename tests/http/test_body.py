@@ -37,6 +37,7 @@ def request(
         receiver(body),
         max_bytes=limit,
         timeout_seconds=timeout_seconds,
+        has_arrived=False,
         large_bodies=semaphore or LargeBodies(limit, timeout_seconds=5),
     )
 

@@ -6,7 +6,6 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import pytest
@@ -14,47 +13,12 @@ import structlog
 from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from app.log import configure_logging
-from app.main import create_app
-from tests.conftest import MakeSettings
+from tests.log.support import both_modes, hostile_values, read_record
 from tests.log.text_line import read_text_line
-from tests.support.application import serve_in_process
-from tests.support.marks import on_sqlite
 from tests.support.process import ServiceProcess
 from tests.support.tokens import TokenFactory
 
-HOSTILE = [
-    "a\nlevel='error' event='forged'",
-    "a\r\n{}",
-    '{"event": "forged"}\n',
-    "\x1b[2J\x1b[31mred\x1b]0;title\x07",
-    "nul\0",
-    "line\N{LINE SEPARATOR}paragraph\N{PARAGRAPH SEPARATOR}next\x85end\x0b\x0c\x1c",
-    "\N{RIGHT-TO-LEFT OVERRIDE}reversed",
-    "half \ud800",
-    "' event='forged'",
-    "%s %d {} \\",
-]
-both_modes = pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
-hostile_values = pytest.mark.parametrize("value", HOSTILE, ids=ascii)
-
 log = structlog.get_logger("tests")
-
-
-def read_record(capsys: pytest.CaptureFixture[str], as_json: bool) -> tuple[dict[str, Any], list[str]]:
-    """The one record that was logged, and the lines of its traceback in text mode."""
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.endswith("\n")
-    line, *more = printed.err[:-1].split("\n")
-    assert [line, *more] == printed.err.splitlines(), repr(printed.err)
-    if as_json:
-        assert re.fullmatch(r"[ -~]+", line), repr(line)
-        assert more == []
-        return json.loads(line), []
-    for continuation in more:
-        assert continuation.startswith("    | "), repr(continuation)
-        assert continuation.isprintable(), repr(continuation)
-    return read_text_line(line), more
 
 
 @both_modes
@@ -214,48 +178,6 @@ def test_lines_below_the_level_and_of_other_peoples_business_are_left_out(capsys
     logging.getLogger("aiosqlite").debug("INSERT hunter2")
     logging.getLogger("httpx").info("GET the keys")
     assert capsys.readouterr().err == ""
-
-
-async def warm_up(
-    client: httpx.AsyncClient, tokens: TokenFactory, capsys: pytest.CaptureFixture[str], *, as_json: bool
-) -> None:
-    """Let pass what is logged once: the mode, and the arrival of the keys."""
-    configure_logging(level="INFO", as_json=as_json)
-    await client.get("/sync-events", headers={"Authorization": f"Bearer {tokens.token()}"})
-    capsys.readouterr()
-
-
-@both_modes
-@on_sqlite
-async def test_a_request_can_not_forge_a_line(
-    make_settings: MakeSettings, tokens: TokenFactory, capsys: pytest.CaptureFixture[str], as_json: bool
-) -> None:
-    hostile = "/%0Aevent='forged'%1B%5B31m%00%E2%80%A8"
-    async with serve_in_process(create_app(make_settings())) as client:
-        await warm_up(client, tokens, capsys, as_json=as_json)
-        for headers in (
-            {},
-            {"Authorization": f"Bearer {tokens.token(sub='me' + chr(10) + 'forged')}"},
-            {"Authorization": "Bearer a.b\x1b[31m.c"},
-            {"X-Request-ID": "\x1b[31mforged", "User-Agent": "\x1b[31mforged", "Idempotency-Key": "\x1b[31mforged"},
-        ):
-            for url in (hostile, f"/files{hostile}", f"/sync-events{hostile}?q={hostile}"):
-                assert 400 <= (await client.get(url, headers=headers)).status_code < 500
-                record, _ = read_record(capsys, as_json)
-                assert (record["event"], record["logger"]) == ("request", "app.access")
-                assert "forged" not in record
-
-
-@on_sqlite
-async def test_a_subject_is_logged_as_it_is(
-    make_settings: MakeSettings, tokens: TokenFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    subject = "me' event='forged' \N{SNOWMAN}"
-    async with serve_in_process(create_app(make_settings())) as client:
-        await warm_up(client, tokens, capsys, as_json=True)
-        answer = await client.get("/sync-events", headers={"Authorization": f"Bearer {tokens.token(sub=subject)}"})
-        assert answer.status_code == 200
-        assert read_record(capsys, as_json=True)[0]["subject"] == subject
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
