@@ -48,6 +48,25 @@ async def test_everything_can_be_reached_by_the_keyboard(desk: Desk) -> None:
         await expect(metadata).to_have_attribute("aria-expanded", "true")
 
 
+FILL_SEARCH = """
+() => new MutationObserver((_changes, observer) => {
+  const field = document.querySelector("input[type=search]");
+  if (!field) return;
+  field.value = "pasted";
+  observer.disconnect();
+}).observe(document.body, { childList: true, subtree: true })
+"""
+
+
+async def test_keys_and_the_search_work_as_soon_as_they_are_there(desk: Desk) -> None:
+    async with console_page(desk) as console:
+        await console.log_in(mint())
+        await console.page.evaluate(FILL_SEARCH)
+        await console.page.keyboard.type("gl")
+        await expect(console.page.locator("tbody tr").first).to_be_visible()
+        await expect(console.page.get_by_role("searchbox")).to_have_value("pasted")
+
+
 async def test_the_focus_comes_back_from_a_dialog(desk: Desk) -> None:
     async with console_page(desk) as console:
         await console.log_in(mint(), desk.places["subscription"])

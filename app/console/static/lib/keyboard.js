@@ -1,7 +1,7 @@
 // @ts-check
 /** Keys that work on every page: `/` searches, `g` and a letter goes to a page, `?` lists them. */
 
-import { useEffect } from "./html.js";
+import { useLayoutEffect } from "./html.js";
 import { goTo, linkTo } from "./route.js";
 
 const PATIENCE = 1500; // milliseconds between `g` and the letter
@@ -11,7 +11,7 @@ const PATIENCE = 1500; // milliseconds between `g` and the letter
  * @param {() => void} showHelp
  */
 export function useKeyboard(pages, showHelp) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     let goAt = 0;
     const onKey = (/** @type {KeyboardEvent} */ event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;

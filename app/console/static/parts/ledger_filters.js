@@ -1,7 +1,7 @@
 // @ts-check
 /** The ledger's filters; what is chosen stands in the address. */
 
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { EVENT_TYPES, STATES, toInstant, toLocal } from "../lib/ledger_query.js";
 import { goTo, linkTo } from "../lib/route.js";
 import { nameOfState } from "./badge.js";
@@ -52,7 +52,7 @@ export function LedgerFilters({ filter }) {
 function Search({ value, onFile }) {
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [error, setError] = useState("");
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (field.current) field.current.value = value;
   }, [value]);
   const submit = (/** @type {Event} */ event) => {
