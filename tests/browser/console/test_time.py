@@ -71,3 +71,13 @@ async def test_changes_are_announced_politely_and_at_most_every_five_seconds(clo
         assert min(gaps) >= 5000, said
         texts = [text for _, text in said]
         assert len(set(texts)) == len(texts)
+
+
+async def test_what_is_typed_stays_while_the_findings_are_loaded_again(clocked: Page, desk: Desk) -> None:
+    async with console_page(desk, page=clocked) as console:
+        await console.log_in(mint(), "/consistency")
+        await clocked.get_by_role("searchbox").press_sequentially("00000000-")
+        for _ in range(2):  # the second is asked for after the first was drawn
+            async with clocked.expect_response("**/consistency/findings*"):
+                await clocked.clock.fast_forward(6000)
+        await expect(clocked.get_by_role("searchbox")).to_have_value("00000000-")

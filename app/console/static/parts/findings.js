@@ -11,6 +11,7 @@ import { ADMIN, hasScope } from "../lib/session.js";
 import { Badge } from "./badge.js";
 import { Choice, plainOptions } from "./choice.js";
 import { Empty, Loaded } from "./feedback.js";
+import { FileSearch } from "./file_search.js";
 import { IdLink } from "./link.js";
 import { Table } from "./table.js";
 import { Time } from "./time.js";
@@ -59,16 +60,7 @@ function Filters({ filter, names }) {
     <${Choice} label="State" value=${filter.state} options=${plainOptions(STATES)} onChoose=${change("state")} />
     <${Choice} label="Kind" value=${filter.kind} options=${KINDS.map((kind) => [kind, showWord(kind)])} onChoose=${change("kind")} />
     <${Choice} label="Source" value=${filter.source} options=${sources} onChoose=${change("source")} />
-    <label class="grow">File id
-      <input
-        type="search"
-        value=${filter.file_id}
-        placeholder="Press / and paste the id of a file"
-        spellcheck=${false}
-        autocomplete="off"
-        onChange=${(/** @type {any} */ event) => change("file_id")(event.target.value)}
-      />
-    </label>
+    <${FileSearch} value=${filter.file_id} onFile=${change("file_id")} />
   </div>`;
 }
 

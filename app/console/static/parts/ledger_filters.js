@@ -1,11 +1,12 @@
 // @ts-check
 /** The ledger's filters; what is chosen stands in the address. */
 
-import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
+import { html } from "../lib/html.js";
 import { EVENT_TYPES, STATES, toInstant, toLocal } from "../lib/ledger_query.js";
 import { goTo, linkTo } from "../lib/route.js";
 import { nameOfState } from "./badge.js";
 import { Choice, plainOptions } from "./choice.js";
+import { FileSearch } from "./file_search.js";
 
 const UNPROCESSED = "unprocessed"; // every state but one
 const STATE_OPTIONS = [[UNPROCESSED, "not processed"], ...STATES.map((state) => [state, nameOfState(state)])];
@@ -17,7 +18,6 @@ const TIMES = [
   ["created_after", "After"],
   ["created_before", "Before"],
 ];
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** @param {{filter: Record<string, string>}} props */
 export function LedgerFilters({ filter }) {
@@ -30,7 +30,7 @@ export function LedgerFilters({ filter }) {
     change(state === UNPROCESSED ? { state: "", processed: "false" } : { state, processed: "" });
   const state = filter.processed === "false" ? UNPROCESSED : filter.state;
   return html`<div class="filters">
-    <${Search} value=${filter.file_id} onFile=${(/** @type {string} */ id) => change({ file_id: id })} />
+    <${FileSearch} value=${filter.file_id} onFile=${(/** @type {string} */ id) => change({ file_id: id })} />
     <${Choice} label="Type" value=${filter.event_type} options=${plainOptions(EVENT_TYPES)} onChoose=${choose("event_type")} />
     <${Choice} label="State" value=${state} options=${STATE_OPTIONS} onChoose=${chooseState} />
     <details open=${Boolean(filter.anomaly || filter.created_after || filter.created_before)}>
@@ -46,33 +46,4 @@ export function LedgerFilters({ filter }) {
     </details>
     ${Object.values(filter).some(Boolean) && html`<a class="button" href=${linkTo("ledger")}>Clear</a>`}
   </div>`;
-}
-
-/** @param {{value: string, onFile: (id: string) => void}} props */
-function Search({ value, onFile }) {
-  const field = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const [error, setError] = useState("");
-  useLayoutEffect(() => {
-    if (field.current) field.current.value = value;
-  }, [value]);
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    const text = field.current?.value.trim().toLowerCase() ?? "";
-    const isKnown = text === "" || UUID.test(text);
-    setError(isKnown ? "" : "An id has 36 characters: 8-4-4-4-12.");
-    if (isKnown) onFile(text);
-  };
-  return html`<form class="grow" role="search" onSubmit=${submit}>
-    <label>File id
-      <input
-        type="search"
-        ref=${field}
-        placeholder="Press / and paste the id of a file"
-        spellcheck=${false}
-        autocomplete="off"
-        aria-invalid=${error ? "true" : undefined}
-      />
-    </label>
-    ${error && html`<p class="field-error" role="alert">${error}</p>`}
-  </form>`;
 }
