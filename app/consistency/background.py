@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.concurrency.task import PeriodicTask, repeating
-from app.consistency.check_repository import CheckRepository, CheckRunning
+from app.consistency.check_repository import CheckRepository, CheckRunning, NotDeep, SourceDisabled
 from app.consistency.check_runner import CheckRunner
 from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.file_checker import FileChecker
@@ -23,25 +23,13 @@ from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import BACKGROUND
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-from app.errors import Conflict, FieldError, NotFound, Unavailable, Unprocessable, describe
+from app.errors import NotFound, Unavailable, describe
 
 POLL_SECONDS = 1.0
 MAX_CHECKS = 8  # concurrently in one process
 QUIET_SECONDS = 30.0  # after a batch of file checks without a response
 
 log = structlog.get_logger(__name__)
-
-
-class SourceDisabled(Conflict):
-    code, detail = "source-disabled", "The source is disabled; enable it first."
-
-
-class NotDeep(Unprocessable):
-    """422 at `deep`."""
-
-    def __init__(self) -> None:
-        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
-        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
 class ConsistencyTasks:

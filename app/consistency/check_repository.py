@@ -24,7 +24,7 @@ from uuid_utils.compat import uuid7
 from app.consistency.models import Check, CheckState, Difference, Source
 from app.database.sql import write
 from app.database.types import among_ids
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, FieldError, NotFound, Unprocessable
 
 REMOVED_AT_ONCE = 1000
 
@@ -43,6 +43,18 @@ class CheckRunning(Conflict):
     """409: one check by inventory of a source runs at a time."""
 
     code, detail = "check-running", "A check of the whole source is running; wait for its end, or cancel it."
+
+
+class SourceDisabled(Conflict):
+    code, detail = "source-disabled", "The source is disabled; enable it first."
+
+
+class NotDeep(Unprocessable):
+    """422 at `deep`."""
+
+    def __init__(self) -> None:
+        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
+        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
 class LeaseLost(Exception):
