@@ -194,6 +194,26 @@ async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> Non
     assert [(one["event"], one["check"]) for one in lines] == [("lease of a check not extended", str(check.id))]
 
 
+@on_sqlite
+async def test_heartbeats_that_fail_are_logged_once_a_minute(world: World) -> None:
+    await world.begin()
+    async with world.database.transaction() as session:
+        [check] = await CheckRepository(session).claim(await world.clock(session), timedelta(seconds=60), 1)
+    calls = asyncio.Queue[None]()
+
+    async def fail(_session: AsyncSession) -> datetime:
+        calls.put_nowait(None)
+        raise ValueError("a fault")
+
+    progress = CheckProgress(world.database, fail, timedelta(seconds=0.03), ConsistencyMetrics())
+    with capture_logs() as lines:
+        for _ in range(3):
+            async with progress.heartbeat(check):
+                await calls.get()
+                await calls.get()  # the first call has failed
+    assert [one["event"] for one in lines] == ["lease of a check not extended"]
+
+
 async def test_a_renewal_of_file_checks_that_fails_is_logged_and_repeated(
     noting: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
