@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import httpx
@@ -230,8 +231,14 @@ async def test_maintenance_by_others_raises_no_alarm_at_any_moment(
     assert max(sizes) - min(sizes) > 900_000
 
 
+def look_after(path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move the clock of the comparisons to `seconds` after the last write into the file."""
+    now = path.stat().st_mtime + seconds
+    monkeypatch.setattr(sqlite_file, "time", SimpleNamespace(time=lambda: now))
+
+
 async def test_a_checkpoint_that_has_yet_to_make_the_file_longer_raises_no_alarm(
-    database: Database, path: Path
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has written the first page. The file was longer at the last comparison, before a VACUUM by others."""
     assert database._file
@@ -241,20 +248,24 @@ async def test_a_checkpoint_that_has_yet_to_make_the_file_longer_raises_no_alarm
     maintain(path, "CREATE TABLE padding AS SELECT zeroblob(500000)")
     write_whole = copy_of(path)
     os.truncate(path, size)
-    database._file.compare()
+    for seconds in (0, 0.3, 0.6, 0.9):
+        look_after(path, seconds, monkeypatch)
+        database._file.compare()
     write_whole()
     await add_events(database, (uuid4(), "upload"))
     assert len(await read_ledger(database)) == 2
 
 
-async def test_a_file_that_is_cut_after_a_checkpoint_by_others_is_noticed_at_the_second_comparison(
-    database: Database, path: Path
+async def test_a_file_that_is_cut_after_a_checkpoint_by_others_is_noticed_once_the_file_rests(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database._file
     await add_events(database, (uuid4(), "upload"))
     size = maintain(path, "PRAGMA user_version = 1")
     os.truncate(path, size - PAGE)
+    look_after(path, 0.9, monkeypatch)
     database._file.compare()
+    look_after(path, 1.1, monkeypatch)
     with pytest.raises(Exception, match="emptied or cut short"):
         database._file.compare()
 
