@@ -31,8 +31,8 @@ from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.files.repository import FileStateHandler
 from app.http.body import LargeBodies
+from app.http.connection_limit import ConnectionLimit
 from app.http.pages import PageMemory
-from app.http.protocol import ConnectionLimit
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.operations.metrics import metrics_server

@@ -12,8 +12,8 @@ from app.deliveries.service import DeliveryService
 from app.events.event_reader import EventReader
 from app.events.ledger import Ledger
 from app.http.body import LargeBodies
+from app.http.connection_limit import ConnectionLimit
 from app.http.pages import PageMemory
-from app.http.protocol import ConnectionLimit
 from app.metrics import Metrics
 from app.operations.health import HealthMonitor
 from app.subscriptions.service import SubscriptionService

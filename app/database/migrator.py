@@ -174,8 +174,8 @@ def read_revision(connection: Connection) -> str | None:
 async def _look(engine: AsyncEngine, pid: int, wait: _Wait, ready: asyncio.Event, done: asyncio.Event) -> None:
     """Keep in `wait` the sessions that block the session `pid`, until `done`.
 
-    `ready` is set once it is connected, which may take longer than a migration waits for a lock, or has failed: a
-    migration succeeds without it.
+    `ready` is set once it is connected, which may take longer than a migration waits for a lock, or once that has
+    failed: a migration succeeds without it.
     """
     try:
         async with engine.connect() as connection:

@@ -19,7 +19,7 @@ from app.database.connection import CLOSE_SECONDS
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable, may_come_up
 from app.database.migrations import Schema, prepare_schema
-from app.database.watch import FSYNC_OFF, LockWatch, WalTruncation, watch_durability
+from app.database.watch import FSYNC_OFF, LockWatch, WalTruncation, look_at_server, watch_durability
 from app.errors import StartupRefused, describe
 from app.metrics import DatabaseMetrics
 
@@ -207,9 +207,11 @@ async def check_durability(database: Database) -> None:
         NotDurable: when PostgreSQL does not flush at all.
         DatabaseUnavailable: when the database cannot serve now.
     """
-    await watch_durability(database)
-    if database.writability.reason == FSYNC_OFF:
+    server = await look_at_server(database)
+    if server.fsync_is_off:
         raise NotDurable(FSYNC_OFF)
+    if server.is_read_only:
+        database.writability.report_read_only()
 
 
 @contextmanager

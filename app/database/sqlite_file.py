@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _HEADER = Struct(">16sH6xII60xI")
 _MAGIC = b"SQLite format 3\0"
 PAGES_AT_ONCE = 256  # of a backup
 BUSY_SECONDS = 5
+CHECKPOINT_SECONDS = 1  # at most between two writes of a checkpoint into the file
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
@@ -74,7 +76,6 @@ class SqliteFile:
         self._wal_identity: tuple[int, int] | None = None
         self._size = 0
         self._counter = 0
-        self._short: tuple[bytes, int] | None = None  # header and bytes of a file with too few pages
         self._open: set[int] = set()
         self._difference: str | None = None
 
@@ -143,7 +144,7 @@ class SqliteFile:
             return WAL_LOST
         if os.pread(descriptor, _HEADER.size, 0) != header:
             return None  # a checkpoint came between, so that the size may be one of another header
-        return self._find_loss(header, there.st_size)
+        return self._find_loss(header, there)
 
     def _is_wal_lost(self) -> bool:
         wal = _stat(self._wal_path)
@@ -158,8 +159,8 @@ class SqliteFile:
             return True
         return os.pread(self._wal, 4, 0) not in (b"", *_WAL_MAGIC)  # a checkpoint may have emptied it
 
-    def _find_loss(self, header: bytes, size: int) -> str | None:
-        """Judge the file by its header and its size in bytes."""
+    def _find_loss(self, header: bytes, there: os.stat_result) -> str | None:
+        """Judge the file by its header and its size."""
         if len(header) < _HEADER.size:
             return CUT
         magic, page_size, counter, pages, valid_for = _HEADER.unpack(header)
@@ -169,12 +170,11 @@ class SqliteFile:
             return None  # the header says nothing of the size, or is being written
         if counter < self._counter:
             return OVERWRITTEN
-        if size < self._size and size < pages * (65_536 if page_size == 1 else page_size):
-            # A checkpoint writes a header with another counter before it makes the file longer.
-            is_cut = counter == self._counter or (header, size) == self._short
-            self._short = header, size
+        if there.st_size < self._size and there.st_size < pages * (65_536 if page_size == 1 else page_size):
+            # A checkpoint writes a header with another counter first, and the pages beyond the end last.
+            is_cut = counter == self._counter or time.time() - there.st_mtime >= CHECKPOINT_SECONDS
             return CUT if is_cut else None
-        self._size, self._counter = size, counter
+        self._size, self._counter = there.st_size, counter
         return None
 
 

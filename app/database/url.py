@@ -3,6 +3,7 @@
 PostgreSQL's own names: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ _IN_URL = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version"),
     }
 )
-_FILES = frozenset({"sslcert", "sslkey", "sslrootcert", "sslcrl"})
+_CLIENT_FILES = frozenset({"sslcert", "sslkey"})
+_FILES = _CLIENT_FILES | {"sslrootcert", "sslcrl"}
 _SOCKET = {
     "keepalives": "SO_KEEPALIVE",
     "keepalives_idle": "TCP_KEEPIDLE",
@@ -141,7 +143,7 @@ def _postgresql(url: URL) -> DatabaseUrl:
         arguments = {"target_session_attrs": "read-write"} | arguments
     if arguments.get("target_session_attrs", "any") not in _SERVERS:
         raise ValueError(f"target_session_attrs must be one of {', '.join(sorted(_SERVERS))}")
-    arguments |= _tls(options) | _session(options)
+    arguments |= _tls(options, hosts) | _session(options)
     url = URL.create(
         "postgresql+asyncpg",
         username=options.get("user", url.username),
@@ -191,7 +193,7 @@ def _list(options: Mapping[str, str], name: str) -> list[str]:
     return options[name].split(",") if name in options else []
 
 
-def _tls(options: Mapping[str, str]) -> dict[str, Any]:
+def _tls(options: Mapping[str, str], hosts: list[str]) -> dict[str, Any]:
     mode = options.get("sslmode") or options.get("ssl")
     if mode is not None and mode not in _SSL_MODES:
         raise ValueError(f"sslmode must be one of {', '.join(sorted(_SSL_MODES))}")
@@ -207,16 +209,30 @@ def _tls(options: Mapping[str, str]) -> dict[str, Any]:
                     f"sslcert must be a readable certificate, with its key there or in sslkey: {error.strerror}"
                 ) from None
         return {"ssl": context}
-    if mode not in (None, "disable"):
-        _check_files(options)
+    _check_files(options, _list_read_files(mode or _default_mode(hosts), options))
     in_url = {name: options[name] for name in options.keys() & _IN_URL}
     arguments = {"dsn": f"postgresql:///?{urlencode(in_url)}"} if in_url else {}
     return arguments | ({"ssl": mode} if mode else {})
 
 
-def _check_files(options: Mapping[str, str]) -> None:
+def _default_mode(hosts: list[str]) -> str:
+    """What the driver takes when the URL has no mode."""
+    has_network = not all(host.startswith("/") for host in hosts)
+    return os.environ.get("PGSSLMODE") or ("prefer" if has_network else "disable")
+
+
+def _list_read_files(mode: str, options: Mapping[str, str]) -> frozenset[str]:
+    """The options whose files the driver reads: those of authorities only where TLS is required."""
+    if mode == "disable":
+        return frozenset()
+    if mode in ("allow", "prefer"):
+        return _CLIENT_FILES if "sslcert" in options else frozenset()
+    return _FILES
+
+
+def _check_files(options: Mapping[str, str], names: frozenset[str]) -> None:
     """The driver does not say which file it misses, and its error looks like that of a server that is not there yet."""
-    for name in sorted(options.keys() & _FILES):
+    for name in sorted(options.keys() & names):
         try:
             Path(options[name]).open("rb").close()
         except OSError as error:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import text
@@ -79,24 +79,40 @@ class LockWatch:
             )
 
 
+class Server(NamedTuple):
+    """Why PostgreSQL may lose or refuse an event."""
+
+    fsync_is_off: bool
+    is_read_only: bool
+
+
+async def look_at_server(database: Database) -> Server:
+    """PostgreSQL: look at its settings, and for synchronous standbys.
+
+    Raises:
+        DatabaseUnavailable: when the database cannot serve now.
+    """
+    query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
+    async with database.connection() as connection:
+        server = Server(*(await connection.execute(query)).one())
+        await database.watermark.check(connection)
+        if server.is_read_only:
+            await connection.invalidate()  # the default of its session may be of the past
+    return server
+
+
 async def watch_durability(database: Database, _stopping: asyncio.Event | None = None) -> None:
     """PostgreSQL: refuse appends while `fsync` is off, report a read-only server, and look for synchronous standbys.
 
     Raises:
         DatabaseUnavailable: when the database cannot serve now.
     """
-    query = text("SELECT current_setting('fsync') = 'off', current_setting('transaction_read_only') = 'on'")
-    writability = database.writability
-    async with database.connection() as connection:
-        fsync_is_off, is_read_only = (await connection.execute(query)).one()
-        await database.watermark.check(connection)
-        if is_read_only:
-            await connection.invalidate()  # the default of its session may be of the past
-    if fsync_is_off:
+    server, writability = await look_at_server(database), database.writability
+    if server.fsync_is_off:
         writability.refuse(_FSYNC, FSYNC_OFF)
     else:
         writability.allow(_FSYNC)
-    if is_read_only:
+    if server.is_read_only:
         writability.report_read_only()
     else:
         writability.allow(READ_ONLY)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as RequestScope
 from uuid_utils.compat import uuid7
 
 from app.auth.dependencies import Reader, Writer
@@ -73,7 +74,7 @@ class SingleEventRoute(AuthenticatedRoute):
 
     Its dependencies, exit stacks and error handling around each request would take a tenth of the time. The signature
     of the endpoint is what the OpenAPI document shows; its arguments come from here. The application renders the errors
-    that are raised.
+    that are raised. It must be a route of the application itself: `include_router` would build FastAPI's handler again.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -81,7 +82,7 @@ class SingleEventRoute(AuthenticatedRoute):
         [self._permission] = self.permissions()
         self.app = self._serve
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: RequestScope, receive: Receive, send: Send) -> None:
         request = self.json_request(scope, receive)
         sender = await self._permission.check(request)
         limit_rate(request)

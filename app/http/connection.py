@@ -92,13 +92,15 @@ def removing(path: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
-            if _identity(path) == ours:
-                path.unlink()
+        if ours is not None and _identity(path) == ours:
+            path.unlink(missing_ok=True)
 
 
-def _identity(path: Path) -> tuple[int, int, int]:
-    found = path.lstat()
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
     return found.st_dev, found.st_ino, found.st_mtime_ns  # the number of a removed file is given again
 
 

@@ -1,10 +1,7 @@
 """HTTP/1.1 on one connection, with limits on what a client may send and how long it may take."""
 
 import asyncio
-import resource
 import termios
-from collections.abc import Callable, Collection
-from heapq import nsmallest
 from typing import Any
 
 import httptools
@@ -15,44 +12,11 @@ from uvicorn.server import ServerState
 
 from app.config import Settings
 from app.http.connection import ReaderWatch, Refusal, announces_body, count_head, count_in_kernel, without_chunks
-from app.log.sparing import SparingLog
+from app.http.connection_limit import ConnectionLimit
 from app.metrics import HttpMetrics
 
 MAX_PIPELINED_REQUESTS = 16
 LINGER_SECONDS = 2
-OTHER_FILES = 64  # listening sockets, files of the database, of the log and of the metrics
-
-
-class ConnectionLimit:
-    """Closes the idlest connections before the process has used up its open files.
-
-    Without free files the kernel's queue fills with connections that are never accepted, honest ones among them.
-    """
-
-    def __init__(self, maximum: int, on_close: Callable[[], object]) -> None:
-        self._maximum = maximum
-        self._on_close = on_close
-        self._log = SparingLog(__name__)
-
-    @classmethod
-    def of(cls, settings: Settings, on_close: Callable[[], object]) -> "ConnectionLimit":
-        """The limit that leaves files for the database, the webhooks and everything else."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        others = settings.database_pool_size + settings.database_max_overflow + settings.webhook_concurrency
-        return cls(max(files - others - OTHER_FILES, files // 2), on_close)
-
-    def make_room(self, connections: Collection["BoundedHttpProtocol"]) -> None:
-        """Close the idlest of `connections` when they are too many, several together, and log that once a minute."""
-        excess = len(connections) - self._maximum
-        if excess < 0:
-            return
-        idle = [(since, id(one), one) for one in connections if (since := one.idle_since) is not None]
-        for _, _, one in nsmallest(excess + 1 + self._maximum // 50, idle):
-            one.transport.close()
-            self._on_close()
-        self._log.warning(
-            "too many connections for the limit of open files: the idlest are closed", limit=self._maximum
-        )
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):

@@ -3,6 +3,7 @@
 That line is written for every request: the chain took a quarter of the rate.
 """
 
+import json
 import logging
 import time
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import trace
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from app.log.stderr import StderrHandler
 from app.log.text import TextRenderer
@@ -43,7 +44,10 @@ class RequestLines:
             )
         timestamp = self._timestamp(now, "T", digits=6)
         whole = {**fields, "event": EVENT, "level": name, "logger": NAME, "timestamp": timestamp}
-        return to_json(whole, ensure_ascii=True).decode()
+        try:
+            return to_json(whole, ensure_ascii=True).decode()
+        except PydanticSerializationError:
+            return json.dumps(whole, default=repr)  # which escapes lone surrogates too
 
     def _timestamp(self, seconds: float, separator: str, *, digits: int) -> str:
         """RFC 3339 in UTC; there are many lines in a second, whose time but for its fraction is the same."""
@@ -74,7 +78,7 @@ def add_request_fields(_logger: object, _method: str, fields: "EventDict") -> "E
 def log_request(level: int, method: str, path: str, *, status: int, seconds: float, bug: Exception | None) -> None:
     """Log the end of a request, with the fields bound to it. `status` 0: it got no response.
 
-    Where other handlers than ours listen, it is a record of the standard library, like every other line.
+    Where the root logger has another handler than ours, it is a record of the standard library, like every other line.
     """
     if not _access.isEnabledFor(level):
         return
@@ -89,7 +93,7 @@ def log_request(level: int, method: str, path: str, *, status: int, seconds: flo
         _log.log(level, EVENT, **fields, exc_info=bug)
         return
     bound = _request_fields.get() or {}
-    fields |= bound
+    fields = {**fields, **bound, **fields}
     for name in ("request_id", "subject"):  # the caller comes last, as in every line
         if name in bound:
             fields[name] = fields.pop(name)

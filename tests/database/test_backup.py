@@ -15,11 +15,6 @@ from tests.events.support import add_events, open_ledger, record
 from tests.support.marks import on_sqlite
 
 
-@pytest.fixture
-def path(sqlite_url: str) -> Path:
-    return Path(sqlite_url.removeprefix("sqlite:///"))
-
-
 def files_beside(target: Path) -> list[Path]:
     """The copy, and what SQLite may have left beside it."""
     return list(target.parent.glob(f"{target.name}*"))

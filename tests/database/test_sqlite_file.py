@@ -1,11 +1,10 @@
-"""A SQLite file that is removed, replaced, emptied, cut or damaged gives a 503, never a 201 that does not last."""
+"""A SQLite file that is removed, replaced, emptied or cut gives a 503, never a 201 that does not last.
 
-import os
+Normal use raises no alarm, and keeps no lock.
+"""
+
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
-from itertools import cycle
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,27 +12,16 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from app.database import sqlite_file
 from app.database.engine import Database
-from app.errors import StartupRefused
 from app.main import create_app
 from tests.conftest import MakeSettings
+from tests.database.support import cut, post
 from tests.events.support import add_events, open_ledger, read_ledger, record
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
-from tests.support.process import ServiceProcess
-from tests.support.tokens import TokenFactory
 from tests.support.waiting import get_once_connected
 
 pytestmark = on_sqlite
-
-PAGE = 4096
-MARK = "the page to damage"
-
-
-@pytest.fixture
-def path(sqlite_url: str) -> Path:
-    return Path(sqlite_url.removeprefix("sqlite:///"))
 
 
 def wal(path: Path) -> Path:
@@ -60,11 +48,6 @@ def empty(path: Path) -> None:
         file.truncate(0)
 
 
-def cut(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2 // PAGE * PAGE)
-
-
 def remove_wal(path: Path) -> None:
     wal(path).unlink()
 
@@ -77,47 +60,6 @@ def replace_wal(path: Path) -> None:
 
 def empty_wal(path: Path) -> None:
     empty(wal(path))
-
-
-def copy_of(path: Path) -> Callable[[], int]:
-    """Copy the contents; calling the result writes them back into the same file."""
-    contents = path.read_bytes()
-    return lambda: path.write_bytes(contents)
-
-
-def damage(path: Path) -> None:
-    """Overwrite the header of the page that holds the mark."""
-    contents = bytearray(path.read_bytes())
-    start = contents.index(MARK.encode()) // PAGE * PAGE
-    contents[start : start + 64] = b"\xff" * 64
-    path.write_bytes(contents)
-
-
-def maintain(path: Path, *statements: str) -> int:
-    """Run statements and a checkpoint as another process does; returns the size of the file in bytes."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        for statement in (*statements, "PRAGMA wal_checkpoint(TRUNCATE)"):
-            other.execute(statement)
-    return path.stat().st_size
-
-
-async def post(client: httpx.AsyncClient, **metadata: str) -> httpx.Response:
-    return await client.post(
-        "/sync-events", json={"file_id": str(uuid4()), "event_type": "upload", "metadata": metadata}
-    )
-
-
-async def test_the_wal_that_the_last_connection_takes_away_is_not_lost(database: Database, path: Path) -> None:
-    def compare(_connection: object, _record: object) -> None:
-        assert database._file
-        database._file.compare()  # as another task may, before the thread of the connection has closed it
-
-    event.listen(database.engine.sync_engine, "close", compare)
-    for _ in range(2):
-        await add_events(database, (uuid4(), "upload"))
-        await database.engine.dispose()
-        assert not wal(path).exists()
-    assert len(await read_ledger(database)) == 2
 
 
 @pytest.mark.parametrize(
@@ -173,19 +115,6 @@ async def test_a_file_that_is_lost_under_a_commit_gives_no_201(database: Databas
         await ledger.append([record()])
 
 
-async def test_an_older_copy_written_into_the_file_is_noticed(database: Database, path: Path) -> None:
-    """As `cp backup.db sync.db` does."""
-    await add_events(database, (uuid4(), "upload"))
-    write_older = copy_of(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA user_version = 1")
-        other.execute("PRAGMA wal_checkpoint")
-    await add_events(database, (uuid4(), "upload"))
-    write_older()
-    with pytest.raises(Exception, match="overwritten by an older copy"):
-        await add_events(database, (uuid4(), "upload"))
-
-
 async def test_a_symbolic_link_that_leads_elsewhere_is_noticed(
     make_settings: MakeSettings, path: Path, tmp_path: Path
 ) -> None:
@@ -201,118 +130,23 @@ async def test_a_symbolic_link_that_leads_elsewhere_is_noticed(
     await database.close()
 
 
-async def test_maintenance_by_others_raises_no_alarm_at_any_moment(
-    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Checkpoints, VACUUM and clean closes move the file's size and header during a comparison, and lose nothing."""
-    grow = "CREATE TABLE IF NOT EXISTS padding AS SELECT zeroblob(1000000)"
-    shrink = "DROP TABLE IF EXISTS padding"
-    statements = cycle([grow, shrink, grow, shrink, shrink])
-    sizes: list[int] = []
+async def test_the_wal_that_the_last_connection_takes_away_is_not_lost(database: Database) -> None:
+    def compare(_connection: object, _record: object) -> None:
+        assert database._file
+        database._file.compare()  # as another task may, before the thread of the connection has closed it
 
-    def stat_amid_maintenance(of: str) -> os.stat_result | None:
-        if of == str(path):
-            sizes.append(maintain(path, next(statements), "VACUUM"))
-        else:
-            with closing(sqlite3.connect(path, isolation_level=None)) as other:
-                other.execute("PRAGMA user_version = 1")  # a WAL for the next checkpoint to empty
-        found = stat(of)
-        sizes.append(maintain(path, next(statements), "VACUUM"))
-        return found
-
-    await open_ledger(database).append([record()])
-    stat = sqlite_file._stat
-    monkeypatch.setattr(sqlite_file, "_stat", stat_amid_maintenance)
-    for _ in range(10):
-        await open_ledger(database).append([record()])
-    assert len(await read_ledger(database)) == 11
-    assert len(sizes) == 3 * 2 * 10  # three times in a comparison, two comparisons in a write
-    assert max(sizes) - min(sizes) > 900_000
-
-
-async def test_a_checkpoint_that_has_yet_to_make_the_file_longer_raises_no_alarm(
-    database: Database, path: Path
-) -> None:
-    """It has written the first page. The file was longer at the last comparison, before a VACUUM by others."""
-    assert database._file
-    maintain(path, "CREATE TABLE padding AS SELECT zeroblob(1000000)")
-    await add_events(database, (uuid4(), "upload"))
-    size = maintain(path, "DROP TABLE padding", "VACUUM")
-    maintain(path, "CREATE TABLE padding AS SELECT zeroblob(500000)")
-    write_whole = copy_of(path)
-    os.truncate(path, size)
-    database._file.compare()
-    write_whole()
-    await add_events(database, (uuid4(), "upload"))
+    event.listen(database.engine.sync_engine, "close", compare)
+    for _ in range(2):
+        await add_events(database, (uuid4(), "upload"))
+        await database.engine.dispose()
+        assert not database.wal_path.exists()
     assert len(await read_ledger(database)) == 2
-
-
-async def test_a_file_that_is_cut_after_a_checkpoint_by_others_is_noticed_at_the_second_comparison(
-    database: Database, path: Path
-) -> None:
-    assert database._file
-    await add_events(database, (uuid4(), "upload"))
-    size = maintain(path, "PRAGMA user_version = 1")
-    os.truncate(path, size - PAGE)
-    database._file.compare()
-    with pytest.raises(Exception, match="emptied or cut short"):
-        database._file.compare()
 
 
 async def test_a_new_file_raises_no_alarm(make_settings: MakeSettings, tmp_path: Path) -> None:
     settings = make_settings(database_url=f"sqlite:///{tmp_path / 'new.db'}")
     async with serve_in_process(create_app(settings)) as client:
         assert (await get_once_connected(client)).json()["status"] == "healthy"
-
-
-@pytest.fixture
-async def _damaged(database: Database, path: Path) -> None:
-    """A database of which one page of events is overwritten."""
-    for number in range(40):
-        metadata = f'{{"mark":"{MARK if number == 20 else "x" * 900}"}}'
-        await open_ledger(database).append([record(metadata=metadata)])
-    await database.close()
-    damage(path)
-
-
-@pytest.mark.usefixtures("_damaged")
-async def test_a_damaged_page_is_a_503_and_an_error_line(
-    make_settings: MakeSettings, tokens: TokenFactory, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serve_in_process(create_app(make_settings())) as client:
-        client.headers["Authorization"] = f"Bearer {tokens.token()}"
-        answer = await client.get("/sync-events", params={"limit": 100})
-        assert "the database is damaged" in caplog.text
-        assert (answer.status_code, answer.json()["type"]) == (503, "urn:sync-service:problem:database-damaged")
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert (await post(client)).status_code == 503
-        health = (await get_once_connected(client)).json()
-        assert health["status"] == "degraded"
-        assert "damaged" in health["writes_refused_reason"]
-        assert (await client.get("/health/ready")).status_code == 503
-
-
-def no_database(path: Path) -> None:
-    path.write_bytes(b"These are the minutes of the meeting.\n" * 1000)
-
-
-@pytest.mark.parametrize("sabotage", [cut, no_database])
-async def test_a_damaged_file_is_refused_at_start(
-    make_settings: MakeSettings, path: Path, sabotage: Callable[[Path], None]
-) -> None:
-    sabotage(path)
-    with pytest.raises(StartupRefused, match=r"DATABASE_URL: .*(malformed|not a database)"):
-        async with serve_in_process(create_app(make_settings())):
-            pass
-
-
-def test_the_refusal_is_one_line_and_status_1(begin_service: Callable[..., ServiceProcess], path: Path) -> None:
-    no_database(path)
-    service = begin_service()
-    assert service.wait() == 1
-    assert "Traceback" not in service.output()
-    [line] = [line for line in service.output().splitlines() if "DATABASE_URL: " in line]
-    assert line.endswith("file is not a database  [uvicorn.error]")
 
 
 async def test_a_connection_that_is_closed_with_unread_rows_keeps_no_lock(make_settings: MakeSettings) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from app.database.url import parse_database_url
 
 PASSWORD = "hunter2"
+NOT_REQUIRED = ("", "sslmode=allow&", "sslmode=prefer&")  # TLS: it may be used, and the server is not verified
 
 
 def parsed(text: str) -> tuple[str, dict[str, object]]:
@@ -103,7 +104,7 @@ def test_of_several_hosts_the_one_is_chosen_that_accepts_writes(text: str, hosts
             "sslmode=verify-full&sslrootcert=%2Fdev%2Fnull",
             {"ssl": "verify-full", "dsn": "postgresql:///?sslrootcert=%2Fdev%2Fnull"},
         ),
-        ("sslcert=c&", {"dsn": "postgresql:///?sslcert=c"}),
+        ("sslcert=%2Fdev%2Fnull&", {"dsn": "postgresql:///?sslcert=%2Fdev%2Fnull"}),
         ("sslkey=k", {"dsn": "postgresql:///?sslkey=k"}),
         ("service=s&servicefile=f", {"dsn": "postgresql:///?service=s", "servicefile": "f"}),
         ("channel_binding=prefer&gssencmode=disable&client_encoding=UTF8&sslsni=1&load_balance_hosts=disable", {}),
@@ -126,8 +127,26 @@ def test_keepalives_go_to_the_socket() -> None:
     }
 
 
-def test_files_are_not_looked_for_where_the_connection_has_no_tls() -> None:
-    assert parsed("postgresql://h/d?sslmode=disable&sslcert=c")[1]["ssl"] == "disable"
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(f"sslmode=disable&{name}=missing" for name in ("sslcert", "sslkey", "sslrootcert", "sslcrl")),
+        *(f"{mode}{name}=missing" for mode in NOT_REQUIRED for name in ("sslkey", "sslrootcert", "sslcrl")),
+        "host=%2Frun%2Fpostgresql&sslcert=missing",
+        "host=%2Frun%2Fa,%2Frun%2Fb&sslcert=missing",
+    ],
+)
+def test_a_file_that_the_driver_does_not_read_is_not_looked_for(options: str) -> None:
+    assert "missing" in str(parsed(f"postgresql://h/d?{options}")[1]["dsn"])
+
+
+def test_the_mode_of_the_environment_counts_where_the_url_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "disable")
+    assert parsed("postgresql://h/d?sslcert=missing")[1] == {"dsn": "postgresql:///?sslcert=missing"}
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert "sslrootcert must name a readable file" in refusal("postgresql://h/d?sslrootcert=missing")
 
 
 def test_the_certificates_of_the_system_are_used() -> None:
@@ -151,6 +170,9 @@ def test_the_certificates_of_the_system_are_used() -> None:
             for mode in ("require", "verify-full")
             for name in ("sslcert", "sslkey", "sslrootcert", "sslcrl")
         ),
+        *((f"{mode}sslcert=hunter2", "sslcert must name a readable file") for mode in NOT_REQUIRED),
+        *((f"{mode}sslcert=%2Fdev%2Fnull&sslkey=hunter2", "sslkey must name a readable file") for mode in NOT_REQUIRED),
+        ("host=%2Frun%2Fpostgresql,h&sslcert=hunter2", "sslcert must name a readable file"),
         ("target_session_attrs=hunter2", "target_session_attrs must be one of"),
         ("connect_timeout=hunter2", "connect_timeout must be a number"),
         ("keepalives_idle=-1", "keepalives_idle must be a number"),

@@ -40,6 +40,7 @@ class Application:
             return
         path = scope["path"]
         self.seen.append(path)
+        whole = scope["state"]["connection"].has_whole_request
         body = b""
         if path == "/begun":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
@@ -57,7 +58,7 @@ class Application:
             await self._flood(send)
             return
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        content = json.dumps({"path": path, "body": len(body), "headers": headers}).encode()
+        content = json.dumps({"path": path, "whole": whole, "body": len(body), "headers": headers}).encode()
         length = (b"content-length", b"%d" % len(content))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": content})

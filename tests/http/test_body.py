@@ -30,6 +30,7 @@ def request(
     limit: int,
     *,
     timeout_seconds: float = 5,
+    has_arrived: bool = False,
     semaphore: LargeBodies | None = None,
 ) -> JsonRequest:
     return JsonRequest(
@@ -37,7 +38,7 @@ def request(
         receiver(body),
         max_bytes=limit,
         timeout_seconds=timeout_seconds,
-        has_arrived=False,
+        has_arrived=has_arrived,
         large_bodies=semaphore or LargeBodies(limit, timeout_seconds=5),
     )
 
@@ -52,16 +53,19 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def test_a_body_up_to_the_limit_is_read() -> None:
-    assert await read(request([(b"content-length", b"4")], chunks(b"[1", b"2]"), 4)) == [12]
-    assert await read(request([], chunks(b"[1", b"2]"), 5)) == [12]
-    assert await read(request([], chunks(), 5)) is None
+@pytest.mark.parametrize("has_arrived", [True, False])
+async def test_a_body_up_to_the_limit_is_read(has_arrived: bool) -> None:
+    length = [(b"content-length", b"4")]
+    assert await read(request(length, chunks(b"[1", b"2]"), 4, has_arrived=has_arrived)) == [12]
+    assert await read(request([], chunks(b"[1", b"2]"), 5, has_arrived=has_arrived)) == [12]
+    assert await read(request([], chunks(), 5, has_arrived=has_arrived)) is None
 
 
-async def test_a_body_beyond_the_limit_is_refused_at_the_first_byte_too_much() -> None:
+@pytest.mark.parametrize("has_arrived", [True, False])
+async def test_a_body_beyond_the_limit_is_refused_at_the_first_byte_too_much(has_arrived: bool) -> None:
     body = chunks(b"[1", b"23", b"4]")
     with pytest.raises(HTTPException, match="larger than 3 bytes") as refused:
-        await read(request([], body, 3))
+        await read(request([], body, 3, has_arrived=has_arrived))
     assert refused.value.status_code == 413
     assert await anext(body) == b"4]"
 
@@ -193,7 +197,8 @@ async def test_bodies_that_come_together_are_parsed_in_turns_of_the_event_loop(m
     semaphore = LargeBodies(size * number * 2, timeout_seconds=5)
     counting = asyncio.create_task(count_turns())
     reads = (
-        read(request([], chunks(b"[" + b" " * FREE_BYTES, b"]"), size, semaphore=semaphore)) for _ in range(number)
+        read(request([], chunks(b"[" + b" " * FREE_BYTES, b"]"), size, has_arrived=n % 2 == 0, semaphore=semaphore))
+        for n in range(number)
     )
     assert await asyncio.gather(*reads) == [[]] * number
     counting.cancel()

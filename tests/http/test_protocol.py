@@ -8,6 +8,7 @@ import pytest
 
 from app.http.protocol import MAX_PIPELINED_REQUESTS
 from tests.http.served import CHUNKED, GET, LIMIT, Served, assert_refused, in_bytes
+from tests.support.raw_http import RawConnection
 from tests.support.waiting import until
 
 
@@ -19,6 +20,24 @@ def request_of(size: int) -> bytes:
 
 def whole(data: bytes) -> list[bytes]:
     return [data]
+
+
+async def test_it_is_known_whether_a_request_is_whole(served: Served) -> None:
+    """Also of one that comes while another waits: its body may be incomplete though that of the other is not."""
+
+    async def are_whole(connection: RawConnection) -> list[bool]:
+        return [json.loads((await connection.answer()).body)["whole"] for _ in range(2)]
+
+    part = CHUNKED + b"1\r\na\r\n"
+    async with served.connect() as connection:
+        await connection.send(GET + part + b"0\r\n\r\n")
+        assert await are_whole(connection) == [True, True]
+        await connection.send(GET.replace(b"/echo", b"/hold") + part)
+        await until(lambda: "/hold" in served.application.seen)
+        served.application.go_on.set()
+        await until(lambda: served.application.seen[-1] == "/echo")
+        await connection.send(b"0\r\n\r\n")
+        assert await are_whole(connection) == [True, False]
 
 
 @pytest.mark.parametrize("split", [whole, in_bytes])
