@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from app.config import Settings
 from app.deliveries.message import event_body, ping_body
+from app.http.dependencies import ENTITY_TAGS
 from app.main import create_app
 from app.operations.document import EventMessage, EventMessageData, PingMessage
 from app.outbound.secret import new_secret, signed_headers
@@ -210,6 +211,17 @@ def test_every_answer_lists_its_headers(operations: dict[str, dict[str, Any]]) -
     assert headers["createSubscription", 201] == {"Location", "ETag", "Cache-Control", "X-Request-ID"}
     assert headers["changeSubscription", 200] == {"ETag", "X-Request-ID"}
     assert headers["listDeliveries", 200] == {"Link", "X-Request-ID"}
+
+
+def test_every_if_match_is_a_list_of_entity_tags(operations: dict[str, dict[str, Any]]) -> None:
+    patterns = {
+        name: parameter["schema"].get("pattern")
+        for name, operation in operations.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"].lower() == "if-match"
+    }
+    assert {"changeSubscription", "applyConsistencyRepair"} <= patterns.keys()
+    assert set(patterns.values()) == {ENTITY_TAGS}
 
 
 def test_bodies_have_examples_and_path_parameters_an_example(

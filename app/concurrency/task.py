@@ -76,14 +76,13 @@ class PeriodicTask:
 
 @asynccontextmanager
 async def repeating(
-    interval_seconds: float, call: Callable[[], Awaitable[object]], failure: str, **fields: str
+    interval_seconds: float, call: Callable[[], Awaitable[object]], sparing: SparingLog, failure: str, **fields: str
 ) -> AsyncIterator[None]:
     """Call `call` every `interval_seconds` while the block runs.
 
-    A call that fails does not end the calls. It is logged as `failure` with `fields`, at most once a minute, unless the
-    database cannot serve: the block meets that itself.
+    A call that fails does not end the calls. `sparing` logs it as `failure` with `fields`, unless the database cannot
+    serve: the block meets that itself.
     """
-    sparing = SparingLog(__name__)
 
     async def repeat() -> None:
         while True:

@@ -108,7 +108,7 @@ class ApiSettings(BaseModel):
     )
     auth_enforce_scopes: bool = Field(
         False,
-        description="true: POSTs of events need the scope write:sync, other routes that need no admin:sync read:sync",
+        description="true: POSTs of events need write:sync, and routes that do not need admin:sync need read:sync",
     )
     auth0_console_client_id: str = Field(
         "",

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.concurrency.shutdown import wait_for_event, wait_or_cancel
 from app.concurrency.task import PeriodicTask, repeating
-from app.consistency.check_repository import CheckRepository, CheckRunning
+from app.consistency.check_repository import CheckRepository, CheckRunning, NotDeep, SourceDisabled
 from app.consistency.check_runner import CheckRunner
 from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.file_checker import FileChecker
@@ -23,25 +23,14 @@ from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import BACKGROUND
 from app.consistency.sources.schemas import SourceKind
 from app.database.engine import Database
-from app.errors import Conflict, FieldError, NotFound, Unavailable, Unprocessable, describe
+from app.errors import NotFound, Unavailable, describe
+from app.log.sparing import SparingLog
 
 POLL_SECONDS = 1.0
 MAX_CHECKS = 8  # concurrently in one process
 QUIET_SECONDS = 30.0  # after a batch of file checks without a response
 
 log = structlog.get_logger(__name__)
-
-
-class SourceDisabled(Conflict):
-    code, detail = "source-disabled", "The source is disabled; enable it first."
-
-
-class NotDeep(Unprocessable):
-    """422 at `deep`."""
-
-    def __init__(self) -> None:
-        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
-        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
 class ConsistencyTasks:
@@ -65,6 +54,7 @@ class ConsistencyTasks:
         self._file_check_lease = runner.lease + timedelta(microseconds=1)
         self._full_interval = timedelta(seconds=full_interval_seconds)
         self._cloud_url = cloud_url  # until the source is known to exist
+        self._log = SparingLog(__name__)
         self._stopping = asyncio.Event()
         self._checks: dict[UUID, asyncio.Task[None]] = {}  # under way, by the id of the check
         self._file_checks: dict[UUID, asyncio.Task[None]] = {}  # by the id of the source
@@ -163,7 +153,7 @@ class ConsistencyTasks:
             if not claimed:
                 return
             renew, seconds = partial(self._renew, source.id, claimed, until), self._file_check_lease.total_seconds() / 3
-            async with repeating(seconds, renew, "lease of file checks not extended", source=str(source.id)):
+            async with repeating(seconds, renew, self._log, "lease of file checks not extended", source=str(source.id)):
                 checked = await self._checker.check(source, claimed, BACKGROUND, until)
             if checked.is_silent:
                 await wait_for_event(self._stopping, QUIET_SECONDS)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     SQLColumnExpression,
     and_,
     delete,
@@ -24,7 +23,7 @@ from uuid_utils.compat import uuid7
 from app.consistency.models import Check, CheckState, Difference, Source
 from app.database.sql import write
 from app.database.types import among_ids
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, FieldError, NotFound, Unprocessable
 
 REMOVED_AT_ONCE = 1000
 
@@ -43,6 +42,18 @@ class CheckRunning(Conflict):
     """409: one check by inventory of a source runs at a time."""
 
     code, detail = "check-running", "A check of the whole source is running; wait for its end, or cancel it."
+
+
+class SourceDisabled(Conflict):
+    code, detail = "source-disabled", "The source is disabled; enable it first."
+
+
+class NotDeep(Unprocessable):
+    """422 at `deep`."""
+
+    def __init__(self) -> None:
+        error = FieldError(loc=["body", "deep"], msg="The source has no blocks to read", type="not_deep")
+        super().__init__("Only the blocks of the source `cloud` can be read.", errors=[error])
 
 
 class LeaseLost(Exception):
@@ -189,13 +200,28 @@ class CheckRepository:
 
     async def has_leftovers(self) -> bool:
         """Whether ended checks have left differences; takes no lock."""
-        return bool(await self._session.scalar(select(exists(_list_leftovers(1)))))
+        return await self._find_leftover() is not None
 
     async def remove_leftovers(self) -> bool:
         """Remove differences that ended checks have left, at most 1000; returns whether there were any."""
-        leftovers = _list_leftovers(REMOVED_AT_ONCE)
-        key = tuple_(Difference.check_id, Difference.file_id, Difference.kind)
-        return bool(await write(self._session, delete(Difference).where(key.in_(leftovers))))
+        if (check_id := await self._find_leftover()) is None:
+            return False
+        is_left = Difference.check_id == check_id
+        some = select(Difference.file_id, Difference.kind).where(is_left).limit(REMOVED_AT_ONCE)
+        key = tuple_(Difference.file_id, Difference.kind)
+        return bool(await write(self._session, delete(Difference).where(is_left, key.in_(some))))
+
+    async def _find_leftover(self) -> UUID | None:
+        """An ended check that has left differences.
+
+        One index seek finds each check that has differences: to read those of a running one would take too long.
+        """
+        first = select(Difference.check_id).order_by(Difference.check_id).limit(1)
+        kept = select(first.scalar_subquery().label("check_id")).cte("kept", recursive=True)
+        following = first.where(Difference.check_id > kept.c.check_id).correlate(kept).scalar_subquery()
+        kept = kept.union_all(select(following).select_from(kept).where(kept.c.check_id.is_not(None)))
+        has_ended = exists().where(Check.id == kept.c.check_id, Check.state != CheckState.RUNNING)
+        return await self._session.scalar(select(kept.c.check_id).where(has_ended).limit(1))
 
 
 def is_lease_over(
@@ -206,12 +232,6 @@ def is_lease_over(
     Twice the length, because another process may take its lease after `now` was read.
     """
     return or_(ends_at <= now, ends_at > now + 2 * lease)
-
-
-def _list_leftovers(limit: int) -> Select[UUID, UUID, str]:
-    """The keys of differences of ended checks."""
-    keys = select(Difference.check_id, Difference.file_id, Difference.kind)
-    return keys.join(Check, Check.id == Difference.check_id).where(Check.state != CheckState.RUNNING).limit(limit)
 
 
 def _is_due(now: datetime, lease: timedelta) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from app.consistency.sources.repository import SourceRepository
 from app.consistency.sources.request import NAMED, SourceError
 from app.database.engine import Database
 from app.errors import NotFound
+from app.log.sparing import SparingLog
 
 APPLIED_AT_ONCE = 250
 SUSPECT_FILES, SUSPECT_SHARE = 10, 0.05
@@ -53,6 +54,7 @@ class CheckProgress:
         self._clock = clock
         self.lease = lease
         self.files_per_second = files_per_second
+        self._log = SparingLog(__name__)
 
     async def advance(
         self,
@@ -114,7 +116,7 @@ class CheckProgress:
         """Extend the lease while the block runs."""
         extend = partial(self._extend, check.id, check.fence)
         seconds = self.lease.total_seconds() / 3
-        return repeating(seconds, extend, "lease of a check not extended", check=str(check.id))
+        return repeating(seconds, extend, self._log, "lease of a check not extended", check=str(check.id))
 
     async def _extend(self, check_id: UUID, fence: int) -> None:
         with suppress(LeaseLost):  # the next step of the check meets it too

@@ -10,8 +10,15 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from app.auth.dependencies import Operator, Reader
 from app.auth.route import AuthenticatedRoute
-from app.consistency.background import ConsistencyTasks, NotDeep, SourceDisabled
-from app.consistency.check_repository import CheckEnded, CheckRepository, CheckRunning, CheckUnknown
+from app.consistency.background import ConsistencyTasks
+from app.consistency.check_repository import (
+    CheckEnded,
+    CheckRepository,
+    CheckRunning,
+    CheckUnknown,
+    NotDeep,
+    SourceDisabled,
+)
 from app.consistency.file_service import FileConsistencyService, FileUnknown, TooManyRefreshes
 from app.consistency.finding_repository import FindingRepository, FindingUnknown, NotAcceptable
 from app.consistency.schemas import (

@@ -222,9 +222,9 @@ def limit_claim(subscription: Subscription, now: datetime, slots: int, claimed: 
 
 
 def seconds_until_next(subscription: Subscription, claimed: int, limit: ClaimLimit, slots: int) -> float:
-    """Seconds until the next claim: 0 if only the slots limited this one, the interval of the rate limit if that did.
+    """Seconds until the next claim.
 
-    Infinity if neither did.
+    0 if the slots limited this one, the interval of the rate limit if the rate limit did, else infinity.
     """
     if claimed == slots:
         return 0

@@ -18,7 +18,7 @@ from app.http.pages import PageMemory
 
 # An empty element of the list counts for nothing (RFC 9110, section 5.6.1).
 _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7E\x80-\xFF]*")')
-PATTERN = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
+ENTITY_TAGS = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
 
 ETAG_HEADER = {
     "ETag": {
@@ -117,7 +117,7 @@ async def get_condition(
         Header(
             description="The `ETag` of an earlier response: nothing is done unless it is still the current one. "
             "Without it, or with `*`, the last one to write wins.",
-            json_schema_extra={"pattern": PATTERN},
+            json_schema_extra={"pattern": ENTITY_TAGS},
         ),
     ] = None,
 ) -> IfMatch:

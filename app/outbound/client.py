@@ -235,7 +235,7 @@ def _failure(error: Exception, progress: _Progress, seconds: float) -> AttemptRe
     for kind, text in _BROKEN:
         if isinstance(error, kind):
             return result(error=text)
-    log.error("request failed unexpectedly", reason=describe(error))
+    log.error("outbound request failed unexpectedly", reason=describe(error))
     return result(error="an unexpected error")
 
 

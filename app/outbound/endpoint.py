@@ -23,7 +23,7 @@ _VALUE = r"^[!-~]([ -~]{0,1022}[!-~])?$"  # visible ASCII, with spaces within
 
 
 class UrlRefused(Unprocessable):
-    """422 at `url`: `whose` endpoint may not be there."""
+    """422 at `url`: a source or a subscriber, as `whose` says, may not be at this URL."""
 
     def __init__(self, reason: str, whose: str) -> None:
         error = FieldError(loc=["body", "url"], msg=reason, type="url_refused")

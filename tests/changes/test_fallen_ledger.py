@@ -145,7 +145,7 @@ async def _poll(feed: ChangeFeed, tail: Tail, first: Page) -> Page:
 async def test_a_follower_ahead_of_the_reader_gets_cursor_ahead(tail: Tail, database: Database) -> None:
     await fill(database, 10)
     feed = ChangeFeed(database)
-    first = await ChangeFeed(database).read("latest", EVERYTHING, limit=10)
+    first = await feed.read("latest", EVERYTHING, limit=10)
     await lose_end(database, 7)  # before the reader has ever looked
     with pytest.raises(CursorAhead):
         await _poll(feed, tail, first)

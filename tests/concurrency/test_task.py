@@ -7,6 +7,7 @@ import structlog
 
 from app.concurrency.task import PeriodicTask, repeating
 from app.errors import Unavailable
+from app.log.sparing import SparingLog
 from tests.support.waiting import until
 
 
@@ -137,7 +138,7 @@ async def test_a_call_is_repeated_during_a_block_though_it_fails() -> None:
             raise failures.pop(0)
 
     with structlog.testing.capture_logs() as lines:
-        async with repeating(0.001, call, "it failed", of="this"):
+        async with repeating(0.001, call, SparingLog("test"), "it failed", of="this"):
             await until(lambda: calls > 4)
         ended_at = calls
         await asyncio.sleep(0.01)

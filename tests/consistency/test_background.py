@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
@@ -15,7 +15,7 @@ from app.consistency.check_repository import CheckRepository
 from app.consistency.check_runner import CheckProgress
 from app.consistency.file_check_repository import FileCheckRepository
 from app.consistency.metrics import ConsistencyMetrics
-from app.consistency.models import CheckState, Difference, Kind
+from app.consistency.models import Check, CheckState, Difference, Kind
 from app.consistency.service import open_consistency
 from app.consistency.sources.request import NAMED, RequestRetries
 from app.database.engine import Database
@@ -24,6 +24,7 @@ from tests.consistency.owner import Owner
 from tests.consistency.world import GRACE, ShiftedClock, World
 from tests.events.support import open_ledger
 from tests.support.marks import on_sqlite
+from tests.support.visited_rows import count_visited
 from tests.support.waiting import until
 
 
@@ -170,6 +171,22 @@ async def test_what_an_ended_check_has_left_is_removed(world: World) -> None:
         assert await session.scalar(select(func.count()).select_from(Difference)) == 0
 
 
+async def test_leftovers_are_found_among_many_checks_and_differences(world: World) -> None:
+    await world.cancel(await world.begin())
+    check_id = await world.begin()
+    async with world.database.transaction() as session:
+        [ended] = (await session.execute(select(Check.__table__).where(Check.id != check_id))).mappings()
+        await session.execute(insert(Check), [{**ended, "id": uuid4()} for _ in range(3000)])
+        kept: dict[str, Any] = {"kind": Kind.MISSING, "evidence": None, "seen_at": await world.clock(session)}
+        await CheckRepository(session).stage(check_id, [Difference(file_id=uuid4(), **kept) for _ in range(3000)])
+        await session.execute(text("ANALYZE"))
+    has_leftovers, visited = await count_visited(
+        world.database, "consistency_differences", lambda session: CheckRepository(session).has_leftovers()
+    )
+    assert not has_leftovers
+    assert visited < 30
+
+
 @on_sqlite
 async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> None:
     await world.begin()
@@ -192,6 +209,26 @@ async def test_a_heartbeat_that_fails_is_logged_and_goes_on(world: World) -> Non
         async with progress.heartbeat(check):
             await until(is_extended)
     assert [(one["event"], one["check"]) for one in lines] == [("lease of a check not extended", str(check.id))]
+
+
+@on_sqlite
+async def test_heartbeats_that_fail_are_logged_once_a_minute(world: World) -> None:
+    await world.begin()
+    async with world.database.transaction() as session:
+        [check] = await CheckRepository(session).claim(await world.clock(session), timedelta(seconds=60), 1)
+    calls = asyncio.Queue[None]()
+
+    async def fail(_session: AsyncSession) -> datetime:
+        calls.put_nowait(None)
+        raise ValueError("a fault")
+
+    progress = CheckProgress(world.database, fail, timedelta(seconds=0.03), ConsistencyMetrics())
+    with capture_logs() as lines:
+        for _ in range(3):
+            async with progress.heartbeat(check):
+                await calls.get()
+                await calls.get()  # the first call has failed
+    assert [one["event"] for one in lines] == ["lease of a check not extended"]
 
 
 async def test_a_renewal_of_file_checks_that_fails_is_logged_and_repeated(

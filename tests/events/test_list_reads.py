@@ -1,19 +1,21 @@
 """A page visits few events, wherever in the ledger those are that its filters leave."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event, text, update
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.engine import Database
 from app.events import listing
 from app.events.listing import EventList, EventPage
 from app.events.models import LedgerHead, SweepCursor
 from app.events.schemas import EventFilter
+from tests.support.visited_rows import count_visited
 
 EVENTS, PASSED, SWEPT = 40_000, 20_000, 38_000
 FILE = UUID(int=2**100)
@@ -106,38 +108,8 @@ async def test_other_pages_end_after_a_number_of_events(filled: Database, monkey
 
 async def _read(database: Database, filters: dict[str, Any]) -> tuple[EventPage, float]:
     """A page, and how many events are visited for it, or on SQLite as many as its instructions allow."""
-    statements: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        statements.append((statement, parameters))
+    def read(session: AsyncSession) -> Awaitable[EventPage]:
+        return EventList(session).newest(EventFilter(**filters), limit=10, offset=5)
 
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
-    async with database.connection() as connection:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        if database.is_sqlite:
-            await driver.set_progress_handler(count, 100)
-        event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-        page = await EventList(connection).newest(EventFilter(**filters), limit=10, offset=5)
-        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
-        if database.is_sqlite:
-            await driver.set_progress_handler(None, 100)
-            return page, steps
-        visited = 0.0
-        for statement, parameters in statements:
-            explained = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
-            [plan] = explained.scalar_one()
-            visited += sum(_rows(plan["Plan"]))
-        return page, visited
-
-
-def _rows(node: dict[str, Any]) -> Iterator[float]:
-    """What each scan of the events has read."""
-    if node.get("Relation Name") == "sync_events":
-        yield (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-    for child in node.get("Plans", []):
-        yield from _rows(child)
+    return await count_visited(database, "sync_events", read)

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from app.consistency.models import RepairAction
 from app.events.listing import MAX_FILTERED_OFFSET
-from app.http.dependencies import PATTERN
+from app.http.dependencies import ENTITY_TAGS
 from app.outbound.endpoint import is_own_header
 
 _number = itertools.count(1)
@@ -51,10 +51,8 @@ def _choose_headers(path: str, headers: Any) -> None:
             case "idempotency-key":
                 headers[name] = _unique(headers[name])
             # Other tags are good only when an answer gave them. Schemathesis takes a number for a string that matches.
-            case "if-match" if path.endswith("/apply"):
-                headers[name] = ", ".join(f'"{digest}"' for digest in _DIGESTS)
-            case "if-match" if re.fullmatch(rf"{PATTERN}|[0-9]+", str(headers[name])):
-                headers[name] = "*"
+            case "if-match" if re.fullmatch(rf"{ENTITY_TAGS}|[0-9]+", str(headers[name])):
+                headers[name] = ", ".join(f'"{digest}"' for digest in _DIGESTS) if path.endswith("/apply") else "*"
             case "transfer-encoding":  # it frames the message, and is refused before any route
                 del headers[name]
 

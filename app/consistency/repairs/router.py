@@ -14,7 +14,7 @@ from app.consistency.repairs.repository import RepairUnknown
 from app.consistency.repairs.service import RepairService
 from app.consistency.schemas import FINDING, FINDING_ID, Filter, FindingView
 from app.errors import ProblemError
-from app.http.dependencies import ETAG_HEADER, PreconditionFailed, from_state, read_condition
+from app.http.dependencies import ENTITY_TAGS, ETAG_HEADER, PreconditionFailed, from_state, read_condition
 from app.http.openapi import documented
 from app.http.types import Input, Uuid, examples
 
@@ -42,7 +42,7 @@ class RepairPlan(BaseModel):
     model_config = examples({**_PLANNED, "findings": [FINDING]})
 
     id: UUID
-    digest: str = Field(description="Names the plan; the `If-Match` of its application.")
+    digest: str = Field(description="Names the plan. In quotes it is the `ETag`, the `If-Match` of the application.")
     action: RepairAction
     findings: list[FindingView]
 
@@ -78,7 +78,7 @@ _IF_MATCH = {
     "in": "header",
     "required": True,
     "description": "The `ETag` of the plan; `*` names no plan.",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "pattern": ENTITY_TAGS},
 }
 
 
