@@ -180,11 +180,15 @@ class Database:
         async with asyncio.timeout(self._write_timeout_seconds):
             await self._write_lock.acquire()
         try:
-            self._file.compare()
+            await self._compare_file(self._file)
             yield
-            self._file.compare()  # what was written is committed by now
+            await self._compare_file(self._file)  # what was written is committed by now
         finally:
             self._write_lock.release()
+
+    async def _compare_file(self, file: SqliteFile) -> None:
+        async with asyncio.timeout(self._write_timeout_seconds):
+            await file.compare_whole()
 
     async def close(self) -> None:
         """Close every connection; hanging ones are left to the end of the process after 2 seconds."""

@@ -1,5 +1,6 @@
 """The SQLite file: notices that it is no longer the one that the connections have open, and copies it for a backup."""
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -41,6 +42,7 @@ _MAGIC = b"SQLite format 3\0"
 PAGES_AT_ONCE = 256  # of a backup
 BUSY_SECONDS = 5
 CHECKPOINT_SECONDS = 1  # at most between two writes of a checkpoint into the file
+PAUSE_SECONDS = 0.05
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
@@ -76,6 +78,7 @@ class SqliteFile:
         self._wal_identity: tuple[int, int] | None = None
         self._size = 0
         self._counter = 0
+        self._may_grow = False  # too short, but another process may be at its checkpoint
         self._open: set[int] = set()
         self._difference: str | None = None
 
@@ -106,6 +109,8 @@ class SqliteFile:
     def compare(self) -> None:
         """Compare, and raise `DatabaseDamaged` from the first difference on.
 
+        A file that a checkpoint may be about to make longer is no difference yet.
+
         Raises:
             OSError: when the file system does not say.
         """
@@ -114,6 +119,17 @@ class SqliteFile:
             if self._difference is not None:
                 self._writability.refuse(DAMAGE, self._difference)
         self.check()
+
+    async def compare_whole(self) -> None:
+        """Compare until the file is as long as its header says, or is known to be cut.
+
+        Raises:
+            OSError: when the file system does not say.
+        """
+        self.compare()
+        while self._may_grow:
+            await asyncio.sleep(PAUSE_SECONDS)
+            self.compare()
 
     def close(self) -> None:
         """Stop comparing; only when no connection of this process is open any more."""
@@ -134,6 +150,7 @@ class SqliteFile:
             self._wal = None
 
     def _find_difference(self, descriptor: int) -> str | None:
+        self._may_grow = False
         header = os.pread(descriptor, _HEADER.size, 0)
         there = _stat(self._path)
         if there is None:
@@ -173,6 +190,7 @@ class SqliteFile:
         if there.st_size < self._size and there.st_size < pages * (65_536 if page_size == 1 else page_size):
             # A checkpoint writes a header with another counter first, and the pages beyond the end last.
             is_cut = counter == self._counter or time.time() - there.st_mtime >= CHECKPOINT_SECONDS
+            self._may_grow = not is_cut
             return CUT if is_cut else None
         self._size, self._counter = there.st_size, counter
         return None

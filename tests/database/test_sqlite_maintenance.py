@@ -1,10 +1,11 @@
 """What other processes do to a SQLite file raises no alarm while it loses nothing; a cut or an older copy does."""
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
@@ -63,43 +64,39 @@ async def test_maintenance_by_others_raises_no_alarm_at_any_moment(
     assert max(sizes) - min(sizes) > 900_000
 
 
-def look_after(path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Move the clock of the comparisons to `seconds` after the last write into the file."""
-    now = path.stat().st_mtime + seconds
-    monkeypatch.setattr(sqlite_file, "time", SimpleNamespace(time=lambda: now))
+def changed_at(path: Path) -> float:
+    return path.stat().st_mtime
 
 
-async def test_a_checkpoint_that_has_yet_to_make_the_file_longer_raises_no_alarm(
+async def test_a_write_waits_for_a_checkpoint_that_has_yet_to_make_the_file_longer(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has written the first page. The file was longer at the last comparison, before a VACUUM by others."""
-    assert database._file
     maintain(path, "CREATE TABLE padding AS SELECT zeroblob(1000000)")
     await add_events(database, (uuid4(), "upload"))
     size = maintain(path, "DROP TABLE padding", "VACUUM")
     maintain(path, "CREATE TABLE padding AS SELECT zeroblob(500000)")
     write_whole = copy_of(path)
     os.truncate(path, size)
-    for seconds in (0, 0.3, 0.6, 0.9):
-        look_after(path, seconds, monkeypatch)
-        database._file.compare()
-    write_whole()
+    now = changed_at(path) + 0.9
+    monkeypatch.setattr(sqlite_file, "time", SimpleNamespace(time=lambda: now))
+    asyncio.get_running_loop().call_later(3 * sqlite_file.PAUSE_SECONDS, write_whole)
     await add_events(database, (uuid4(), "upload"))
     assert len(await read_ledger(database)) == 2
 
 
-async def test_a_file_that_is_cut_after_a_checkpoint_by_others_is_noticed_once_the_file_rests(
+async def test_a_file_that_is_cut_after_a_checkpoint_by_others_takes_no_event(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert database._file
+    """It is known to be cut once it has not changed for a second."""
     await add_events(database, (uuid4(), "upload"))
     size = maintain(path, "PRAGMA user_version = 1")
     os.truncate(path, size - PAGE)
-    look_after(path, 0.9, monkeypatch)
-    database._file.compare()
-    look_after(path, 1.1, monkeypatch)
+    times = count(changed_at(path), 0.3)
+    monkeypatch.setattr(sqlite_file, "time", SimpleNamespace(time=times.__next__))
     with pytest.raises(Exception, match="emptied or cut short"):
-        database._file.compare()
+        await add_events(database, (uuid4(), "upload"))
+    assert next(times) > changed_at(path) + 1
 
 
 async def test_an_older_copy_written_into_the_file_is_noticed(database: Database, path: Path) -> None:
