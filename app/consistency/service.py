@@ -1,5 +1,6 @@
 """The consistency checks of one process: what their routes call, and how the parts are built."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -92,7 +93,6 @@ async def open_consistency(
             tasks,
         )
     finally:
-        await repairs.close()
-        await checker.close()
+        await asyncio.gather(repairs.close(), checker.close())
         await cloud.close()
         await outbound.close()

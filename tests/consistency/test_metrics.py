@@ -10,7 +10,7 @@ from app.consistency.metrics import ConsistencyMetrics
 from app.consistency.models import CheckState
 from app.operations.repository import StatusRepository
 from tests.consistency.owner import Owner
-from tests.consistency.test_routes import add_source, run_check
+from tests.consistency.routes import add_source, run_check
 from tests.consistency.world import World
 from tests.support.marks import on_sqlite
 from tests.support.waiting import get_once_connected

@@ -48,8 +48,9 @@ def test_the_steps_of_the_end_are_named_by_their_settings() -> None:
         "SHUTDOWN_DELAY",
         "SHUTDOWN_REQUEST_TIMEOUT",
         "SHUTDOWN_TIMEOUT",
+        "2 s",
         "SHUTDOWN_TIMEOUT",
-        "JWKS_TIMEOUT_SECONDS",
+        "2 s",
         "11 s in all",
         "3 s",
     ]

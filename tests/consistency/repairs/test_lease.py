@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.consistency.check_repository import CheckRepository, LeaseLost
-from app.consistency.models import Repair
+from app.consistency.models import Repair, Source
 from app.consistency.repairs.repository import RepairRepository
 from app.consistency.repairs.service import LEASE
 from app.consistency.schemas import Filter
@@ -27,6 +27,8 @@ from tests.consistency.repairs.support import (
 )
 from tests.consistency.world import World
 from tests.events.support import open_ledger
+from tests.support.marks import on_sqlite
+from tests.support.waiting import until
 
 
 async def test_a_process_that_dies_half_way_is_followed_by_one_that_acts_once(world: World) -> None:
@@ -177,3 +179,31 @@ async def test_a_process_without_the_lease_neither_extends_nor_releases_it(world
         with pytest.raises(LeaseLost):
             await repairs.check_lease(late)
         assert (await repairs.get(repair.id)).due_at == now + 4 * lease
+
+
+@on_sqlite
+async def test_repairs_and_refreshes_under_way_at_the_end_are_cancelled_together(
+    database: Database, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = {"repair": asyncio.Event(), "refresh": asyncio.Event()}
+    begun, met = list[str](), list[str]()
+
+    async def hang(name: str, other: str) -> Any:
+        begun.append(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled[name].set()
+            async with asyncio.timeout(1):
+                await cancelled[other].wait()
+            met.append(name)
+
+    async with open_consistency(make_settings(), database, open_ledger(database)) as ending:
+        monkeypatch.setattr(ending.repairs, "_apply_once", lambda _id: hang("repair", "refresh"))
+        monkeypatch.setattr(ending.files._checker, "check", lambda *_arguments: hang("refresh", "repair"))
+        source = Source(id=uuid4())
+        under_way = [ending.repairs.apply(uuid4()), ending.files._checker.refresh(source, uuid4())]
+        calls = [asyncio.create_task(one) for one in under_way]
+        await until(lambda: len(begun) == 2)
+    await asyncio.wait(calls)
+    assert sorted(met) == ["refresh", "repair"]
