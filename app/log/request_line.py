@@ -5,7 +5,6 @@ That line is written for every request: the chain took a quarter of the rate.
 
 import json
 import logging
-import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -35,14 +34,17 @@ class RequestLines:
         self._text = text
         self._second, self._second_text = 0, ""
 
-    def render(self, level: int, fields: dict[str, Any]) -> str:
-        """The line of now, without its end. `fields` are texts, numbers or None, in the order of the line."""
-        name, now = logging.getLevelName(level).lower(), time.time()
+    def render(self, level: int, seconds: float, fields: dict[str, Any]) -> str:
+        """The line, without its end, of `seconds` since the epoch.
+
+        `fields` are texts, numbers or None, in the order of the line.
+        """
+        name = logging.getLevelName(level).lower()
         if self._text is not None:
             return self._text.render_request(
-                self._timestamp(now, " ", digits=3), name, fields, event=EVENT, logger=NAME
+                self._timestamp(seconds, " ", digits=3), name, fields, event=EVENT, logger=NAME
             )
-        timestamp = self._timestamp(now, "T", digits=6)
+        timestamp = self._timestamp(seconds, "T", digits=6)
         whole = {**fields, "event": EVENT, "level": name, "logger": NAME, "timestamp": timestamp}
         try:
             return to_json(whole, ensure_ascii=True).decode()

@@ -1,5 +1,6 @@
 """Writes log lines to standard error without ever waiting for its reader."""
 
+import asyncio
 import errno
 import fcntl
 import logging
@@ -7,6 +8,8 @@ import os
 import socket
 import stat
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -26,11 +29,16 @@ class StderrHandler(logging.Handler):
 
     A line that a pipe, a socket, a terminal or a full disk does not take immediately is dropped. `on_drop` is called
     for each dropped line, and before the next written line comes a line with the number of dropped ones.
+
+    The lines of requests are written together at the end of a turn of the event loop, or before the next other line:
+    one after another they take half the time that they take between requests.
     """
 
-    def __init__(self, render_request: Callable[[int, dict[str, Any]], str]) -> None:
+    def __init__(self, render_request: Callable[[int, float, dict[str, Any]], str]) -> None:
         super().__init__()
         self._render_request = render_request
+        self._requests: deque[tuple[int, float, dict[str, Any]]] = deque()
+        self._will_flush = False
         self.on_drop: Callable[[], object] = lambda: None
         self._write: Write | None = None
         # Else it is read in this process, or closed: then its number may name any other file.
@@ -42,6 +50,7 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record`, or drop it; the lock of the handler is held."""
+        self._write_requests()
         try:
             line = self.format(record)
         except Exception as error:  # noqa: BLE001 - logging must never break its caller
@@ -51,13 +60,27 @@ class StderrHandler(logging.Handler):
         self._write_line(line)
 
     def write_request(self, level: int, fields: dict[str, Any]) -> None:
-        """Write the line of a request, without a record and the filters of the standard library."""
-        line = self._render_request(level, fields)
+        """Write the line of a request, without a record and the filters of the standard library.
+
+        Call it in the thread of the event loop.
+        """
+        self._requests.append((level, time.time(), fields))
+        if not self._will_flush:
+            self._will_flush = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write the lines that wait; the standard library calls this at the end of the process too."""
+        self._will_flush = False
         self.acquire()
         try:
-            self._write_line(line)
+            self._write_requests()
         finally:
             self.release()
+
+    def _write_requests(self) -> None:
+        while self._requests:
+            self._write_line(self._render_request(*self._requests.popleft()))
 
     def _write_line(self, line: str) -> None:
         try:

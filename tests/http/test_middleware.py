@@ -18,6 +18,7 @@ from app.http.middleware import RequestMiddleware, sane_request_id
 from app.log import configure_logging
 from app.log.request_line import begin_request, bind_request_fields
 from app.metrics import HttpMetrics
+from tests.log.support import read_printed
 from tests.support.application import serve_in_process
 
 log = structlog.get_logger("tests")
@@ -85,7 +86,7 @@ def read_log(capsys: pytest.CaptureFixture[str]) -> ReadLog:
     def start() -> Lines:
         # In the test itself, since pytest captures the preparation of a test in another stream.
         configure_logging(level="INFO", as_json=True)
-        return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        return lambda: [json.loads(line) for line in read_printed(capsys).err.splitlines()]
 
     return start
 

@@ -1,6 +1,7 @@
 """Hostile texts, and how a test reads a line back."""
 
 import json
+import logging
 import re
 from typing import Any
 
@@ -24,9 +25,16 @@ both_modes = pytest.mark.parametrize("as_json", [True, False], ids=["json", "tex
 hostile_values = pytest.mark.parametrize("value", HOSTILE, ids=ascii)
 
 
+def read_printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The output so far, with the lines of the requests of this turn of the event loop."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return capsys.readouterr()
+
+
 def read_record(capsys: pytest.CaptureFixture[str], as_json: bool) -> tuple[dict[str, Any], list[str]]:
     """The one record that was logged, and the lines of its traceback in text mode."""
-    printed = capsys.readouterr()
+    printed = read_printed(capsys)
     assert printed.out == ""
     assert printed.err.endswith("\n")
     line, *more = printed.err[:-1].split("\n")

@@ -1,5 +1,6 @@
 """The line of a request: one each, in the shape of every other line, whatever the caller sends."""
 
+import asyncio
 import json
 import logging
 import re
@@ -7,12 +8,13 @@ from contextvars import copy_context
 
 import httpx
 import pytest
+import structlog
 
 from app.log import configure_logging
 from app.log.request_line import begin_request, bind_request_fields, log_request
 from app.main import create_app
 from tests.conftest import MakeSettings
-from tests.log.support import HOSTILE, both_modes, read_record
+from tests.log.support import HOSTILE, both_modes, read_printed, read_record
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
 from tests.support.tokens import TokenFactory
@@ -20,7 +22,7 @@ from tests.support.tokens import TokenFactory
 
 @both_modes
 @pytest.mark.parametrize("value", ["plain", "", "two words", "a=b", "'quoted'", *HOSTILE], ids=ascii)
-def test_the_line_of_a_request_is_that_of_the_standard_library(
+async def test_the_line_of_a_request_is_that_of_the_standard_library(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool, value: str
 ) -> None:
     """Where another handler listens, a request is a record as every other line; the line is the same."""
@@ -31,7 +33,7 @@ def test_the_line_of_a_request_is_that_of_the_standard_library(
         begin_request(value)
         bind_request_fields(subject="me", event_id=value, reason=None)
         log_request(logging.WARNING, "POST", value, status=201, seconds=0.0123456, bug=None)
-        line = capsys.readouterr().err
+        line = read_printed(capsys).err
         return re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+Z", "now", line)
 
     direct = copy_context().run(log_one)
@@ -43,13 +45,28 @@ def test_the_line_of_a_request_is_that_of_the_standard_library(
         assert direct == recorded
 
 
+async def test_lines_are_in_the_order_in_which_they_were_logged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    configure_logging(level="INFO", as_json=True)
+    for turn in range(2):
+        for path in ("/first", "/second"):
+            log_request(logging.INFO, "GET", path, status=200, seconds=0.1, bug=None)
+        structlog.get_logger("tests").info("between")
+        log_request(logging.INFO, "GET", "/last", status=200, seconds=0.1, bug=None)
+        await asyncio.sleep(0)  # at the end of the turn they are written
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        assert [line.get("path") for line in lines] == ["/first", "/second", None, "/last"], turn
+
+
 async def warm_up(
     client: httpx.AsyncClient, tokens: TokenFactory, capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
     """Let pass what is logged once: the mode, and the arrival of the keys."""
     configure_logging(level="INFO", as_json=as_json)
     await client.get("/sync-events", headers={"Authorization": f"Bearer {tokens.token()}"})
-    capsys.readouterr()
+    read_printed(capsys)
 
 
 @both_modes

@@ -19,6 +19,7 @@ from app.subscriptions.models import Subscription
 from sync_client import verify
 from tests.conftest import MakeSettings
 from tests.deliveries.support import get_subscription
+from tests.log.support import read_printed
 from tests.subscriptions.support import change, subscribe, view
 from tests.support.application import serve_in_process
 from tests.support.marks import on_sqlite
@@ -84,7 +85,7 @@ async def test_a_secret_is_shown_once_and_kept_nowhere_as_it_is(
         metrics = (await client.get("/metrics")).text
     assert receiver.received[0].headers["authorization"] == HEADER
     secrets = [body["secret"], rotated["secret"], own["secret"], HEADER]
-    printed = "".join(capfd.readouterr())
+    printed = "".join(read_printed(capfd))
     logged = "\n".join(f"{record.getMessage()} {record.args} {record.__dict__}" for record in caplog.records)
     stored = await everything_stored(database)
     for secret in secrets:
