@@ -40,11 +40,16 @@ def key_server(key: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def make_settings(key_server: KeyServer) -> Callable[..., Settings]:
+def make_settings(key_server: KeyServer, tmp_path: Path) -> Callable[..., Settings]:
     """Settings of Auth0 mode against the key server, with changes."""
 
     def make(**changes: Any) -> Settings:
-        defaults = {"auth0_domain": key_server.domain, "api_audience": AUDIENCE, "auth_leeway_seconds": 10}
+        defaults = {
+            "database_url": f"sqlite:///{tmp_path / 'sync.db'}",
+            "auth0_domain": key_server.domain,
+            "api_audience": AUDIENCE,
+            "auth_leeway_seconds": 10,
+        }
         return Settings(_env_file=None, **{**defaults, **changes})
 
     return make

@@ -117,3 +117,15 @@ def settled(
     response = AttemptResponse(duration_seconds=0, status_code=200)
     result = Result(uuid7(), "http://127.0.0.1:9/hook", delivery, CREATED_AT, response, Outcome.DELIVERED)
     return result, RetryDecision(status, None, 0)
+
+
+def pending_delivery(subscription_id: UUID, **changes: Any) -> Delivery:
+    """A row for a test to add, of a file of its own."""
+    values: dict[str, Any] = {
+        "subscription_id": subscription_id,
+        "file_id": uuid7(),
+        "status": "pending",
+        "created_at": datetime.now(UTC),
+        "wait_seconds": 86_400,  # or the service would take a late due time for that of a wrong clock
+    }
+    return Delivery(**{**values, **changes})

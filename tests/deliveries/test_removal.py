@@ -2,8 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
@@ -12,20 +11,7 @@ from app.database.engine import Database
 from app.deliveries.cleanup import Removal
 from app.subscriptions.models import Attempt, Delivery, Subscription
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.support import add_subscription
-
-FILE = uuid4()
-
-
-def delivery(subscription_id: UUID, **changes: Any) -> Delivery:
-    """A pending one."""
-    values: dict[str, Any] = {
-        "subscription_id": subscription_id,
-        "file_id": FILE,
-        "status": "pending",
-        "created_at": datetime.now(UTC),
-    }
-    return Delivery(**{**values, **changes})
+from tests.deliveries.support import add_subscription, pending_delivery
 
 
 async def mark_deleted(database: Database, subscription_id: UUID) -> None:
@@ -45,8 +31,8 @@ async def test_however_many_deliveries_there_are_all_are_removed(database: Datab
     async with database.transaction() as session:
         for number in range(1, 51):
             settled = {"status": "dead", "settled_at": datetime.now(UTC)}
-            session.add(delivery(deleted, id=number, position=number, **(settled if number % 2 else {})))
-            session.add(delivery(other, id=1000 + number, position=number, **settled))
+            session.add(pending_delivery(deleted, id=number, position=number, **(settled if number % 2 else {})))
+            session.add(pending_delivery(other, id=1000 + number, position=number, **settled))
         await session.flush()
         at = datetime.now(UTC)
         for number in range(1, 51):
@@ -64,7 +50,7 @@ async def test_what_is_under_way_is_removed_once_it_has_ended(database: Database
     subscription_id = await add_subscription(database)
     soon = datetime.now(UTC) + timedelta(seconds=40)
     async with database.transaction() as session:
-        session.add(delivery(subscription_id, position=1, due_at=soon, claimed_by="p"))
+        session.add(pending_delivery(subscription_id, position=1, due_at=soon, claimed_by="p"))
     await mark_deleted(database, subscription_id)
     removal = Removal(database)
     await removal.run_once()

@@ -11,9 +11,16 @@ from sqlalchemy import select, update
 from app.database.engine import Database
 from app.deliveries.message import MessageFactory
 from app.outbound.secret import SecretCipher
-from app.subscriptions.models import Delivery, Subscription
+from app.subscriptions.models import Subscription
 from app.subscriptions.repository import SubscriptionRepository
-from tests.deliveries.support import check_lanes, due_positions, get_subscription, list_deliveries, make_sweeper
+from tests.deliveries.support import (
+    check_lanes,
+    due_positions,
+    get_subscription,
+    list_deliveries,
+    make_sweeper,
+    pending_delivery,
+)
 from tests.events.support import add_events
 from tests.subscriptions.support import URL, change, errors, subscribe, view
 from tests.support.receiver import KEY
@@ -143,7 +150,7 @@ async def test_an_active_one_that_is_slowed_is_sent_to_at_once_when_it_is_made_a
     later = datetime.now(UTC) + timedelta(hours=8)
     await add_events(database, (FILE, "upload"))
     async with database.transaction() as session:
-        session.add(delivery(UUID(body["id"]), position=1, due_at=later))
+        session.add(pending_delivery(UUID(body["id"]), position=1, due_at=later))
         await session.execute(update(Subscription).values(slow_until=later, slow_count=3, failing_since=later))
     changed = await client.patch(f"/subscriptions/{body['id']}", json={"status": "active"})
     assert (changed.status_code, changed.headers["ETag"]) == (200, '"1"')
@@ -159,7 +166,7 @@ async def test_a_new_url_is_tried_at_once(client: httpx.AsyncClient, database: D
     later = datetime.now(UTC) + timedelta(hours=8)
     await add_events(database, (FILE, "upload"))
     async with database.transaction() as session:
-        session.add(delivery(UUID(body["id"]), position=1, due_at=later))
+        session.add(pending_delivery(UUID(body["id"]), position=1, due_at=later))
         await session.execute(update(Subscription).values(slow_until=later, slow_count=3, failing_since=later))
     changed = await change(client, body["id"], url="https://elsewhere.example.com/")
     assert changed["slow_until"] is changed["failing_since"] is None
@@ -168,25 +175,13 @@ async def test_a_new_url_is_tried_at_once(client: httpx.AsyncClient, database: D
     assert one.due_at < datetime.now(UTC) + timedelta(minutes=1)
 
 
-def delivery(subscription_id: UUID, **changes: Any) -> Delivery:
-    """A pending one."""
-    values: dict[str, Any] = {
-        "subscription_id": subscription_id,
-        "file_id": FILE,
-        "status": "pending",
-        "created_at": datetime.now(UTC),
-        "wait_seconds": 86_400,  # or the service would take a late due time for that of a wrong clock
-    }
-    return Delivery(**{**values, **changes})
-
-
 async def test_a_deleted_one_is_gone_for_everybody_at_once(client: httpx.AsyncClient, database: Database) -> None:
     body, other = await subscribe(client, headers={"X-A": "secret"}), await subscribe(client)
     [event] = await add_events(database, (FILE, "upload"))
     async with database.transaction() as session:
         # Under the lease of a process that is sending it, so that the removal leaves it for now.
         soon = datetime.now(UTC) + LEASE
-        session.add(delivery(UUID(body["id"]), id=7, position=1, due_at=soon, claimed_by="p"))
+        session.add(pending_delivery(UUID(body["id"]), id=7, position=1, due_at=soon, claimed_by="p"))
     path = f"/subscriptions/{body['id']}"
     assert (await client.get("/deliveries/7")).json()["sending"] is True
     gone = await client.delete(path)
